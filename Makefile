@@ -1,0 +1,63 @@
+# One runner for everything; CI calls the same words. `make` alone lists them.
+# Without make: each recipe below is what to type.
+
+PYTHON ?= python3
+PORT ?= 5000
+BIN := .venv/bin
+READY := .venv/.ready
+
+# `python` in dvc.yaml must be this environment's; nothing we start reports to anyone.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help:  ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: repro
+repro: $(READY)  ## run the pipeline where something changed, then show the result
+	@python -m dvc repro
+	@python src/knownline summary
+
+.PHONY: ui
+ui: $(READY)  ## open MLflow on http://127.0.0.1:5000 (another: make ui PORT=5001)
+	@python src/knownline ui --port $(PORT)
+
+.PHONY: test
+test: lint  ## lint, types, import contract, then every test on all cores
+	@python -m pytest --numprocesses auto --dist worksteal
+
+.PHONY: lint
+lint: $(READY)  ## lint, format, types and the import contract alone
+	@ruff check --quiet .
+	@ruff format --check --quiet .
+	@mypy
+	@lint-imports --verbose >/dev/null || lint-imports
+
+.PHONY: format
+format: $(READY)  ## put every file into the one format
+	@ruff check --fix --quiet . ; ruff format --quiet .
+
+.PHONY: bench
+bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
+	@python benchmarks/whole_run.py
+
+.PHONY: lock
+lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
+	@python -m piptools compile --quiet --extra dev --strip-extras --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
+	  --output-file requirements.lock pyproject.toml
+	@# A build's local label (+cpu) is no part of the pin: pip takes the build that is there.
+	@python -c 'import re; from pathlib import Path; p = Path("requirements.lock"); \
+	  p.write_text(re.sub(r"(?m)^(torch==[0-9.]+)\+\w+$$", r"\1", p.read_text()))'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) \
+	  else "make: PYTHON must be 3.11 or newer (got " + v + "): make PYTHON=python3.12 ...")'
+	@echo "Making .venv from requirements.lock (once, some minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@python -m pip install --quiet --requirement requirements.lock
+	@python -m pip install --quiet --no-deps --editable .
+	@touch $@

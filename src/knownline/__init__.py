@@ -1,0 +1,1 @@
+"""A retraining pipeline whose right answer is known."""

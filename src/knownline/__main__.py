@@ -1,0 +1,62 @@
+"""`knownline COMMAND`, `python -m knownline COMMAND` and `python src/knownline COMMAND`.
+
+The last form is the one DVC uses: it runs the code of the folder it stands in, installed or not,
+so an experiment in a temporary folder runs its own code and not the workspace's.
+"""
+
+import errno
+import sys
+from importlib import import_module
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    __package__ = "knownline"
+
+STAGES = ("generate", "train", "evaluate", "record")
+"""Stages are called straight from here: a new command must not touch what they depend on."""
+
+_SURROUNDINGS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, or 2 for a user's mistake."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if sys.version_info < (3, 11):  # noqa: UP036 — `python` on a PATH may be any
+        return _say(f"python must be 3.11 or newer (got {sys.version.split()[0]})")
+    try:
+        from knownline.door import refuse
+        from knownline.errors import UserError
+
+        try:
+            return _call(arguments)
+        except UserError as error:
+            return refuse(error)
+        except OSError as error:
+            if error.errno not in _SURROUNDINGS:
+                raise
+            return refuse(
+                UserError(f"{error.filename or 'the disk'} must be writable (got {error})")
+            )
+    except ModuleNotFoundError as error:
+        if (error.name or "knownline").startswith("knownline"):
+            raise
+        return _say(
+            f"{sys.executable} must have {error.name}: use `make repro`, or put .venv/bin first on"
+            " PATH (got a python without it)"
+        )
+
+
+def _call(arguments: list[str]) -> int:
+    if arguments and arguments[0] in STAGES:
+        return int(import_module(f"knownline.{arguments[0]}").main(arguments[1:]))
+    return int(import_module("knownline.cli").main(arguments))
+
+
+def _say(rule: str) -> int:
+    print(f"knownline: error: {rule}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The commands, and the help that lists them. Nothing heavy is imported until one is called."""
+
+from importlib import import_module, metadata
+
+from knownline.errors import UsageError
+
+COMMANDS = {
+    "generate": "draw the points, or read the table in data/own/         (stage 1)",
+    "train": "fit the line by gradient descent                        (stage 2)",
+    "evaluate": "hold the line against the truth, judge it, draw it      (stage 3)",
+    "record": "write the run into MLflow, once                         (stage 4)",
+    "summary": "fitted against true, the gate and the run, as files say",
+    "ui": "open MLflow on 127.0.0.1, on the store runs go to",
+    "article": "replay the article this project grew out of",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Call the command that `argv` begins with, or print what there is."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"knownline {metadata.version('knownline')}")
+        return 0
+    if argv[0] not in COMMANDS:
+        raise UsageError(f"the command must be one of {', '.join(COMMANDS)} (got {argv[0]})")
+    return int(import_module(f"knownline.{argv[0]}").main(argv[1:]))
+
+
+def _help() -> str:
+    lines = [f"  {name:<10}{summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: knownline COMMAND [ARGUMENTS]",
+            "",
+            "A retraining pipeline whose right answer is known.",
+            "",
+            *lines,
+            "",
+            "knownline COMMAND --help tells of one. The whole pipeline: dvc repro, or make repro.",
+        ]
+    )

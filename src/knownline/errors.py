@@ -1,0 +1,56 @@
+"""What a user can do wrong. Anything else that is raised is our own mistake and crashes loudly.
+
+UserError             one line on stderr, exit 2, nothing written
+├── UsageError        a command's arguments
+├── ParamsError       a key of params.yaml
+├── TableError        a table of the user's own
+├── DamagedError      a file that is not what the stage before wrote
+├── MissingError      a file that an earlier stage should have left
+├── DeviceError       a device that is not here
+├── DivergedError     a learning rate too large for the data
+├── StoreError        the MLflow store cannot be reached or used
+└── WorkspaceError    the folder: not a checkout, a tool that is missing
+"""
+
+
+class UserError(Exception):
+    """A mistake the user can mend; its text is one line: name, rule, value."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())
+
+
+class UsageError(UserError):
+    """A command was called with arguments it does not take."""
+
+
+class ParamsError(UserError):
+    """A value in params.yaml breaks a rule."""
+
+
+class TableError(UserError):
+    """The user's table cannot be used as it is."""
+
+
+class DamagedError(UserError):
+    """A file's bytes are not the bytes that were written."""
+
+
+class MissingError(UserError):
+    """A file that an earlier stage writes is not there."""
+
+
+class DeviceError(UserError):
+    """The device named in train.device is not available."""
+
+
+class DivergedError(UserError):
+    """The loss left the finite numbers."""
+
+
+class StoreError(UserError):
+    """The tracking store cannot be used."""
+
+
+class WorkspaceError(UserError):
+    """The surroundings are not as the pipeline needs them."""

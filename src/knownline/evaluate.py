@@ -1,0 +1,71 @@
+"""The stage `evaluate`: the line against the truth, to reports/metrics.json and reports/plots/."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from knownline import compression, door, evaluation, files, history, plots, shards
+from knownline.line import Line
+
+Array = npt.NDArray[np.float64]
+
+DATA = Path("data")
+LINE = Path("models/line.json")
+HISTORY = Path("reports/history.csv")
+METRICS = Path("reports/metrics.json")
+PLOTS = Path("reports/plots")
+
+SHOWN = 2_000
+"""Points drawn at most; of more rows, every so-manieth."""
+
+
+def main(argv: list[str]) -> int:
+    """Judge the line, write the verdict and the pictures. A refusal is a verdict, not a failure."""
+    door.Arguments(
+        "evaluate",
+        "Hold the fitted line against least squares, the truth and the holdout; judge it.",
+        "knownline evaluate",
+    ).parse_args(argv)
+    params = door.read_params()
+    files.check_seal(DATA)
+    files.check_seal(LINE.parent)
+    line = Line.from_json(LINE.read_text())
+    losses, w, b = history.read(HISTORY)
+    sample: list[tuple[Array, Array]] = []
+    train = compression.compress(_sampled(DATA / "train", sample))
+    held = DATA / "holdout"
+    holdout = compression.compress(shards.read(held)) if shards.rows(held) else None
+    truth = Line(params.truth.w, params.truth.b) if params.truth else None
+    found = evaluation.assess(
+        line, train=train, holdout=holdout, truth=truth, last_loss=float(losses[-1])
+    )
+    gate = evaluation.judge(found, params.evaluate)
+    own = params.generate.table is not None
+    names = plots.Names(*params.generate.columns.model_dump().values()) if own else plots.Names()
+    x, y = (np.concatenate(column) for column in zip(*sample, strict=True))
+    least = train.mean_squared_error(found.ols)
+    with files.replaced_folder(PLOTS) as folder:
+        for name, png in (
+            ("fit.png", plots.fit(x, y, line=line, truth=truth, of=train.rows, names=names)),
+            ("loss.png", plots.loss(losses, least)),
+            ("path.png", plots.path(w, b, rows=train, truth=truth)),
+        ):
+            files.write_bytes(folder / name, png)
+    metrics = evaluation.as_metrics(found, gate)
+    files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    files.seal(METRICS.parent, [METRICS, *PLOTS.glob("*.png")])
+    print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")
+    return 0
+
+
+def _sampled(folder: Path, sample: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+    """Yield the chunks of a folder, and keep an even sample of the rows that pass."""
+    every, seen = -(-shards.rows(folder) // SHOWN), 0
+    for x, y in shards.read(folder):
+        first = -seen % every
+        sample.append((x[first::every], y[first::every]))
+        seen += len(x)
+        yield x, y

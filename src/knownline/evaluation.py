@@ -1,0 +1,198 @@
+"""A fitted line held against least squares, against the truth and against rows it has not seen.
+
+Knows nothing of files, of torch or of how the line was fitted.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from knownline.compression import Compressed
+from knownline.line import Line
+from knownline.params import Evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One number for the slope, one for the intercept."""
+
+    w: float
+    b: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What is known of a fitted line.
+
+    line: the fit. ols: closed-form least squares on the same rows. truth: the line the points
+    were drawn from, or None.
+    se: standard errors of the least-squares line. z: (line - truth) / se, None without a truth.
+    optimiser_error: root mean square over the training rows of the difference between the
+    predictions of the fit and of least squares, relative to the root mean square of y.
+    train_rmse, holdout_rmse: root mean squared error of the fit, in units of y.
+    holdout_r2: 1 - squared error / squared distance from the holdout's mean; None where the
+    holdout has fewer than two rows or all its y are equal.
+    last_loss: the loss the last epoch began with.
+    """
+
+    line: Line
+    ols: Line
+    truth: Line | None
+    se: Pair
+    z: Pair | None
+    optimiser_error: float
+    rows: int
+    train_rmse: float
+    holdout_rows: int
+    holdout_rmse: float | None
+    holdout_r2: float | None
+    last_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """The verdict, and why, in words: every reason of a refusal, or what was found in order."""
+
+    passed: bool
+    reasons: list[str]
+
+
+def standard_errors(rows: Compressed) -> Pair:
+    """Return the standard errors of the least-squares slope and intercept of `rows`.
+
+    The residual variance (n - 2 degrees of freedom) is not taken to be smaller than what rounding
+    y to float64 leaves: without that, noiseless points would lie infinitely many standard errors
+    from their truth.
+
+    Source: any text on linear regression, e.g. Draper and Smith, Applied Regression Analysis, 1.4.
+    """
+    n, squares = rows.rows, rows.moments.uu
+    residual = rows.mean_squared_error(rows.least_squares()) * n / (n - 2)
+    rounding = np.finfo(np.float64).eps ** 2 * (rows.var_y + rows.mean_y**2)
+    variance = max(residual, float(rounding))
+    return Pair(
+        math.sqrt(variance / squares),
+        math.sqrt(variance * (1 / n + rows.mean_x**2 / squares)),
+    )
+
+
+def optimiser_error(line: Line, rows: Compressed) -> float:
+    """Return how far the fit lies from least squares: see `Evaluation.optimiser_error`."""
+    ols = rows.least_squares()
+    dw = line.w - ols.w
+    at_mean = line.at(rows.mean_x) - ols.at(rows.mean_x)
+    distance = math.hypot(at_mean, dw * rows.sd_x)
+    size = math.hypot(rows.mean_y, math.sqrt(rows.var_y))
+    return distance / size if size else (0.0 if distance == 0 else math.inf)
+
+
+def assess(
+    line: Line,
+    *,
+    train: Compressed,
+    holdout: Compressed | None,
+    truth: Line | None,
+    last_loss: float,
+) -> Evaluation:
+    """Return what is known of `line`, fitted to `train` and not to `holdout`."""
+    se = standard_errors(train)
+    z = None
+    if truth is not None:
+        z = Pair(_over(line.w - truth.w, se.w), _over(line.b - truth.b, se.b))
+    rmse = r2 = None
+    if holdout is not None:
+        error = holdout.mean_squared_error(line)
+        rmse = math.sqrt(error)
+        r2 = 1 - error / holdout.var_y if holdout.rows > 1 and holdout.var_y > 0 else None
+    return Evaluation(
+        line=line,
+        ols=train.least_squares(),
+        truth=truth,
+        se=se,
+        z=z,
+        optimiser_error=optimiser_error(line, train),
+        rows=train.rows,
+        train_rmse=math.sqrt(train.mean_squared_error(line)),
+        holdout_rows=holdout.rows if holdout else 0,
+        holdout_rmse=rmse,
+        holdout_r2=r2,
+        last_loss=last_loss,
+    )
+
+
+def judge(found: Evaluation, rules: Evaluate) -> Gate:
+    """Return whether the fit may be used; what is not known to be good is refused."""
+    broken = _not_finite(found)
+    error, allowed = found.optimiser_error, rules.optimiser_tolerance
+    near = f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"
+    good = [near]
+    if not error <= allowed:
+        broken.append(f"{near}: the optimiser has not arrived")
+    if found.truth is None or found.z is None:
+        good.append("there is no truth to hold the fit against (truth: null)")
+    else:
+        for name, fitted, true, z, se in (
+            ("w", found.line.w, found.truth.w, found.z.w, found.se.w),
+            ("b", found.line.b, found.truth.b, found.z.b, found.se.b),
+        ):
+            lies = (
+                f"{name} = {fitted:.6g} lies {abs(z):.2f} standard errors ({se:.2g} each)"
+                f" from the true {true:g}; {rules.z:g} are allowed"
+            )
+            if abs(z) <= rules.z:
+                good.append(lies)
+            else:
+                broken.append(lies)
+    return Gate(passed=not broken, reasons=broken or good)
+
+
+def as_metrics(found: Evaluation, gate: Gate) -> dict[str, Any]:
+    """Return reports/metrics.json: nested once, null for what is not known or not finite."""
+    truth, z = found.truth, found.z
+    return {
+        "w": _or_null(found.line.w),
+        "b": _or_null(found.line.b),
+        "truth": {"w": truth.w if truth else None, "b": truth.b if truth else None},
+        "ols": {"w": _or_null(found.ols.w), "b": _or_null(found.ols.b)},
+        "se": {"w": _or_null(found.se.w), "b": _or_null(found.se.b)},
+        "z": {"w": _or_null(z.w) if z else None, "b": _or_null(z.b) if z else None},
+        "optimiser_error": _or_null(found.optimiser_error),
+        "rows": found.rows,
+        "train": {"rmse": _or_null(found.train_rmse)},
+        "holdout": {
+            "rows": found.holdout_rows,
+            "rmse": _or_null(found.holdout_rmse),
+            "r2": _or_null(found.holdout_r2),
+        },
+        "gate": {"passed": gate.passed, "reasons": gate.reasons},
+    }
+
+
+def _not_finite(found: Evaluation) -> list[str]:
+    named: list[tuple[str, float | None]] = [
+        ("w", found.line.w),
+        ("b", found.line.b),
+        ("least squares' w", found.ols.w),
+        ("least squares' b", found.ols.b),
+        ("the standard error of w", found.se.w),
+        ("the standard error of b", found.se.b),
+        ("the training error", found.train_rmse),
+        ("the last loss", found.last_loss),
+    ]
+    if found.holdout_rows:
+        named.append(("the holdout error", found.holdout_rmse))
+    return [
+        f"{name} is not a finite number" for name, x in named if x is None or not math.isfinite(x)
+    ]
+
+
+def _over(distance: float, se: float) -> float:
+    if se == 0:
+        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
+    return distance / se
+
+
+def _or_null(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,153 @@
+"""Files that are whole or absent, and sums that say whether they are still what was written.
+
+Knows nothing of what the files mean.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from knownline.errors import DamagedError, MissingError
+
+SUMS = "SHA256SUMS"
+"""A folder's list of sums, in the format that `sha256sum -c` reads."""
+
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in UTF-8; a reader sees the old bytes or the new ones, whole."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`; a reader sees the old bytes or the new ones, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `path` if the block ends well.
+
+    The files in it must be synced by whoever writes them. Otherwise `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+    new.chmod(0o777 & ~_umask())
+    try:
+        yield new
+        _sync_folder(new)
+        if path.is_symlink() or path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+            path.rename(old / path.name)
+            new.rename(path)
+            shutil.rmtree(old)
+        else:
+            new.rename(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(folder: Path, files: Iterable[Path]) -> str:
+    """Write the sums of `files` to `folder`/SHA256SUMS, paths relative to it; return its own sum.
+
+    The seal is written after the files, so that a kill in between leaves files that no seal fits.
+    """
+    names = sorted(os.path.relpath(file, folder) for file in files)
+    text = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
+    write_text(folder / SUMS, text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(folder: Path) -> dict[Path, str]:
+    """Return what a folder's seal lists: each file and its sum.
+
+    Raises: MissingError where there is no seal; DamagedError where it is not one.
+    """
+    seal_file = folder / SUMS
+    try:
+        text = seal_file.read_text()
+    except FileNotFoundError:
+        raise MissingError(f"{seal_file} must be there: run `dvc repro` (got no file)") from None
+    except UnicodeDecodeError as error:
+        raise DamagedError(_damaged(seal_file, f"byte {error.start} is not text")) from error
+    sums = {}
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        match = _SUM_LINE.fullmatch(line.removesuffix("\n"))
+        if not match or not line.endswith("\n"):
+            raise DamagedError(_damaged(seal_file, f"line {number} is no sum and name"))
+        sums[Path(os.path.normpath(folder / match[2]))] = match[1]
+    return sums
+
+
+def check_seal(folder: Path, *, only: Path | None = None) -> None:
+    """Hold the files that a folder's seal lists against their sums; `only` those below a path.
+
+    Raises: MissingError or DamagedError with the file's name; also for a file beside the sealed
+    ones in `only`, which a reader of that folder would take in.
+    """
+    wanted = {
+        file: expected
+        for file, expected in sealed(folder).items()
+        if only is None or file == only or only in file.parents
+    }
+    if only is not None and not wanted:
+        raise DamagedError(_damaged(folder / SUMS, f"it lists nothing of {only}"))
+    for file, expected in wanted.items():
+        if not file.is_file():
+            raise MissingError(f"{file} must be there: run `dvc repro` (got no file)")
+        got = sha256_of(file)
+        if got != expected:
+            raise DamagedError(_damaged(file, f"its SHA-256 is {got[:12]}…, not {expected[:12]}…"))
+    if only is not None and only.is_dir():
+        for file in sorted(only.rglob("*")):
+            if file.is_file() and file not in wanted and not file.name.startswith("."):
+                raise DamagedError(f"{file} must not be there: {folder / SUMS} does not list it")
+
+
+def _damaged(file: Path, why: str) -> str:
+    return (
+        f"{file} must be what the stage before wrote: delete it and run `dvc repro --force`"
+        f" (got other bytes: {why})"
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` outlast a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,260 @@
+"""params.yaml, read into frozen types with a rule for every key.
+
+Source of the keys and their defaults: params.yaml itself, where each is explained.
+"""
+
+import math
+from fractions import Fraction
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from knownline.errors import ParamsError
+
+MIN_ROWS = 3
+"""Fewest rows a line can be judged from: two fix it, the third tells the noise."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Section(BaseModel):
+    """A mapping in params.yaml: strict types, no unknown key, never changed after reading."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Truth(Section):
+    """The line the points are drawn from."""
+
+    w: Finite
+    b: Finite
+
+
+class Columns(Section):
+    """The names of the two columns of a user's table."""
+
+    x: Annotated[str, Field(min_length=1)]
+    y: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if self.x == self.y:
+            raise _broken("x", "must name another column than generate.columns.y", self.x)
+        return self
+
+
+class Spacing(Section):
+    """Where the x of drawn points lie."""
+
+    spacing: Literal["grid", "uniform"]
+    low: Finite
+    high: Finite
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise _broken("low", f"must be less than generate.x.high, {self.high}", self.low)
+        if not math.isfinite(self.high - self.low):
+            raise _broken("low", "must lie within the float64 range of generate.x.high", self.low)
+        return self
+
+
+class Noise(Section):
+    """What is added to the true line, in the units of y."""
+
+    kind: Literal["normal", "integer", "shared-integer"]
+    scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.kind != "normal" and not (self.scale.is_integer() and self.scale < 2**53):
+            raise _broken(
+                "scale", f"must be a whole number below 2^53 with {self.kind}", self.scale
+            )
+        return self
+
+
+class Generate(Section):
+    """Where the points come from and which of them are held out."""
+
+    table: str | None
+    columns: Columns
+    rows: Annotated[int, Field(ge=MIN_ROWS, lt=2**48)]
+    x: Spacing
+    noise: Noise
+    holdout: Annotated[float, Field(ge=0, lt=1)]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.table is not None:
+            path = PurePosixPath(self.table)
+            if path.parts[:2] != ("data", "own") or len(path.parts) < 3 or ".." in path.parts:
+                raise _broken("table", "must name a file in data/own/", self.table)
+            if path.suffix not in (".csv", ".parquet"):
+                raise _broken("table", "must end in .csv or .parquet", self.table)
+        else:
+            held_out = holdout_rows(self.rows, self.holdout)
+            if self.rows - held_out < MIN_ROWS:
+                raise _broken(
+                    "holdout",
+                    f"must leave {MIN_ROWS} rows of {self.rows} to train on",
+                    self.holdout,
+                )
+        return self
+
+
+class Train(Section):
+    """How the line is fitted."""
+
+    epochs: Annotated[int, Field(gt=0)]
+    learning_rate: Positive
+    standardize: bool
+    compress: bool
+    dtype: Literal["float64", "float32"]
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _representable(self) -> Self:
+        if self.device == "mps" and self.dtype == "float64":
+            raise _broken(
+                "dtype", "must be float32 on device mps, which has no float64", self.dtype
+            )
+        return self
+
+
+class Evaluate(Section):
+    """How the fit is judged."""
+
+    z: Positive
+    optimiser_tolerance: Positive
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    truth: Truth | None
+    generate: Generate
+    train: Train
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _answerable(self) -> Self:
+        if self.truth is None and self.generate.table is None:
+            raise _broken("truth", "must be given where generate.table is null", None)
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> "Params":
+        """Read the text of params.yaml.
+
+        Raises: ParamsError naming the first key that breaks a rule, the rule and the value.
+        """
+        try:
+            mapping = yaml.load(text, Loader=_UniqueKeys)
+        except yaml.YAMLError as error:
+            raise ParamsError(f"params.yaml must be valid YAML ({error})") from error
+        try:
+            return cls.model_validate(mapping)
+        except ValidationError as error:
+            raise ParamsError(_one_line(error)) from error
+
+    def flat(self) -> dict[str, Any]:
+        """Return every leaf under its dotted name: {"train.epochs": 100, ...}."""
+        return dict(_leaves("", self.model_dump(mode="json")))
+
+
+def holdout_rows(rows: int, fraction: float) -> int:
+    """Return how many of the first `rows` rows are held out: rows * fraction, halves rounded up.
+
+    Exact for the decimal that is written in params.yaml, so that 0.29 of 100 is 29.
+    """
+    return math.floor(rows * Fraction(str(fraction)) + Fraction(1, 2))
+
+
+def _leaves(name: str, value: Any) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(name, value)]
+    return [
+        leaf for key, item in value.items() for leaf in _leaves(f"{name}.{key}".strip("."), item)
+    ]
+
+
+def _broken(key: str, rule: str, got: Any) -> PydanticCustomError:
+    """Return the error of a rule that binds several keys; `key` is the one to be named."""
+    return PydanticCustomError("rule", "{rule}", {"key": key, "rule": rule, "got": got})
+
+
+_RULES = {
+    "missing": "must be given",
+    "extra_forbidden": "is not a key that is known here",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a mapping of keys to values",
+    "rule": "{rule}",
+}
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    context = first.get("ctx", {})
+    path = [str(part) for part in first["loc"]]
+    got = first["input"]
+    if first["type"] == "rule":
+        path, got = [*path, context["key"]], context["got"]
+    name = ".".join(path) or "params.yaml"
+    rule = _RULES[first["type"]].format(**context).replace("'", "")
+    return f"{name} {rule}{_got(first, got)}"
+
+
+def _got(error: ErrorDetails, value: Any) -> str:
+    if error["type"] == "missing":
+        return " (got nothing)"
+    if value is None:
+        return " (got null)"
+    if isinstance(value, bool):
+        return f" (got {str(value).lower()})"
+    if isinstance(value, str):
+        hint = "; YAML wants a point and a sign: 1.0e-3" if _is_number(value) else ""
+        return f" (got the text '{value[:80]}'{hint})"
+    return f" (got {str(value)[:80]})"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys in silence; a typing slip should not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str | int | float | bool | None):
+                if key in seen:
+                    line = key_node.start_mark.line + 1
+                    raise ParamsError(
+                        f"params.yaml must have each key once ({key} again, line {line})"
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,165 @@
+"""The pictures of a run. The same numbers give the same bytes.
+
+Figures are drawn without pyplot, so that no state is shared. Knows nothing of files' places.
+"""
+
+import io
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from knownline.compression import Compressed
+from knownline.line import Line
+
+Array = npt.NDArray[np.float64]
+
+INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+POINTS, FITTED, TRUE = "#8fa6bd", "#c4421a", "#1f6f4a"
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10.0,
+    "axes.titlesize": 12.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.dpi": 110.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the axes are called."""
+
+    x: str = "x"
+    y: str = "y"
+
+
+def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: Names) -> bytes:
+    """Return a PNG of the points, x and y of (shown,) each out of `of` rows, with the line.
+
+    Above, the points and the lines; below, the distance of each from the fitted line, where the
+    noise and the truth can be seen apart.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 6.4), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+        ends = np.array([x.min(), x.max()])
+        size = 26 if len(x) <= 200 else 8
+        for axes, base in ((above, Line(0.0, 0.0)), (below, line)):
+            axes.scatter(
+                x, y - base.at(x), s=size, color=POINTS, linewidths=0, label=_shown(len(x), of)
+            )
+            if truth is not None:
+                true = f"true: {_equation(truth)}"
+                axes.plot(
+                    ends, truth.at(ends) - base.at(ends), color=TRUE, lw=4, alpha=0.45, label=true
+                )
+            axes.plot(ends, line.at(ends) - base.at(ends), color=FITTED, lw=1.6,
+                      label=f"fitted: {_equation(line)}")  # fmt: skip
+        above.set_title("The fitted line and its points")
+        above.set_ylabel(names.y)
+        above.legend(loc="best")
+        below.set_ylabel(f"{names.y} − fitted")
+        below.set_xlabel(names.x)
+        return _png(figure)
+
+
+def loss(losses: Array, least: float) -> bytes:
+    """Return a PNG of the loss by epoch, (epochs,), with the least that any line can reach."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4.2), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(np.arange(len(losses)), losses, color=FITTED, lw=1.8, label="loss",
+                  marker="o" if len(losses) == 1 else None)  # fmt: skip
+        if least > 0:
+            axes.axhline(
+                least, color=TRUE, lw=1.4, ls=(0, (5, 3)), label=f"least squares: {least:.4g}"
+            )
+        if least > 0 or losses.min() > 0:
+            axes.set_yscale("log")
+        axes.set_title("Loss by epoch")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("mean squared error")
+        axes.legend(loc="upper right")
+        return _png(figure)
+
+
+def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
+    """Return a PNG of the way (w, b) took from 0, (epochs,) each, over the loss it descended."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 5.2), layout="constrained")
+        axes = figure.subplots()
+        ols = rows.least_squares()
+        walked_w, walked_b = np.concatenate([[0.0], w]), np.concatenate([[0.0], b])
+        axes.set_xlim(*_room([*walked_w, ols.w]))
+        axes.set_ylim(*_room([*walked_b, ols.b]))
+        _contours(axes, rows, ols)
+        axes.plot(
+            walked_w, walked_b, color=FITTED, lw=1.4, marker="o", ms=3.5, label="(w, b) by epoch"
+        )
+        axes.plot([0], [0], "o", color="white", mec=FITTED, ms=8, label="start")
+        if truth is not None:
+            axes.plot(
+                [truth.w], [truth.b], "s", color="none", mec=TRUE, mew=1.8, ms=11, label="truth"
+            )
+        axes.plot([ols.w], [ols.b], "+", color=INK, mew=1.8, ms=12, label="least squares")
+        axes.set_title("The way of (w, b) over the loss")
+        axes.set_xlabel("w")
+        axes.set_ylabel("b")
+        axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=0.9)
+        return _png(figure)
+
+
+def _contours(axes: Axes, rows: Compressed, ols: Line) -> None:
+    """Draw lines of equal loss, each one ten times as far above the least as the one within."""
+    w = np.linspace(*axes.get_xlim(), 241)
+    b = np.linspace(*axes.get_ylim(), 181)
+    dw, db = np.meshgrid(w - ols.w, b - ols.b)
+    at_mean = dw * rows.mean_x + db
+    excess = at_mean * at_mean + dw * dw * rows.sd_x**2
+    top = float(excess.max())
+    if top <= 0 or not np.isfinite(top):
+        return
+    levels = top * np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 0.4])
+    axes.contour(w, b, excess, levels=levels, colors=FAINT, linewidths=0.8, alpha=0.8)
+
+
+def _room(values: list[float]) -> tuple[float, float]:
+    """Return limits with some air around `values`."""
+    low, high = min(values), max(values)
+    air = 0.12 * (high - low) or 0.5 * max(abs(low), 1.0)
+    return low - air, high + air
+
+
+def _shown(shown: int, of: int) -> str:
+    return f"{of:,} points" if shown == of else f"{shown:,} of {of:,} points"
+
+
+def _equation(line: Line) -> str:
+    sign = "−" if line.b < 0 else "+"
+    return f"y = {line.w:.5g} x {sign} {abs(line.b):.5g}".replace("-", "−")
+
+
+def _png(figure: Figure) -> bytes:
+    """Return the figure as PNG without a time or a version in it."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

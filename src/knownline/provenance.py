@@ -1,0 +1,100 @@
+"""What went into a run, as one hash; and where its code stands in git.
+
+Knows nothing of MLflow.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from knownline import files
+from knownline.params import Params
+
+JUDGED = ("generate", "train", "evaluate")
+"""The stages that decide what a run's numbers are; `record` only writes them down."""
+
+
+def data_sha256() -> str:
+    """Return the hash of the data: the SHA-256 of data/SHA256SUMS, which lists every file's."""
+    files.sealed(Path("data"))  # refuses what is no seal
+    return files.sha256_of(Path("data") / files.SUMS)
+
+
+def pipeline_code() -> list[Path]:
+    """Return the code that decides the numbers: the modules dvc.yaml lists for those stages."""
+    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    deps = {dep for name in JUDGED for dep in stages[name]["deps"] if str(dep).endswith(".py")}
+    return sorted(map(Path, deps))
+
+
+def fingerprint(params: Params, data: str) -> str:
+    """Return the SHA-256 over the data's hash, the parameters and the pipeline's code.
+
+    data: the hash that `data_sha256` returns.
+    """
+    whole = {
+        "data": data,
+        "params": params.model_dump(mode="json"),
+        "code": {path.as_posix(): files.sha256_of(path) for path in pipeline_code()},
+    }
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Where the code of a run stands in git.
+
+    sha: the commit checked out, None outside git or before the first commit.
+    patch: what the working tree has beyond it, untracked files included; empty when clean.
+    """
+
+    sha: str | None
+    patch: bytes
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the commit alone does not give the code that ran."""
+        return bool(self.patch)
+
+
+def commit() -> Commit:
+    """Return the commit and the patch of the current folder's checkout.
+
+    dvc.lock is left out: it is what a run writes, not what goes into it. The patch is taken with
+    an index and an object store of its own, so nothing of the user's repository is touched.
+    """
+    sha = _git("rev-parse", "--verify", "--quiet", "HEAD")
+    if sha is None:
+        return Commit(None, b"")
+    with tempfile.TemporaryDirectory() as scratch:
+        objects = _git("rev-parse", "--path-format=absolute", "--git-path", "objects") or b""
+        env = {
+            "GIT_INDEX_FILE": str(Path(scratch) / "index"),
+            "GIT_OBJECT_DIRECTORY": scratch,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects.strip()),
+        }
+        _git("read-tree", "HEAD", env=env)
+        _git("add", "--all", "--", ".", env=env)
+        patch = _git(
+            "diff", "--cached", "--binary", "--full-index", "--no-color", "--no-ext-diff",
+            "--no-textconv", "HEAD", "--", ".", ":(exclude)dvc.lock", env=env,
+        )  # fmt: skip
+    return Commit(sha.decode().strip(), patch or b"")
+
+
+def _git(*arguments: str, env: dict[str, str] | None = None) -> bytes | None:
+    """Return what git prints, or None where it fails or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, check=False, env={**os.environ, **(env or {})}
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None

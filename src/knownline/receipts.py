@@ -1,0 +1,68 @@
+"""What a training leaves for `record`: that it ran, when, and on what.
+
+A receipt lies beside the marker and in no output of DVC: none of it may be hashed. `record` takes
+it when the run is in the store. Knows nothing of MLflow.
+"""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from knownline import files
+
+STORE = Path("mlruns")
+"""The folder of the marker and the receipts, in the folder the stage runs in."""
+
+_KEEP = "*\n!.gitignore\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One execution of `train`.
+
+    fingerprint: what went into it.
+    started: seconds since 1970, UTC. seconds: how long the fit took.
+    device: where the fit ran. facts: host, CPU, python. packages: name to version.
+    execution: names this execution, so that a recording cut short is found and completed.
+    """
+
+    fingerprint: str
+    started: float
+    seconds: float
+    device: str
+    facts: dict[str, str]
+    packages: dict[str, str]
+    execution: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def make_folder() -> None:
+    """Make mlruns/, kept by git and ignored but for that, also after a user removed it whole."""
+    keep = STORE / ".gitignore"
+    if not keep.exists():
+        files.write_text(keep, _KEEP)
+
+
+def leave(receipt: Receipt) -> None:
+    """Write a receipt; one of the same fingerprint that was not taken yet is replaced."""
+    make_folder()
+    files.write_text(_path(receipt.fingerprint), json.dumps(asdict(receipt), indent=1) + "\n")
+
+
+def find(fingerprint: str) -> Receipt | None:
+    """Return the receipt of a training that is not recorded yet, or None."""
+    try:
+        return Receipt(**json.loads(_path(fingerprint).read_text()))
+    except FileNotFoundError:
+        return None
+    except (TypeError, ValueError):
+        return None  # of another version of this code: what it would tell is lost, the run is not
+
+
+def take(fingerprint: str) -> None:
+    """Remove a receipt: its training is recorded."""
+    _path(fingerprint).unlink(missing_ok=True)
+
+
+def _path(fingerprint: str) -> Path:
+    return STORE / "receipts" / f"{fingerprint}.json"

@@ -1,0 +1,120 @@
+"""Points on disk: Parquet files with the columns x and y, in row groups of one chunk each.
+
+The bytes depend on the points alone: plain encoding, no statistics, no time stamp.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from knownline.errors import DamagedError
+
+Array = npt.NDArray[np.float64]
+
+SCHEMA = pa.schema([pa.field("x", pa.float64(), False), pa.field("y", pa.float64(), False)])
+
+SHARD_CHUNKS = 64
+"""Chunks in a file: 4,194,304 rows, 64 MiB. Several files hash on several cores."""
+
+
+class ShardWriter:
+    """Writes chunks of any length as row groups of exactly `chunk_rows` rows, the last one less."""
+
+    def __init__(self, folder: Path, chunk_rows: int) -> None:
+        self._folder = folder
+        self._chunk_rows = chunk_rows
+        self._waiting: list[tuple[Array, Array]] = []
+        self._waiting_rows = 0
+        self._groups = 0
+        self._stream: Any = None
+        self._writer: Any = None
+        self.files: list[Path] = []
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        """Return the writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write what waits, unless the block failed, and close."""
+        if kind is None:
+            if self._waiting_rows or not self.files:
+                self._write_group()
+            self._close()
+        elif self._stream is not None:
+            self._stream.close()
+
+    def append(self, x: Array, y: Array) -> None:
+        """Add rows: x and y of (rows,) each."""
+        start = 0
+        while start < len(x):
+            stop = start + min(self._chunk_rows - self._waiting_rows, len(x) - start)
+            self._waiting.append((x[start:stop], y[start:stop]))
+            self._waiting_rows += stop - start
+            start = stop
+            if self._waiting_rows == self._chunk_rows:
+                self._write_group()
+
+    def _write_group(self) -> None:
+        if self._groups % SHARD_CHUNKS == 0:
+            self._close()
+            self._open()
+        columns = list(zip(*self._waiting, strict=True)) or [(np.empty(0),), (np.empty(0),)]
+        arrays = [pa.array(np.concatenate(column)) for column in columns]
+        self._writer.write_table(pa.table(arrays, schema=SCHEMA), row_group_size=self._chunk_rows)
+        self.rows += self._waiting_rows
+        self._groups += 1
+        self._waiting, self._waiting_rows = [], 0
+
+    def _open(self) -> None:
+        path = self._folder / f"part-{len(self.files):05d}.parquet"
+        self.files.append(path)
+        self._stream = path.open("wb")
+        self._writer = pq.ParquetWriter(
+            self._stream,
+            SCHEMA,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=False,
+            store_schema=False,
+        )
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._writer = self._stream = None
+
+
+def rows(folder: Path) -> int:
+    """Return the number of rows in a folder, as its files' footers say."""
+    return sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
+
+
+def read(folder: Path) -> Iterator[tuple[Array, Array]]:
+    """Yield the row groups of a folder's files in order: x and y of (rows,) each.
+
+    Raises: DamagedError with the file's name where a file is not such Parquet.
+    """
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            with pq.ParquetFile(path, memory_map=True) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group, columns=["x", "y"])
+                    yield table["x"].to_numpy(), table["y"].to_numpy()
+        except (pa.ArrowInvalid, OSError, KeyError) as error:
+            raise DamagedError(f"{path} must be Parquet with columns x and y ({error})") from error

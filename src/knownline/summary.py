@@ -1,0 +1,75 @@
+"""`knownline summary`: fitted against true, the gate and the run, as the files say."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from knownline import door
+from knownline.errors import MissingError
+
+METRICS = Path("reports/metrics.json")
+MARKER = Path("mlruns/recorded.json")
+LAST = Path("mlruns/last.json")
+
+
+def main(argv: list[str]) -> int:
+    """Print the summary; imports neither torch nor mlflow, so that repeating it costs nothing."""
+    door.Arguments(
+        "summary",
+        "Print fitted against true, the gate with its reasons, and the run's name.",
+        "knownline summary",
+    ).parse_args(argv)
+    try:
+        metrics = json.loads(METRICS.read_text())
+    except FileNotFoundError:
+        raise MissingError(f"{METRICS} must be there: run `dvc repro` (got no file)") from None
+    print("\n".join(["", *_verdict(metrics), *_run(), ""]))
+    return 0
+
+
+def _verdict(metrics: dict[str, Any]) -> list[str]:
+    gate, held = metrics["gate"], metrics["holdout"]
+    lines = [
+        f"  {name} = {_with_error(metrics[name], metrics['se'][name])}"
+        f"{_true(metrics['truth'][name])}"
+        for name in ("w", "b")
+    ]
+    lines.append(f"  {metrics['rows']:,} rows fitted, {held['rows']:,} held out{_unseen(held)}")
+    lines += ["", f"  gate {'passed' if gate['passed'] else 'REFUSED'}"]
+    return lines + [f"    - {reason}" for reason in gate["reasons"]]
+
+
+def _run() -> list[str]:
+    """Return what to say of the run that the current files were recorded as."""
+    try:
+        last, marker = json.loads(LAST.read_text()), json.loads(MARKER.read_text())
+    except (FileNotFoundError, ValueError):
+        last, marker = {}, None
+    if last.get("fingerprint") is None or marker != {"fingerprint": last["fingerprint"]}:
+        return ["", "  not recorded: run `dvc repro`"]
+    return [
+        "",
+        f"  run recorded: {last['name']}",
+        f"    id   {last['run_id']}",
+        "    see  make ui, then http://127.0.0.1:5000",
+    ]
+
+
+def _with_error(value: float | None, error: float | None) -> str:
+    """Return value ± error with two digits of the error, as a physicist would write it."""
+    if value is None or not error:
+        return str(value)
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{places}f} ± {error:.{places}f}"
+
+
+def _true(value: float | None) -> str:
+    return "" if value is None else f" (true {value:g})"
+
+
+def _unseen(held: dict[str, Any]) -> str:
+    if held["rmse"] is None:
+        return ""
+    r2 = "" if held["r2"] is None else f", R² {held['r2']:.6f}"
+    return f" (RMSE {held['rmse']:.4g}{r2})"

@@ -1,0 +1,139 @@
+"""A table of the user's own, CSV or Parquet, read in pieces and refused for what it must not hold.
+
+Rows are counted from 1, a header not counted. Knows nothing of what becomes of the rows.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from knownline.errors import TableError
+
+Array = npt.NDArray[np.float64]
+
+_BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Two columns of a file."""
+
+    path: Path
+    x: str
+    y: str
+
+    def chunks(self) -> Iterator[tuple[Array, Array]]:
+        """Yield x and y, (rows,) each, of the whole table, a piece at a time.
+
+        Raises: TableError at the first value that is no finite number, or a missing column.
+        """
+        if not self.path.is_file():
+            raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
+        first = 1
+        try:
+            for batch in self._batches():
+                x = self._numbers(batch, self.x, first)
+                y = self._numbers(batch, self.y, first)
+                yield x, y
+                first += len(x)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+            raise TableError(f"{self.path} must be a readable table ({error})") from error
+
+    def _batches(self) -> Iterator[Any]:
+        if self.path.suffix == ".parquet":
+            with pq.ParquetFile(self.path) as file:
+                self._require_columns(file.schema_arrow.names)
+                yield from file.iter_batches(_BATCH_ROWS, columns=[self.x, self.y])
+            return
+        self._require_columns(self._header())
+        with pa.csv.open_csv(
+            self.path,
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=[self.x, self.y],
+                column_types={self.x: pa.string(), self.y: pa.string()},
+                strings_can_be_null=False,
+            ),
+        ) as reader:
+            yield from reader
+
+    def _header(self) -> list[str]:
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as stream:
+                return next((row for row in csv.reader(stream) if row), [])
+        except UnicodeDecodeError as error:
+            raise TableError(
+                f"{self.path} must be UTF-8 (got byte {error.object[error.start]:#x})"
+            ) from error
+
+    def _require_columns(self, names: list[str]) -> None:
+        for key, name in (("x", self.x), ("y", self.y)):
+            if names.count(name) != 1:
+                rule = "a column" if name not in names else "only one column"
+                raise TableError(
+                    f"generate.columns.{key} must name {rule} of {self.path},"
+                    f" which has {', '.join(names) or 'none'} (got {name})"
+                )
+
+    def _numbers(self, batch: Any, name: str, first: int) -> Array:
+        """Return a column of a batch as float64; `first` is the row its first value stands in."""
+        column = batch.column(batch.schema.get_field_index(name))
+        kind = column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            column = pc.utf8_trim_whitespace(column)
+            try:
+                values = column.cast(pa.float64())
+            except pa.ArrowInvalid:
+                row = next(i for i, text in enumerate(column.to_pylist()) if not _is_number(text))
+                raise self._refused(name, first + row, column[row].as_py()) from None
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            values = column.cast(pa.float64(), safe=False)
+        else:
+            raise TableError(
+                f"{self.path} column {name} must hold numbers (got {kind}, row {first})"
+            )
+        numbers: Array = values.to_numpy(zero_copy_only=False)
+        if values.null_count:
+            raise self._refused(
+                name, first + int(np.argmax(column.is_null().to_numpy(False))), None
+            )
+        if not np.isfinite(numbers).all():
+            row = int(np.argmin(np.isfinite(numbers)))
+            raise self._refused(name, first + row, column[row].as_py())
+        return numbers
+
+    def _refused(self, name: str, row: int, value: Any) -> TableError:
+        got = "nothing" if value in (None, "") else value
+        return TableError(
+            f"{self.path} column {name} must hold a finite number in every row"
+            f" (got {got} in row {row}{self._place(row)})"
+        )
+
+    def _place(self, row: int) -> str:
+        """Return where a CSV's row stands in the file, for an editor to jump to."""
+        if self.path.suffix != ".csv":
+            return ""
+        with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as stream:
+            reader = csv.reader(stream)
+            rows = (fields for fields in reader if fields)
+            for _ in zip(range(row + 1), rows, strict=False):
+                pass
+            return f", line {reader.line_num}"
+
+
+def _is_number(text: str | None) -> bool:
+    if text is None:
+        return True  # said elsewhere
+    try:
+        pa.scalar(text).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True

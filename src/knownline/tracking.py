@@ -1,0 +1,267 @@
+"""The MLflow store: the only module that imports mlflow.
+
+One store for every way of running: MLFLOW_TRACKING_URI where it is set, else SQLite in the
+workspace's mlruns/. Knows nothing of how a run came about; `content` says what it shows.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from knownline.content import Content, Dataset
+from knownline.environment import version
+from knownline.errors import StoreError
+from knownline.line import Line
+
+# Read by mlflow when it is imported. Nothing we start reports to anyone, and a dead server costs
+# seconds: mlflow's own defaults block for 246 s.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import (
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.protos import databricks_pb2 as codes
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, DataType, Schema
+from sqlalchemy.exc import SQLAlchemyError
+
+EXPERIMENT = "knownline"
+MODEL = "model"
+"""The model's name on its run: runs:/RUN_ID/model."""
+
+MODEL_CODE = Path("src/served/line_model.py")
+
+_SQLITE = "sqlite:///"
+_BATCH = 1_000  # the most metrics MLflow takes in one call
+_ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is ours
+    codes.ErrorCode.Name(code)
+    for code in (codes.INTERNAL_ERROR, codes.TEMPORARILY_UNAVAILABLE, codes.UNAUTHENTICATED,
+                 codes.PERMISSION_DENIED, codes.REQUEST_LIMIT_EXCEEDED)
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A complete run in the store."""
+
+    run_id: str
+    name: str
+
+
+def workspace() -> Path:
+    """Return the folder whose mlruns/ holds the store: the original root in every experiment."""
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def store_uri() -> str:
+    """Return where runs are recorded: MLFLOW_TRACKING_URI, else the workspace's SQLite.
+
+    A relative SQLite path is taken from the workspace, so that an experiment in a temporary folder
+    does not make a store of its own.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlruns/mlflow.db"
+    if uri.startswith(_SQLITE):
+        return f"{_SQLITE}{workspace() / uri.removeprefix(_SQLITE)}"
+    return uri
+
+
+class Store:
+    """The experiment `knownline` in one MLflow store."""
+
+    def __init__(self) -> None:
+        """Open the store, and create it where it is our own and absent.
+
+        Raises: StoreError where it cannot be reached or used.
+        """
+        self.uri = store_uri()
+        artifacts = (workspace() / "mlruns" / "artifacts").as_uri()
+        with _said_by(self.uri, every=True):
+            local = self.uri.startswith(_SQLITE)
+            if local:
+                _create_once(Path(self.uri.removeprefix(_SQLITE)), artifacts)
+            mlflow.set_tracking_uri(self.uri)
+            self.client = MlflowClient(self.uri)
+            experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                self._experiment = _create_experiment(self.client, artifacts if local else None)
+            elif experiment.lifecycle_stage != "active":
+                raise StoreError(
+                    f"the experiment {EXPERIMENT} in {self.uri} must not be deleted: run"
+                    f" `mlflow experiments restore -x {experiment.experiment_id}`"
+                )
+            else:
+                self._experiment = experiment.experiment_id
+
+    def find_complete(self, fingerprint: str) -> Recorded | None:
+        """Return the latest complete run with this fingerprint, or None."""
+        query = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'"
+        run = self._first(query)
+        return _recorded(run) if run else None
+
+    def record(
+        self, content: Content, *, line: Path, artifacts: dict[Path, str | None]
+    ) -> Recorded:
+        """Write a whole run, or complete the one that an earlier try began.
+
+        line: the file that becomes the model. artifacts: file or folder, and the artifact folder
+        it goes to (None: the top).
+
+        Every call can be repeated: the time stamps are the run's own, so what is there already is
+        recognised by the store. The model comes last, and with it the status FINISHED.
+        """
+        with _said_by(self.uri):
+            run = self._first(f"tags.execution = '{content.execution}'") or self._create(content)
+            if run.info.status == "FINISHED":
+                return _recorded(run)
+            run_id = run.info.run_id
+            self._log_numbers(run_id, content)
+            self.client.log_inputs(run_id, datasets=[_dataset(d) for d in content.datasets])
+            for path, folder in artifacts.items():
+                if path.is_dir():
+                    self.client.log_artifacts(run_id, str(path), folder)
+                else:
+                    self.client.log_artifact(run_id, str(path), folder)
+            with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+                _log_model(line)
+            return _recorded(run)
+
+    def _create(self, content: Content) -> Run:
+        own = {
+            "execution": content.execution,
+            "mlflow.note.content": content.description,
+            "mlflow.source.name": "dvc repro",
+            "mlflow.source.type": "PROJECT",
+            "mlflow.source.git.commit": content.tags["git_commit"],
+            "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
+        }
+        return self.client.create_run(
+            self._experiment, content.start_ms, {**own, **content.tags}, run_name=content.name
+        )
+
+    def _log_numbers(self, run_id: str, content: Content) -> None:
+        params = [Param(key, value) for key, value in content.params.items()]
+        metrics = [Metric(key, x, content.end_ms, 0) for key, x in content.metrics.items()]
+        self.client.log_batch(run_id, metrics=metrics, params=params)
+        epochs = max((len(column) for column in content.history.values()), default=0)
+        lasted = content.end_ms - content.start_ms
+        by_epoch = [
+            Metric(name, column[epoch], content.start_ms + lasted * (epoch + 1) // epochs, epoch)
+            for epoch in range(epochs)
+            for name, column in content.history.items()
+        ]
+        for start in range(0, len(by_epoch), _BATCH):
+            self.client.log_batch(run_id, metrics=by_epoch[start : start + _BATCH])
+
+    def _first(self, query: str) -> Run | None:
+        found = self.client.search_runs(
+            [self._experiment], query, order_by=["attributes.start_time DESC"], max_results=1
+        )
+        return found[0] if found else None
+
+
+def _create_once(database: Path, artifacts: str) -> None:
+    """Create the SQLite store whole or not at all, however many processes want it first.
+
+    MLflow creates its tables one by one: three processes at once corrupt the file, and a kill
+    leaves half of it. So one process builds it under another name and renames it.
+    """
+    if database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(database.parent / ".mlflow.db.lock"):
+        if database.exists():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
+            new = Path(folder) / database.name
+            store = SqlAlchemyStore(f"sqlite:///{new}", artifacts)
+            store.create_experiment(EXPERIMENT, artifacts)
+            store.engine.dispose()
+            with new.open("rb") as stream:
+                os.fsync(stream.fileno())
+            new.rename(database)
+
+
+def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifacts))
+    except MlflowException as error:
+        if error.error_code != codes.ErrorCode.Name(codes.RESOURCE_ALREADY_EXISTS):
+            raise
+        found = client.get_experiment_by_name(EXPERIMENT)  # a neighbour was quicker
+        assert found is not None
+        return str(found.experiment_id)
+
+
+def _log_model(line: Path) -> None:
+    """Log the line as a model from code: no pickle, requirements given, not inferred (8 s)."""
+    fitted = Line.from_json(line.read_text())
+    example = pd.DataFrame({"x": [0.0, 1.0]})
+    mlflow.pyfunc.log_model(
+        name=MODEL,
+        python_model=str(MODEL_CODE),
+        artifacts={"line": str(line)},
+        signature=ModelSignature(
+            Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
+        ),
+        input_example=example,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas")],
+        params={"w": fitted.w, "b": fitted.b},
+    )
+
+
+def _dataset(data: Dataset) -> DatasetInput:
+    columns = [ColSpec(DataType.double, "x"), ColSpec(DataType.double, "y")]
+    return DatasetInput(
+        DatasetEntity(
+            name=data.name,
+            digest=data.sha256[:16],
+            source_type="local",
+            source=json.dumps({"uri": data.source}),
+            schema=json.dumps({"mlflow_colspec": Schema(columns).to_dict()}),
+            profile=json.dumps({"num_rows": data.rows}),
+        ),
+        [InputTag("mlflow.data.context", data.context), InputTag("sha256", data.sha256)],
+    )
+
+
+def _recorded(run: Run) -> Recorded:
+    return Recorded(run.info.run_id, run.info.run_name)
+
+
+@contextmanager
+def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
+    """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        code = error.error_code if isinstance(error, MlflowException) else None
+        if not (every or code is None or code in _ELSEWHERE):
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise StoreError(
+            f"the MLflow store {uri} must be reachable; the run is on disk but not recorded, and"
+            f" `dvc repro` records it later (got {first[:200]})"
+        ) from error

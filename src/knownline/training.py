@@ -1,0 +1,129 @@
+"""The article's loop: gradient descent on the mean squared error, by autograd.
+
+Runs on rows or on the three points that stand for them; it is the same loop. Knows nothing of
+files, of MLflow or of the truth.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from knownline.errors import DeviceError, DivergedError
+from knownline.line import Line
+
+Array = npt.NDArray[np.float64]
+Watcher = Callable[[int, float, float, float], object]
+"""Called after every epoch with epoch, loss, w, b."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How the x of the fit relates to the x of the data: (x - mean) / sd."""
+
+    mean: float = 0.0
+    sd: float = 1.0
+
+    def in_data_units(self, w: float, b: float) -> Line:
+        """Return the line of the data's x, given the one of the scaled x."""
+        return Line(w / self.sd, b - (w / self.sd) * self.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened at each epoch, from 0 on: (epochs,) each, w and b in the data's units.
+
+    loss is the mean squared error the epoch began with, as the article prints it; w and b are
+    what its step left.
+    """
+
+    loss: Array
+    w: Array
+    b: Array
+
+    @property
+    def line(self) -> Line:
+        """The line after the last step."""
+        return Line(float(self.w[-1]), float(self.b[-1]))
+
+
+def choose_device(name: str, dtype: str) -> torch.device:
+    """Return the device that train.device names; auto takes an accelerator that has the dtype.
+
+    Raises: DeviceError where the named device is not available here.
+    """
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        # mps has no float64: https://pytorch.org/docs/stable/notes/mps.html
+        lacks = found is None or (found.type == "mps" and dtype == "float64")
+        return torch.device("cpu") if lacks or found is None else found
+    if name != "cpu" and (found is None or found.type != name):
+        here = f"cpu and {found.type}" if found else "only cpu"
+        raise DeviceError(f"train.device must be available here: {here} (got {name})")
+    return torch.device(name)
+
+
+def stable_learning_rate(x: Array) -> float:
+    """Return the learning rate below which descent on x, (rows,), cannot diverge: 2 / λmax.
+
+    λmax is the largest eigenvalue of the Hessian of the mean squared error in (w, b),
+    2 [[mean x², mean x], [mean x, 1]].
+    """
+    # Divided by the size of x, so that x² cannot overflow.
+    size = max(1.0, float(np.max(np.abs(x))))
+    scaled = x / size
+    square, mean, one = float(np.mean(scaled**2)), float(np.mean(scaled)) / size, 1 / size / size
+    largest = (square + one) + math.hypot(square - one, 2 * mean)
+    return 2 / largest / size / size
+
+
+def fit(
+    x: Array,
+    y: Array,
+    *,
+    epochs: int,
+    learning_rate: float,
+    dtype: str,
+    device: torch.device,
+    scaling: Scaling = Scaling(),
+    watch: Watcher | None = None,
+) -> History:
+    """Fit y = w*x + b by full-batch gradient descent from w = b = 0.
+
+    x: (rows,) as the fit is to see it, scaled already where it is to be scaled.
+    y: (rows,) in the data's units.
+    scaling: how x relates to the data's x, for the w and b that are returned.
+    watch: told of every epoch as it ends; what it does cannot change the fit.
+
+    Raises: DivergedError at the first loss that is not finite.
+    """
+    kind = {"float64": torch.float64, "float32": torch.float32}[dtype]
+    inputs = torch.as_tensor(x).to(device=device, dtype=kind)
+    targets = torch.as_tensor(y).to(device=device, dtype=kind)
+    w = torch.zeros((), dtype=kind, device=device, requires_grad=True)
+    b = torch.zeros((), dtype=kind, device=device, requires_grad=True)
+    losses, ws, bs = np.empty(epochs), np.empty(epochs), np.empty(epochs)
+    for epoch in range(epochs):
+        prediction = inputs * w + b
+        loss = ((prediction - targets) ** 2).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert w.grad is not None
+        assert b.grad is not None
+        with torch.no_grad():
+            w -= learning_rate * w.grad
+            b -= learning_rate * b.grad
+            w.grad.zero_()
+            b.grad.zero_()
+        line = scaling.in_data_units(w.item(), b.item())
+        losses[epoch], ws[epoch], bs[epoch] = loss.item(), line.w, line.b
+        if not (math.isfinite(losses[epoch]) and math.isfinite(line.w) and math.isfinite(line.b)):
+            raise DivergedError(
+                f"train.learning_rate must be less than {stable_learning_rate(x):.6g} for this data"
+                f" (got {learning_rate:g}): the loss left the finite numbers at epoch {epoch}"
+            )
+        if watch:
+            watch(epoch, float(losses[epoch]), line.w, line.b)
+    return History(losses, ws, bs)
