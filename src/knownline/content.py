@@ -123,12 +123,15 @@ def numbers(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def datasets(params: Params, metrics: dict[str, Any], data_sha256: str) -> list[Dataset]:
-    """Return the two halves of the data; their digest is of both, as the holdout is part of it."""
+    """Return the two halves of the data, each with the hash of the whole.
+
+    Their names differ, since the store keeps one dataset of a name and a digest.
+    """
     wanted = params.generate
     name = Path(wanted.table).name if wanted.table else f"line, seed {wanted.seed}"
     rows = {"train": metrics["rows"], "holdout": metrics["holdout"]["rows"]}
     return [
-        Dataset(name, context, f"data/{context}", count, data_sha256)
+        Dataset(f"{name}, {context}", context, f"data/{context}", count, data_sha256)
         for context, count in rows.items()
         if count
     ]

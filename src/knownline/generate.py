@@ -9,7 +9,7 @@ import numpy.typing as npt
 from knownline import door, files, shards, synthesis, tables
 from knownline.errors import ParamsError, TableError
 from knownline.line import Line
-from knownline.params import MIN_ROWS, Generate, Params
+from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
 
 Array = npt.NDArray[np.float64]
 Chunks = Iterator[tuple[Array, Array]]
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         _write_split(_source(params), rows, wanted, train=kept, holdout=held)
     written = [path for name in ("train", "holdout") for path in (DATA / name).glob("*.parquet")]
     files.seal(DATA, written)
-    held_out = synthesis.holdout_rows(rows, wanted.holdout)
+    held_out = holdout_rows(rows, wanted.holdout)
     print(f"generate: {rows:,} rows, {held_out:,} of them held out")
     return 0
 
@@ -72,7 +72,7 @@ def _checked_rows(wanted: Generate) -> int:
         raise TableError(
             f"{table.path} column {table.x} must hold two different values or more (got {low} only)"
         )
-    left = rows - synthesis.holdout_rows(rows, wanted.holdout)
+    left = rows - holdout_rows(rows, wanted.holdout)
     if left < MIN_ROWS:
         raise ParamsError(
             f"generate.holdout must leave {MIN_ROWS} rows of {rows} to train on"

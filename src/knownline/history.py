@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv
 
 from knownline.errors import DamagedError
 
@@ -35,13 +33,14 @@ def read(path: Path) -> Columns:
 
     Raises: DamagedError where the file is no such CSV or an epoch is missing or twice there.
     """
-    try:
-        table = pa.csv.read_csv(path)
-        epochs, *columns = (
-            table[name].to_numpy().astype(np.float64) for name in _HEADER.strip().split(",")
-        )
-    except (pa.ArrowInvalid, KeyError, ValueError) as error:
-        raise DamagedError(f"{path} must be CSV with {_HEADER.strip()} ({error})") from error
+    with path.open() as stream:
+        try:
+            header = stream.readline()
+            epochs, *columns = np.loadtxt(stream, delimiter=",", ndmin=2, unpack=True)
+        except ValueError as error:
+            raise DamagedError(f"{path} must be CSV with {_HEADER.strip()} ({error})") from error
+    if header != _HEADER or len(columns) != 3:
+        raise DamagedError(f"{path} must be CSV with {_HEADER.strip()} (got {header.strip()})")
     if len(epochs) == 0 or not np.array_equal(epochs, np.arange(len(epochs))):
         raise DamagedError(f"{path} must have every epoch once, from 0 on (got {len(epochs)} rows)")
     return Columns(*columns)

@@ -5,6 +5,7 @@ Figures are drawn without pyplot, so that no state is shared. Knows nothing of f
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,7 +22,7 @@ Array = npt.NDArray[np.float64]
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 POINTS, FITTED, TRUE = "#8fa6bd", "#c4421a", "#1f6f4a"
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10.0,
     "axes.titlesize": 12.0,
@@ -161,5 +162,6 @@ def _equation(line: Line) -> str:
 def _png(figure: Figure) -> bytes:
     """Return the figure as PNG without a time or a version in it."""
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -43,7 +44,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos import databricks_pb2 as codes
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
 EXPERIMENT = "knownline"
@@ -196,7 +197,7 @@ def _create_once(database: Path, artifacts: str) -> None:
 
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
-            store = SqlAlchemyStore(f"sqlite:///{new}", artifacts)
+            store: Any = SqlAlchemyStore(f"{_SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
             store.create_experiment(EXPERIMENT, artifacts)
             store.engine.dispose()
             with new.open("rb") as stream:
@@ -233,7 +234,10 @@ def _log_model(line: Path) -> None:
 
 
 def _dataset(data: Dataset) -> DatasetInput:
-    columns = [ColSpec(DataType.double, "x"), ColSpec(DataType.double, "y")]
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.double, "x"),
+        ColSpec(DataType.double, "y"),
+    ]
     return DatasetInput(
         DatasetEntity(
             name=data.name,

@@ -1,0 +1,185 @@
+"""Workspaces with real git, real DVC and a real MLflow store."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+QUIET = {
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_AUTHOR_NAME": "A",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "A",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the store's own tables have it."""
+
+    run_id: str
+    name: str
+    status: str
+    artifacts: Path
+    tags: dict[str, str]
+    params: dict[str, str]
+    steps: dict[str, list[int]]
+    last: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A checkout of this project, and what can be done in it."""
+
+    path: Path
+
+    def env(self, **more: str) -> dict[str, str]:
+        """Return the environment that the Makefile gives its recipes."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return {**kept, **QUIET, "PATH": path, **more}
+
+    def run(self, *command: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command here; `ok` asserts that it succeeds."""
+        done = subprocess.run(
+            command, cwd=self.path, env=self.env(**env), capture_output=True, text=True, check=False
+        )
+        if ok:
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def dvc(self, *arguments: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run dvc here."""
+        return self.run("dvc", *arguments, ok=ok, **env)
+
+    def knownline(
+        self, *arguments: str, ok: bool = True, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours the way DVC does."""
+        return self.run("python", "src/knownline", *arguments, ok=ok, **env)
+
+    def git(self, *arguments: str) -> str:
+        """Run git here and return what it prints."""
+        return self.run("git", *arguments).stdout
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Replace text in a file; it must be there."""
+        path = self.path / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def outputs(self) -> dict[str, bytes]:
+        """Return every output and the lock, by path."""
+        names = ("data/train", "data/holdout", "data/SHA256SUMS", "models", "reports", "dvc.lock")
+        found = [self.path / name for name in names]
+        files = [f for n in found for f in (n.rglob("*") if n.is_dir() else [n]) if f.is_file()]
+        return {f.relative_to(self.path).as_posix(): f.read_bytes() for f in files}
+
+    def runs(self, database: str = "mlruns/mlflow.db") -> list[Run]:
+        """Return the runs of a SQLite store, oldest first, read without MLflow."""
+        with sqlite3.connect(f"file:{self.path / database}?mode=ro", uri=True) as store:
+            rows = store.execute(
+                "select run_uuid, name, status, artifact_uri from runs"
+                " where lifecycle_stage = 'active' order by start_time"
+            ).fetchall()
+            return [_run(store, *row) for row in rows]
+
+
+def _run(store: sqlite3.Connection, run_id: str, name: str, status: str, uri: str) -> Run:
+    def pairs(table: str) -> dict[str, Any]:
+        return dict(store.execute(f"select key, value from {table} where run_uuid = ?", [run_id]))
+
+    steps: dict[str, list[int]] = {}
+    for key, step in store.execute(
+        "select key, step from metrics where run_uuid = ? order by key, step", [run_id]
+    ):
+        steps.setdefault(key, []).append(step)
+    return Run(
+        run_id,
+        name,
+        status,
+        Path(url2pathname(urlparse(uri).path)),
+        pairs("tags"),
+        pairs("params"),
+        steps,
+        pairs("latest_metrics"),
+    )
+
+
+def checkout(path: Path) -> Workspace:
+    """Return a new git repository with this project's files as they are now, committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
+            target = path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+    workspace = Workspace(path)
+    workspace.git("init", "--quiet", "--initial-branch=main")
+    commit(workspace, "start")
+    return workspace
+
+
+def commit(workspace: Workspace, message: str) -> None:
+    """Commit everything that git does not ignore."""
+    workspace.git("add", "--all")
+    workspace.git("commit", "--quiet", "--allow-empty", "--message", message)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Workspace:
+    """A checkout in which nothing ran yet."""
+    return checkout(tmp_path / "work")
+
+
+@pytest.fixture(scope="session")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = checkout(tmp_path_factory.mktemp("built") / "work")
+    workspace.dvc("repro")
+    commit(workspace, "results")
+    return workspace
+
+
+@pytest.fixture
+def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
+    """A checkout in which `dvc repro` ran once and dvc.lock is committed."""
+    return Workspace(Path(shutil.copytree(_built.path, tmp_path / "work", symlinks=True)))
+
+
+@pytest.fixture
+def built(_built: Workspace) -> Workspace:
+    """The same, shared by all tests that only read it."""
+    return _built
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Callable[[Workspace], Workspace]:
+    """Return what clones a workspace as a colleague would: committed files alone."""
+
+    def make(origin: Workspace) -> Workspace:
+        origin.git("clone", "--quiet", str(origin.path), str(tmp_path / "clone"))
+        return Workspace(tmp_path / "clone")
+
+    return make

@@ -1,0 +1,164 @@
+"""The README is true: its commands run, its numbers and its picture are those of a run."""
+
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Workspace, checkout
+from tests.pipeline.test_recording import free_port
+
+README = (ROOT / "README.md").read_text()
+MAKE = ("make", "--silent", "-o", ".venv/.ready")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands(block: str) -> list[str]:
+    return [line.partition("#")[0].strip() for line in block.splitlines() if line.strip()]
+
+
+def with_environment(workspace: Workspace) -> Workspace:
+    """Lend the environment the tests run in; making one is what `.ci/run` tries."""
+    (workspace.path / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    (workspace.path / ".git/info/exclude").write_text("/.venv\n")
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A checkout in which the README is followed from top to bottom."""
+    folder = tmp_path_factory.mktemp("with a space") / "a clone"
+    return with_environment(checkout(folder))
+
+
+def shell(workspace: Workspace, line: str) -> str:
+    """Type a line of the README, the environment being there already."""
+    line = line.replace("make ", " ".join(MAKE) + " ")
+    done = workspace.run("bash", "-ec", line, ok=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def wait_for_queue(workspace: Workspace) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        shown = workspace.dvc("queue", "status").stdout
+        if "Queued" not in shown and "Running" not in shown:
+            return
+        time.sleep(1)
+    pytest.fail(shown)
+
+
+def test_1_the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> None:
+    repro, ui = commands(blocks("sh")[0])
+    shown = shell(newcomer, repro)
+    assert re.search(r"w = 20\.0\d+ ± 0\.00\d+ \(true 20\)", shown)
+    assert "gate passed" in shown
+    assert "make ui" in shown
+    assert "Running stage" not in shell(newcomer, repro)
+    assert ui == "make ui"
+    port = free_port()
+    server = subprocess.Popen(
+        [*MAKE, "ui", f"PORT={port}"],
+        cwd=newcomer.path,
+        env=newcomer.env(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.3)
+        (run,) = newcomer.runs()
+        request = Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
+            json.dumps({"experiment_ids": ["1"]}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        found = json.load(urlopen(request, timeout=20))["runs"]
+        assert [item["info"]["run_id"] for item in found] == [run.run_id]
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert newcomer.git("status", "--short") in ("", "?? dvc.lock\n")
+
+
+def test_2_a_changed_parameter_is_a_second_run(newcomer: Workspace) -> None:
+    for line in commands(blocks("sh")[1]):
+        shell(newcomer, line)
+    assert [run.params["train.learning_rate"] for run in newcomer.runs()] == ["0.25", "0.1"]
+    newcomer.git("checkout", "--", "params.yaml")
+    assert "nothing new, this is run" in shell(newcomer, "make repro")
+
+
+def test_3_the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
+    newcomer.git("add", "--all")
+    newcomer.git("commit", "--quiet", "--allow-empty", "--message", "lock")
+    shell(newcomer, "\n".join(commands(blocks("sh")[2])))
+    wait_for_queue(newcomer)
+    rates = sorted(run.params["train.learning_rate"] for run in newcomer.runs())
+    assert rates == ["0.05", "0.1", "0.15", "0.25"]
+    assert {run.status for run in newcomer.runs()} == {"FINISHED"}
+    assert len({run.tags["dvc_exp_name"] for run in newcomer.runs()[2:]}) == 2
+
+
+def test_4_the_table_of_ones_own(newcomer: Workspace) -> None:
+    wanted = yaml.safe_load(blocks("yaml")[0])
+    params = yaml.safe_load((newcomer.path / "params.yaml").read_text())
+    params["truth"] = wanted["truth"]
+    params["generate"] |= wanted["generate"]
+    (newcomer.path / "params.yaml").write_text(yaml.safe_dump(params))
+    shown = shell(newcomer, "make repro")
+    assert "w = 0.523 ±" in shown
+    line = json.loads((newcomer.path / "models/line.json").read_text())
+    assert f"w = {line['w']:.6f}, b = {line['b']:.6f}" in README
+
+
+@pytest.mark.parametrize("line", commands(blocks("sh")[-1]))
+def test_5_the_checks_are_there_to_be_made(line: str) -> None:
+    subprocess.run([*MAKE, "-n", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_its_table_is_that_of_a_run(built: Workspace) -> None:
+    metrics = json.loads((built.path / "reports/metrics.json").read_text())
+    assert f"| w | {metrics['w']:.4f} | {metrics['se']['w']:.4f} | 20 |" in README
+    assert f"| b | {metrics['b']:.2f} | {metrics['se']['b']:.2f} | 5 |" in README
+    flat = " ".join(README.split())
+    assert f"it lies {metrics['optimiser_error']:.0e} from" in flat
+    away = f"{abs(metrics['z']['w']):.2f} and {abs(metrics['z']['b']):.2f} standard errors"
+    assert away in flat
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"),
+    reason="another processor may round a pixel otherwise",
+)
+def test_its_picture_is_that_of_a_run(built: Workspace) -> None:
+    shown = (ROOT / "docs/pictures/fit.png").read_bytes()
+    assert shown == (built.path / "reports/plots/fit.png").read_bytes()
+
+
+def test_every_file_and_link_it_names_is_there() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+    tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))
+    for name in re.findall(r"\b\w+\.py\b", tree):
+        assert list((ROOT / "src").rglob(Path(name).name)), name

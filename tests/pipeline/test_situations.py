@@ -1,0 +1,156 @@
+"""The situations in which `record` must execute or not, each with real DVC and a counted store."""
+
+import shutil
+import time
+from collections.abc import Callable
+
+from tests.conftest import Run, Workspace, commit
+
+Clone = Callable[[Workspace], Workspace]
+EPOCHS = list(range(100))
+
+
+def assert_complete(run: Run) -> None:
+    assert run.status == "FINISHED"
+    assert run.steps["loss"] == run.steps["w"] == run.steps["b"] == EPOCHS
+
+
+def test_first_repro_makes_one_complete_run(built: Workspace) -> None:
+    (run,) = built.runs()
+    assert_complete(run)
+    assert "backfilled" not in run.tags
+    assert run.tags["git_dirty"] == "false"
+
+
+def test_repeating_it_executes_nothing(workspace: Workspace) -> None:
+    before = workspace.outputs()
+    done = workspace.dvc("repro")
+    assert "Running stage" not in done.stdout
+    assert len(workspace.runs()) == 1
+    assert workspace.outputs() == before
+
+
+def test_a_changed_parameter_makes_a_second_run_to_compare(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
+    workspace.dvc("repro")
+    first, second = workspace.runs()
+    assert_complete(second)
+    assert first.tags["fingerprint"] != second.tags["fingerprint"]
+    changed = {k for k in first.params if first.params[k] != second.params[k]}
+    assert changed == {"train.learning_rate"}
+    assert first.steps.keys() == second.steps.keys()
+
+
+def test_outputs_restored_from_the_run_cache_make_no_new_run(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
+    workspace.dvc("repro")
+    workspace.replace("params.yaml", "learning_rate: 0.1", "learning_rate: 0.25")
+    done = workspace.dvc("repro")
+    assert "Stage 'train' is cached" in done.stdout
+    assert "Running stage 'record'" in done.stdout
+    assert "nothing new" in done.stdout
+    assert len(workspace.runs()) == 2
+    assert workspace.git("status", "--short") == ""
+
+
+def test_a_deleted_store_is_filled_from_the_files_and_says_so(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.path / "mlruns")
+    done = workspace.dvc("repro")
+    assert "Running stage 'train'" not in done.stdout
+    (run,) = workspace.runs()
+    assert_complete(run)
+    assert run.tags["backfilled"] == "true"
+    assert workspace.git("status", "--short") == ""
+
+
+def test_a_forced_repro_is_a_second_execution_and_a_second_run(workspace: Workspace) -> None:
+    before = workspace.outputs()
+    workspace.dvc("repro", "--force")
+    first, second = workspace.runs()
+    assert_complete(second)
+    assert first.tags["fingerprint"] == second.tags["fingerprint"]
+    assert "backfilled" not in second.tags
+    assert workspace.outputs() == before
+
+
+def test_a_fresh_clone_executes_the_committed_lock_and_leaves_it_alone(
+    built: Workspace, clone: Clone
+) -> None:
+    copy = clone(built)
+    done = copy.dvc("repro")
+    assert done.stdout.count("Running stage") == 4
+    (run,) = copy.runs()
+    assert_complete(run)
+    assert "backfilled" not in run.tags
+    assert copy.git("status", "--short") == ""
+    assert copy.outputs() == built.outputs()
+    assert run.tags["fingerprint"] == built.runs()[0].tags["fingerprint"]
+
+
+def test_a_fresh_clone_with_pulled_outputs_is_backfilled(
+    workspace: Workspace, clone: Clone
+) -> None:
+    remote = workspace.path.parent / "remote"
+    workspace.dvc("remote", "add", "--default", "here", str(remote))
+    commit(workspace, "remote")
+    workspace.dvc("push")
+    copy = clone(workspace)
+    copy.dvc("pull", "--allow-missing")
+    copy.dvc("repro")
+    (run,) = copy.runs()
+    assert_complete(run)
+    assert run.tags["backfilled"] == "true"
+    assert copy.git("status", "--short") == ""
+
+
+def test_an_experiment_in_the_workspace_is_a_run_with_its_name(workspace: Workspace) -> None:
+    workspace.dvc("exp", "run", "--name", "slow", "--set-param", "train.learning_rate=0.05")
+    _, run = workspace.runs()
+    assert_complete(run)
+    assert run.tags["dvc_exp_name"] == "slow"
+    assert "slow" in run.name
+    assert run.params["train.learning_rate"] == "0.05"
+
+
+def test_an_experiment_in_a_temporary_folder_reaches_the_one_store(workspace: Workspace) -> None:
+    before = workspace.outputs()
+    workspace.dvc(
+        "exp", "run", "--temp", "--name", "aside", "--set-param", "train.learning_rate=0.1"
+    )
+    _, run = workspace.runs()
+    assert_complete(run)
+    assert run.tags["dvc_exp_name"] == "aside"
+    assert workspace.outputs() == before
+
+
+def test_a_queue_of_two_at_a_time_is_as_many_runs(workspace: Workspace) -> None:
+    workspace.dvc("exp", "run", "--queue", "--set-param", "train.learning_rate=0.05,0.1,0.15")
+    workspace.dvc("queue", "start", "--jobs", "2")
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        status = workspace.dvc("queue", "status").stdout
+        if "Running" not in status and "Queued" not in status:
+            break
+        time.sleep(1)
+    assert status.count("Success") == 3, status
+    rates = {run.params["train.learning_rate"] for run in workspace.runs()}
+    assert rates == {"0.25", "0.05", "0.1", "0.15"}
+    assert len(workspace.runs()) == 4
+    for run in workspace.runs():
+        assert_complete(run)
+    names = {run.tags.get("dvc_exp_name") for run in workspace.runs()[1:]}
+    assert len(names) == 3
+
+
+def test_an_experiment_runs_its_own_code(workspace: Workspace) -> None:
+    workspace.replace(
+        "src/knownline/train.py",
+        "line = fitted.line\n",
+        "line = type(fitted.line)(1.5, 2.5)\n",
+    )
+    workspace.dvc("exp", "run", "--temp", "--name", "other-code")
+    workspace.git("checkout", "--", "src")
+    run = next(run for run in workspace.runs() if run.tags.get("dvc_exp_name") == "other-code")
+    assert run.tags["gate"] == "failed"
+    assert run.last["ols.w"] == workspace.runs()[0].last["ols.w"]
+    assert run.last["z.w"] < -1000
