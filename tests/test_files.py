@@ -195,7 +195,8 @@ def test_a_folder_stays_as_it_was_if_it_cannot_be_put_in_place(
     folder = tmp_path / "train"
     folder.mkdir()
     (folder / "a").write_text("old")
-    rename, failed = os.rename, []
+    rename = os.rename
+    failed: list[Path] = []
 
     def fail_once(old: Path, new: Path) -> None:
         if Path(new) == folder and not failed:

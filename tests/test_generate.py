@@ -1,4 +1,5 @@
 import copy
+import errno
 import os
 import re
 import subprocess
@@ -119,13 +120,13 @@ def test_the_shipped_params_give_99_points_20_of_them_held_out(capsys: Capture) 
     assert (whole["y"] - (20.0 * whole["x"] + 5.0)).abs().max() < 1.5 * 5
 
 
-@pytest.mark.parametrize("rows", [3, 10, 99, 1000, 200_001])
-@pytest.mark.parametrize("per_thousand", [0, 166, 290, 500])
+@pytest.mark.parametrize(
+    ("rows", "per_thousand"),
+    [(3, 0), (3, 166), (10, 290), (99, 333), (1000, 997), (131_072, 1), (200_001, 500)],
+)
 def test_every_row_goes_to_one_side_in_order_and_the_shares_are_exact(
     rows: int, per_thousand: int
 ) -> None:
-    if rows - nearest(rows, per_thousand) < 3:
-        pytest.skip("params.yaml refuses it")
     write_params(generate__rows=rows, generate__holdout=per_thousand / 1000)
     assert main(["generate"]) == 0
     train, holdout = split()
@@ -405,7 +406,10 @@ def test_a_table_that_grows_while_it_is_read_is_refused_and_nothing_is_written(
         ("a: [", r"^params\.yaml must be valid YAML"),
         ("a: 1\n", r"^truth must be given|^a is not"),
         (yaml.safe_dump(PARAMS | {"truth": None}), r"^truth must be given .*\(got null\)$"),
-        (yaml.safe_dump(PARAMS).replace("rows: 99", "rows: 2"), r"^generate\.rows must be 3 or mor"),
+        (
+            yaml.safe_dump(PARAMS).replace("rows: 99", "rows: 2"),
+            r"^generate\.rows must be 3 or mor",
+        ),
     ],
 )
 def test_params_with_a_mistake_are_refused_and_nothing_is_written(
@@ -464,20 +468,42 @@ def test_a_refusal_after_some_chunks_says_one_line_and_not_what_python_thinks_of
     ]
 
 
-def test_x_that_float64_cannot_tell_apart_are_refused(before: Path, capsys: Capture) -> None:
-    write_params(
-        generate__x={"spacing": "uniform", "low": 1.0, "high": float(np.nextafter(1.0, 2.0))},
-        generate__rows=3,
-        generate__holdout=0,
-        generate__seed=20200910,
-    )
-    whole = tree(before)
-    capsys.readouterr()
-    if main(["generate"]) == 0:
-        assert split()[0]["x"].nunique() == 2
-    else:
-        assert "two different x" in capsys.readouterr().err
+def test_drawn_x_that_are_all_one_number_are_refused_and_nothing_is_written(
+    before: Path, capsys: Capture
+) -> None:
+    high = float(np.nextafter(1.0, 2.0))
+    refused = 0
+    for seed in range(20):
+        write_params(
+            generate__x={"spacing": "uniform", "low": 1.0, "high": high},
+            generate__rows=3,
+            generate__holdout=0,
+            generate__seed=seed,
+        )
+        whole = tree(before)
+        capsys.readouterr()
+        if main(["generate"]) == 0:
+            assert split()[0]["x"].nunique() == 2
+            continue
+        refused += 1
+        assert "two different x to train on" in capsys.readouterr().err
         assert tree(before) == whole
+    assert 0 < refused < 20
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_no_more_is_named_and_nothing_is_written(
+    before: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    write_params(generate__seed=2)
+    whole = tree(before)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        assert re.search(rf"must be writable .*{os.strerror(code)}", refusal(capsys))
+    assert tree(before) == whole
 
 
 # Memory

@@ -114,7 +114,7 @@ def test_no_single_changed_character_makes_another_line(line: Line) -> None:
     ],
 )
 def test_what_is_no_line_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no line|differ"):
+    with pytest.raises(ValueError, match=r"no line|differ"):
         Line.from_json(text)
 
 
@@ -124,7 +124,7 @@ def test_what_is_no_line_is_refused(text: str) -> None:
     ids=["a hex float past float64", "a w past float64", "a b past float64"],
 )
 def test_a_number_past_float64_is_refused_like_any_other_damage(changed: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no line|differ"):
+    with pytest.raises(ValueError, match=r"no line|differ"):
         Line.from_json(json.dumps({**WRITTEN, **changed}))
 
 

@@ -69,7 +69,8 @@ def test_what_is_written_in_any_pieces_is_read_in_full_groups_and_in_order(
 ) -> None:
     rows = sum(lengths)
     x, y = points(rows, seed)
-    with TemporaryDirectory() as name:
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shards, "SHARD_CHUNKS", 1000)  # one file
         folder = Path(name)
         writer = write(folder, x, y, lengths, chunk)
         assert writer.rows == rows == shards.rows(folder)
@@ -92,7 +93,11 @@ def test_the_bytes_do_not_depend_on_how_the_rows_were_handed_over(
     rows = sum(lengths)
     ends = sorted({min(end, rows) for end in np.cumsum(other).tolist()} | {0, rows})
     x, y = points(rows)
-    with TemporaryDirectory() as one, TemporaryDirectory() as two, pytest.MonkeyPatch.context() as m:
+    with (
+        TemporaryDirectory() as one,
+        TemporaryDirectory() as two,
+        pytest.MonkeyPatch.context() as m,
+    ):
         m.setattr(shards, "SHARD_CHUNKS", 3)
         write(Path(one), x, y, lengths, chunk)
         write(Path(two), x, y, np.diff(ends).tolist(), chunk)

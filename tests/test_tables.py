@@ -285,7 +285,7 @@ def test_a_parquet_value_that_is_no_finite_number_is_refused_with_its_row(
 def test_the_row_of_a_large_parquet_is_counted_right(
     parquet: Path, row: int, group: int, value: float | None
 ) -> None:
-    y = np.ones(MANY).tolist()
+    y: list[float | None] = [1.0] * MANY
     y[row - 1] = value
     write_parquet(parquet, {"x": np.ones(MANY), "y": y}, row_group_size=group)
     with pytest.raises(TableError, match=rf" in row {row}\)$"):
