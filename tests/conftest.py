@@ -165,7 +165,18 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
     """A checkout in which `dvc repro` ran once and dvc.lock is committed."""
-    return Workspace(Path(shutil.copytree(_built.path, tmp_path / "work", symlinks=True)))
+    copy = Workspace(Path(shutil.copytree(_built.path, tmp_path / "work", symlinks=True)))
+    with sqlite3.connect(copy.path / "mlruns/mlflow.db") as store:  # its artifacts came along
+        for table, column in (
+            ("experiments", "artifact_location"),
+            ("runs", "artifact_uri"),
+            ("logged_models", "artifact_location"),
+        ):
+            store.execute(
+                f"update {table} set {column} = replace({column}, ?, ?)",
+                [str(_built.path), str(copy.path)],
+            )
+    return copy
 
 
 @pytest.fixture

@@ -19,6 +19,13 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
+def overwrite(path: Path, content: bytes) -> None:
+    # In place: ext4 flushes a file that was emptied first, and these are thousands.
+    with path.open("r+b") as stream:
+        stream.write(content)
+        stream.truncate()
+
+
 def sha256sum(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sha256sum", *arguments], cwd=folder, capture_output=True, text=True, check=False
@@ -294,7 +301,7 @@ def test_every_changed_byte_of_a_sealed_file_is_refused_with_its_name(
     whole = (sealed / name).read_bytes()
     for place, old in enumerate(whole):
         for new in set(range(256)) - {old}:
-            (sealed / name).write_bytes(whole[:place] + bytes([new]) + whole[place + 1 :])
+            overwrite(sealed / name, whole[:place] + bytes([new]) + whole[place + 1 :])
             with pytest.raises(DamagedError, match=rf"{name} must be .*dvc repro"):
                 files.check_seal(sealed)
     (sealed / name).write_bytes(whole)
@@ -327,7 +334,7 @@ def test_every_changed_byte_of_the_seal_is_refused_with_a_files_name(sealed: Pat
     for place, old in enumerate(whole):
         values = {old ^ (1 << bit) for bit in range(8)} | {old ^ 0xFF} | set(SPECIAL)
         for new in values - {old} - ({ord("\r")} if old == ord("\n") else set()):
-            seal.write_bytes(whole[:place] + bytes([new]) + whole[place + 1 :])
+            overwrite(seal, whole[:place] + bytes([new]) + whole[place + 1 :])
             with pytest.raises((DamagedError, MissingError), match=r"^/.* must "):
                 files.check_seal(sealed)
 
@@ -346,8 +353,8 @@ def test_a_line_end_of_the_seal_that_became_a_carriage_return_is_refused(
 def test_a_seal_cut_short_anywhere_does_not_pass_for_the_folder_it_lists(sealed: Path) -> None:
     seal = sealed / files.SUMS
     whole = seal.read_bytes()
-    for length in range(len(whole)):
-        seal.write_bytes(whole[:length])
+    for length in reversed(range(len(whole))):
+        overwrite(seal, whole[:length])
         with pytest.raises((DamagedError, MissingError), match=str(sealed)):
             files.check_seal(sealed, only=sealed / "train")
 

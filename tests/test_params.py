@@ -198,6 +198,11 @@ def test_a_value_at_the_edge_of_its_range_is_taken(name: str, value: float) -> N
     assert leaf(Params.parse(with_values({name: value})), name) == value
 
 
+def test_of_two_mistakes_the_first_is_named() -> None:
+    with pytest.raises(ParamsError, match=r"^generate\.rows must be 3 or more \(got 2\)$"):
+        Params.parse(with_values({"generate.rows": 2, "train.epochs": 0, "evaluate.z": -1}))
+
+
 def test_more_epochs_than_any_memory_can_hold_are_refused_by_name() -> None:
     with pytest.raises(ParamsError, match=r"^train\.epochs must be .*\(got 9223372036854775808\)$"):
         Params.parse(with_values({"train.epochs": 2**63}))

@@ -45,6 +45,13 @@ def read(folder: Path) -> tuple[Array, Array]:
     return np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
 
 
+def overwrite(path: Path, content: bytes) -> None:
+    # In place: ext4 flushes a file that was emptied first, and these are thousands.
+    with path.open("r+b") as stream:
+        stream.write(content)
+        stream.truncate()
+
+
 def in_bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -85,7 +92,7 @@ def test_what_is_written_in_any_pieces_is_read_in_full_groups_and_in_order(
         assert back[1].tobytes() == y.tobytes()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(lengths=LENGTHS, other=st.lists(st.integers(1, 60), max_size=5), chunk=st.integers(1, 9))
 def test_the_bytes_do_not_depend_on_how_the_rows_were_handed_over(
     lengths: list[int], other: list[int], chunk: int
@@ -172,7 +179,7 @@ def test_files_are_read_in_the_order_they_were_written_past_the_tenth(
 def test_the_files_hold_nothing_but_the_points(folder: Path) -> None:
     write(folder, *points(2 * CHUNK), [2 * CHUNK])
     with pq.ParquetFile(folder / "part-00000.parquet") as file:
-        assert file.schema_arrow.metadata is None
+        assert file.metadata.metadata is None
         assert [field.type for field in file.schema_arrow] == [pa.float64(), pa.float64()]
         assert not any(field.nullable for field in file.schema_arrow)
         column = file.metadata.row_group(0).column(0)
@@ -248,8 +255,8 @@ def test_a_file_cut_short_anywhere_is_refused_with_its_name(folder: Path) -> Non
     write(folder, *points(2 * CHUNK), [2 * CHUNK])
     path = folder / "part-00000.parquet"
     whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
+    for length in reversed(range(len(whole))):
+        overwrite(path, whole[:length])
         with pytest.raises(DamagedError, match=r"part-00000\.parquet must be Parquet"):
             read(folder)
 
@@ -262,7 +269,7 @@ def test_a_changed_byte_is_refused_with_the_files_name_or_changes_numbers_alone(
     whole = path.read_bytes()
     for place, old in enumerate(whole):
         for new in (old ^ 1, old ^ 0x80, old ^ 0xFF):
-            path.write_bytes(whole[:place] + bytes([new]) + whole[place + 1 :])
+            overwrite(path, whole[:place] + bytes([new]) + whole[place + 1 :])
             try:
                 x, y = read(folder)
             except DamagedError as error:

@@ -192,10 +192,10 @@ def test_no_two_seeds_streams_and_chunks_share_their_draws() -> None:
     words = [
         int(generator(seed=seed, stream=stream, chunk=chunk).integers(0, 2**63))
         for seed in seeds
-        for stream in Stream
+        for stream in (Stream.X, Stream.NOISE, Stream.HOLDOUT)
         for chunk in chunks
     ]
-    assert len(set(words)) == len(seeds) * len(Stream) * len(chunks)
+    assert len(set(words)) == len(seeds) * 3 * len(chunks)
 
 
 # The laws of the noise
@@ -331,6 +331,13 @@ def test_the_held_out_rows_are_spread_evenly_over_a_large_table() -> None:
     mask = held_out(0, 3 * CHUNK_ROWS, rows=3 * CHUNK_ROWS, fraction=0.2, seed=12)
     counts = mask.reshape(96, -1).sum(axis=1)
     assert stats.chisquare(counts).pvalue > NOT_BY_CHANCE
+
+
+def test_the_choices_of_two_blocks_are_not_related() -> None:
+    mask = held_out(0, 3 * CHUNK_ROWS, rows=3 * CHUNK_ROWS, fraction=0.5, seed=14)
+    blocks = mask.reshape(3, -1).astype(float)
+    for one, two in [(0, 1), (0, 2), (1, 2)]:
+        assert abs(np.corrcoef(blocks[one], blocks[two])[0, 1]) < 4 / np.sqrt(CHUNK_ROWS)
 
 
 def test_the_choice_is_not_related_to_the_noise() -> None:

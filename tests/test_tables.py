@@ -39,6 +39,13 @@ def parquet(tmp_path: Path) -> Path:
     return tmp_path / "table.parquet"
 
 
+def overwrite(path: Path, content: bytes) -> None:
+    # In place: ext4 flushes a file that was emptied first, and these are thousands.
+    with path.open("r+b") as stream:
+        stream.write(content)
+        stream.truncate()
+
+
 def write_parquet(path: Path, columns: dict[str, Any], **options: Any) -> None:
     pq.write_table(pa.table(columns), path, **options)
 
@@ -335,7 +342,7 @@ def test_a_missing_column_is_refused_with_a_list_of_what_there_is(
     with pytest.raises(
         TableError,
         match=rf"^generate\.columns\.{key} must name a column of .*table\.{suffix},"
-        rf" which has a, x, größe \(got *{wrong.strip()}\)$",
+        rf" which has a, x, größe \(got '?{wrong}'?\)$",
     ):
         read(path, **names)
 
@@ -433,7 +440,7 @@ def test_a_parquet_with_a_changed_byte_is_refused_by_name_or_read(parquet: Path)
     whole = parquet.read_bytes()
     for place, old in enumerate(whole):
         for new in (old ^ 1, old ^ 0xFF):
-            parquet.write_bytes(whole[:place] + bytes([new]) + whole[place + 1 :])
+            overwrite(parquet, whole[:place] + bytes([new]) + whole[place + 1 :])
             try:
                 assert np.isfinite(np.array(read(parquet))).all()
             except TableError as error:
@@ -443,8 +450,8 @@ def test_a_parquet_with_a_changed_byte_is_refused_by_name_or_read(parquet: Path)
 def test_a_parquet_cut_short_anywhere_is_refused_by_name(parquet: Path) -> None:
     write_parquet(parquet, {"x": [1.0, 2.0, 3.0], "y": [4, 5, 6]})
     whole = parquet.read_bytes()
-    for length in range(len(whole)):
-        parquet.write_bytes(whole[:length])
+    for length in reversed(range(len(whole))):
+        overwrite(parquet, whole[:length])
         with pytest.raises(TableError, match=r"table\.parquet must be a readable table"):
             read(parquet)
 

@@ -32,11 +32,16 @@ def main(argv: list[str] | None = None) -> int:
             return _call(arguments)
         except UserError as error:
             return refuse(error)
+        except KeyboardInterrupt:
+            print("knownline: interrupted", file=sys.stderr)
+            return 130
         except OSError as error:
             if error.errno not in _SURROUNDINGS:
                 raise
             return refuse(
-                UserError(f"{error.filename or 'the disk'} must be writable (got {error})")
+                UserError(
+                    f"{error.filename or 'the disk'} must be readable and writable (got {error})"
+                )
             )
     except ModuleNotFoundError as error:
         if (error.name or "knownline").startswith("knownline"):

@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "fit the line by gradient descent                        (stage 2)",
     "evaluate": "hold the line against the truth, judge it, draw it      (stage 3)",
     "record": "write the run into MLflow, once                         (stage 4)",
+    "reproduce": "do a recorded run again and prove it equal, bit for bit",
     "summary": "fitted against true, the gate and the run, as files say",
     "ui": "open MLflow on 127.0.0.1, on the store runs go to",
     "article": "replay the article this project grew out of",
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{summary}" for name, summary in COMMANDS.items()]
+    lines = [f"  {name:<11}{summary}" for name, summary in COMMANDS.items()]
     return "\n".join(
         [
             "usage: knownline COMMAND [ARGUMENTS]",

@@ -37,7 +37,7 @@ def read_params() -> Params:
     path = Path("params.yaml")
     try:
         return Params.parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise MissingError(
             f"params.yaml must be in the current folder (got {Path.cwd()}, which has none)"
         ) from None

@@ -8,6 +8,7 @@ UserError             one line on stderr, exit 2, nothing written
 ├── MissingError      a file that an earlier stage should have left
 ├── DeviceError       a device that is not here
 ├── DivergedError     a learning rate too large for the data
+├── ReplicaError      a recorded run that cannot be done again
 ├── StoreError        the MLflow store cannot be reached or used
 └── WorkspaceError    the folder: not a checkout, a tool that is missing
 """
@@ -46,6 +47,10 @@ class DeviceError(UserError):
 
 class DivergedError(UserError):
     """The loss left the finite numbers."""
+
+
+class ReplicaError(UserError):
+    """A recorded run cannot be done again: what it needs is not there."""
 
 
 class StoreError(UserError):

@@ -55,17 +55,28 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     try:
         yield new
         _sync_folder(new)
-        if path.is_symlink() or path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
-            path.rename(old / path.name)
-            new.rename(path)
-            shutil.rmtree(old)
-        else:
-            new.rename(path)
+        _put_in_place(new, path)
         _sync_folder(path.parent)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename the folder `new` to `path`, and put what was there back if that fails."""
+    if not (path.is_symlink() or path.exists()):
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+    try:
+        path.rename(old / path.name)
+        try:
+            new.rename(path)
+        except BaseException:
+            (old / path.name).rename(path)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -92,7 +103,7 @@ def sealed(folder: Path) -> dict[Path, str]:
     """
     seal_file = folder / SUMS
     try:
-        text = seal_file.read_text()
+        text = seal_file.read_bytes().decode()
     except FileNotFoundError:
         raise MissingError(f"{seal_file} must be there: run `dvc repro` (got no file)") from None
     except UnicodeDecodeError as error:

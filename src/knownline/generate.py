@@ -91,6 +91,10 @@ def _write_split(
         shards.ShardWriter(holdout, synthesis.CHUNK_ROWS) as held,
     ):
         for x, y in chunks:
+            if start + len(x) > rows:
+                raise TableError(
+                    f"{wanted.table} must not change while it is read (got {start + len(x)} rows)"
+                )
             out = synthesis.held_out(
                 start, start + len(x), rows=rows, fraction=wanted.holdout, seed=wanted.seed
             )

@@ -4,6 +4,7 @@ Knows nothing of where the line came from or of which files hold it.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +45,10 @@ class Line:
             fields = json.loads(text)
             line = cls(float.fromhex(fields["w_hex"]), float.fromhex(fields["b_hex"]))
             numbers = cls(float(fields["w"]), float(fields["b"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"no line is written there ({error})") from error
-        if line != numbers:
+        if not (math.isfinite(line.w) and math.isfinite(line.b)):
+            raise ValueError(f"no line is written there ({line})")
+        if (line.w.hex(), line.b.hex()) != (numbers.w.hex(), numbers.b.hex()):
             raise ValueError(f"its numbers {numbers} and its hex floats {line} differ")
         return line

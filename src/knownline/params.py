@@ -112,7 +112,7 @@ class Generate(Section):
 class Train(Section):
     """How the line is fitted."""
 
-    epochs: Annotated[int, Field(gt=0)]
+    epochs: Annotated[int, Field(gt=0, lt=10**9)]
     learning_rate: Positive
     standardize: bool
     compress: bool
@@ -158,8 +158,8 @@ class Params(Section):
         """
         try:
             mapping = yaml.load(text, Loader=_UniqueKeys)
-        except yaml.YAMLError as error:
-            raise ParamsError(f"params.yaml must be valid YAML ({error})") from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ParamsError(f"params.yaml must be valid YAML ({str(error)[:200]})") from error
         try:
             return cls.model_validate(mapping)
         except ValidationError as error:
@@ -194,6 +194,7 @@ def _broken(key: str, rule: str, got: Any) -> PydanticCustomError:
 _RULES = {
     "missing": "must be given",
     "extra_forbidden": "is not a key that is known here",
+    "invalid_key": "is not a key that is known here",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
@@ -201,9 +202,9 @@ _RULES = {
     "bool_type": "must be true or false",
     "string_type": "must be text",
     "string_too_short": "must not be empty",
-    "greater_than": "must be greater than {gt:g}",
-    "greater_than_equal": "must be {ge:g} or more",
-    "less_than": "must be less than {lt:g}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be less than {lt}",
     "literal_error": "must be {expected}",
     "model_type": "must be a mapping of keys to values",
     "rule": "{rule}",
@@ -211,15 +212,26 @@ _RULES = {
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors()[0]
-    context = first.get("ctx", {})
+    try:
+        errors = error.errors()
+    except UnicodeEncodeError:  # half of a surrogate pair, written as an escape
+        return "params.yaml must hold text that UTF-8 can write"
+    # A key that is misspelt is also one that is missing: the first is what to mend.
+    first = min(errors, key=lambda found: found["type"] != "extra_forbidden")
+    context: dict[str, Any] = dict(first.get("ctx", {}))
+    context |= {key: _whole(context[key]) for key in ("gt", "ge", "lt") if key in context}
     path = [str(part) for part in first["loc"]]
     got = first["input"]
     if first["type"] == "rule":
         path, got = [*path, context["key"]], context["got"]
     name = ".".join(path) or "params.yaml"
-    rule = _RULES[first["type"]].format(**context).replace("'", "")
+    rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")
     return f"{name} {rule}{_got(first, got)}"
+
+
+def _whole(value: Any) -> Any:
+    """Return a limit as people write it: 0, not 0.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _got(error: ErrorDetails, value: Any) -> str:
@@ -230,7 +242,8 @@ def _got(error: ErrorDetails, value: Any) -> str:
     if isinstance(value, bool):
         return f" (got {str(value).lower()})"
     if isinstance(value, str):
-        hint = "; YAML wants a point and a sign: 1.0e-3" if _is_number(value) else ""
+        power = "e" in value.lower() and _is_number(value)
+        hint = "; YAML wants a point and a sign: 1.0e-3" if power else ""
         return f" (got the text '{value[:80]}'{hint})"
     return f" (got {str(value)[:80]})"
 

@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,25 +27,37 @@ def data_sha256() -> str:
     return files.sha256_of(Path("data") / files.SUMS)
 
 
-def pipeline_code() -> list[Path]:
-    """Return the code that decides the numbers: the modules dvc.yaml lists for those stages."""
-    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    deps = {dep for name in JUDGED for dep in stages[name]["deps"] if str(dep).endswith(".py")}
-    return sorted(map(Path, deps))
+def code_hashes(root: Path) -> dict[str, str]:
+    """Return the SHA-256 of the code that decides the numbers, by module.
 
-
-def fingerprint(params: Params, data: str) -> str:
-    """Return the SHA-256 over the data's hash, the parameters and the pipeline's code.
-
-    data: the hash that `data_sha256` returns.
+    These are the modules that dvc.yaml lists for those stages, and a test holds dvc.yaml to it.
     """
-    whole = {
-        "data": data,
-        "params": params.model_dump(mode="json"),
-        "code": {path.as_posix(): files.sha256_of(path) for path in pipeline_code()},
-    }
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    deps = {dep for name in JUDGED for dep in stages[name]["deps"] if str(dep).endswith(".py")}
+    return {name: files.sha256_of(root / name) for name in sorted(deps)}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What goes into a run: the data's hash, every parameter, and the hash of every module."""
+
+    data: str
+    params: dict[str, Any]
+    code: dict[str, str]
+
+    def as_json(self) -> str:
+        """Return the identity as the JSON whose SHA-256 is the fingerprint."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the identity, in hex."""
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
+
+
+def identity(params: Params, data: str) -> Identity:
+    """Return what goes into a run of the current folder; `data` is what `data_sha256` returns."""
+    return Identity(data, params.flat(), code_hashes(Path()))
 
 
 @dataclass(frozen=True, slots=True)

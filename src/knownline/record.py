@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from knownline import content, door, environment, files, history, provenance, receipts, tracking
 from knownline.content import Content
 from knownline.params import Params
+from knownline.provenance import Identity
 from knownline.receipts import Receipt
 
 LINE = Path("models/line.json")
@@ -30,14 +31,15 @@ def main(argv: list[str]) -> int:
     params = door.read_params()
     for folder in (LINE.parent, METRICS.parent):
         files.check_seal(folder)
-    fingerprint = provenance.fingerprint(params, provenance.data_sha256())
+    identity = provenance.identity(params, provenance.data_sha256())
+    fingerprint = identity.fingerprint
     receipt = receipts.find(fingerprint)
     store = tracking.Store()
     run = None if receipt else store.find_complete(fingerprint)
     if run:
         print(f"record: nothing new, this is run {run.name} ({run.run_id})")
     else:
-        run = _record(store, params, fingerprint, receipt)
+        run = _record(store, params, identity, receipt)
         print(f"record: run {run.name} ({run.run_id})")
     receipts.make_folder()
     files.write_text(LAST, json.dumps({"fingerprint": fingerprint, "run_id": run.run_id,
@@ -48,10 +50,10 @@ def main(argv: list[str]) -> int:
 
 
 def _record(
-    store: tracking.Store, params: Params, fingerprint: str, receipt: Receipt | None
+    store: tracking.Store, params: Params, identity: Identity, receipt: Receipt | None
 ) -> tracking.Recorded:
     metrics = json.loads(METRICS.read_text())
-    commit, data = provenance.commit(), provenance.data_sha256()
+    commit, fingerprint = provenance.commit(), identity.fingerprint
     execution, start_ms, end_ms = content.from_receipt(receipt, fingerprint, time.time())
     losses, w, b = history.read(HISTORY)
     experiment = os.environ.get("DVC_EXP_NAME") or None
@@ -61,7 +63,7 @@ def _record(
         description=content.description(metrics, commit),
         tags=content.tags(
             fingerprint=fingerprint,
-            data_sha256=data,
+            data_sha256=identity.data,
             commit=commit,
             metrics=metrics,
             device=receipt.device if receipt else "unknown",
@@ -73,13 +75,14 @@ def _record(
         # w and b are there by epoch; a second value at step 0 would belong to no epoch.
         metrics={k: v for k, v in content.numbers(metrics).items() if k not in ("w", "b")},
         history={"loss": losses.tolist(), "w": w.tolist(), "b": b.tolist()},
-        datasets=content.datasets(params, metrics, data),
+        datasets=content.datasets(params, metrics, identity.data),
         start_ms=start_ms,
         end_ms=end_ms,
     )
     with TemporaryDirectory() as scratch:
         made = Path(scratch)
         packages = receipt.packages if receipt else environment.packages()
+        (made / "identity.json").write_text(identity.as_json())
         (made / "environment.json").write_text(json.dumps(packages, indent=1) + "\n")
         if commit.dirty:
             (made / "changes.patch").write_bytes(commit.patch)

@@ -5,6 +5,7 @@ The bytes depend on the points alone: plain encoding, no statistics, no time sta
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,9 @@ from knownline.errors import DamagedError
 Array = npt.NDArray[np.float64]
 
 SCHEMA = pa.schema([pa.field("x", pa.float64(), False), pa.field("y", pa.float64(), False)])
+
+_NAMES = "[!.]*.parquet"
+"""Not what a file manager or a crash leaves beside them under a name with a point."""
 
 SHARD_CHUNKS = 64
 """Chunks in a file: 4,194,304 rows, 64 MiB. Several files hash on several cores."""
@@ -53,8 +57,11 @@ class ShardWriter:
             if self._waiting_rows or not self.files:
                 self._write_group()
             self._close()
-        elif self._stream is not None:
-            self._stream.close()
+        elif self._writer is not None:
+            with suppress(Exception):  # the block's own error is the one to be seen
+                self._writer.close()
+            with suppress(Exception):
+                self._stream.close()
 
     def append(self, x: Array, y: Array) -> None:
         """Add rows: x and y of (rows,) each."""
@@ -118,7 +125,7 @@ def _numbers(column: Any) -> Array:
 
 def rows(folder: Path) -> int:
     """Return the number of rows in a folder, as its files' footers say."""
-    return sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
+    return sum(pq.read_metadata(path).num_rows for path in folder.glob(_NAMES))
 
 
 def read(folder: Path) -> Iterator[tuple[Array, Array]]:
@@ -126,11 +133,11 @@ def read(folder: Path) -> Iterator[tuple[Array, Array]]:
 
     Raises: DamagedError with the file's name where a file is not such Parquet.
     """
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(folder.glob(_NAMES)):
         try:
             with pq.ParquetFile(path, memory_map=True) as file:
                 for group in range(file.num_row_groups):
                     table = file.read_row_group(group, columns=["x", "y"])
                     yield _numbers(table["x"]), _numbers(table["y"])
-        except (pa.ArrowInvalid, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise DamagedError(f"{path} must be Parquet with columns x and y ({error})") from error

@@ -4,10 +4,11 @@ Rows are counted from 1, a header not counted. Knows nothing of what becomes of 
 """
 
 import csv
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ class Table:
 
         Raises: TableError at the first value that is no finite number, or a missing column.
         """
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):  # noqa: PTH113 — Path.is_file raises for a long name
             raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
         first = 1
         try:
@@ -45,18 +46,26 @@ class Table:
                 y = self._numbers(batch, self.y, first)
                 yield x, y
                 first += len(x)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+            raise TableError(f"{self.path} must be a readable table ({error})") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # Arrow's way to say that the bytes make no sense
             raise TableError(f"{self.path} must be a readable table ({error})") from error
 
     def _batches(self) -> Iterator[Any]:
         if self.path.suffix == ".parquet":
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(self.path, pre_buffer=False) as file:  # else it keeps it all
                 self._require_columns(file.schema_arrow.names)
                 yield from file.iter_batches(_BATCH_ROWS, columns=[self.x, self.y])
             return
         self._require_columns(self._header())
+        if not self._has_rows():
+            return
         with pa.csv.open_csv(
             self.path,
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=[self.x, self.y],
                 column_types={self.x: pa.string(), self.y: pa.string()},
@@ -65,10 +74,23 @@ class Table:
         ) as reader:
             yield from reader
 
+    def _has_rows(self) -> bool:
+        """Return whether anything follows the header; Arrow takes a lone header for a mistake."""
+        with self._text() as stream:
+            return sum(1 for _ in zip(range(2), self._rows(stream), strict=False)) > 1
+
+    def _text(self) -> TextIO:
+        return self.path.open(encoding="utf-8-sig", newline="", errors="replace")
+
+    @staticmethod
+    def _rows(stream: TextIO) -> Iterator[list[str]]:
+        csv.field_size_limit(2**31 - 1)  # the default refuses texts past 128 KiB
+        return (fields for fields in csv.reader(stream) if fields)
+
     def _header(self) -> list[str]:
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as stream:
-                return next((row for row in csv.reader(stream) if row), [])
+                return next(self._rows(stream), [])
         except UnicodeDecodeError as error:
             raise TableError(
                 f"{self.path} must be UTF-8 (got byte {error.object[error.start]:#x})"
@@ -80,7 +102,7 @@ class Table:
                 rule = "a column" if name not in names else "only one column"
                 raise TableError(
                     f"generate.columns.{key} must name {rule} of {self.path},"
-                    f" which has {', '.join(names) or 'none'} (got {name})"
+                    f" which has {_listed(names)} (got {_shown(name)})"
                 )
 
     def _numbers(self, batch: Any, name: str, first: int) -> Array:
@@ -94,7 +116,9 @@ class Table:
             except pa.ArrowInvalid:
                 row = next(i for i, text in enumerate(column.to_pylist()) if not _is_number(text))
                 raise self._refused(name, first + row, column[row].as_py()) from None
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        elif pa.types.is_decimal(kind):
+            values = column.cast(pa.string()).cast(pa.float64())  # directly, Arrow is a step off
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
             values = column.cast(pa.float64(), safe=False)
         else:
             raise TableError(
@@ -111,7 +135,7 @@ class Table:
         return numbers
 
     def _refused(self, name: str, row: int, value: Any) -> TableError:
-        got = "nothing" if value in (None, "") else value
+        got = "nothing" if value in (None, "") else str(value)[:80]
         return TableError(
             f"{self.path} column {name} must hold a finite number in every row"
             f" (got {got} in row {row}{self._place(row)})"
@@ -121,12 +145,23 @@ class Table:
         """Return where a CSV's row stands in the file, for an editor to jump to."""
         if self.path.suffix != ".csv":
             return ""
-        with self.path.open(encoding="utf-8-sig", newline="", errors="replace") as stream:
+        with self._text() as stream:
+            csv.field_size_limit(2**31 - 1)
             reader = csv.reader(stream)
             rows = (fields for fields in reader if fields)
             for _ in zip(range(row + 1), rows, strict=False):
                 pass
             return f", line {reader.line_num}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(_shown(name) for name in names[:12])
+    return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown or "none"
+
+
+def _shown(name: str) -> str:
+    """Return a name as it is, quoted where its ends could not be seen."""
+    return name[:40] if name == name.strip() else repr(name[:40])
 
 
 def _is_number(text: str | None) -> bool:

@@ -62,12 +62,20 @@ _ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is 
 }  # fmt: skip
 
 
+_ABSENT = {
+    codes.ErrorCode.Name(code)
+    for code in (codes.RESOURCE_DOES_NOT_EXIST, codes.INVALID_PARAMETER_VALUE)
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A complete run in the store."""
+    """A run in the store."""
 
     run_id: str
     name: str
+    status: str
+    tags: dict[str, str]
 
 
 def workspace() -> Path:
@@ -90,8 +98,8 @@ def store_uri() -> str:
 class Store:
     """The experiment `knownline` in one MLflow store."""
 
-    def __init__(self) -> None:
-        """Open the store, and create it where it is our own and absent.
+    def __init__(self, *, create: bool = True) -> None:
+        """Open the store; `create` makes it where it is our own and absent.
 
         Raises: StoreError where it cannot be reached or used.
         """
@@ -99,6 +107,8 @@ class Store:
         artifacts = (workspace() / "mlruns" / "artifacts").as_uri()
         with _said_by(self.uri, every=True):
             local = self.uri.startswith(_SQLITE)
+            if local and not create and not Path(self.uri.removeprefix(_SQLITE)).exists():
+                raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
             if local:
                 _create_once(Path(self.uri.removeprefix(_SQLITE)), artifacts)
             mlflow.set_tracking_uri(self.uri)
@@ -120,6 +130,49 @@ class Store:
         run = self._first(query)
         return _recorded(run) if run else None
 
+    def find(self, reference: str) -> Recorded:
+        """Return the run with this id, this beginning of an id, or this name; or the champion.
+
+        Raises: StoreError where there is none, or more than one.
+        """
+        with _said_by(self.uri, every=True):
+            if reference == "champion":
+                return self._champion()
+            runs = self._all()
+        found = [run for run in runs if run.info.run_id.startswith(reference)]
+        found = found or [run for run in runs if run.info.run_name == reference]
+        if len(found) != 1:
+            ids = ", ".join(run.info.run_id[:12] for run in found[:5])
+            got = f"{len(found)}: {ids}" if found else f"none in {self.uri}"
+            raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {got})")
+        return _recorded(found[0])
+
+    def fetch(self, run_id: str, folder: Path) -> None:
+        """Bring a run's artifacts into a folder, its model's into model/ there."""
+        with _said_by(self.uri, every=True):
+            self.client.download_artifacts(run_id, "", str(folder))
+            mlflow.artifacts.download_artifacts(
+                f"runs:/{run_id}/{MODEL}", dst_path=str(folder), tracking_uri=self.uri
+            )
+
+    def logged(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
+        """Return metrics by step.
+
+        Raises: StoreError where one has two values at a step.
+        """
+        with _said_by(self.uri):
+            found = {name: self.client.get_metric_history(run_id, name) for name in names}
+        for name, metrics in found.items():
+            if len({metric.step for metric in metrics}) != len(metrics):
+                raise StoreError(f"metric {name} of run {run_id} must have one value a step")
+        return {name: {m.step: m.value for m in metrics} for name, metrics in found.items()}
+
+    def tag(self, run_id: str, tags: dict[str, str]) -> None:
+        """Set tags on a run."""
+        with _said_by(self.uri):
+            for key, value in tags.items():
+                self.client.set_tag(run_id, key, value)
+
     def record(
         self, content: Content, *, line: Path, artifacts: dict[Path, str | None]
     ) -> Recorded:
@@ -131,7 +184,7 @@ class Store:
         Every call can be repeated: the time stamps are the run's own, so what is there already is
         recognised by the store. The model comes last, and with it the status FINISHED.
         """
-        with _said_by(self.uri):
+        with _said_by(self.uri, so=_LATER):
             run = self._first(f"tags.execution = '{content.execution}'") or self._create(content)
             if run.info.status == "FINISHED":
                 return _recorded(run)
@@ -174,11 +227,42 @@ class Store:
         for start in range(0, len(by_epoch), _BATCH):
             self.client.log_batch(run_id, metrics=by_epoch[start : start + _BATCH])
 
+    def _champion(self) -> Recorded:
+        try:
+            version = self.client.get_model_version_by_alias(EXPERIMENT, "champion")
+        except MlflowException as error:
+            if error.error_code not in _ABSENT:
+                raise
+            raise StoreError(
+                f"{EXPERIMENT} must have a champion in {self.uri} (got none)"
+            ) from None
+        return _recorded(self.client.get_run(str(version.run_id)))
+
+    def _all(self) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([self._experiment], page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
     def _first(self, query: str) -> Run | None:
         found = self.client.search_runs(
             [self._experiment], query, order_by=["attributes.start_time DESC"], max_results=1
         )
         return found[0] if found else None
+
+
+def answers(model: Path, x: list[float]) -> list[float] | str:
+    """Return what the model in a folder predicts for x, or why it does not; pickle is forbidden."""
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    try:
+        predicted = mlflow.pyfunc.load_model(str(model)).predict(pd.DataFrame({"x": x}))
+        return [float(y) for y in predicted]
+    except Exception as error:  # whatever a damaged model raises is the answer
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
 
 
 def _create_once(database: Path, artifacts: str) -> None:
@@ -252,20 +336,23 @@ def _dataset(data: Dataset) -> DatasetInput:
 
 
 def _recorded(run: Run) -> Recorded:
-    return Recorded(run.info.run_id, run.info.run_name)
+    return Recorded(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)
+
+
+_LATER = "; the run is on disk but not recorded, and `dvc repro` records it later"
 
 
 @contextmanager
-def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
-    """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error."""
+def _said_by(uri: str, *, every: bool = False, so: str = "") -> Iterator[None]:
+    """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error.
+
+    so: what follows from it for the user.
+    """
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         code = error.error_code if isinstance(error, MlflowException) else None
         if not (every or code is None or code in _ELSEWHERE):
             raise
-        first = str(error).strip().splitlines()[0]
-        raise StoreError(
-            f"the MLflow store {uri} must be reachable; the run is on disk but not recorded, and"
-            f" `dvc repro` records it later (got {first[:200]})"
-        ) from error
+        first = str(error).strip().splitlines()[0][:200]
+        raise StoreError(f"the MLflow store {uri} must answer{so} (got {first})") from error

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     params = door.read_params()
     device = training.choose_device(params.train.device, params.train.dtype)
     files.check_seal(Path("data"), only=TRAIN)
-    fingerprint = provenance.fingerprint(params, provenance.data_sha256())
+    fingerprint = provenance.identity(params, provenance.data_sha256()).fingerprint
     started, clock = time.time(), time.monotonic()
     x, y, scaling = inputs(params.train)
     # delay: nobody watches two seconds; disable=None: tqdm asks whether stderr is a terminal.

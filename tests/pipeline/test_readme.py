@@ -120,7 +120,12 @@ def test_3_the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
     assert len({run.tags["dvc_exp_name"] for run in newcomer.runs()[2:]}) == 2
 
 
-def test_4_the_table_of_ones_own(newcomer: Workspace) -> None:
+def test_4_the_proof(newcomer: Workspace) -> None:
+    (line,) = commands(blocks("sh")[3])
+    assert "proven: " in shell(newcomer, line)
+
+
+def test_5_the_table_of_ones_own(newcomer: Workspace) -> None:
     wanted = yaml.safe_load(blocks("yaml")[0])
     params = yaml.safe_load((newcomer.path / "params.yaml").read_text())
     params["truth"] = wanted["truth"]
@@ -133,7 +138,7 @@ def test_4_the_table_of_ones_own(newcomer: Workspace) -> None:
 
 
 @pytest.mark.parametrize("line", commands(blocks("sh")[-1]))
-def test_5_the_checks_are_there_to_be_made(line: str) -> None:
+def test_6_the_checks_are_there_to_be_made(line: str) -> None:
     subprocess.run([*MAKE, "-n", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True)
 
 

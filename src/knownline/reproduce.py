@@ -1,0 +1,137 @@
+"""`knownline reproduce RUN`: do a recorded run again from what it recorded, and prove it equal."""
+
+import json
+import signal
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from knownline import comparison, door, environment, evidence, files, replica, tracking
+from knownline.comparison import Difference, Evidence
+from knownline.errors import ReplicaError
+from knownline.tracking import Recorded
+
+PROVEN, DIFFERS = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of doing a run again: the first difference, if any, and where it was done."""
+
+    difference: Difference | None
+    folder: Path
+
+
+def main(argv: list[str]) -> int:
+    """Return 0 where the run is proven equal, 1 where it differs; what cannot be tried raises."""
+    parser = door.Arguments(
+        "reproduce",
+        "Do a recorded run again and compare it bit by bit. Exit: 0 proven, 1 differs, 2 cannot"
+        " be tried.",
+        "knownline reproduce 4f6c4bc7",
+    )
+    parser.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
+    parser.add_argument("--keep", action="store_true", help="leave the folder it was done in")
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    store = tracking.Store(create=False)
+    run = store.find(arguments.run)
+    if run.status != "FINISHED":
+        raise ReplicaError(f"the run must have finished (got {run.run_id}: {run.status})")
+    with TemporaryDirectory(prefix="knownline-recorded-") as scratch:
+        kept = Path(scratch)
+        store.fetch(run.run_id, kept)
+        predicted = tracking.answers(kept / tracking.MODEL, evidence.PROBES)
+        then = evidence.recorded(kept, store.logged(run.run_id, ("loss", "w", "b")), predicted)
+        outcome = _do_again(run, kept, then, keep=arguments.keep)
+        other = comparison.changed(_surroundings(run, kept), _surroundings_now(run))
+    verdict = "differs" if outcome.difference else "proven"
+    _say(run, then, outcome, other, keep=arguments.keep)
+    store.tag(
+        run.run_id,
+        {
+            "reproduced": verdict,
+            "reproduced_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "reproduced_on": f"{environment.facts()['host']}, {environment.facts()['cpu']}",
+        },
+    )
+    return DIFFERS if outcome.difference else PROVEN
+
+
+def _do_again(run: Recorded, kept: Path, then: Evidence, *, keep: bool) -> Outcome:
+    """Execute the run's stages in a checkout of its own and compare.
+
+    What differs before anything is executed (a parameter, a module) is not executed.
+    """
+    patch = kept / "changes.patch"
+    with replica.checkout(
+        run.tags["git_commit"],
+        patch.read_bytes() if patch.exists() else b"",
+        (kept / "params.yaml").read_bytes(),
+        keep=keep,
+    ) as folder:
+        difference = _claimed(run, kept) or comparison.planned_difference(
+            then, *evidence.planned(folder)
+        )
+        if difference is None:
+            replica.bring_tables(folder)
+            replica.execute(folder)
+            difference = comparison.first_difference(then, evidence.present(folder))
+        return Outcome(difference, folder)
+
+
+def _claimed(run: Recorded, kept: Path) -> Difference | None:
+    """Return a difference between the run's tags and the identity that was kept beside them."""
+    sha = files.sha256_of(kept / "identity.json")
+    if sha != run.tags.get("fingerprint"):
+        return Difference(
+            "identity",
+            f"identity: identity.json has SHA-256 {sha[:12]}…, not the run's fingerprint",
+        )
+    data = json.loads((kept / "identity.json").read_bytes())["data"]
+    if data != run.tags.get("data_sha256"):
+        return Difference("identity", f"identity: the data's hash is {data[:12]}…, not the tag's")
+    return None
+
+
+def _surroundings(run: Recorded, kept: Path) -> dict[str, str]:
+    """Return what the run ran on: packages, then device, then CPU and python."""
+    try:
+        packages = json.loads((kept / "environment.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise ReplicaError(f"environment.json must be whole (got {error})") from error
+    return {**packages, **{key: run.tags[key] for key in _MACHINE if key in run.tags}}
+
+
+def _surroundings_now(run: Recorded) -> dict[str, str]:
+    facts = environment.facts()
+    here = {key: facts.get(key, run.tags[key]) for key in _MACHINE if key in run.tags}
+    return {**environment.packages(), **here}
+
+
+_MACHINE = ("device", "cpu", "python", "system")
+
+
+def _say(run: Recorded, then: Evidence, outcome: Outcome, other: str | None, *, keep: bool) -> None:
+    print(f"run {run.name} ({run.run_id}), commit {run.tags['git_commit'][:12]}")
+    if outcome.difference:
+        print(f"differs: {outcome.difference.words}")
+        print(f"environment: {other}" if other else "environment: the same packages and machine")
+    else:
+        epochs = len(then.history["loss"])
+        print(
+            f"proven: {len(then.data)} data files, {epochs:,} epochs of loss, w and b (in"
+            f" history.csv and in the store), the line, {len(then.metrics)} metrics and the model"
+            " are equal, bit for bit"
+        )
+        if other:
+            print(f"on another environment: {other}")
+    if keep:
+        print(f"kept: {outcome.folder}")
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """Make SIGTERM end as Ctrl-C does, so that the folders are removed."""
+    raise KeyboardInterrupt
