@@ -93,7 +93,7 @@ class Workspace:
 
     def runs(self, database: str = "mlruns/mlflow.db") -> list[Run]:
         """Return the runs of a SQLite store, oldest first, read without MLflow."""
-        with sqlite3.connect(f"file:{self.path / database}?mode=ro", uri=True) as store:
+        with sqlite3.connect(f"file:{self.path / database}?mode=rw", uri=True) as store:
             rows = store.execute(
                 "select run_uuid, name, status, artifact_uri from runs"
                 " where lifecycle_stage = 'active' order by start_time"
@@ -151,7 +151,7 @@ def commit(workspace: Workspace, message: str) -> None:
 @pytest.fixture
 def fresh(tmp_path: Path) -> Workspace:
     """A checkout in which nothing ran yet."""
-    return checkout(tmp_path / "work")
+    return checkout(tmp_path / "fresh")
 
 
 @pytest.fixture(scope="session")

@@ -98,9 +98,11 @@ class Compressed:
 
     @property
     def finite(self) -> bool:
-        """Whether no square left the float64 range on the way."""
+        """Whether no square left the float64 range on the way, above or below."""
         m = self.moments
-        return all(map(math.isfinite, (m.mean_u, m.mean_r, m.uu, m.ur, m.rr, self.var_y)))
+        return m.uu > 0 and all(
+            map(math.isfinite, (m.mean_u, m.mean_r, m.uu, m.ur, m.rr, self.var_y))
+        )
 
     def least_squares(self) -> Line:
         """Return the line with the smallest squared loss, in closed form."""
@@ -160,11 +162,17 @@ def chunk_moments(x: Array, y: Array, pivot: Pivot) -> Moments:
 
 
 def pivot_line(x: Array, y: Array) -> Pivot:
-    """Return a line close to the points of the first chunk: its first point, its own slope."""
+    """Return a line close to the points of the first chunk: its first point, its own slope.
+
+    The slope is taken only where it explains most of y there. Of a chunk whose x hardly differ it
+    would be noise over next to nothing, and moments about so steep a line would lose the rest.
+    """
     flat = Pivot(float(x[0]), float(y[0]), 0.0)
     about = chunk_moments(x, y, flat)
     slope = about.ur / about.uu if about.uu > 0 else 0.0
-    return Pivot(flat.x0, flat.y0, slope if math.isfinite(slope) else 0.0)
+    explained = slope * about.ur
+    clear = math.isfinite(slope) and explained * len(x) > 100 * (about.rr - explained)
+    return Pivot(flat.x0, flat.y0, slope if clear else 0.0)
 
 
 def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:

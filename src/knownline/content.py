@@ -3,10 +3,11 @@
 Knows nothing of MLflow's calls, only of what a reader of its pages wants to see.
 """
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from knownline.params import Params
 from knownline.provenance import Commit
@@ -35,14 +36,14 @@ class Content:
 
     execution: str
     name: str
-    description: str
     tags: dict[str, str]
     params: dict[str, str]
-    metrics: dict[str, float]
-    history: dict[str, list[float]]
-    datasets: list[Dataset]
     start_ms: int
-    end_ms: int
+    end_ms: int = 0
+    description: str = "Training."
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    datasets: list[Dataset] = field(default_factory=list)
 
 
 def run_name(params: Params, experiment: str | None) -> str:
@@ -108,7 +109,7 @@ def tags(
 def texts(params: Params) -> dict[str, str]:
     """Return the parameters as MLflow keeps them: text by dotted name."""
     flat = params.flat()
-    return {key: v if isinstance(v, str) else json.dumps(v) for key, v in flat.items()}
+    return {key: v if isinstance(v, str) else _as_yaml(v) for key, v in flat.items()}
 
 
 def numbers(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
@@ -147,3 +148,8 @@ def from_receipt(receipt: Receipt | None, fingerprint: str, now: float) -> tuple
 
 def _shown(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a value as params.yaml takes it: 1.0e-09 and not 1e-09, which YAML reads as text."""
+    return str(yaml.safe_dump(value)).splitlines()[0]

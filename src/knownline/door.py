@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from knownline.errors import MissingError, ParamsError, UsageError, UserError
@@ -43,6 +44,11 @@ def read_params() -> Params:
         ) from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"params.yaml must be UTF-8 (got byte {error.start})") from error
+
+
+def interrupt(signum: int, frame: FrameType | None) -> None:
+    """Make SIGTERM end a command as Ctrl-C does, so that it can put things in order."""
+    raise KeyboardInterrupt
 
 
 def refuse(error: UserError) -> int:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from knownline.compression import Compressed
-from knownline.line import Line
+from knownline.line import Line, rounded
 from knownline.params import Evaluate
+
+_EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Evaluation:
     were drawn from, or None.
     se: standard errors of the least-squares line. z: (line - truth) / se, None without a truth.
     optimiser_error: root mean square over the training rows of the difference between the
-    predictions of the fit and of least squares, relative to the root mean square of y.
+    predictions of the fit and of least squares, relative to the standard deviation of y.
+    optimiser_rounding: what of it is float64's.
     train_rmse, holdout_rmse: root mean squared error of the fit, in units of y.
     holdout_r2: 1 - squared error / squared distance from the holdout's mean; None where the
     holdout has fewer than two rows or all its y are equal.
@@ -43,6 +46,7 @@ class Evaluation:
     se: Pair
     z: Pair | None
     optimiser_error: float
+    optimiser_rounding: float
     rows: int
     train_rmse: float
     holdout_rows: int
@@ -70,8 +74,8 @@ def standard_errors(rows: Compressed) -> Pair:
     """
     n, squares = rows.rows, rows.moments.uu
     residual = rows.mean_squared_error(rows.least_squares()) * n / (n - 2)
-    rounding = np.finfo(np.float64).eps ** 2 * (rows.var_y + rows.mean_y**2)
-    variance = max(residual, float(rounding))
+    # Times n: the last digit of a fitted coefficient does not get smaller with more rows.
+    variance = max(residual, n * (_EPS * _rms(rows)) ** 2)
     return Pair(
         math.sqrt(variance / squares),
         math.sqrt(variance * (1 / n + rows.mean_x**2 / squares)),
@@ -84,8 +88,20 @@ def optimiser_error(line: Line, rows: Compressed) -> float:
     dw = line.w - ols.w
     at_mean = line.at(rows.mean_x) - ols.at(rows.mean_x)
     distance = math.hypot(at_mean, dw * rows.sd_x)
-    size = math.hypot(rows.mean_y, math.sqrt(rows.var_y))
-    return distance / size if size else (0.0 if distance == 0 else math.inf)
+    return _over(distance, math.sqrt(rows.var_y))
+
+
+def optimiser_rounding(rows: Compressed) -> float:
+    """Return the optimiser error that float64 leaves of a fit which has arrived.
+
+    It is next to nothing, unless y lies so far from zero that its own last digit is coarse.
+    """
+    return _over(8 * _EPS * _rms(rows), math.sqrt(rows.var_y))
+
+
+def _rms(rows: Compressed) -> float:
+    """Return the root mean square of y."""
+    return math.hypot(rows.mean_y, math.sqrt(rows.var_y))
 
 
 def assess(
@@ -113,6 +129,7 @@ def assess(
         se=se,
         z=z,
         optimiser_error=optimiser_error(line, train),
+        optimiser_rounding=optimiser_rounding(train),
         rows=train.rows,
         train_rmse=math.sqrt(train.mean_squared_error(line)),
         holdout_rows=holdout.rows if holdout else 0,
@@ -125,27 +142,36 @@ def assess(
 def judge(found: Evaluation, rules: Evaluate) -> Gate:
     """Return whether the fit may be used; what is not known to be good is refused."""
     broken = _not_finite(found)
-    error, allowed = found.optimiser_error, rules.optimiser_tolerance
-    near = f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"
-    good = [near]
-    if not error <= allowed:
-        broken.append(f"{near}: the optimiser has not arrived")
-    if found.truth is None or found.z is None:
+    error = found.optimiser_error
+    allowed = max(rules.optimiser_tolerance, found.optimiser_rounding)
+    good = [f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"]
+    arrived = 0 <= error <= allowed
+    if not arrived:
+        broken.append(f"{good[0]}: the optimiser has not arrived (more epochs? standardize?)")
+    if found.truth is None:
         good.append("there is no truth to hold the fit against (truth: null)")
     else:
-        for name, fitted, true, z, se in (
-            ("w", found.line.w, found.truth.w, found.z.w, found.se.w),
-            ("b", found.line.b, found.truth.b, found.z.b, found.se.b),
-        ):
-            lies = (
-                f"{name} = {fitted:.6g} lies {abs(z):.2f} standard errors ({se:.2g} each)"
-                f" from the true {true:g}; {rules.z:g} are allowed"
-            )
-            if abs(z) <= rules.z:
-                good.append(lies)
-            else:
-                broken.append(lies)
+        for name in ("w", "b"):
+            near, words = _truth_reason(found, name, rules.z, arrived=arrived)
+            (good if near else broken).append(words)
     return Gate(passed=not broken, reasons=broken or good)
+
+
+def _truth_reason(
+    found: Evaluation, name: str, allowed: float, *, arrived: bool
+) -> tuple[bool, str]:
+    """Return whether a coefficient lies near its truth, and how far in words."""
+    fitted, ols = getattr(found.line, name), getattr(found.ols, name)
+    true, se = getattr(found.truth, name), getattr(found.se, name)
+    z = getattr(found.z, name, math.nan)
+    near = abs(z) <= allowed
+    words = (
+        f"{name} = {rounded(fitted, se)} lies {abs(z):.2f} standard errors ({se:.2g} each)"
+        f" from the true {true:g}; {allowed:g} are allowed"
+    )
+    if not near and not arrived:
+        words += f" (of these, {abs(_over(ols - true, se)):.2f} are the sample's)"
+    return near, words
 
 
 def as_metrics(found: Evaluation, gate: Gate) -> dict[str, Any]:
@@ -183,6 +209,8 @@ def _not_finite(found: Evaluation) -> list[str]:
     ]
     if found.holdout_rows:
         named.append(("the holdout error", found.holdout_rmse))
+    if found.holdout_r2 is not None:
+        named.append(("the holdout's R²", found.holdout_r2))
     return [
         f"{name} is not a finite number" for name, x in named if x is None or not math.isfinite(x)
     ]

@@ -9,6 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def rounded(value: float, error: float) -> str:
+    """Return a value with as many places as two digits of its error have."""
+    if not (error > 0 and math.isfinite(error) and math.isfinite(value)):
+        return f"{value:.6g}"
+    return f"{value:.{max(0, 1 - math.floor(math.log10(error)))}f}"
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A straight line.

@@ -4,6 +4,7 @@ Figures are drawn without pyplot, so that no state is shared. Knows nothing of f
 """
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 POINTS, FITTED, TRUE = "#8fa6bd", "#c4421a", "#1f6f4a"
 
 _STYLE: Any = {
+    # A matplotlibrc of the user's must not change bytes that DVC hashes.
+    **{k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith("backend")},
     "font.family": "DejaVu Sans",
     "font.size": 10.0,
     "axes.titlesize": 12.0,
@@ -76,10 +79,10 @@ def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: N
             axes.plot(ends, line.at(ends) - base.at(ends), color=FITTED, lw=1.6,
                       label=f"fitted: {_equation(line)}")  # fmt: skip
         above.set_title("The fitted line and its points")
-        above.set_ylabel(names.y)
+        above.set_ylabel(names.y, parse_math=False)
         above.legend(loc="best")
-        below.set_ylabel(f"{names.y} − fitted")
-        below.set_xlabel(names.x)
+        below.set_ylabel(f"{names.y} − fitted", parse_math=False)
+        below.set_xlabel(names.x, parse_math=False)
         return _png(figure)
 
 
@@ -163,5 +166,7 @@ def _png(figure: Figure) -> bytes:
     """Return the figure as PNG without a time or a version in it."""
     buffer = io.BytesIO()
     canvas = FigureCanvasAgg(figure)
-    canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # a letter the font has not is drawn as a box
+        canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()

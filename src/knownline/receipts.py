@@ -5,8 +5,7 @@ it when the run is in the store. Knows nothing of MLflow.
 """
 
 import json
-import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from knownline import files
@@ -33,7 +32,7 @@ class Receipt:
     device: str
     facts: dict[str, str]
     packages: dict[str, str]
-    execution: str = field(default_factory=lambda: uuid.uuid4().hex)
+    execution: str
 
 
 def make_folder() -> None:
@@ -57,6 +56,12 @@ def find(fingerprint: str) -> Receipt | None:
         return None
     except (TypeError, ValueError):
         return None  # of another version of this code: what it would tell is lost, the run is not
+
+
+def waiting() -> set[str]:
+    """Return the executions whose training ended well and that are not recorded yet."""
+    fingerprints = (path.stem for path in (STORE / "receipts").glob("*.json"))
+    return {receipt.execution for name in fingerprints if (receipt := find(name))}
 
 
 def take(fingerprint: str) -> None:

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from knownline import content, door, environment, files, history, provenance, receipts, tracking
 from knownline.content import Content
+from knownline.errors import StoreError
 from knownline.params import Params
 from knownline.provenance import Identity
 from knownline.receipts import Receipt
@@ -34,18 +35,25 @@ def main(argv: list[str]) -> int:
     identity = provenance.identity(params, provenance.data_sha256())
     fingerprint = identity.fingerprint
     receipt = receipts.find(fingerprint)
-    store = tracking.Store()
-    run = None if receipt else store.find_complete(fingerprint)
-    if run:
-        print(f"record: nothing new, this is run {run.name} ({run.run_id})")
-    else:
-        run = _record(store, params, identity, receipt)
-        print(f"record: run {run.name} ({run.run_id})")
+    try:
+        store = tracking.Store()
+        run = None if receipt else store.find_complete(fingerprint)
+        if run:
+            print(f"record: nothing new, this is run {run.name} ({run.run_id})")
+        else:
+            run = _record(store, params, identity, receipt)
+            print(f"record: run {run.name} ({run.run_id})")
+    except StoreError as error:
+        raise StoreError(
+            f"{error}; the run is on disk but not recorded: `dvc repro` records it later"
+        ) from error
     receipts.make_folder()
     files.write_text(LAST, json.dumps({"fingerprint": fingerprint, "run_id": run.run_id,
                                        "name": run.name, "store": store.uri}) + "\n")  # fmt: skip
     files.write_text(MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
     receipts.take(fingerprint)
+    for swept in store.sweep(waiting=receipts.waiting()):
+        print(f"record: run {swept.name} ({swept.run_id}) is KILLED: its process is gone")
     return 0
 
 

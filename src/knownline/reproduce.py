@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 
 from knownline import comparison, door, environment, evidence, files, replica, tracking
 from knownline.comparison import Difference, Evidence
@@ -35,7 +34,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
     parser.add_argument("--keep", action="store_true", help="leave the folder it was done in")
     arguments = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, door.interrupt)
     store = tracking.Store(create=False)
     run = store.find(arguments.run)
     if run.status != "FINISHED":
@@ -130,8 +129,3 @@ def _say(run: Recorded, then: Evidence, outcome: Outcome, other: str | None, *, 
             print(f"on another environment: {other}")
     if keep:
         print(f"kept: {outcome.folder}")
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    """Make SIGTERM end as Ctrl-C does, so that the folders are removed."""
-    raise KeyboardInterrupt

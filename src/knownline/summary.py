@@ -1,12 +1,12 @@
 """`knownline summary`: fitted against true, the gate and the run, as the files say."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from knownline import door
 from knownline.errors import MissingError
+from knownline.line import rounded
 
 METRICS = Path("reports/metrics.json")
 MARKER = Path("mlruns/recorded.json")
@@ -60,8 +60,7 @@ def _with_error(value: float | None, error: float | None) -> str:
     """Return value ± error with two digits of the error, as a physicist would write it."""
     if value is None or not error:
         return str(value)
-    places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{places}f} ± {error:.{places}f}"
+    return f"{rounded(value, error)} ± {rounded(error, error)}"
 
 
 def _true(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The MLflow store: the only module that imports mlflow.
+"""The MLflow store: the only module that imports mlflow, and so longer than others.
 
 One store for every way of running: MLFLOW_TRACKING_URI where it is set, else SQLite in the
 workspace's mlruns/. Knows nothing of how a run came about; `content` says what it shows.
@@ -7,7 +7,8 @@ workspace's mlruns/. Knows nothing of how a run came about; `content` says what 
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from knownline.content import Content, Dataset
-from knownline.environment import version
+from knownline.environment import is_gone, process, version
 from knownline.errors import StoreError
 from knownline.line import Line
 
@@ -39,6 +40,7 @@ from mlflow.entities import (
     Metric,
     Param,
     Run,
+    RunTag,
 )
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -53,6 +55,7 @@ MODEL = "model"
 
 MODEL_CODE = Path("src/served/line_model.py")
 
+_BY_EPOCH = ("loss", "w", "b")
 _SQLITE = "sqlite:///"
 _BATCH = 1_000  # the most metrics MLflow takes in one call
 _ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is ours
@@ -111,6 +114,7 @@ class Store:
                 raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
             if local:
                 _create_once(Path(self.uri.removeprefix(_SQLITE)), artifacts)
+            self._known: dict[str, set[int]] = {}
             mlflow.set_tracking_uri(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
@@ -173,23 +177,69 @@ class Store:
             for key, value in tags.items():
                 self.client.set_tag(run_id, key, value)
 
+    def begin(self, content: Content) -> str:
+        """Open the run of a training that is under way, or open it again, and return its id."""
+        with _said_by(self.uri):
+            run = self._of(content.execution) or self._create(content)
+            run_id = str(run.info.run_id)
+            self.client.update_run(run_id, status="RUNNING")
+            self._describe(run, content)
+            return run_id
+
+    def stream(self, run_id: str, epochs: list[tuple[int, float, float, float]]) -> None:
+        """Add epoch, loss, w and b to a run under way; an epoch that is there stays as it is."""
+        with _said_by(self.uri):
+            now = int(time.time() * 1000)
+            known = self._known.setdefault(run_id, self._steps(run_id, "b"))
+            new = [row for row in epochs if row[0] not in known]
+            known.update(row[0] for row in new)
+            self._log(
+                run_id,
+                [Metric(n, row[i], now, row[0]) for row in new for i, n in enumerate(_BY_EPOCH, 1)],
+            )
+
+    def end(self, run_id: str, status: str, why: str) -> None:
+        """Close a run whose training did not end well: FAILED or KILLED, and why."""
+        with _said_by(self.uri):
+            self.client.set_tag(run_id, "mlflow.note.content", f"**{status.title()}**: {why}")
+            self.client.set_terminated(run_id, status)
+
+    def sweep(self, *, waiting: Collection[str] = ()) -> list[Recorded]:
+        """Close the runs that claim to run but whose process is gone from this host.
+
+        waiting: executions whose training ended well and that `record` will complete.
+        """
+        with _said_by(self.uri):
+            found = self.client.search_runs([self._experiment], "attributes.status = 'RUNNING'")
+            gone = [
+                run
+                for run in found
+                if is_gone(run.data.tags.get("process", "? ? 0 ?"))
+                and run.data.tags.get("execution") not in waiting
+            ]
+        for run in gone:
+            self.end(run.info.run_id, "KILLED", "its process is gone (killed, or the power failed)")
+        return [_recorded(run) for run in gone]
+
     def record(
         self, content: Content, *, line: Path, artifacts: dict[Path, str | None]
     ) -> Recorded:
-        """Write a whole run, or complete the one that an earlier try began.
+        """Write a whole run, or complete the one that was streamed or that an earlier try began.
 
         line: the file that becomes the model. artifacts: file or folder, and the artifact folder
         it goes to (None: the top).
 
-        Every call can be repeated: the time stamps are the run's own, so what is there already is
-        recognised by the store. The model comes last, and with it the status FINISHED.
+        Every call can be repeated: an epoch that is there already is not logged again. The model
+        comes last, and with it the status FINISHED.
         """
-        with _said_by(self.uri, so=_LATER):
-            run = self._first(f"tags.execution = '{content.execution}'") or self._create(content)
+        with _said_by(self.uri):
+            run = self._of(content.execution) or self._create(content)
             if run.info.status == "FINISHED":
                 return _recorded(run)
             run_id = run.info.run_id
-            self._log_numbers(run_id, content)
+            self.client.update_run(run_id, status="RUNNING")
+            self._describe(run, content)
+            self._log_history(run_id, content)
             self.client.log_inputs(run_id, datasets=[_dataset(d) for d in content.datasets])
             for path, folder in artifacts.items():
                 if path.is_dir():
@@ -200,32 +250,57 @@ class Store:
                 _log_model(line)
             return _recorded(run)
 
+    def _of(self, execution: str) -> Run | None:
+        return self._first(f"tags.execution = '{execution}'")
+
     def _create(self, content: Content) -> Run:
         own = {
             "execution": content.execution,
-            "mlflow.note.content": content.description,
+            "process": process(),
             "mlflow.source.name": "dvc repro",
             "mlflow.source.type": "PROJECT",
-            "mlflow.source.git.commit": content.tags["git_commit"],
             "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
         }
         return self.client.create_run(
-            self._experiment, content.start_ms, {**own, **content.tags}, run_name=content.name
+            self._experiment, content.start_ms, own, run_name=content.name
         )
 
-    def _log_numbers(self, run_id: str, content: Content) -> None:
-        params = [Param(key, value) for key, value in content.params.items()]
-        metrics = [Metric(key, x, content.end_ms, 0) for key, x in content.metrics.items()]
-        self.client.log_batch(run_id, metrics=metrics, params=params)
+    def _describe(self, run: Run, content: Content) -> None:
+        """Set tags, description, parameters, and the numbers of the end that are not there yet."""
+        own = {"mlflow.note.content": content.description}
+        if "git_commit" in content.tags:
+            own["mlflow.source.git.commit"] = content.tags["git_commit"]
+        new = {k: x for k, x in content.metrics.items() if k not in run.data.metrics}
+        self.client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(key, x, content.end_ms, 0) for key, x in new.items()],
+            params=[Param(key, value) for key, value in content.params.items()],
+            tags=[RunTag(key, value) for key, value in {**content.tags, **own}.items()],
+        )
+
+    def _log_history(self, run_id: str, content: Content) -> None:
+        """Log every epoch that is not there yet, in batches as large as MLflow takes."""
+        known = {name: self._steps(run_id, name) for name in content.history}
         epochs = max((len(column) for column in content.history.values()), default=0)
         lasted = content.end_ms - content.start_ms
-        by_epoch = [
-            Metric(name, column[epoch], content.start_ms + lasted * (epoch + 1) // epochs, epoch)
-            for epoch in range(epochs)
-            for name, column in content.history.items()
-        ]
-        for start in range(0, len(by_epoch), _BATCH):
-            self.client.log_batch(run_id, metrics=by_epoch[start : start + _BATCH])
+        self._log(
+            run_id,
+            [
+                Metric(
+                    name, column[epoch], content.start_ms + lasted * (epoch + 1) // epochs, epoch
+                )
+                for epoch in range(epochs)
+                for name, column in content.history.items()
+                if epoch not in known[name]
+            ],
+        )
+
+    def _steps(self, run_id: str, name: str) -> set[int]:
+        return {metric.step for metric in self.client.get_metric_history(run_id, name)}
+
+    def _log(self, run_id: str, metrics: list[Metric]) -> None:
+        for start in range(0, len(metrics), _BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
     def _champion(self) -> Recorded:
         try:
@@ -339,15 +414,9 @@ def _recorded(run: Run) -> Recorded:
     return Recorded(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)
 
 
-_LATER = "; the run is on disk but not recorded, and `dvc repro` records it later"
-
-
 @contextmanager
-def _said_by(uri: str, *, every: bool = False, so: str = "") -> Iterator[None]:
-    """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error.
-
-    so: what follows from it for the user.
-    """
+def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
+    """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error."""
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
@@ -355,4 +424,4 @@ def _said_by(uri: str, *, every: bool = False, so: str = "") -> Iterator[None]:
         if not (every or code is None or code in _ELSEWHERE):
             raise
         first = str(error).strip().splitlines()[0][:200]
-        raise StoreError(f"the MLflow store {uri} must answer{so} (got {first})") from error
+        raise StoreError(f"the MLflow store {uri} must answer (got {first})") from error

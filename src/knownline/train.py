@@ -1,13 +1,18 @@
 """The stage `train`: data/train/ to models/line.json and reports/history.csv."""
 
+import os
+import signal
 import time
+import uuid
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from knownline import (
     compression,
+    content,
     door,
     environment,
     files,
@@ -17,8 +22,11 @@ from knownline import (
     shards,
     training,
 )
-from knownline.errors import ParamsError
-from knownline.params import Train
+from knownline.checkpoints import Checkpoint, Checkpoints
+from knownline.errors import DivergedError, ParamsError
+from knownline.params import Params, Train
+from knownline.provenance import Identity
+from knownline.streaming import Stream
 
 TRAIN = Path("data/train")
 LINE = Path("models/line.json")
@@ -33,37 +41,135 @@ def main(argv: list[str]) -> int:
     params = door.read_params()
     device = training.choose_device(params.train.device, params.train.dtype)
     files.check_seal(Path("data"), only=TRAIN)
-    fingerprint = provenance.identity(params, provenance.data_sha256()).fingerprint
-    started, clock = time.time(), time.monotonic()
-    x, y, scaling = inputs(params.train)
-    # delay: nobody watches two seconds; disable=None: tqdm asks whether stderr is a terminal.
-    with tqdm(
-        total=params.train.epochs, desc="train", unit=" epochs", delay=2, disable=None, leave=False
-    ) as bar:
-        fitted = training.fit(
-            x,
-            y,
-            epochs=params.train.epochs,
-            learning_rate=params.train.learning_rate,
-            dtype=params.train.dtype,
-            device=device,
-            scaling=scaling,
-            watch=lambda *_: bar.update(),
-        )
-    seconds = time.monotonic() - clock
+    identity = provenance.identity(params, provenance.data_sha256())
+    signal.signal(signal.SIGTERM, door.interrupt)
+    part = Part(identity, Checkpoints(identity.fingerprint), str(device))
+    fitted = _fit(params, device, part)
     line = fitted.line
     files.write_text(LINE, line.to_json())
     files.write_text(
         HISTORY, history.as_csv(fitted.loss.tolist(), fitted.w.tolist(), fitted.b.tolist())
     )
     files.seal(LINE.parent, [LINE, HISTORY])
-    receipts.leave(
-        receipts.Receipt(
-            fingerprint, started, seconds, str(device), environment.facts(), environment.packages()
-        )
-    )
+    receipts.leave(part.receipt())
+    part.checkpoints.clear()
     print(f"train: w = {line.w!r}, b = {line.b!r} after {params.train.epochs:,} epochs")
     return 0
+
+
+class Part:
+    """One process's part in an execution: the whole of it, unless an earlier part was cut short."""
+
+    def __init__(self, identity: Identity, checkpoints: Checkpoints, device: str) -> None:
+        self.identity = identity
+        self.checkpoints = checkpoints
+        self.device = device
+        self.earlier = checkpoints.load()
+        self.execution = self.earlier.execution if self.earlier else uuid.uuid4().hex
+        self.started = self.earlier.started if self.earlier else time.time()
+        self._clock = time.monotonic() - (self.earlier.seconds if self.earlier else 0.0)
+
+    @property
+    def start(self) -> training.Start | None:
+        """Where the earlier part stood."""
+        found = self.earlier
+        return training.Start(found.w, found.b, found.history) if found else None
+
+    @property
+    def seconds(self) -> float:
+        """How long the training has run, over all its parts."""
+        return time.monotonic() - self._clock
+
+    def save(self, step: training.Step) -> None:
+        """Keep where the training stands after a step."""
+        self.checkpoints.save(
+            Checkpoint(
+                self.execution,
+                self.started,
+                self.seconds,
+                step.raw_w,
+                step.raw_b,
+                step.columns[:, : step.epoch + 1],
+            )
+        )
+
+    def receipt(self) -> receipts.Receipt:
+        """Return what `record` needs to know of the whole execution."""
+        return receipts.Receipt(
+            self.identity.fingerprint,
+            self.started,
+            self.seconds,
+            self.device,
+            environment.facts(),
+            environment.packages(),
+            self.execution,
+        )
+
+    def opening(self, params: Params) -> dict[str, Any]:
+        """Return what a live run is called and tagged with while it has no result."""
+        experiment = os.environ.get("DVC_EXP_NAME") or None
+        tags = {
+            "fingerprint": self.identity.fingerprint,
+            "data_sha256": self.identity.data,
+            "device": self.device,
+            "process": environment.process(),
+            **({"dvc_exp_name": experiment} if experiment else {}),
+        }
+        return {
+            "execution": self.execution,
+            "name": content.run_name(params, experiment),
+            "tags": tags,
+            "params": content.texts(params),
+            "start_ms": int(self.started * 1000),
+        }
+
+
+def _fit(params: Params, device: training.Device, part: Part) -> training.History:
+    """Fit, going on where an earlier part stood; keep checkpoints; stream; show a bar."""
+    x, y, scaling = inputs(params.train)
+    last: training.Step | None = None
+    wanted = params.train
+    # delay: nobody watches two seconds; disable=None: tqdm asks whether stderr is a terminal.
+    with (
+        tqdm(
+            total=wanted.epochs,
+            initial=part.earlier.epochs if part.earlier else 0,
+            desc="train",
+            unit=" epochs",
+            delay=2,
+            disable=None,
+            leave=False,
+        ) as bar,
+        Stream(part.opening(params)) as stream,
+    ):
+
+        def watch(step: training.Step) -> None:
+            nonlocal last
+            last = step
+            stream.add(step.epoch, step.loss, step.w, step.b)
+            bar.update()
+            if part.checkpoints.due:
+                part.save(step)
+
+        try:
+            return training.fit(
+                x,
+                y,
+                epochs=wanted.epochs,
+                learning_rate=wanted.learning_rate,
+                dtype=wanted.dtype,
+                device=device,
+                scaling=scaling,
+                start=part.start,
+                watch=watch,
+            )
+        except KeyboardInterrupt:
+            if last:
+                part.save(last)
+            raise
+        except DivergedError:
+            part.checkpoints.clear()  # going on from there would lead nowhere else
+            raise
 
 
 def inputs(wanted: Train) -> tuple[training.Array, training.Array, training.Scaling]:
@@ -74,7 +180,8 @@ def inputs(wanted: Train) -> tuple[training.Array, training.Array, training.Scal
     compressed = compression.compress(shards.read(TRAIN))
     if not compressed.finite:
         raise ParamsError(
-            "data/train/ must have squares within float64: rescale it (got an overflow)"
+            "data/train/ must have squares within float64, neither too large nor too small:"
+            " rescale it (got one that is not)"
         )
     scaling = (
         training.Scaling(compressed.mean_x, compressed.sd_x)

@@ -7,6 +7,7 @@ files, of MLflow or of the truth.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,35 @@ from knownline.errors import DeviceError, DivergedError
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
-Watcher = Callable[[int, float, float, float], object]
-"""Called after every epoch with epoch, loss, w, b."""
+Device = torch.device
+
+
+class Step(NamedTuple):
+    """An epoch that has just ended.
+
+    loss, w, b: as in History. raw_w, raw_b: the parameters as the loop holds them, which is all
+    it needs to go on. columns: loss, w and b by epoch, (3, epochs), filled so far.
+    """
+
+    epoch: int
+    loss: float
+    w: float
+    b: float
+    raw_w: float
+    raw_b: float
+    columns: Array
+
+
+class Start(NamedTuple):
+    """Where a training goes on: the last Step's raw_w, raw_b and the columns up to there."""
+
+    w: float
+    b: float
+    columns: Array
+
+
+Watcher = Callable[[Step], object]
+"""Called after every epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +108,15 @@ def stable_learning_rate(x: Array) -> float:
     return 2 / largest / size / size
 
 
+def _diverged(epoch: int, rate: float, stable: float, dtype: str) -> str:
+    left = f"the loss left the finite numbers at epoch {epoch}"
+    if rate < stable:
+        return f"train.dtype must hold the squares of this data: rescale it (got {dtype}): {left}"
+    return (
+        f"train.learning_rate must be less than {stable:.6g} for this data (got {rate:g}): {left}"
+    )
+
+
 def fit(
     x: Array,
     y: Array,
@@ -89,6 +126,7 @@ def fit(
     dtype: str,
     device: torch.device,
     scaling: Scaling = Scaling(),
+    start: Start | None = None,
     watch: Watcher | None = None,
 ) -> History:
     """Fit y = w*x + b by full-batch gradient descent from w = b = 0.
@@ -96,6 +134,7 @@ def fit(
     x: (rows,) as the fit is to see it, scaled already where it is to be scaled.
     y: (rows,) in the data's units.
     scaling: how x relates to the data's x, for the w and b that are returned.
+    start: where an earlier part of the same training stood; the result is that of one piece.
     watch: told of every epoch as it ends; what it does cannot change the fit.
 
     Raises: DivergedError at the first loss that is not finite.
@@ -103,10 +142,13 @@ def fit(
     kind = {"float64": torch.float64, "float32": torch.float32}[dtype]
     inputs = torch.as_tensor(x).to(device=device, dtype=kind)
     targets = torch.as_tensor(y).to(device=device, dtype=kind)
-    w = torch.zeros((), dtype=kind, device=device, requires_grad=True)
-    b = torch.zeros((), dtype=kind, device=device, requires_grad=True)
-    losses, ws, bs = np.empty(epochs), np.empty(epochs), np.empty(epochs)
-    for epoch in range(epochs):
+    done = start or Start(0.0, 0.0, np.empty((3, 0)))
+    w = torch.tensor(done.w, dtype=kind, device=device, requires_grad=True)
+    b = torch.tensor(done.b, dtype=kind, device=device, requires_grad=True)
+    columns = np.empty((3, epochs))
+    first = done.columns.shape[1]
+    columns[:, :first] = done.columns
+    for epoch in range(first, epochs):
         prediction = inputs * w + b
         loss = ((prediction - targets) ** 2).mean()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -117,13 +159,11 @@ def fit(
             b -= learning_rate * b.grad
             w.grad.zero_()
             b.grad.zero_()
-        line = scaling.in_data_units(w.item(), b.item())
-        losses[epoch], ws[epoch], bs[epoch] = loss.item(), line.w, line.b
-        if not (math.isfinite(losses[epoch]) and math.isfinite(line.w) and math.isfinite(line.b)):
-            raise DivergedError(
-                f"train.learning_rate must be less than {stable_learning_rate(x):.6g} for this data"
-                f" (got {learning_rate:g}): the loss left the finite numbers at epoch {epoch}"
-            )
+        raw_w, raw_b, last = w.item(), b.item(), loss.item()
+        line = scaling.in_data_units(raw_w, raw_b)
+        columns[:, epoch] = last, line.w, line.b
+        if not (math.isfinite(last) and math.isfinite(line.w) and math.isfinite(line.b)):
+            raise DivergedError(_diverged(epoch, learning_rate, stable_learning_rate(x), dtype))
         if watch:
-            watch(epoch, float(losses[epoch]), line.w, line.b)
-    return History(losses, ws, bs)
+            watch(Step(epoch, last, line.w, line.b, raw_w, raw_b, columns))
+    return History(*columns)

@@ -1,0 +1,113 @@
+"""The trainer's end of live tracking: epochs to a process of its own, off the training's thread.
+
+That process (`live`) talks to MLflow, so neither its import nor a slow server takes time from the
+training; and when the trainer is killed it is left to say so. Nothing here may ever hold up or end
+a training. Knows nothing of MLflow.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+AFTER = 5.0
+"""Seconds of training before anything is streamed: nobody watches a short one.
+
+The environment variable KNOWNLINE_LIVE_AFTER says otherwise.
+"""
+
+EVERY = 0.5
+"""Seconds between two messages."""
+
+MOST = 300
+"""Epochs for each EVERY seconds; of more, every second, fourth … is sent. `record` adds the rest.
+
+900 metrics take MLflow's SQLite store about 0.1 s, in the other process.
+"""
+
+PATIENCE = 8.0
+"""Seconds that the end of a training waits for the last message to arrive."""
+
+
+class Stream:
+    """Sends every so-manieth epoch of a training that lasts; a context around the training."""
+
+    def __init__(self, opening: dict[str, Any]) -> None:
+        self._opening = opening
+        self._waiting: list[tuple[int, float, float, float]] = []
+        self._stride = 1
+        self._ended = threading.Event()
+        self._how: dict[str, str] = {"end": "finished"}
+        self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
+
+    def add(self, epoch: int, loss: float, w: float, b: float) -> None:
+        """Take note of an epoch; costs the training a list's append at most."""
+        if epoch % self._stride == 0:
+            self._waiting.append((epoch, loss, w, b))
+
+    def __enter__(self) -> Self:
+        """Start to wait for AFTER seconds to pass."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Tell how the training ended, and wait a little for it to be heard."""
+        if isinstance(error, KeyboardInterrupt):
+            self._how = {"end": "killed", "why": "interrupted"}
+        elif error is not None:
+            self._how = {"end": "failed", "why": f"{kind.__name__ if kind else ''}: {error}"}
+        self._ended.set()
+        self._thread.join(2 * PATIENCE)
+
+    def _work(self) -> None:
+        after = float(os.environ.get("KNOWNLINE_LIVE_AFTER") or AFTER)
+        if self._ended.wait(after):
+            return
+        # A session of its own: Ctrl-C on the terminal is for the trainer, which passes it on.
+        process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve().parent), "live"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            self._send(process, self._opening)
+            most = int(MOST * after / EVERY)
+            while True:
+                ended = self._ended.wait(EVERY)
+                self._send(process, {"epochs": self._taken(most)})
+                most = MOST
+                if ended:
+                    self._send(process, self._how)
+                    break
+            if process.stdin:
+                process.stdin.close()
+            process.wait(PATIENCE)
+        except (OSError, ValueError):
+            pass  # it has said itself why it went; `record` writes the run
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _taken(self, most: int) -> list[tuple[int, float, float, float]]:
+        """Return what waits, thinned evenly to `most` rows; what follows is thinned as much."""
+        taken, self._waiting = self._waiting, []
+        while len(taken) > most:
+            self._stride *= 2
+            taken = [row for row in taken if row[0] % self._stride == 0]
+        return taken
+
+    @staticmethod
+    def _send(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(message).encode() + b"\n")
+        process.stdin.flush()

@@ -1,0 +1,187 @@
+"""A long training is seen while it runs, says how it ended, and goes on where it was."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from knownline import environment
+from tests.conftest import Run, Workspace
+from tests.pipeline.test_recording import free_port
+
+EPOCHS = 1_500
+"""With 800,000 rows, not compressed, each takes milliseconds: a long training of few metrics."""
+
+
+SOON = {"KNOWNLINE_LIVE_AFTER": "1"}
+
+
+def make_long(workspace: Workspace, **changes: str) -> None:
+    values = {"rows: 99": "rows: 800000", "epochs: 100": f"epochs: {EPOCHS}"}
+    for old, new in {**values, "compress: true": "compress: false", **changes}.items():
+        workspace.replace("params.yaml", old, new)
+
+
+def start(workspace: Workspace, **env: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=workspace.path,
+        env=workspace.env(**SOON, **env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_live_run(workspace: Workspace) -> Run:
+    """Wait until a run is RUNNING and has epochs."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for run in workspace.runs():
+            if run.status == "RUNNING" and len(run.steps.get("w", [])) > 50:
+                return run
+        time.sleep(0.2)
+    pytest.fail("no live run appeared")
+
+
+def trainer(workspace: Workspace) -> int:
+    """Return the number of the process that trains in this workspace."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").resolve() == workspace.path.resolve()
+        except OSError:
+            continue
+        if here and command[-3:-1] == [b"src/knownline", b"train"]:
+            return int(process.name)
+    pytest.fail("nothing trains")
+
+
+def wait_for_end(workspace: Workspace, run: Run, status: str) -> Run:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = next(r for r in workspace.runs() if r.run_id == run.run_id)
+        if found.status == status:
+            return found
+        time.sleep(0.2)
+    pytest.fail(f"{found.status}, not {status}")
+
+
+def assert_every_epoch_once(run: Run) -> None:
+    assert run.steps["loss"] == run.steps["w"] == run.steps["b"] == list(range(EPOCHS))
+
+
+def test_a_killed_training_goes_on_in_its_run_to_the_same_bits(
+    workspace: Workspace, fresh: Workspace
+) -> None:
+    make_long(workspace)
+    process = start(workspace)
+    live = wait_for_live_run(workspace)
+    assert live.tags["mlflow.note.content"] == "Training."
+    os.kill(trainer(workspace), signal.SIGKILL)
+    process.communicate()
+    killed = wait_for_end(workspace, live, "KILLED")
+    assert "the training process was killed" in killed.tags["mlflow.note.content"]
+    (checkpoint,) = (workspace.path / "mlruns/checkpoints").iterdir()
+    assert checkpoint.name == live.tags["fingerprint"]
+
+    workspace.dvc("repro")
+    assert len(workspace.runs()) == 2
+    done = workspace.runs()[-1]
+    assert done.run_id == live.run_id
+    assert done.status == "FINISHED"
+    assert_every_epoch_once(done)
+    assert "Gate passed" in done.tags["mlflow.note.content"]
+    assert list((workspace.path / "mlruns/checkpoints").iterdir()) == []
+
+    make_long(fresh)
+    fresh.dvc("repro", "evaluate")  # in one piece
+    theirs, ours = fresh.outputs(), workspace.outputs()
+    for name in theirs:
+        assert name == "dvc.lock" or theirs[name] == ours[name], name
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_says_so(workspace: Workspace, sent: signal.Signals) -> None:
+    make_long(workspace)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    process = start(workspace)
+    live = wait_for_live_run(workspace)
+    os.kill(trainer(workspace), sent)
+    _, told = process.communicate()
+    assert "knownline: interrupted" in told
+    assert "Traceback" not in told
+    killed = wait_for_end(workspace, live, "KILLED")
+    assert "interrupted" in killed.tags["mlflow.note.content"]
+    assert len(list((workspace.path / "mlruns/checkpoints").iterdir())) == 1
+
+
+def test_a_divergence_after_a_while_is_a_failed_run_with_its_reason(workspace: Workspace) -> None:
+    make_long(workspace, **{"learning_rate: 0.25": "learning_rate: 1.15"})
+    done = workspace.dvc("repro", ok=False, **SOON)
+    assert "train.learning_rate must be less than 1 for this data (got 1.15)" in done.stderr
+    run = workspace.runs()[-1]
+    assert run.status == "FAILED"
+    assert re.search(
+        r"\*\*Failed\*\*: .*train\.learning_rate must be", run.tags["mlflow.note.content"]
+    )
+    assert not list((workspace.path / "mlruns/checkpoints").glob("*"))
+
+
+def test_a_run_whose_processes_are_gone_is_swept_by_the_next_command(workspace: Workspace) -> None:
+    make_long(workspace)
+    process = start(workspace)
+    live = wait_for_live_run(workspace)
+    pid = trainer(workspace)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    streamers = [
+        int(p.name)
+        for p in Path("/proc").glob("[0-9]*")
+        if (p / "cmdline").exists() and b"\0live\0" in (p / "cmdline").read_bytes()
+        and f"PPid:\t{pid}\n" in (p / "status").read_text()
+    ]  # fmt: skip
+    assert streamers or children
+    for number in streamers or [int(child) for child in children]:
+        os.kill(number, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert wait_for_end(workspace, live, "RUNNING")
+    workspace.git("checkout", "--", "params.yaml")
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.2")
+    assert f"({live.run_id}) is KILLED: its process is gone" in workspace.dvc("repro").stdout
+    statuses = {run.run_id: run.status for run in workspace.runs()}
+    assert statuses.pop(live.run_id) == "KILLED"
+    assert set(statuses.values()) == {"FINISHED"}
+
+
+def test_a_live_neighbour_is_never_taken_to_be_gone() -> None:
+    mine = environment.process()
+    assert not environment.is_gone(mine)
+    code = "from knownline import environment; print(environment.process())"
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert environment.is_gone(other)
+    host, namespace, pid, started = mine.split(" ")
+    assert environment.is_gone(f"{host} {namespace} {pid} {int(started) + 1}")
+    assert not environment.is_gone(f"other-host {namespace} {pid} 1")
+    assert not environment.is_gone(f"{host} other-container {pid} 1")
+
+
+def test_a_dead_server_costs_a_long_training_one_warning(workspace: Workspace) -> None:
+    make_long(workspace)
+    uri = f"http://127.0.0.1:{free_port()}"
+    done = workspace.dvc("repro", ok=False, MLFLOW_TRACKING_URI=uri, **SOON)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("knownline:")]
+    assert len(lines) == 2, done.stderr
+    assert lines[0].startswith("knownline: warning: not shown while it runs: ")
+    assert lines[1].startswith("knownline: error: ")
+    workspace.dvc("repro")
+    run = workspace.runs()[-1]
+    assert run.status == "FINISHED"
+    assert_every_epoch_once(run)

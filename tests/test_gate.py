@@ -1,0 +1,318 @@
+"""The gate: what it refuses, what it says, and how often it refuses by chance."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from knownline import synthesis
+from knownline.compression import compress
+from knownline.evaluation import Evaluation, Gate, Pair, as_metrics, assess, judge
+from knownline.line import Line
+from knownline.params import Columns, Evaluate, Generate, Noise, Spacing
+
+TRUTH = Line(20.0, 5.0)
+RULES = Evaluate(z=4.0, optimiser_tolerance=1e-9)
+
+GOOD = Evaluation(
+    line=Line(20.0, 5.5),
+    ols=Line(20.0, 5.5),
+    truth=TRUTH,
+    se=Pair(0.0625, 0.25),
+    z=Pair(0.0, 2.0),
+    optimiser_error=1e-15,
+    optimiser_rounding=4e-15,
+    rows=79,
+    train_rmse=1.5,
+    holdout_rows=20,
+    holdout_rmse=1.25,
+    holdout_r2=0.999,
+    last_loss=2.25,
+)
+
+
+def refused(found: Evaluation, rules: Evaluate = RULES) -> list[str]:
+    gate = judge(found, rules)
+    assert not gate.passed
+    assert gate.reasons
+    return gate.reasons
+
+
+def at_z(w: float, b: float) -> Evaluation:
+    """Return a fit w and b standard errors away from the truth, in numbers without rounding."""
+    line = Line(TRUTH.w + w * GOOD.se.w, TRUTH.b + b * GOOD.se.b)
+    return replace(GOOD, line=line, ols=line, z=Pair(w, b))
+
+
+# In order
+
+
+def test_a_good_fit_passes_and_is_told_why() -> None:
+    assert judge(GOOD, RULES) == Gate(
+        passed=True,
+        reasons=[
+            "the fit lies 1e-15 (relative) from least squares; 1e-09 is allowed",
+            "w = 20.000 lies 0.00 standard errors (0.062 each) from the true 20; 4 are allowed",
+            "b = 5.50 lies 2.00 standard errors (0.25 each) from the true 5; 4 are allowed",
+        ],
+    )
+
+
+def test_without_a_truth_the_gate_says_so() -> None:
+    gate = judge(replace(GOOD, truth=None, z=None), RULES)
+    assert gate.passed
+    assert gate.reasons == [
+        "the fit lies 1e-15 (relative) from least squares; 1e-09 is allowed",
+        "there is no truth to hold the fit against (truth: null)",
+    ]
+
+
+def test_without_a_truth_the_optimiser_is_judged_all_the_same() -> None:
+    (reason,) = refused(replace(GOOD, truth=None, z=None, optimiser_error=1e-3))
+    assert "the optimiser has not arrived" in reason
+
+
+def test_without_a_holdout_a_good_fit_passes() -> None:
+    assert judge(replace(GOOD, holdout_rows=0, holdout_rmse=None, holdout_r2=None), RULES).passed
+
+
+def test_a_holdout_without_r2_passes() -> None:
+    assert judge(replace(GOOD, holdout_rows=1, holdout_r2=None), RULES).passed
+
+
+# The border
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["w", "b"])
+def test_the_border_itself_is_allowed_and_the_next_number_is_not(name: str, sign: float) -> None:
+    def away(z: float) -> Evaluation:
+        return replace(GOOD, z=Pair(sign * z, 0.0) if name == "w" else Pair(0.0, sign * z))
+
+    assert judge(away(4.0), RULES).passed
+    assert judge(away(math.nextafter(4.0, 0.0)), RULES).passed
+    (reason,) = refused(away(math.nextafter(4.0, 5.0)))
+    assert reason.startswith(f"{name} = ")
+
+
+def test_the_allowed_optimiser_error_itself_is_allowed_and_the_next_number_is_not() -> None:
+    assert judge(replace(GOOD, optimiser_error=1e-9), RULES).passed
+    assert not judge(replace(GOOD, optimiser_error=math.nextafter(1e-9, 1.0)), RULES).passed
+
+
+@pytest.mark.parametrize(("z", "passes"), [(1.9, False), (2.0, True), (5.0, True), (0.5, False)])
+def test_the_border_is_the_one_of_the_parameters(z: float, passes: bool) -> None:
+    assert judge(GOOD, Evaluate(z=z, optimiser_tolerance=1e-9)).passed == passes
+
+
+@pytest.mark.parametrize(("error", "passes"), [(1e-7, True), (2e-7, False)])
+def test_the_tolerance_is_the_one_of_the_parameters(error: float, passes: bool) -> None:
+    found = replace(GOOD, optimiser_error=error)
+    assert judge(found, Evaluate(z=4.0, optimiser_tolerance=1e-7)).passed == passes
+
+
+@pytest.mark.parametrize(("error", "passes"), [(4e-15, True), (5e-15, False)])
+def test_what_float64_leaves_is_allowed_whatever_the_tolerance(error: float, passes: bool) -> None:
+    found = replace(GOOD, optimiser_error=error)
+    assert judge(found, Evaluate(z=4.0, optimiser_tolerance=1e-18)).passed == passes
+
+
+def test_a_refusal_tells_the_optimisers_part_from_the_samples() -> None:
+    found = replace(at_z(6.0, 0.0), ols=Line(20.0625, 5.0), optimiser_error=0.01)
+    assert any("(of these, 1.00 are the sample's)" in reason for reason in refused(found))
+
+
+# Refused, in words
+
+
+@pytest.mark.parametrize("z", [5.0, -5.0])
+def test_gate_refuses_a_slope_five_standard_errors_away(z: float) -> None:
+    fitted = {5.0: "20.312", -5.0: "19.688"}[z]
+    assert refused(at_z(z, 0.0)) == [
+        f"w = {fitted} lies 5.00 standard errors (0.062 each) from the true 20; 4 are allowed"
+    ]
+
+
+@pytest.mark.parametrize("z", [5.0, -5.0])
+def test_gate_refuses_an_intercept_five_standard_errors_away(z: float) -> None:
+    fitted = {5.0: "6.25", -5.0: "3.75"}[z]
+    assert refused(at_z(0.0, z)) == [
+        f"b = {fitted} lies 5.00 standard errors (0.25 each) from the true 5; 4 are allowed"
+    ]
+
+
+def test_gate_refuses_an_optimiser_that_has_not_arrived() -> None:
+    assert refused(replace(GOOD, optimiser_error=0.002)) == [
+        "the fit lies 0.002 (relative) from least squares; 1e-09 is allowed:"
+        " the optimiser has not arrived (more epochs? standardize?)"
+    ]
+
+
+def test_every_reason_of_a_refusal_is_told_and_nothing_else() -> None:
+    found = replace(at_z(5.0, -6.0), optimiser_error=0.002, last_loss=math.nan)
+    reasons = refused(found)
+    assert [r.split()[0] for r in reasons] == ["the", "the", "w", "b"]
+    assert len(reasons) == 4
+    (w,) = refused(at_z(5.0, 0.0))
+    assert w.startswith("w = ")
+
+
+def test_a_refusal_by_one_real_distance_is_the_one_of_linregress() -> None:
+    draws = np.random.default_rng(1)
+    x = np.arange(1.0, 100.0)
+    y = TRUTH.at(x) + 1.5 * draws.standard_normal(99)
+    fit = stats.linregress(x, y)
+    rows = compress([(x, y)])
+    for times, passes in ((3.9, True), (4.1, False), (-3.9, True), (-4.1, False)):
+        truth = Line(fit.slope - times * fit.stderr, fit.intercept)
+        found = assess(rows.least_squares(), train=rows, holdout=None, truth=truth, last_loss=2.0)
+        assert judge(found, RULES).passed == passes
+
+
+# Failing closed
+
+
+BROKEN: dict[str, tuple[Callable[[float], Evaluation], str]] = {
+    "line.w": (lambda v: replace(GOOD, line=Line(v, 5.5)), r"^w is not a finite number"),
+    "line.b": (lambda v: replace(GOOD, line=Line(20.0, v)), r"^b is not a finite number"),
+    "ols.w": (lambda v: replace(GOOD, ols=Line(v, 5.5)), r"^least squares' w is not a finite"),
+    "ols.b": (lambda v: replace(GOOD, ols=Line(20.0, v)), r"^least squares' b is not a finite"),
+    "se.w": (lambda v: replace(GOOD, se=Pair(v, 0.25)), r"^the standard error of w is not a fin"),
+    "se.b": (lambda v: replace(GOOD, se=Pair(0.06, v)), r"^the standard error of b is not a fin"),
+    "z.w": (lambda v: replace(GOOD, z=Pair(v, 0.0)), r"^w = 20.000 lies (nan|inf) standard errors"),
+    "z.b": (lambda v: replace(GOOD, z=Pair(0.0, v)), r"^b = 5.50 lies (nan|inf) standard errors"),
+    "optimiser_error": (
+        lambda v: replace(GOOD, optimiser_error=v),
+        r"^the fit lies (nan|-?inf) \(relative\) from least squares",
+    ),
+    "train_rmse": (lambda v: replace(GOOD, train_rmse=v), r"^the training error is not a finite"),
+    "holdout_rmse": (lambda v: replace(GOOD, holdout_rmse=v), r"^the holdout error is not a fini"),
+    "holdout_r2": (lambda v: replace(GOOD, holdout_r2=v), r"R² is not a finite number"),
+    "last_loss": (lambda v: replace(GOOD, last_loss=v), r"^the last loss is not a finite number"),
+}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", BROKEN)
+def test_gate_refuses_a_number_that_is_not_finite_and_names_it(field: str, value: float) -> None:
+    broken, named = BROKEN[field]
+    assert any(re.search(named, reason) for reason in refused(broken(value)))
+
+
+@pytest.mark.parametrize("field", [name for name in BROKEN if name[0] != "z"])
+def test_gate_refuses_a_number_that_is_not_finite_without_a_truth_too(field: str) -> None:
+    broken, _ = BROKEN[field]
+    refused(replace(broken(math.nan), truth=None, z=None))
+
+
+def test_gate_refuses_a_holdout_whose_error_is_not_known() -> None:
+    assert refused(replace(GOOD, holdout_rmse=None)) == ["the holdout error is not a finite number"]
+
+
+def test_gate_refuses_a_truth_from_which_the_distance_is_not_known() -> None:
+    refused(replace(GOOD, z=None))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_gate_refuses_what_was_assessed_of_a_line_that_is_not_finite(value: float) -> None:
+    x = np.arange(1.0, 30.0)
+    rows = compress([(x, TRUTH.at(x) + np.cos(x))])
+    for line in (Line(value, 5.0), Line(20.0, value), Line(value, value)):
+        for truth in (TRUTH, None):
+            found = assess(line, train=rows, holdout=rows, truth=truth, last_loss=2.0)
+            gate = judge(found, RULES)
+            assert not gate.passed
+            # metrics.json knows neither NaN nor infinity.
+            json.dumps(as_metrics(found, gate), allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", BROKEN)
+def test_metrics_of_a_number_that_is_not_finite_are_json(field: str, value: float) -> None:
+    found = BROKEN[field][0](value)
+    json.dumps(as_metrics(found, judge(found, RULES)), allow_nan=False)
+
+
+# By chance
+
+SEEDS, ROWS, Z = 2_000, 1_000, 2.0
+NOT_BY_CHANCE = 1e-3
+"""Seeds are fixed, so that a law that holds passes for ever."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Distances from the truth, (seeds, 2), who was refused, (seeds,), and the x of all."""
+
+    z: npt.NDArray[np.float64]
+    refused: npt.NDArray[np.bool_]
+    x: npt.NDArray[np.float64]
+
+    @property
+    def correlation(self) -> float:
+        """Return that of the estimates of w and b, from the inverse of the normal equations."""
+        return -float(np.mean(self.x)) / math.sqrt(float(np.mean(self.x**2)))
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Drawn:
+    """Return what the gate says of least squares on 2,000 draws of the shipped parameters."""
+    rules = Evaluate(z=Z, optimiser_tolerance=1e-9)
+    z, verdicts, x = [], [], np.empty(0)
+    for seed in range(SEEDS):
+        wanted = Generate(
+            table=None,
+            columns=Columns(x="x", y="y"),
+            rows=ROWS,
+            x=Spacing(spacing="grid", low=1.0, high=99.0),
+            noise=Noise(kind="normal", scale=1.5),
+            holdout=0.0,
+            seed=seed,
+        )
+        ((x, y),) = synthesis.points(wanted, TRUTH)
+        rows = compress([(x, y)])
+        line = rows.least_squares()
+        found = assess(line, train=rows, holdout=None, truth=TRUTH, last_loss=2.0)
+        assert found.z is not None
+        z.append((found.z.w, found.z.b))
+        verdicts.append(not judge(found, rules).passed)
+    return Drawn(np.array(z), np.array(verdicts), x)
+
+
+def by_chance(times: int, share: float) -> float:
+    return float(stats.binomtest(times, SEEDS, share).pvalue)
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=["w", "b"])
+def test_distances_beyond_two_are_as_frequent_as_the_normal_law_says(
+    drawn: Drawn, column: int
+) -> None:
+    beyond = int(np.sum(np.abs(drawn.z[:, column]) > Z))
+    assert by_chance(beyond, 2 * float(stats.norm.sf(Z))) > NOT_BY_CHANCE
+
+
+@pytest.mark.parametrize("column", [0, 1], ids=["w", "b"])
+def test_distances_follow_students_law(drawn: Drawn, column: int) -> None:
+    law = stats.t(ROWS - 2)
+    assert stats.kstest(drawn.z[:, column], law.cdf).pvalue > NOT_BY_CHANCE
+
+
+def test_the_gate_refuses_as_often_as_the_bivariate_normal_law_says(drawn: Drawn) -> None:
+    rho = drawn.correlation
+    law = stats.multivariate_normal([0.0, 0.0], [[1.0, rho], [rho, 1.0]])
+    within = float(law.cdf([Z, Z], lower_limit=[-Z, -Z]))
+    refusals = int(drawn.refused.sum())
+    assert by_chance(refusals, 1 - within) > NOT_BY_CHANCE
+
+
+def test_the_distances_of_w_and_b_are_correlated_as_their_estimates_are(drawn: Drawn) -> None:
+    found = float(stats.pearsonr(drawn.z[:, 0], drawn.z[:, 1]).statistic)
+    # Fisher's transformation: normal with variance 1 / (n - 3).
+    apart = (math.atanh(found) - math.atanh(drawn.correlation)) * math.sqrt(SEEDS - 3)
+    assert 2 * float(stats.norm.sf(abs(apart))) > NOT_BY_CHANCE
