@@ -6,10 +6,12 @@ workspace's mlruns/. Knows nothing of how a run came about; `content` says what 
 
 import json
 import os
+import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,8 @@ class Store:
                 raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
             if local:
                 _create_once(Path(self.uri.removeprefix(_SQLITE)), artifacts)
+            if not os.environ.get("MLFLOW_TRACKING_URI"):
+                _follow(Path(self.uri.removeprefix(_SQLITE)), artifacts)
             self._known: dict[str, set[int]] = {}
             mlflow.set_tracking_uri(self.uri)
             self.client = MlflowClient(self.uri)
@@ -362,6 +366,36 @@ def _create_once(database: Path, artifacts: str) -> None:
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
             new.rename(database)
+
+
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
+def _follow(database: Path, artifacts: str) -> None:
+    """Let the embedded store's artifact paths follow a workspace that was moved or copied.
+
+    MLflow keeps them as absolute paths, so the artifacts of a moved store would be looked for, and
+    new ones written, in the folder where it once was; MLflow has no call that changes them.
+    """
+    with closing(sqlite3.connect(database, timeout=30)) as store, store:
+        found = store.execute(
+            "select artifact_location from experiments where name = ?", [EXPERIMENT]
+        ).fetchone()
+        if found is None or found[0] == artifacts or not found[0].endswith("/mlruns/artifacts"):
+            return
+        for table, column in _PLACES:
+            store.execute(
+                f"update {table} set {column} = ? || substr({column}, ?)"
+                f" where substr({column}, 1, ?) in (? || '/', ?)",
+                [artifacts, len(found[0]) + 1, len(found[0]) + 1, found[0], found[0]],
+            )
+    print(f"knownline: the store has moved: its artifacts are in {artifacts}", file=sys.stderr)
 
 
 def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
