@@ -150,7 +150,7 @@ def test_gate_refuses_an_intercept_five_standard_errors_away(z: float) -> None:
 def test_gate_refuses_an_optimiser_that_has_not_arrived() -> None:
     assert refused(replace(GOOD, optimiser_error=0.002)) == [
         "the fit lies 0.002 (relative) from least squares; 1e-09 is allowed:"
-        " the optimiser has not arrived (more epochs? standardize?)"
+        " the optimiser has not arrived (more epochs? standardize? float64?)"
     ]
 
 

@@ -51,6 +51,9 @@ def run_name(params: Params, experiment: str | None) -> str:
     wanted, train = params.generate, params.train
     data = f"{wanted.rows} rows" if wanted.table is None else Path(wanted.table).name
     parts = [data, f"lr {train.learning_rate:g}", f"{train.epochs} epochs"]
+    parts += [] if train.standardize else ["raw x"]
+    parts += [] if train.compress else ["row by row"]
+    parts += [] if train.dtype == "float64" else [train.dtype]
     return ", ".join([*parts, experiment] if experiment else parts)
 
 

@@ -56,7 +56,9 @@ def main(argv: list[str]) -> int:
             files.write_bytes(folder / name, png)
     metrics = evaluation.as_metrics(found, gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    files.seal(METRICS.parent, [METRICS, *PLOTS.glob("*.png")])
+    files.write_used(METRICS.parent, params.used_by("evaluate"))
+    used = METRICS.parent / files.USED
+    files.seal(METRICS.parent, [METRICS, used, *PLOTS.glob("*.png")])
     print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")
     return 0
 

@@ -147,7 +147,9 @@ def judge(found: Evaluation, rules: Evaluate) -> Gate:
     good = [f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"]
     arrived = 0 <= error <= allowed
     if not arrived:
-        broken.append(f"{good[0]}: the optimiser has not arrived (more epochs? standardize?)")
+        broken.append(
+            f"{good[0]}: the optimiser has not arrived (more epochs? standardize? float64?)"
+        )
     if found.truth is None:
         good.append("there is no truth to hold the fit against (truth: null)")
     else:
@@ -166,11 +168,11 @@ def _truth_reason(
     z = getattr(found.z, name, math.nan)
     near = abs(z) <= allowed
     words = (
-        f"{name} = {rounded(fitted, se)} lies {abs(z):.2f} standard errors ({se:.2g} each)"
+        f"{name} = {rounded(fitted, se)} lies {_far(z)} standard errors ({se:.2g} each)"
         f" from the true {true:g}; {allowed:g} are allowed"
     )
     if not near and not arrived:
-        words += f" (of these, {abs(_over(ols - true, se)):.2f} are the sample's)"
+        words += f" (of these, {_far(_over(ols - true, se))} are the sample's)"
     return near, words
 
 
@@ -214,6 +216,10 @@ def _not_finite(found: Evaluation) -> list[str]:
     return [
         f"{name} is not a finite number" for name, x in named if x is None or not math.isfinite(x)
     ]
+
+
+def _far(z: float) -> str:
+    return f"{abs(z):.2f}" if abs(z) < 1e4 else f"{abs(z):.2g}"
 
 
 def _over(distance: float, se: float) -> float:

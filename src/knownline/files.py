@@ -4,6 +4,7 @@ Knows nothing of what the files mean.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -11,8 +12,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from knownline.errors import DamagedError, MissingError
+
+USED = "params.json"
+"""What a folder's files were made with."""
 
 SUMS = "SHA256SUMS"
 """A folder's list of sums, in the format that `sha256sum -c` reads."""
@@ -77,6 +82,28 @@ def _put_in_place(new: Path, path: Path) -> None:
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def write_used(folder: Path, used: dict[str, Any]) -> None:
+    """Write beside a stage's outputs the parameters they were made with."""
+    write_text(folder / USED, json.dumps(used, indent=1, sort_keys=True) + "\n")
+
+
+def check_used(folder: Path, used: dict[str, Any]) -> None:
+    """Hold the parameters that a folder's files were made with against those of now.
+
+    Raises: DamagedError, where a stage is run by hand and the one before it was not.
+    """
+    path = folder / USED
+    try:
+        then = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        then = None
+    if then != json.loads(json.dumps(used)):
+        raise DamagedError(
+            f"{folder} must be made with the parameters of now: run `dvc repro`"
+            f" (got others in {path})"
+        )
 
 
 def sha256_of(path: Path) -> str:

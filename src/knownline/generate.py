@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
         _write_split(_source(params), rows, wanted, train=kept, holdout=held)
     written = [path for name in ("train", "holdout") for path in (DATA / name).glob("*.parquet")]
     files.seal(DATA, written)
+    files.write_used(DATA, params.used_by("generate"))
     held_out = holdout_rows(rows, wanted.holdout)
     print(f"generate: {rows:,} rows, {held_out:,} of them held out")
     return 0

@@ -13,6 +13,8 @@ def rounded(value: float, error: float) -> str:
     """Return a value with as many places as two digits of its error have."""
     if not (error > 0 and math.isfinite(error) and math.isfinite(value)):
         return f"{value:.6g}"
+    if abs(value) > 1e9 * error:
+        return f"{value:.10g}"
     return f"{value:.{max(0, 1 - math.floor(math.log10(error)))}f}"
 
 

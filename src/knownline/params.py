@@ -165,6 +165,12 @@ class Params(Section):
         except ValidationError as error:
             raise ParamsError(_one_line(error)) from error
 
+    def used_by(self, stage: str) -> dict[str, Any]:
+        """Return the sections that decide what a stage writes."""
+        sections = {"generate": ("truth", "generate"), "evaluate": ("truth", "evaluate")}
+        whole = self.model_dump(mode="json")
+        return {name: whole[name] for name in sections.get(stage, (stage,))}
+
     def flat(self) -> dict[str, Any]:
         """Return every leaf under its dotted name: {"train.epochs": 100, ...}."""
         return dict(_leaves("", self.model_dump(mode="json")))

@@ -4,6 +4,7 @@ Figures are drawn without pyplot, so that no state is shared. Knows nothing of f
 """
 
 import io
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,7 @@ def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
                 [truth.w], [truth.b], "s", color="none", mec=TRUE, mew=1.8, ms=11, label="truth"
             )
         axes.plot([ols.w], [ols.b], "+", color=INK, mew=1.8, ms=12, label="least squares")
-        axes.set_title("The way of (w, b) over the loss")
+        axes.set_title("The path of (w, b), downhill on the loss")
         axes.set_xlabel("w")
         axes.set_ylabel("b")
         axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=0.9)
@@ -133,17 +134,23 @@ def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
 
 
 def _contours(axes: Axes, rows: Compressed, ols: Line) -> None:
-    """Draw lines of equal loss, each one ten times as far above the least as the one within."""
-    w = np.linspace(*axes.get_xlim(), 241)
-    b = np.linspace(*axes.get_ylim(), 181)
-    dw, db = np.meshgrid(w - ols.w, b - ols.b)
-    at_mean = dw * rows.mean_x + db
-    excess = at_mean * at_mean + dw * dw * rows.sd_x**2
-    top = float(excess.max())
-    if top <= 0 or not np.isfinite(top):
-        return
-    levels = top * np.array([1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 0.4])
-    axes.contour(w, b, excess, levels=levels, colors=FAINT, linewidths=0.8, alpha=0.8)
+    """Draw lines of equal loss, each ten times as far above the least as the one within.
+
+    They are ellipses about the least-squares line, drawn as such: a grid would break the narrow
+    ones that raw x gives.
+    """
+    angle = np.linspace(0.0, 2 * np.pi, 721)
+    corners = [(w - ols.w, b - ols.b) for w in axes.get_xlim() for b in axes.get_ylim()]
+    top = max(rows.mean_squared_error(Line(ols.w + dw, ols.b + db)) for dw, db in corners)
+    limits = axes.get_xlim(), axes.get_ylim()
+    for power in range(7):
+        root = math.sqrt(top * 10.0**-power)
+        dw = root / rows.sd_x * np.cos(angle)
+        db = root * np.sin(angle) - dw * rows.mean_x
+        label = "equal loss, ten times the next" if power == 0 else None
+        axes.plot(ols.w + dw, ols.b + db, color=FAINT, lw=0.8, alpha=0.7, label=label)
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
 
 
 def _room(values: list[float]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ an index and a configuration of its own. Knows nothing of MLflow.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,12 +93,11 @@ def _local_remotes(folder: Path) -> None:
     config = Path(".dvc/config.local")
     if config.exists():
         shutil.copy(config, folder / ".dvc" / "config.local")
-    for line in _here(*_dvc("remote", "list")).splitlines():
-        name, _, url = line.strip().partition(" ")  # NAME  URL  (default): padded, not quoted
-        url = url.strip().removesuffix("(default)").strip()
-        if url and "://" not in url:
-            target = str(Path(url).expanduser().resolve())
-            _must(*_dvc("remote", "modify", "--local", name, "url", target), cwd=folder)
+    for line in _here(*_dvc("config", "--list")).splitlines():  # `remote list` wraps long paths
+        found = re.fullmatch(r"remote\.(.+)\.url=(.+)", line)
+        if found and "://" not in found[2]:
+            target = str((Path(".dvc") / Path(found[2]).expanduser()).resolve())
+            _must(*_dvc("remote", "modify", "--local", found[1], "url", target), cwd=folder)
 
 
 def _dvc(*arguments: str) -> tuple[str, ...]:

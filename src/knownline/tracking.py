@@ -4,6 +4,7 @@ One store for every way of running: MLFLOW_TRACKING_URI where it is set, else SQ
 workspace's mlruns/. Knows nothing of how a run came about; `content` says what it shows.
 """
 
+import getpass
 import json
 import os
 import sqlite3
@@ -13,10 +14,12 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from tqdm import tqdm
 
 from knownline.content import Content, Dataset
 from knownline.environment import is_gone, process, version
@@ -123,14 +126,14 @@ class Store:
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
-                self._experiment = _create_experiment(self.client, artifacts if local else None)
+                self.experiment = _create_experiment(self.client, artifacts if local else None)
             elif experiment.lifecycle_stage != "active":
                 raise StoreError(
                     f"the experiment {EXPERIMENT} in {self.uri} must not be deleted: run"
                     f" `mlflow experiments restore -x {experiment.experiment_id}`"
                 )
             else:
-                self._experiment = experiment.experiment_id
+                self.experiment = experiment.experiment_id
 
     def find_complete(self, fingerprint: str) -> Recorded | None:
         """Return the latest complete run with this fingerprint, or None."""
@@ -150,7 +153,7 @@ class Store:
         found = [run for run in runs if run.info.run_id.startswith(reference)]
         found = found or [run for run in runs if run.info.run_name == reference]
         if len(found) != 1:
-            ids = ", ".join(run.info.run_id[:12] for run in found[:5])
+            ids = ", ".join(f"{run.info.run_id[:12]} of {_date(run)}" for run in found[:5])
             got = f"{len(found)}: {ids}" if found else f"none in {self.uri}"
             raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {got})")
         return _recorded(found[0])
@@ -214,7 +217,7 @@ class Store:
         waiting: executions whose training ended well and that `record` will complete.
         """
         with _said_by(self.uri):
-            found = self.client.search_runs([self._experiment], "attributes.status = 'RUNNING'")
+            found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
             gone = [
                 run
                 for run in found
@@ -263,11 +266,9 @@ class Store:
             "process": process(),
             "mlflow.source.name": "dvc repro",
             "mlflow.source.type": "PROJECT",
-            "mlflow.user": os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown",
+            "mlflow.user": getpass.getuser(),
         }
-        return self.client.create_run(
-            self._experiment, content.start_ms, own, run_name=content.name
-        )
+        return self.client.create_run(self.experiment, content.start_ms, own, run_name=content.name)
 
     def _describe(self, run: Run, content: Content) -> None:
         """Set tags, description, parameters, and the numbers of the end that are not there yet."""
@@ -303,7 +304,9 @@ class Store:
         return {metric.step for metric in self.client.get_metric_history(run_id, name)}
 
     def _log(self, run_id: str, metrics: list[Metric]) -> None:
-        for start in range(0, len(metrics), _BATCH):
+        # 300,000 epochs take a store about a minute; the bar is for a terminal alone.
+        batches = range(0, len(metrics), _BATCH)
+        for start in tqdm(batches, desc="record", delay=2, disable=None, leave=False):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
     def _champion(self) -> Recorded:
@@ -321,7 +324,7 @@ class Store:
         runs: list[Run] = []
         token = None
         while True:
-            page = self.client.search_runs([self._experiment], page_token=token)
+            page = self.client.search_runs([self.experiment], page_token=token)
             runs += page
             token = page.token
             if not token:
@@ -329,7 +332,7 @@ class Store:
 
     def _first(self, query: str) -> Run | None:
         found = self.client.search_runs(
-            [self._experiment], query, order_by=["attributes.start_time DESC"], max_results=1
+            [self.experiment], query, order_by=["attributes.start_time DESC"], max_results=1
         )
         return found[0] if found else None
 
@@ -442,6 +445,10 @@ def _dataset(data: Dataset) -> DatasetInput:
         ),
         [InputTag("mlflow.data.context", data.context), InputTag("sha256", data.sha256)],
     )
+
+
+def _date(run: Run) -> str:
+    return datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(" ", "seconds")[:19]
 
 
 def _recorded(run: Run) -> Recorded:

@@ -50,7 +50,8 @@ def main(argv: list[str]) -> int:
     files.write_text(
         HISTORY, history.as_csv(fitted.loss.tolist(), fitted.w.tolist(), fitted.b.tolist())
     )
-    files.seal(LINE.parent, [LINE, HISTORY])
+    files.write_used(LINE.parent, params.used_by("train") | {"data_sha256": identity.data})
+    files.seal(LINE.parent, [LINE, HISTORY, LINE.parent / files.USED])
     receipts.leave(part.receipt())
     part.checkpoints.clear()
     print(f"train: w = {line.w!r}, b = {line.b!r} after {params.train.epochs:,} epochs")

@@ -20,7 +20,8 @@ def main(argv: list[str]) -> int:
         print(f"The runs are at {store.uri}")
         return 0
     _require_free(port)
-    print(f"MLflow: http://{HOST}:{port}  (Ctrl-C ends it)", flush=True)
+    runs = f"http://{HOST}:{port}/#/experiments/{store.experiment}"
+    print(f"MLflow: {runs}  (Ctrl-C ends it)", flush=True)
     # `mlflow ui` ignores MLFLOW_TRACKING_URI and makes a store of its own: it must be told.
     command = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]

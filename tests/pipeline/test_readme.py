@@ -115,7 +115,7 @@ def test_3_the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
     shell(newcomer, "\n".join(commands(blocks("sh")[2])))
     wait_for_queue(newcomer)
     rates = sorted(run.params["train.learning_rate"] for run in newcomer.runs())
-    assert rates == ["0.05", "0.1", "0.15", "0.25"]
+    assert rates == ["0.1", "0.15", "0.2", "0.25"]
     assert {run.status for run in newcomer.runs()} == {"FINISHED"}
     assert len({run.tags["dvc_exp_name"] for run in newcomer.runs()[2:]}) == 2
 

@@ -228,7 +228,7 @@ def test_a_dead_server_costs_one_line_and_nothing_else(workspace: Workspace) -> 
 
 def test_sixteen_processes_open_an_empty_store_at_once(fresh: Workspace) -> None:
     script = "import sys; sys.path.insert(0, 'src'); from knownline import tracking;" + (
-        "print(tracking.Store()._experiment)"
+        "print(tracking.Store().experiment)"
     )
     start = [
         subprocess.Popen(

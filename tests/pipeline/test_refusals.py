@@ -85,3 +85,11 @@ def test_a_refused_gate_is_data_and_dvc_succeeds(workspace: Workspace) -> None:
     shown = workspace.knownline("summary").stdout
     assert "gate REFUSED" in shown
     assert "the optimiser has not arrived" in shown
+
+
+def test_files_of_other_parameters_are_not_recorded_under_these(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 300")
+    done = workspace.knownline("record", ok=False)
+    assert done.returncode == 2
+    assert "models must be made with the parameters of now: run `dvc repro`" in done.stderr
+    assert len(workspace.runs()) == 1
