@@ -143,6 +143,8 @@ def _contours(axes: Axes, rows: Compressed, ols: Line) -> None:
     corners = [(w - ols.w, b - ols.b) for w in axes.get_xlim() for b in axes.get_ylim()]
     top = max(rows.mean_squared_error(Line(ols.w + dw, ols.b + db)) for dw, db in corners)
     limits = axes.get_xlim(), axes.get_ylim()
+    if not 0 < top < 1e150:
+        return  # a path that diverged so far has nothing to be seen against
     for power in range(7):
         root = math.sqrt(top * 10.0**-power)
         dw = root / rows.sd_x * np.cos(angle)

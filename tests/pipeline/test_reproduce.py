@@ -290,6 +290,7 @@ def test_an_interrupted_reproduction_leaves_nothing(
     before = everything(workspace.path)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     process = subprocess.Popen(
         ["python", "src/knownline", "reproduce", run.run_id],
         cwd=workspace.path,
