@@ -26,6 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 OUTPUTS = ("data/train", "data/holdout", "data/SHA256SUMS")
 
+NO_CODE = "stages: {generate: {deps: []}}\n"
+"""A dvc.yaml for a folder in which the stage runs without the code beside it."""
+
 
 def write_params(**values: Any) -> None:
     """Write params.yaml; `generate__x__low=1.0` sets generate.x.low."""
@@ -76,6 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("DVC_STAGE", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(NO_CODE)
     Path("data/own").mkdir(parents=True)
     write_params()
     return tmp_path
@@ -166,6 +170,7 @@ def test_outputs_are_the_same_bytes_at_another_time_and_place(
     other = folder / "elsewhere" / "deeper"
     other.mkdir(parents=True)
     monkeypatch.chdir(other)
+    Path("dvc.yaml").write_text(NO_CODE)
     Path("params.yaml").write_text(params)
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     assert main(["generate"]) == 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from knownline import compression, door, evaluation, files, history, plots, shards
+from knownline import compression, door, evaluation, files, history, plots, provenance, shards
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
         "knownline evaluate",
     ).parse_args(argv)
     params = door.read_params()
+    made = provenance.made_with("evaluate", params)
     files.check_seal(DATA)
     files.check_seal(LINE.parent)
     line = Line.from_json(LINE.read_text())
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
             files.write_bytes(folder / name, png)
     metrics = evaluation.as_metrics(found, gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    files.write_used(METRICS.parent, params.used_by("evaluate"))
+    files.write_used(METRICS.parent, made)
     used = METRICS.parent / files.USED
     files.seal(METRICS.parent, [METRICS, used, *PLOTS.glob("*.png")])
     print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")

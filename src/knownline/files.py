@@ -16,8 +16,8 @@ from typing import Any
 
 from knownline.errors import DamagedError, MissingError
 
-USED = "params.json"
-"""What a folder's files were made with."""
+USED = "made-with.json"
+"""What a folder's files were made with: parameters and code."""
 
 SUMS = "SHA256SUMS"
 """A folder's list of sums, in the format that `sha256sum -c` reads."""
@@ -85,12 +85,12 @@ def _put_in_place(new: Path, path: Path) -> None:
 
 
 def write_used(folder: Path, used: dict[str, Any]) -> None:
-    """Write beside a stage's outputs the parameters they were made with."""
+    """Write beside a stage's outputs what they were made with."""
     write_text(folder / USED, json.dumps(used, indent=1, sort_keys=True) + "\n")
 
 
 def check_used(folder: Path, used: dict[str, Any]) -> None:
-    """Hold the parameters that a folder's files were made with against those of now.
+    """Hold what a folder's files were made with against what is there now.
 
     Raises: DamagedError, where a stage is run by hand and the one before it was not.
     """
@@ -101,7 +101,7 @@ def check_used(folder: Path, used: dict[str, Any]) -> None:
         then = None
     if then != json.loads(json.dumps(used)):
         raise DamagedError(
-            f"{folder} must be made with the parameters of now: run `dvc repro`"
+            f"{folder} must be made with the parameters and the code of now: run `dvc repro`"
             f" (got others in {path})"
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from knownline import door, files, shards, synthesis, tables
+from knownline import door, files, provenance, shards, synthesis, tables
 from knownline.errors import ParamsError, TableError
 from knownline.line import Line
 from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
         "knownline generate",
     ).parse_args(argv)
     params = door.read_params()
+    made = provenance.made_with("generate", params)
     wanted = params.generate
     rows = wanted.rows if wanted.table is None else _checked_rows(wanted)
     with (
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
         _write_split(_source(params), rows, wanted, train=kept, holdout=held)
     written = [path for name in ("train", "holdout") for path in (DATA / name).glob("*.parquet")]
     files.seal(DATA, written)
-    files.write_used(DATA, params.used_by("generate"))
+    files.write_used(DATA, made)
     held_out = holdout_rows(rows, wanted.holdout)
     print(f"generate: {rows:,} rows, {held_out:,} of them held out")
     return 0

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from knownline import files
+from knownline.errors import MissingError
 from knownline.params import Params
 
 JUDGED = ("generate", "train", "evaluate")
@@ -27,14 +29,26 @@ def data_sha256() -> str:
     return files.sha256_of(Path("data") / files.SUMS)
 
 
-def code_hashes(root: Path) -> dict[str, str]:
+def code_hashes(root: Path, stages: Sequence[str] = JUDGED) -> dict[str, str]:
     """Return the SHA-256 of the code that decides the numbers, by module.
 
     These are the modules that dvc.yaml lists for those stages, and a test holds dvc.yaml to it.
     """
-    stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    deps = {dep for name in JUDGED for dep in stages[name]["deps"] if str(dep).endswith(".py")}
+    try:
+        listed = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    except FileNotFoundError:
+        raise MissingError("dvc.yaml must be in the current folder (got none there)") from None
+    deps = {dep for name in stages for dep in listed[name]["deps"] if str(dep).endswith(".py")}
     return {name: files.sha256_of(root / name) for name in sorted(deps)}
+
+
+def made_with(stage: str, params: Params, **more: str) -> dict[str, Any]:
+    """Return what a stage's outputs are made with: its sections of params.yaml and its code.
+
+    A stage writes it beside them. So a change of code that leaves every number as it was still
+    reaches `record`, whose fingerprint it changes.
+    """
+    return {**params.used_by(stage), **more, "code": code_hashes(Path(), (stage,))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,10 @@ def main(argv: list[str]) -> int:
     for folder in (LINE.parent, METRICS.parent):
         files.check_seal(folder)
     identity = provenance.identity(params, provenance.data_sha256())
-    files.check_used(Path("data"), params.used_by("generate"))
-    files.check_used(LINE.parent, params.used_by("train") | {"data_sha256": identity.data})
-    files.check_used(METRICS.parent, params.used_by("evaluate"))
+    files.check_used(Path("data"), provenance.made_with("generate", params))
+    trained = provenance.made_with("train", params, data_sha256=identity.data)
+    files.check_used(LINE.parent, trained)
+    files.check_used(METRICS.parent, provenance.made_with("evaluate", params))
     fingerprint = identity.fingerprint
     receipt = receipts.find(fingerprint)
     try:

@@ -50,7 +50,8 @@ def main(argv: list[str]) -> int:
     files.write_text(
         HISTORY, history.as_csv(fitted.loss.tolist(), fitted.w.tolist(), fitted.b.tolist())
     )
-    files.write_used(LINE.parent, params.used_by("train") | {"data_sha256": identity.data})
+    made = provenance.made_with("train", params, data_sha256=identity.data)
+    files.write_used(LINE.parent, made)
     files.seal(LINE.parent, [LINE, HISTORY, LINE.parent / files.USED])
     receipts.leave(part.receipt())
     part.checkpoints.clear()

@@ -91,5 +91,8 @@ def test_files_of_other_parameters_are_not_recorded_under_these(workspace: Works
     workspace.replace("params.yaml", "epochs: 100", "epochs: 300")
     done = workspace.knownline("record", ok=False)
     assert done.returncode == 2
-    assert "models must be made with the parameters of now: run `dvc repro`" in done.stderr
+    assert (
+        "models must be made with the parameters and the code of now: run `dvc repro`"
+        in done.stderr
+    )
     assert len(workspace.runs()) == 1

@@ -154,3 +154,17 @@ def test_an_experiment_runs_its_own_code(workspace: Workspace) -> None:
     assert run.tags["gate"] == "failed"
     assert run.last["ols.w"] == workspace.runs()[0].last["ols.w"]
     assert run.last["z.w"] < -1000
+
+
+def test_a_change_of_code_that_changes_no_number_is_recorded_all_the_same(
+    workspace: Workspace, clone: Clone
+) -> None:
+    with (workspace.path / "src/knownline/plots.py").open("a") as code:
+        code.write("\n# a remark\n")
+    assert "Running stage 'record'" in workspace.dvc("repro").stdout
+    first, second = workspace.runs()
+    assert first.tags["fingerprint"] != second.tags["fingerprint"]
+    commit(workspace, "a remark")
+    copy = clone(workspace)
+    copy.dvc("repro")
+    assert copy.git("status", "--short") == ""
