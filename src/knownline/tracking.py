@@ -1,18 +1,17 @@
 """The MLflow store: the only module that imports mlflow, and so longer than others.
 
-One store for every way of running: MLFLOW_TRACKING_URI where it is set, else SQLite in the
-workspace's mlruns/. Knows nothing of how a run came about; `content` says what it shows.
+Knows nothing of how a run came about (`content` says what it shows) nor of where the store is
+(`location` says that).
 """
 
 import getpass
 import json
 import os
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +20,13 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
+from knownline import location
 from knownline.content import Content, Dataset
-from knownline.environment import is_gone, process, version
+from knownline.environment import version
 from knownline.errors import StoreError
 from knownline.line import Line
+from knownline.location import EXPERIMENT, SQLITE
+from knownline.processes import is_gone, process
 
 # Read by mlflow when it is imported. Nothing we start reports to anyone, and a dead server costs
 # seconds: mlflow's own defaults block for 246 s.
@@ -54,15 +56,13 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
-EXPERIMENT = "knownline"
 MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
 
 MODEL_CODE = Path("src/served/line_model.py")
 
 _BY_EPOCH = ("loss", "w", "b")
-_SQLITE = "sqlite:///"
-_BATCH = 1_000  # the most metrics MLflow takes in one call
+_BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three must not be parted
 _ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is ours
     codes.ErrorCode.Name(code)
     for code in (codes.INTERNAL_ERROR, codes.TEMPORARILY_UNAVAILABLE, codes.UNAUTHENTICATED,
@@ -86,23 +86,6 @@ class Recorded:
     tags: dict[str, str]
 
 
-def workspace() -> Path:
-    """Return the folder whose mlruns/ holds the store: the original root in every experiment."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
-
-
-def store_uri() -> str:
-    """Return where runs are recorded: MLFLOW_TRACKING_URI, else the workspace's SQLite.
-
-    A relative SQLite path is taken from the workspace, so that an experiment in a temporary folder
-    does not make a store of its own.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlruns/mlflow.db"
-    if uri.startswith(_SQLITE):
-        return f"{_SQLITE}{workspace() / uri.removeprefix(_SQLITE)}"
-    return uri
-
-
 class Store:
     """The experiment `knownline` in one MLflow store."""
 
@@ -111,22 +94,21 @@ class Store:
 
         Raises: StoreError where it cannot be reached or used.
         """
-        self.uri = store_uri()
-        artifacts = (workspace() / "mlruns" / "artifacts").as_uri()
+        self.uri = location.store_uri()
+        self._streamed: dict[str, set[int]] = {}
+        database, artifacts = location.database(), location.artifacts()
         with _said_by(self.uri, every=True):
-            local = self.uri.startswith(_SQLITE)
-            if local and not create and not Path(self.uri.removeprefix(_SQLITE)).exists():
+            if database and not create and not database.exists():
                 raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
-            if local:
-                _create_once(Path(self.uri.removeprefix(_SQLITE)), artifacts)
-            if not os.environ.get("MLFLOW_TRACKING_URI"):
-                _follow(Path(self.uri.removeprefix(_SQLITE)), artifacts)
-            self._known: dict[str, set[int]] = {}
+            if database:
+                _create_once(database, artifacts)
+            if embedded := location.embedded():
+                location.follow(embedded)
             mlflow.set_tracking_uri(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
-                self.experiment = _create_experiment(self.client, artifacts if local else None)
+                self.experiment = _create_experiment(self.client, artifacts if database else None)
             elif experiment.lifecycle_stage != "active":
                 raise StoreError(
                     f"the experiment {EXPERIMENT} in {self.uri} must not be deleted: run"
@@ -197,7 +179,9 @@ class Store:
         """Add epoch, loss, w and b to a run under way; an epoch that is there stays as it is."""
         with _said_by(self.uri):
             now = int(time.time() * 1000)
-            known = self._known.setdefault(run_id, self._steps(run_id, "b"))
+            if run_id not in self._streamed:  # once: a whole history takes long to read
+                self._streamed[run_id] = self._steps(run_id, "b")
+            known = self._streamed[run_id]
             new = [row for row in epochs if row[0] not in known]
             known.update(row[0] for row in new)
             self._log(
@@ -221,7 +205,7 @@ class Store:
             gone = [
                 run
                 for run in found
-                if is_gone(run.data.tags.get("process", "? ? 0 ?"))
+                if is_gone(run.data.tags.get("process", ""))
                 and run.data.tags.get("execution") not in waiting
             ]
         for run in gone:
@@ -353,17 +337,17 @@ def _create_once(database: Path, artifacts: str) -> None:
     MLflow creates its tables one by one: three processes at once corrupt the file, and a kill
     leaves half of it. So one process builds it under another name and renames it.
     """
-    if database.exists():
+    if _is_there(database):
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.parent / ".mlflow.db.lock"):
-        if database.exists():
+        if _is_there(database):
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
-            store: Any = SqlAlchemyStore(f"{_SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
+            store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
             store.create_experiment(EXPERIMENT, artifacts)
             store.engine.dispose()
             with new.open("rb") as stream:
@@ -371,34 +355,9 @@ def _create_once(database: Path, artifacts: str) -> None:
             new.rename(database)
 
 
-_PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-
-
-def _follow(database: Path, artifacts: str) -> None:
-    """Let the embedded store's artifact paths follow a workspace that was moved or copied.
-
-    MLflow keeps them as absolute paths, so the artifacts of a moved store would be looked for, and
-    new ones written, in the folder where it once was; MLflow has no call that changes them.
-    """
-    with closing(sqlite3.connect(database, timeout=30)) as store, store:
-        found = store.execute(
-            "select artifact_location from experiments where name = ?", [EXPERIMENT]
-        ).fetchone()
-        if found is None or found[0] == artifacts or not found[0].endswith("/mlruns/artifacts"):
-            return
-        for table, column in _PLACES:
-            store.execute(
-                f"update {table} set {column} = ? || substr({column}, ?)"
-                f" where substr({column}, 1, ?) in (? || '/', ?)",
-                [artifacts, len(found[0]) + 1, len(found[0]) + 1, found[0], found[0]],
-            )
-    print(f"knownline: the store has moved: its artifacts are in {artifacts}", file=sys.stderr)
+def _is_there(database: Path) -> bool:
+    """Return whether a store is there; an empty file, as `sqlite3 FILE` leaves one, is none."""
+    return database.exists() and database.stat().st_size > 0
 
 
 def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
@@ -460,7 +419,7 @@ def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
     """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         code = error.error_code if isinstance(error, MlflowException) else None
         if not (every or code is None or code in _ELSEWHERE):
             raise

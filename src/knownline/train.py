@@ -17,6 +17,7 @@ from knownline import (
     environment,
     files,
     history,
+    processes,
     provenance,
     receipts,
     shards,
@@ -114,7 +115,7 @@ class Part:
             "fingerprint": self.identity.fingerprint,
             "data_sha256": self.identity.data,
             "device": self.device,
-            "process": environment.process(),
+            "process": processes.process(),
             **({"dvc_exp_name": experiment} if experiment else {}),
         }
         return {
