@@ -11,6 +11,7 @@ COMMANDS = {
     "record": "write the run into MLflow, once                         (stage 4)",
     "reproduce": "do a recorded run again and prove it equal, bit for bit",
     "live": "show a training in MLflow while it runs; train starts it",
+    "doctor": "look for what is wrong: store, runs, cache, files, packages",
     "summary": "fitted against true, the gate and the run, as files say",
     "ui": "open MLflow on 127.0.0.1, on the store runs go to",
     "article": "replay the article this project grew out of",

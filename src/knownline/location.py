@@ -57,26 +57,36 @@ def artifacts() -> str:
     return (workspace() / "mlruns" / "artifacts").as_uri()
 
 
-def follow(store: Path) -> bool:
+def moved_from(store: Path) -> str | None:
+    """Return where the embedded store's artifacts were before its workspace moved, or None.
+
+    Raises: sqlite3.Error.
+    """
+    with closing(sqlite3.connect(store, timeout=30)) as connection:
+        found = connection.execute(
+            "select artifact_location from experiments where name = ?", [EXPERIMENT]
+        ).fetchone()
+    if found is None or found[0] == artifacts() or not found[0].endswith("/mlruns/artifacts"):
+        return None
+    return str(found[0])
+
+
+def follow(store: Path) -> None:
     """Let the embedded store's artifact paths follow a workspace that was moved or copied.
 
     MLflow keeps them as absolute paths, so the artifacts of a moved store would be looked for, and
     new ones written, in the folder where it once was; MLflow has no call that changes them.
 
-    Returns whether there was something to change. Raises: sqlite3.Error.
+    Raises: sqlite3.Error.
     """
-    here = artifacts()
+    there, here = moved_from(store), artifacts()
+    if there is None:
+        return
     with closing(sqlite3.connect(store, timeout=30)) as connection, connection:
-        found = connection.execute(
-            "select artifact_location from experiments where name = ?", [EXPERIMENT]
-        ).fetchone()
-        if found is None or found[0] == here or not found[0].endswith("/mlruns/artifacts"):
-            return False
         for table, column in PLACES:
             connection.execute(
                 f"update {table} set {column} = ? || substr({column}, ?)"
                 f" where substr({column}, 1, ?) in (? || '/', ?)",
-                [here, len(found[0]) + 1, len(found[0]) + 1, found[0], found[0]],
+                [here, len(there) + 1, len(there) + 1, there, there],
             )
     print(f"knownline: the store has moved: its artifacts are in {here}", file=sys.stderr)
-    return True

@@ -89,8 +89,10 @@ class Recorded:
 class Store:
     """The experiment `knownline` in one MLflow store."""
 
-    def __init__(self, *, create: bool = True) -> None:
+    def __init__(self, *, create: bool = True, follow: bool = True) -> None:
         """Open the store; `create` makes it where it is our own and absent.
+
+        follow: whether the artifacts' paths of an embedded store that was moved are mended.
 
         Raises: StoreError where it cannot be reached or used.
         """
@@ -102,7 +104,7 @@ class Store:
                 raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
             if database:
                 _create_once(database, artifacts)
-            if embedded := location.embedded():
+            if follow and (embedded := location.embedded()):
                 location.follow(embedded)
             mlflow.set_tracking_uri(self.uri)
             self.client = MlflowClient(self.uri)
@@ -139,6 +141,11 @@ class Store:
             got = f"{len(found)}: {ids}" if found else f"none in {self.uri}"
             raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {got})")
         return _recorded(found[0])
+
+    def runs(self) -> list[Recorded]:
+        """Return every run of the experiment, the latest first."""
+        with _said_by(self.uri, every=True):
+            return [_recorded(run) for run in self._all()]
 
     def fetch(self, run_id: str, folder: Path) -> None:
         """Bring a run's artifacts into a folder, its model's into model/ there."""
