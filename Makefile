@@ -46,7 +46,7 @@ bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
 
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
-	@python -m piptools compile --quiet --extra dev --strip-extras --no-emit-index-url \
+	@python -m piptools compile --quiet --extra dev --extra server --strip-extras --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
 	  --output-file requirements.lock pyproject.toml
 	@# A build's local label (+cpu) is no part of the pin: pip takes the build that is there.
