@@ -240,7 +240,7 @@ def _locked(lock: Path) -> dict[str, str]:
 
 def _marker(found: list[Recorded]) -> Iterator[Finding]:
     """Ask whether the run that the workspace was recorded as is in the store."""
-    marker = receipts.STORE / "recorded.json"
+    marker = receipts.MARKER
     if not marker.exists():
         yield Finding(str(marker), "the workspace is not recorded", "run `dvc repro`")
         return

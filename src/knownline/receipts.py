@@ -13,6 +13,9 @@ from knownline import files
 STORE = Path("mlruns")
 """The folder of the marker and the receipts, in the folder the stage runs in."""
 
+MARKER = STORE / "recorded.json"
+"""The output of `record`: the fingerprint of what the store has of these files."""
+
 _KEEP = "*\n!.gitignore\n"
 
 
@@ -43,8 +46,13 @@ def make_folder() -> None:
 
 
 def leave(receipt: Receipt) -> None:
-    """Write a receipt; one of the same fingerprint that was not taken yet is replaced."""
+    """Write a receipt; one of the same fingerprint that was not taken yet is replaced.
+
+    The marker goes first. A training done again gives the same bytes, and then DVC would see no
+    reason to run `record`; were a kill to come between the two, `record` would find nothing new.
+    """
     make_folder()
+    MARKER.unlink(missing_ok=True)
     files.write_text(_path(receipt.fingerprint), json.dumps(asdict(receipt), indent=1) + "\n")
 
 

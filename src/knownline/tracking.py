@@ -34,6 +34,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
@@ -44,13 +45,16 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import (
     DatasetInput,
     InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
     Metric,
     Param,
     Run,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.protos import databricks_pb2 as codes
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -60,6 +64,8 @@ MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
 
 MODEL_CODE = Path("src/served/line_model.py")
+
+_SERVED_WITH = ("mlflow", "numpy", "pandas")
 
 _BY_EPOCH = ("loss", "w", "b")
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three must not be parted
@@ -238,14 +244,14 @@ class Store:
             self.client.update_run(run_id, status="RUNNING")
             self._describe(run, content)
             self._log_history(run_id, content)
-            self.client.log_inputs(run_id, datasets=[_dataset(d) for d in content.datasets])
+            self._log_inputs(run_id, content.datasets)
             for path, folder in artifacts.items():
                 if path.is_dir():
                     self.client.log_artifacts(run_id, str(path), folder)
                 else:
                     self.client.log_artifact(run_id, str(path), folder)
-            with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-                _log_model(line)
+            self._log_model(run_id, content, line)
+            self.client.set_terminated(run_id)
             return _recorded(run)
 
     def _of(self, execution: str) -> Run | None:
@@ -259,7 +265,10 @@ class Store:
             "mlflow.source.type": "PROJECT",
             "mlflow.user": getpass.getuser(),
         }
-        return self.client.create_run(self.experiment, content.start_ms, own, run_name=content.name)
+        with _sent_once():
+            return self.client.create_run(
+                self.experiment, content.start_ms, own, run_name=content.name
+            )
 
     def _describe(self, run: Run, content: Content) -> None:
         """Set tags, description, parameters, and the numbers of the end that are not there yet."""
@@ -299,6 +308,69 @@ class Store:
         batches = range(0, len(metrics), _BATCH)
         for start in tqdm(batches, desc="record", delay=2, disable=None, leave=False):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+    def _log_inputs(self, run_id: str, datasets: list[Dataset]) -> None:
+        """Name the data that went in.
+
+        Of two who name the same data at the same moment MLflow refuses one (its database's rule
+        that a dataset is there once); asked again, it finds the dataset there.
+        """
+        for left in (2, 1, 0):
+            try:
+                self.client.log_inputs(run_id, datasets=[_dataset(data) for data in datasets])
+                return
+            except MlflowException as error:
+                if not left or error.error_code != codes.ErrorCode.Name(codes.BAD_REQUEST):
+                    raise
+
+    def _log_model(self, run_id: str, content: Content, line: Path) -> None:
+        """Log the line as a model from code: no pickle, requirements given, not inferred (8 s).
+
+        In steps that can be repeated. mlflow's log_model makes a second model at the second try,
+        and to note its failure asks a server that hangs twice more: 26 s.
+        """
+        model = self._model_of(run_id, content, Line.from_json(line.read_text()))
+        outputs = self.client.get_run(run_id).outputs
+        if model.model_id not in {o.model_id for o in (outputs.model_outputs if outputs else [])}:
+            with _sent_once():
+                self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+        self.client.log_batch(
+            run_id,
+            [
+                Metric(key, x, content.end_ms, 0, model_id=model.model_id, run_id=run_id)
+                for key, x in content.metrics.items()
+            ],
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            mlflow.pyfunc.save_model(
+                f"{scratch}/{MODEL}",
+                python_model=str(MODEL_CODE),
+                artifacts={"line": str(line)},
+                signature=ModelSignature(
+                    Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
+                ),
+                input_example=pd.DataFrame({"x": [0.0, 1.0]}),
+                pip_requirements=[f"{name}=={version(name)}" for name in _SERVED_WITH],
+                mlflow_model=Model(
+                    artifact_path=model.artifact_location,
+                    run_id=run_id,
+                    model_uuid=model.model_id,
+                    model_id=model.model_id,
+                ),
+            )
+            self.client.log_model_artifacts(model.model_id, f"{scratch}/{MODEL}")
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+    def _model_of(self, run_id: str, content: Content, line: Line) -> LoggedModel:
+        """Return the model that an earlier try began, or a new one."""
+        found = self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
+        if found:
+            return found[0]
+        numbers = {"w": str(line.w), "b": str(line.b)}
+        with _sent_once():
+            return self.client.create_logged_model(
+                self.experiment, MODEL, run_id, params={**numbers, **content.params}
+            )
 
     def _champion(self) -> Recorded:
         try:
@@ -378,23 +450,6 @@ def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
         return str(found.experiment_id)
 
 
-def _log_model(line: Path) -> None:
-    """Log the line as a model from code: no pickle, requirements given, not inferred (8 s)."""
-    fitted = Line.from_json(line.read_text())
-    example = pd.DataFrame({"x": [0.0, 1.0]})
-    mlflow.pyfunc.log_model(
-        name=MODEL,
-        python_model=str(MODEL_CODE),
-        artifacts={"line": str(line)},
-        signature=ModelSignature(
-            Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
-        ),
-        input_example=example,
-        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas")],
-        params={"w": fitted.w, "b": fitted.b},
-    )
-
-
 def _dataset(data: Dataset) -> DatasetInput:
     columns: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.double, "x"),
@@ -419,6 +474,20 @@ def _date(run: Run) -> str:
 
 def _recorded(run: Run) -> Recorded:
     return Recorded(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)
+
+
+@contextmanager
+def _sent_once() -> Iterator[None]:
+    """Do not send a request again whose answer is lost: it may have made something already.
+
+    What was made is found and completed when the whole is tried again.
+    """
+    retries = os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    try:
+        yield
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = retries
 
 
 @contextmanager

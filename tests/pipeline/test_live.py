@@ -12,7 +12,7 @@ import pytest
 
 from knownline import processes
 from tests.conftest import Run, Workspace
-from tests.pipeline.test_recording import free_port
+from tests.pipeline.servers import free_port
 
 EPOCHS = 1_500
 """With 800,000 rows, not compressed, each takes milliseconds: a long training of few metrics."""

@@ -168,3 +168,14 @@ def test_a_change_of_code_that_changes_no_number_is_recorded_all_the_same(
     copy = clone(workspace)
     copy.dvc("repro")
     assert copy.git("status", "--short") == ""
+
+
+def test_a_training_done_again_alone_is_recorded_by_the_next_repro(workspace: Workspace) -> None:
+    """Its bytes are the same, so DVC by itself sees nothing to do."""
+    workspace.dvc("repro", "--force", "evaluate")
+    workspace.dvc("repro")
+    runs = workspace.runs()
+    assert len(runs) == 2
+    for run in runs:
+        assert_complete(run)
+    assert workspace.git("status", "--short") == ""
