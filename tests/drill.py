@@ -55,7 +55,7 @@ def long(folder: Path) -> Workspace:
 
 
 def numbers(workspace: Workspace) -> dict[str, bytes]:
-    """Return the outputs whose bytes must not depend on kills; the lock has sizes of pictures."""
+    """Return the outputs whose bytes must not depend on kills; temporary files aside."""
     return {k: v for k, v in workspace.outputs().items() if not Path(k).name.startswith(".")}
 
 
@@ -131,7 +131,10 @@ def kills(scratch: Path, dice: random.Random, count: int) -> str:
     while done < count:
         force = arrived > 0
         for _ in range(6):
+            began = time.monotonic()
             if not killed(workspace, dice.uniform(0.3, whole), force=force):
+                if force:  # the machine is quicker than it was
+                    whole = min(whole, time.monotonic() - began)
                 break
             force = False  # DVC goes on with what it had not done
             done += 1
@@ -141,6 +144,8 @@ def kills(scratch: Path, dice: random.Random, count: int) -> str:
             workspace.git("add", "dvc.lock")
             workspace.git("commit", "-q", "--allow-empty", "-m", "results")
         arrived += 1
+        waiting = list((workspace.path / "mlruns/receipts").glob("*.json"))
+        demand(not waiting, f"a training is not recorded: {waiting}")
         got = numbers(workspace)
         for name, content in expected.items():
             demand(got.get(name) == content, f"{name} differs after kills")
@@ -311,10 +316,10 @@ def _named(path: Path, said: str) -> bool:
 PARTS: list[tuple[Callable[[Path, random.Random, int], str], int, int]] = [
     # what, how many in the short form, how many in the whole
     (flipped, 300, 1_000_000),
-    (kills_of_record, 6, 60),
-    (kills, 8, 140),
+    (kills_of_record, 4, 60),
+    (kills, 4, 140),
     (first_users, 4, 16),
-    (disk_full, 3, 20),
+    (disk_full, 2, 20),
 ]
 
 
