@@ -36,7 +36,8 @@ def free_port() -> int:
 @contextmanager
 def serving(folder: Path, command: list[str], port: int, **env: str) -> Iterator[int]:
     """Run a server of mlflow's until the block ends; its process group is what is yielded."""
-    log = folder / "server.log"
+    # Not in the folder: it may be a checkout that other tests copy and hold to be clean.
+    log = Path(tempfile.gettempdir()) / f"knownline-server-{port}.log"
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
     with log.open("ab") as stream:
         server = subprocess.Popen(
@@ -64,6 +65,7 @@ def serving(folder: Path, command: list[str], port: int, **env: str) -> Iterator
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+        log.unlink(missing_ok=True)
         _wait_until_free(port)
 
 
