@@ -45,7 +45,7 @@ bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
 	@python benchmarks/whole_run.py
 
 .PHONY: drill
-drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost (an hour)
+drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost (hours)
 	@python -m tests.drill
 	@KNOWNLINE_DRILL=1 python -m pytest --numprocesses auto --quiet tests/pipeline/test_server.py
 

@@ -109,6 +109,19 @@ def cache() -> Iterator[Finding]:
             )
 
 
+def pipeline() -> Iterator[Finding]:
+    """Ask DVC whether the outputs are those of the parameters and the code of now."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+    )
+    if asked.returncode:
+        yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
+
+
 def packages() -> Iterator[Finding]:
     """Hold the installed packages against requirements.lock."""
     lock = Path("requirements.lock")
@@ -160,8 +173,8 @@ def leftovers() -> Iterator[Finding]:
 def moved() -> Iterator[Finding]:
     """Look whether the embedded store lies where its artifacts' paths say."""
     store = location.embedded()
-    if store is None or not store.exists():
-        return
+    if store is None or not store.exists() or not store.stat().st_size:
+        return  # no store: what opens it says so
     there = location.moved_from(store)
     if there:
         yield Finding(
@@ -218,7 +231,10 @@ def _kept(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
                 "identity.json is not what its fingerprint says",
                 "it was changed: restore or delete the run",
             )
-        for output, expected in _locked(folder / "dvc.lock").items():
+        locked = _locked(folder / "dvc.lock")
+        if locked is None:
+            yield Finding(name, "its dvc.lock is missing or damaged", "restore or delete the run")
+        for output, expected in (locked or {}).items():
             kept = folder / _KEPT[output]
             if not kept.exists() or hashlib.md5(kept.read_bytes()).hexdigest() != expected:
                 yield Finding(
@@ -228,14 +244,14 @@ def _kept(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
                 )
 
 
-def _locked(lock: Path) -> dict[str, str]:
-    """Return the MD5 that a dvc.lock has of the outputs that a run keeps."""
+def _locked(lock: Path) -> dict[str, str] | None:
+    """Return the MD5 that a dvc.lock has of the outputs that a run keeps; None where it is none."""
     try:
         stages: dict[str, Any] = yaml.safe_load(lock.read_text())["stages"]
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
-        return {}
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
-    return {out["path"]: out["md5"] for out in outs if out["path"] in _KEPT}
+        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+        return {out["path"]: out["md5"] for out in outs if out["path"] in _KEPT}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return None
 
 
 def _marker(found: list[Recorded]) -> Iterator[Finding]:
@@ -271,16 +287,3 @@ def _removal(path: Path) -> Callable[[], None]:
 def _normal(package: str) -> str:
     """Return a package's name as PEP 503 compares them."""
     return re.sub(r"[-_.]+", "-", package).lower()
-
-
-def pipeline() -> Iterator[Finding]:
-    """Ask DVC whether the outputs are those of the parameters and the code of now."""
-    asked = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-    )
-    if asked.returncode:
-        yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")

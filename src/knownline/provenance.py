@@ -148,5 +148,6 @@ def _call(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comp
 
 
 def _unreadable(done: subprocess.CompletedProcess[bytes]) -> str:
-    said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
-    return f"git must be able to read {Path.cwd()}, to say which code ran (got {said[0]})"
+    lines = done.stderr.decode(errors="replace").splitlines()
+    said = next((x for x in lines if x.startswith(("error:", "fatal:"))), f"exit {done.returncode}")
+    return f"git must be able to read {Path.cwd()}, to say which code ran (got {said})"

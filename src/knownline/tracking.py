@@ -96,7 +96,7 @@ class Store:
     """The experiment `knownline` in one MLflow store."""
 
     def __init__(self, *, create: bool = True, follow: bool = True) -> None:
-        """Open the store; `create` makes it where it is our own and absent.
+        """Open the store; `create` makes it, or the experiment in it, where it is absent.
 
         follow: whether the artifacts' paths of an embedded store that was moved are mended.
 
@@ -106,7 +106,7 @@ class Store:
         self._streamed: dict[str, set[int]] = {}
         database, artifacts = location.database(), location.artifacts()
         with _said_by(self.uri, every=True):
-            if database and not create and not database.exists():
+            if database and not create and not _is_there(database):
                 raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
             if database:
                 _create_once(database, artifacts)
@@ -115,6 +115,10 @@ class Store:
             mlflow.set_tracking_uri(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None and not create:
+                raise StoreError(
+                    f"the experiment {EXPERIMENT} must be in {self.uri}: run `dvc repro`"
+                )
             if experiment is None:
                 self.experiment = _create_experiment(self.client, artifacts if database else None)
             elif experiment.lifecycle_stage != "active":

@@ -86,6 +86,20 @@ def test_a_changed_artifact(workspace: Workspace, name: str, says: str) -> None:
     assert line.startswith(f"run {run.name} ({run.run_id}): {says}: ")
 
 
+@pytest.mark.parametrize("text", [None, "stages: [1, 2]\n", "stages: {train: {outs: [7]}}\n"])
+def test_a_lock_that_is_gone_or_damaged(workspace: Workspace, text: str | None) -> None:
+    (run,) = workspace.runs()
+    path = run.artifacts / "dvc.lock"
+    path.unlink() if text is None else path.write_text(text)
+    assert "its dvc.lock is missing or damaged" in one(workspace)
+
+
+def test_looking_makes_no_store_and_no_experiment(workspace: Workspace) -> None:
+    (workspace.path / "mlruns/mlflow.db").write_bytes(b"")
+    assert "must be there: run `dvc repro`" in one(workspace)
+    assert (workspace.path / "mlruns/mlflow.db").read_bytes() == b""
+
+
 def test_a_model_that_is_another(workspace: Workspace) -> None:
     (line,) = workspace.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/line.json")
     line.write_text(line.read_text().replace("20.0", "21.0"))
