@@ -250,7 +250,8 @@ def disk_full(scratch: Path, dice: random.Random, count: int) -> str:
                 before = numbers(workspace)
                 workspace.replace("params.yaml", "rows: 99", "rows: 40000")
                 free = shutil.disk_usage(disk).free
-                room = int(dice.uniform(0, 3_500_000))
+                # It writes more than 2 MB: one point in each equal part of that.
+                room = int(2_000_000 * (number + dice.random()) / count)
                 ballast = disk / "ballast"
                 with ballast.open("wb") as stream:
                     stream.write(b"\0" * max(0, free - room))
@@ -270,6 +271,7 @@ def disk_full(scratch: Path, dice: random.Random, count: int) -> str:
                 demand(states == ["FINISHED"] * 2, f"runs after a full disk: {states}")
     except PermissionError as error:
         return f"disk full: skipped, {error}"
+    demand(refused > 0, "no disk was full")
     return (
         f"{count} disks filled in the middle ({refused} refused, without a traceback): nothing lost"
     )

@@ -6,6 +6,7 @@ Knows nothing of how a run came about (`content` says what it shows) nor of wher
 
 import getpass
 import json
+import logging
 import os
 import sqlite3
 import tempfile
@@ -59,6 +60,9 @@ from mlflow.protos import databricks_pb2 as codes
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
+
+# It prints the traceback of a database error that it raises as well: a full disk, a locked file.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""

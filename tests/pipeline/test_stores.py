@@ -44,3 +44,13 @@ def test_a_database_of_somebody_else_costs_one_line(fresh: Workspace) -> None:
     assert "mlruns/mlflow.db must answer" in line
     with sqlite3.connect(fresh.path / "mlruns/mlflow.db") as other:
         assert other.execute("select name from sqlite_master").fetchall() == [("recipes",)]
+
+
+def test_a_store_that_fails_while_it_is_written_costs_one_line(workspace: Workspace) -> None:
+    """What a full disk or a locked file does at a chance moment, a missing column does always."""
+    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+        store.execute("alter table params rename column value to other")
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
+    line = one_line(workspace.dvc("repro", ok=False).stderr)
+    assert "OperationalError" in line
+    assert "`dvc repro` records it later" in line
