@@ -120,7 +120,11 @@ def nobody_runs(workspace: Workspace, finished: int) -> None:
     deadline = time.monotonic() + 30
     while True:
         runs = workspace.runs()
-        running = [run.run_id for run in runs if run.status == "RUNNING"]
+        running = [
+            (run.run_id, run.tags, {name: len(steps) for name, steps in run.steps.items()})
+            for run in runs
+            if run.status == "RUNNING"
+        ]
         if not running or time.monotonic() > deadline:
             break
         time.sleep(0.5)  # the witness of a killed training is still writing

@@ -45,14 +45,18 @@ def make_folder() -> None:
         files.write_text(keep, _KEEP)
 
 
-def leave(receipt: Receipt) -> None:
-    """Write a receipt; one of the same fingerprint that was not taken yet is replaced.
+def begin() -> None:
+    """Take the marker away: a training begins, and `record` has something to do when it ended.
 
-    The marker goes first. A training done again gives the same bytes, and then DVC would see no
-    reason to run `record`; were a kill to come between the two, `record` would find nothing new.
+    A training done again gives the same bytes, and one that is killed is restored from DVC's cache:
+    either way DVC by itself would see no reason to run `record`, which records, or sweeps.
     """
-    make_folder()
     MARKER.unlink(missing_ok=True)
+
+
+def leave(receipt: Receipt) -> None:
+    """Write a receipt; one of the same fingerprint that was not taken yet is replaced."""
+    make_folder()
     files.write_text(_path(receipt.fingerprint), json.dumps(asdict(receipt), indent=1) + "\n")
 
 

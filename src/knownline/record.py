@@ -52,12 +52,12 @@ def main(argv: list[str]) -> int:
             f"{error}; run {content.run_name(params, _experiment())} is on disk but not recorded:"
             " `dvc repro` records it later"
         ) from error
+    _sweep(store)  # before the marker: a kill in between brings `record` here again
     receipts.make_folder()
     files.write_text(LAST, json.dumps({"fingerprint": fingerprint, "run_id": run.run_id,
                                        "name": run.name, "store": store.uri}) + "\n")  # fmt: skip
     files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
     receipts.take(fingerprint)
-    _sweep(store)
     return 0
 
 

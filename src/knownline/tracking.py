@@ -192,6 +192,8 @@ class Store:
         with _said_by(self.uri):
             run = self._of(content.execution) or self._create(content)
             run_id = str(run.info.run_id)
+            if run.info.status == "FINISHED":  # by who went on while we were slow to start
+                raise StoreError(f"run {run_id} must be open (got one that is complete)")
             self.client.update_run(run_id, status="RUNNING")
             self._describe(run, content)
             return run_id
@@ -213,6 +215,8 @@ class Store:
     def end(self, run_id: str, status: str, why: str) -> None:
         """Close a run whose training did not end well: FAILED or KILLED, and why."""
         with _said_by(self.uri):
+            if self.client.get_run(run_id).info.status == "FINISHED":
+                return  # another went on from its checkpoint and completed it
             self.client.set_tag(run_id, "mlflow.note.content", f"**{status.title()}**: {why}")
             self.client.set_terminated(run_id, status)
 

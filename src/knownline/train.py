@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
     identity = provenance.identity(params, provenance.data_sha256())
     signal.signal(signal.SIGTERM, door.interrupt)
     part = Part(identity, Checkpoints(identity.fingerprint), str(device))
+    receipts.begin()
     fitted = _fit(params, device, part)
     line = fitted.line
     files.write_text(LINE, line.to_json())
