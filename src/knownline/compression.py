@@ -8,13 +8,14 @@ Precision: y is replaced by r = (y - y0) - slope*(x - x0), its distance from a p
 first chunk decides. Moments of r keep the noise's own digits, however far the data lies from zero
 and however small the noise is beside y.
 
-Order: a sum is taken by elementwise halving within a chunk, chunks are merged in index order; the
-bits depend on the data alone. Knows nothing of files, of torch or of the truth.
+Order: a sum is taken by elementwise halving within a chunk, and so are the chunks merged; the bits
+depend on the data alone. Knows nothing of files, of torch or of the truth.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,22 +37,8 @@ class Moments:
     rr: float
 
     def merged(self, other: "Moments") -> "Moments":
-        """Return the moments of both sets of rows together.
-
-        Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
-        Sample Variances (1979), eq. 2.1, and its analogue for covariances.
-        """
-        rows = self.rows + other.rows
-        share, both = other.rows / rows, self.rows * (other.rows / rows)
-        du, dr = other.mean_u - self.mean_u, other.mean_r - self.mean_r
-        return Moments(
-            rows,
-            self.mean_u + du * share,
-            self.mean_r + dr * share,
-            self.uu + other.uu + du * du * both,
-            self.ur + other.ur + du * dr * both,
-            self.rr + other.rr + dr * dr * both,
-        )
+        """Return the moments of both sets of rows together."""
+        return Moments(*_together(astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,30 +121,101 @@ class Compressed:
         return (first if standardize else self.pivot.x0 + u), y
 
 
-def halving_sum(values: Array) -> float:
+class Room:
+    """Memory for the arithmetic on a chunk, used again for the next one.
+
+    Fresh memory for every step costs more than the steps: the system clears each page first. One
+    thread, one room.
+    """
+
+    def __init__(self) -> None:
+        self._columns: Array = np.empty((3, 0))
+        self._halves: Array = np.empty(0)
+
+    def columns(self, rows: int) -> Array:
+        """Return three columns, (3, rows), of no particular content."""
+        if rows > self._columns.shape[1]:
+            self._columns = np.empty((3, rows))
+        return self._columns[:, :rows]
+
+    def halves(self, rows: int) -> Array:
+        """Return one column, (rows,), of no particular content."""
+        if rows > len(self._halves):
+            self._halves = np.empty(rows)
+        return self._halves
+
+
+def halving_sum(values: Array, room: Room | None = None) -> float:
     """Return the sum of `values`, (n,), by adding the upper half to the lower until one is left.
 
     Every step is an elementwise addition, so the order does not depend on SIMD width, threads or
     device, as that of `numpy.sum` does. The error grows with log2(n), as in pairwise summation.
+    Where n is no power of two, zeros stand for what is missing.
     """
-    size = 1 << max(len(values) - 1, 0).bit_length()
-    padded = np.zeros(size)
-    padded[: len(values)] = values
-    while size > 1:
-        size //= 2
-        padded = padded[:size] + padded[size:]
-    return float(padded[0])
+    rows = len(values)
+    if rows < 2:
+        return float(values[0]) if rows else 0.0
+    half = 1 << (rows - 1).bit_length() - 1
+    sums = (room or Room()).halves(half)
+    paired = rows - half
+    np.add(values[:paired], values[half:], out=sums[:paired])
+    np.add(values[paired:half], 0.0, out=sums[paired:half])  # makes -0.0 the 0.0 of a sum
+    while half > 1:
+        half //= 2
+        np.add(sums[:half], sums[half : 2 * half], out=sums[:half])
+    return float(sums[0])
 
 
-def chunk_moments(x: Array, y: Array, pivot: Pivot) -> Moments:
+def chunk_moments(x: Array, y: Array, pivot: Pivot, room: Room | None = None) -> Moments:
     """Return the moments of one chunk, x and y of (rows,) each, about a pivot line."""
-    rows = len(x)
-    u = x - pivot.x0
-    r = (y - pivot.y0) - pivot.slope * u
-    mean_u, mean_r = halving_sum(u) / rows, halving_sum(r) / rows
-    du, dr = u - mean_u, r - mean_r
-    return Moments(
-        rows, mean_u, mean_r, halving_sum(du * du), halving_sum(du * dr), halving_sum(dr * dr)
+    rows, room = len(x), room or Room()
+    u, r, product = room.columns(rows)
+    np.subtract(x, pivot.x0, out=u)
+    np.multiply(u, pivot.slope, out=product)
+    np.subtract(y, pivot.y0, out=r)
+    np.subtract(r, product, out=r)
+    mean_u, mean_r = halving_sum(u, room) / rows, halving_sum(r, room) / rows
+    np.subtract(u, mean_u, out=u)
+    np.subtract(r, mean_r, out=r)
+    uu = halving_sum(np.multiply(u, u, out=product), room)
+    ur = halving_sum(np.multiply(u, r, out=product), room)
+    rr = halving_sum(np.multiply(r, r, out=product), room)
+    return Moments(rows, mean_u, mean_r, uu, ur, rr)
+
+
+def merge(chunks: Array) -> Moments:
+    """Return the moments of all rows, given those of each chunk in order: (chunks, 6).
+
+    The upper half is merged into the lower until one is left, all chunks of a half at once.
+    """
+    table = np.array(chunks.T)
+    count = table.shape[1]
+    while count > 1:
+        half = 1 << (count - 1).bit_length() - 1
+        lower, upper = table[:, : count - half], table[:, half:count]
+        table[:, : count - half] = np.array(_together(tuple(lower), tuple(upper)))
+        count = half
+    rows, *rest = table[:, 0].tolist()
+    return Moments(int(rows), *rest)
+
+
+def _together(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the moments of both sets of rows together: numbers, or columns of them.
+
+    Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
+    Sample Variances (1979), eq. 2.1, and its analogue for covariances.
+    """
+    rows = one[0] + other[0]
+    share = other[0] / rows
+    both = one[0] * share
+    du, dr = other[1] - one[1], other[2] - one[2]
+    return (
+        rows,
+        one[1] + du * share,
+        one[2] + dr * share,
+        one[3] + other[3] + du * du * both,
+        one[4] + other[4] + du * dr * both,
+        one[5] + other[5] + dr * dr * both,
     )
 
 
@@ -181,14 +239,17 @@ def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
     Raises: ValueError where there is no row.
     """
     pivot: Pivot | None = None
-    total: Moments | None = None
-    with np.errstate(over="ignore", invalid="ignore"):  # `finite` says so, once, at the end
+    room, found = Room(), []
+    with quiet():
         for x, y in chunks:
-            if len(x) == 0:
-                continue
-            pivot = pivot or pivot_line(x, y)
-            moments = chunk_moments(x, y, pivot)
-            total = moments if total is None else total.merged(moments)
-    if pivot is None or total is None:
-        raise ValueError("there is no row to compress")
-    return Compressed(pivot, total)
+            if len(x):
+                pivot = pivot or pivot_line(x, y)
+                found.append(astuple(chunk_moments(x, y, pivot, room)))
+        if pivot is None:
+            raise ValueError("there is no row to compress")
+        return Compressed(pivot, merge(np.array(found)))
+
+
+def quiet() -> Any:
+    """Keep numpy from warning of squares past float64: `finite` says so, once, at the end."""
+    return np.errstate(over="ignore", invalid="ignore")
