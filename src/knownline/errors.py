@@ -8,6 +8,7 @@ UserError             one line on stderr, exit 2, nothing written
 ├── MissingError      a file that an earlier stage should have left
 ├── DeviceError       a device that is not here
 ├── DivergedError     a learning rate too large for the data
+├── WorkersError      processes that were to share the work
 ├── ReplicaError      a recorded run that cannot be done again
 ├── StoreError        the MLflow store cannot be reached or used
 └── WorkspaceError    the folder: not a checkout, a tool that is missing
@@ -47,6 +48,10 @@ class DeviceError(UserError):
 
 class DivergedError(UserError):
     """The loss left the finite numbers."""
+
+
+class WorkersError(UserError):
+    """The processes that were to share the work cannot."""
 
 
 class ReplicaError(UserError):

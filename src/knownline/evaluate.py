@@ -1,25 +1,16 @@
 """The stage `evaluate`: the line against the truth, to reports/metrics.json and reports/plots/."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from knownline import compression, door, evaluation, files, history, plots, provenance, shards
+from knownline import door, evaluation, files, history, onepass, plots, provenance
 from knownline.line import Line
-
-Array = npt.NDArray[np.float64]
 
 DATA = Path("data")
 LINE = Path("models/line.json")
 HISTORY = Path("reports/history.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
-
-SHOWN = 2_000
-"""Points drawn at most; of more rows, every so-manieth."""
 
 
 def main(argv: list[str]) -> int:
@@ -31,14 +22,13 @@ def main(argv: list[str]) -> int:
     ).parse_args(argv)
     params = door.read_params()
     made = provenance.made_with("evaluate", params)
-    files.check_seal(DATA)
+    known, held = onepass.known(DATA / "train"), onepass.known(DATA / "holdout")
+    assert known is not None  # a rule of generate
+    train, (x, y) = known.rows, known.sample
+    holdout = held.rows if held else None
     files.check_seal(LINE.parent)
     line = Line.from_json(LINE.read_text())
     losses, w, b = history.read(HISTORY)
-    sample: list[tuple[Array, Array]] = []
-    train = compression.compress(_sampled(DATA / "train", sample))
-    held = DATA / "holdout"
-    holdout = compression.compress(shards.read(held)) if shards.rows(held) else None
     truth = Line(params.truth.w, params.truth.b) if params.truth else None
     found = evaluation.assess(
         line, train=train, holdout=holdout, truth=truth, last_loss=float(losses[-1])
@@ -46,7 +36,6 @@ def main(argv: list[str]) -> int:
     gate = evaluation.judge(found, params.evaluate)
     own = params.generate.table is not None
     names = plots.Names(*params.generate.columns.model_dump().values()) if own else plots.Names()
-    x, y = (np.concatenate(column) for column in zip(*sample, strict=True))
     least = train.mean_squared_error(found.ols)
     with files.replaced_folder(PLOTS) as folder:
         for name, png in (
@@ -62,13 +51,3 @@ def main(argv: list[str]) -> int:
     files.seal(METRICS.parent, [METRICS, used, *PLOTS.glob("*.png")])
     print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")
     return 0
-
-
-def _sampled(folder: Path, sample: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
-    """Yield the chunks of a folder, and keep an even sample of the rows that pass."""
-    every, seen = -(-shards.rows(folder) // SHOWN), 0
-    for x, y in shards.read(folder):
-        first = -seen % every
-        sample.append((x[first::every], y[first::every]))
-        seen += len(x)
-        yield x, y

@@ -150,22 +150,46 @@ def check_seal(folder: Path, *, only: Path | None = None) -> None:
     Raises: MissingError or DamagedError with the file's name; also for a file beside the sealed
     ones in `only`, which a reader of that folder would take in.
     """
+    wanted = sealed_in(folder, only) if only is not None else sealed(folder)
+    for file, expected in wanted.items():
+        check_file(file, expected)
+    if only is not None:
+        check_nothing_beside(wanted, only, folder)
+
+
+def sealed_in(folder: Path, only: Path) -> dict[Path, str]:
+    """Return what a folder's seal lists of `only`, a file or a folder: each file and its sum.
+
+    Raises: MissingError and DamagedError, as `sealed`; DamagedError where it lists nothing of it.
+    """
     wanted = {
         file: expected
         for file, expected in sealed(folder).items()
-        if only is None or file == only or only in file.parents
+        if file == only or only in file.parents
     }
-    if only is not None and not wanted:
+    if not wanted:
         raise DamagedError(_damaged(folder / SUMS, f"it lists nothing of {only}"))
-    for file, expected in wanted.items():
-        if not file.is_file():
-            raise MissingError(f"{file} must be there: run `dvc repro` (got no file)")
-        got = sha256_of(file)
-        if got != expected:
-            raise DamagedError(_damaged(file, f"its SHA-256 is {got[:12]}…, not {expected[:12]}…"))
-    if only is not None and only.is_dir():
+    return wanted
+
+
+def check_file(file: Path, expected: str) -> None:
+    """Hold a file against its sum.
+
+    Raises: MissingError or DamagedError with the file's name.
+    """
+    if not file.is_file():
+        raise MissingError(f"{file} must be there: run `dvc repro` (got no file)")
+    got = sha256_of(file)
+    if got != expected:
+        raise DamagedError(_damaged(file, f"its SHA-256 is {got[:12]}…, not {expected[:12]}…"))
+
+
+def check_nothing_beside(wanted: Iterable[Path], only: Path, folder: Path) -> None:
+    """Refuse a file in `only` that `folder`'s seal does not list. Raises: DamagedError."""
+    listed = set(wanted)
+    if only.is_dir():
         for file in sorted(only.rglob("*")):
-            if file.is_file() and file not in wanted and not file.name.startswith("."):
+            if file.is_file() and file not in listed and not file.name.startswith("."):
                 raise DamagedError(f"{file} must not be there: {folder / SUMS} does not list it")
 
 

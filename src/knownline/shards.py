@@ -5,7 +5,8 @@ The bytes depend on the points alone: plain encoding, no statistics, no time sta
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -123,9 +124,50 @@ def _numbers(column: Any) -> Array:
     return np.frombuffer(whole.buffers()[1], np.float64, len(whole), whole.offset * 8)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Neighbouring row groups of a file that hold rows: what one thread reads at a time.
+
+    groups: their numbers in the file. rows: how many each has.
+    """
+
+    path: Path
+    groups: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    def read(self) -> Iterator[tuple[Array, Array]]:
+        """Yield the groups in order: x and y of (rows,) each.
+
+        Raises: DamagedError with the file's name where it is not such Parquet.
+        """
+        with _told(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
+            for group in self.groups:
+                # Threads of Arrow's own would read two columns; ours each read other groups.
+                table = file.read_row_group(group, columns=["x", "y"], use_threads=False)
+                yield _numbers(table["x"]), _numbers(table["y"])
+
+
+def paths(folder: Path) -> list[Path]:
+    """Return the files of a folder in order."""
+    return sorted(folder.glob(_NAMES))
+
+
+def spans(path: Path, groups: int) -> list[Span]:
+    """Return a file cut into spans of at most `groups` row groups, those without rows left out.
+
+    Raises: DamagedError with the file's name where it is not Parquet.
+    """
+    with _told(path):
+        whole = pq.read_metadata(path)
+        counts = [whole.row_group(i).num_rows for i in range(whole.num_row_groups)]
+    full = [group for group, count in enumerate(counts) if count]
+    cuts = [tuple(full[start : start + groups]) for start in range(0, len(full), groups)]
+    return [Span(path, cut, tuple(counts[group] for group in cut)) for cut in cuts]
+
+
 def rows(folder: Path) -> int:
     """Return the number of rows in a folder, as its files' footers say."""
-    return sum(pq.read_metadata(path).num_rows for path in folder.glob(_NAMES))
+    return sum(pq.read_metadata(path).num_rows for path in paths(folder))
 
 
 def read(folder: Path) -> Iterator[tuple[Array, Array]]:
@@ -133,11 +175,15 @@ def read(folder: Path) -> Iterator[tuple[Array, Array]]:
 
     Raises: DamagedError with the file's name where a file is not such Parquet.
     """
-    for path in sorted(folder.glob(_NAMES)):
-        try:
-            with pq.ParquetFile(path, memory_map=True) as file:
-                for group in range(file.num_row_groups):
-                    table = file.read_row_group(group, columns=["x", "y"])
-                    yield _numbers(table["x"]), _numbers(table["y"])
-        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-            raise DamagedError(f"{path} must be Parquet with columns x and y ({error})") from error
+    for path in paths(folder):
+        for span in spans(path, SHARD_CHUNKS):
+            yield from span.read()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Name the file in what Arrow says of it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        raise DamagedError(f"{path} must be Parquet with columns x and y ({error})") from error

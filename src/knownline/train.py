@@ -11,19 +11,21 @@ import numpy as np
 from tqdm import tqdm
 
 from knownline import (
-    compression,
     content,
     door,
     environment,
     files,
     history,
+    onepass,
     processes,
     provenance,
     receipts,
     shards,
     training,
+    workers,
 )
 from knownline.checkpoints import Checkpoint, Checkpoints
+from knownline.compression import Compressed
 from knownline.errors import DivergedError, ParamsError
 from knownline.params import Params, Train
 from knownline.provenance import Identity
@@ -36,17 +38,32 @@ HISTORY = Path("reports/history.csv")
 
 def main(argv: list[str]) -> int:
     """Fit the line, write it with its history, and leave a receipt that it was fitted."""
-    door.Arguments(
+    parser = door.Arguments(
         "train", "Fit the line to data/train/ by gradient descent.", "knownline train"
-    ).parse_args(argv)
+    )
+    parser.add_argument(
+        "--pass-only", action="store_true", help="read the data, keep what is known of it, stop"
+    )
+    only = parser.parse_args(argv).pass_only
     params = door.read_params()
     device = training.choose_device(params.train.device, params.train.dtype)
-    files.check_seal(Path("data"), only=TRAIN)
-    identity = provenance.identity(params, provenance.data_sha256())
+    count = workers.wanted()
     signal.signal(signal.SIGTERM, door.interrupt)
+    if workers.under_torchrun():
+        with workers.joined() as team:
+            onepass.known(TRAIN, team)
+        if team.rank or only:
+            return 0
+    elif count > 1:
+        _read_in_workers(count)
+    known = onepass.known(TRAIN)
+    assert known is not None  # a rule of generate
+    if only:
+        return 0
+    identity = provenance.identity(params, provenance.data_sha256())
     part = Part(identity, Checkpoints(identity.fingerprint), str(device))
     receipts.begin()
-    fitted = _fit(params, device, part)
+    fitted = _fit(params, device, part, known.rows)
     line = fitted.line
     files.write_text(LINE, line.to_json())
     files.write_text(
@@ -59,6 +76,13 @@ def main(argv: list[str]) -> int:
     part.checkpoints.clear()
     print(f"train: w = {line.w!r}, b = {line.b!r} after {params.train.epochs:,} epochs")
     return 0
+
+
+def _read_in_workers(count: int) -> None:
+    """Let torchrun's workers read the data, unless what is known of it is kept."""
+    onepass.check(TRAIN)
+    if onepass.find(TRAIN) is None:
+        workers.start(count, workers.script(), "train", "--pass-only")
 
 
 class Part:
@@ -128,9 +152,9 @@ class Part:
         }
 
 
-def _fit(params: Params, device: training.Device, part: Part) -> training.History:
+def _fit(params: Params, device: training.Device, part: Part, rows: Compressed) -> training.History:
     """Fit, going on where an earlier part stood; keep checkpoints; stream; show a bar."""
-    x, y, scaling = inputs(params.train)
+    x, y, scaling = inputs(params.train, rows)
     last: training.Step | None = None
     wanted = params.train
     # delay: nobody watches two seconds; disable=None: tqdm asks whether stderr is a terminal.
@@ -176,24 +200,21 @@ def _fit(params: Params, device: training.Device, part: Part) -> training.Histor
             raise
 
 
-def inputs(wanted: Train) -> tuple[training.Array, training.Array, training.Scaling]:
+def inputs(
+    wanted: Train, rows: Compressed
+) -> tuple[training.Array, training.Array, training.Scaling]:
     """Return x and y as the fit is to see them, and how that x relates to the data's.
 
     Raises: ParamsError where the data's squares do not fit into float64.
     """
-    compressed = compression.compress(shards.read(TRAIN))
-    if not compressed.finite:
+    if not rows.finite:
         raise ParamsError(
             "data/train/ must have squares within float64, neither too large nor too small:"
             " rescale it (got one that is not)"
         )
-    scaling = (
-        training.Scaling(compressed.mean_x, compressed.sd_x)
-        if wanted.standardize
-        else training.Scaling()
-    )
+    scaling = training.Scaling(rows.mean_x, rows.sd_x) if wanted.standardize else training.Scaling()
     if wanted.compress:
-        return *compressed.three_points(standardize=wanted.standardize), scaling
+        return *rows.three_points(standardize=wanted.standardize), scaling
     columns = zip(*shards.read(TRAIN), strict=True)
     x, y = (np.concatenate(column) for column in columns)
     return (x - scaling.mean) / scaling.sd, y, scaling

@@ -1,0 +1,260 @@
+"""The one pass over a folder of data: all that a squared loss can know of its rows, and a sample.
+
+Rows are read once, in all threads and in all workers of torchrun; each checks the sums of what it
+reads. The moments of every chunk are gathered in order and merged once, so the bits depend on the
+data alone. What came of it is kept in mlruns/moments by the hash of data and code, in no output of
+DVC: another learning rate reads no data (docs/decisions/0007).
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from knownline import compression, files, location, shards, workers
+from knownline.compression import Compressed, Moments, Pivot, Room
+from knownline.errors import DamagedError
+from knownline.shards import Span
+from knownline.stamps import Look, Stamps
+from knownline.workers import ALONE, Team
+
+Array = npt.NDArray[np.float64]
+
+SAMPLE = 2_000
+"""Rows kept at most, for pictures; of more rows, every so-manieth."""
+
+SPAN_GROUPS = 16
+"""Row groups that a thread reads at a time: a million rows, 16 MB of the file."""
+
+AHEAD = 2
+"""Files checked while others are read: what is checked is still in memory when it is read."""
+
+KEPT = 100
+"""Results kept; the oldest goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a folder's rows.
+
+    sample: x and y of an even sample of the rows in order, (2, SAMPLE or fewer).
+    """
+
+    rows: Compressed
+    sample: Array
+
+
+def known(folder: Path, team: Team = ALONE, *, reread: bool = False) -> Known | None:
+    """Return what is known of a sealed folder, or None where it has no row; reads it if it must.
+
+    In a team, every process calls it, and rank 0 has the answer; the others return None.
+    `reread` reads the rows whatever is kept.
+
+    Raises: MissingError or DamagedError with the name of a file that is not what was sealed.
+    """
+    sums = files.sealed_in(folder.parent, folder)
+    files.check_nothing_beside(sums, folder, folder.parent)
+    kept, stamps = _Kept(sums), Stamps(_folder() / "stamps" / _hash(sums))
+    found = None if reread or team.rank else kept.load()
+    if team.told(np.array([float(found is not None)]))[0]:
+        if team.rank == 0:
+            _check(sums, stamps)
+        return found
+    found = _read(sums, stamps, team)
+    if found:
+        kept.save(found)
+    return found
+
+
+def check(folder: Path) -> None:
+    """Hold the files of a sealed folder against their sums, unless they look as they did.
+
+    Raises: MissingError or DamagedError with the file's name.
+    """
+    sums = files.sealed_in(folder.parent, folder)
+    files.check_nothing_beside(sums, folder, folder.parent)
+    _check(sums, Stamps(_folder() / "stamps" / _hash(sums)))
+
+
+def find(folder: Path) -> Known | None:
+    """Return what is kept of a sealed folder, without a look at its rows."""
+    return _Kept(files.sealed_in(folder.parent, folder)).load()
+
+
+def _check(sums: dict[Path, str], stamps: Stamps) -> None:
+    """Hold files against their sums, several at a time."""
+    with ThreadPoolExecutor(workers.threads()) as pool:
+        looks = list(pool.map(stamps.check, sums.keys(), sums.values()))
+    stamps.keep(dict(zip(sums.values(), looks, strict=True)))
+
+
+def _read(sums: dict[Path, str], stamps: Stamps, team: Team) -> Known | None:
+    """Read this process's share of the rows; return in rank 0 what is known of all."""
+    paths = sorted(sums)
+    try:
+        spans = list(chain.from_iterable(shards.spans(path, SPAN_GROUPS) for path in paths))
+    except DamagedError:
+        _check(sums, stamps)  # which says it better
+        raise
+    if not spans:
+        _check(sums, stamps)
+        return None
+    looks: dict[str, Look | None] = {}
+
+    def checked(path: Path) -> None:
+        looks[sums[path]] = stamps.check(path, sums[path])
+
+    first = np.zeros(3)
+    if team.rank == 0:
+        checked(spans[0].path)
+        with compression.quiet():
+            first = np.array(astuple(compression.pivot_line(*next(spans[0].read()))))
+    pivot = Pivot(*team.told(first).tolist())
+    sampler = _Sampler(spans)
+    mine = [spans[i] for i in team.share(len(spans))]
+    before = {span.path for span in spans[:1]} if team.rank == 0 else set()
+    parts = list(_in_threads(mine, before, checked, lambda span: _moments(span, pivot, sampler)))
+    stamps.keep(looks)
+    shares = [[spans[i] for i in workers.share(len(spans), r, team.size)] for r in range(team.size)]
+    chunks = [sum(len(span.groups) for span in share) for share in shares]
+    points = [sum(sampler.count(span) for span in share) for share in shares]
+    flat = np.concatenate(
+        [np.empty(0), *(m.ravel() for m, _ in parts), *(p.T.ravel() for _, p in parts)]
+    )
+    gathered = team.gathered(flat, [6 * c + 2 * p for c, p in zip(chunks, points, strict=True)])
+    if team.rank:
+        return None
+    moments = [x[: 6 * c].reshape(c, 6) for x, c in zip(gathered, chunks, strict=True)]
+    sample = [x[6 * c :].reshape(-1, 2) for x, c in zip(gathered, chunks, strict=True)]
+    with compression.quiet():
+        merged = compression.merge(np.concatenate(moments))
+    return Known(Compressed(pivot, merged), np.ascontiguousarray(np.concatenate(sample).T))
+
+
+class _Sampler:
+    """Which rows of each span are in the sample: every so-manieth of the whole."""
+
+    def __init__(self, spans: list[Span]) -> None:
+        self._start: dict[Span, int] = {}
+        seen = 0
+        for span in spans:
+            self._start[span] = seen
+            seen += sum(span.rows)
+        self._every = -(-seen // SAMPLE)
+
+    def count(self, span: Span) -> int:
+        """Return how many rows of a span are in it."""
+        start = self._start[span]
+        return -(-(start + sum(span.rows)) // self._every) - -(-start // self._every)
+
+    def firsts(self, span: Span) -> Iterator[slice]:
+        """Yield for each group of a span which of its rows are in it."""
+        start = self._start[span]
+        for count in span.rows:
+            yield slice(-start % self._every, None, self._every)
+            start += count
+
+
+def _moments(span: Span, pivot: Pivot, sampler: _Sampler) -> tuple[Array, Array]:
+    """Read a span; return its chunks' moments, (chunks, 6), and its sample, (2, points)."""
+    found, sample, room = [], [np.empty((2, 0))], Room()
+    with compression.quiet():
+        for (x, y), chosen in zip(span.read(), sampler.firsts(span), strict=True):
+            found.append(astuple(compression.chunk_moments(x, y, pivot, room)))
+            sample.append(np.stack([x[chosen], y[chosen]]))
+    return np.array(found), np.concatenate(sample, axis=1)
+
+
+def _in_threads(
+    spans: Iterable[Span],
+    done: set[Path],
+    check: Callable[[Path], None],
+    work: Callable[[Span], tuple[Array, Array]],
+) -> Iterator[tuple[Array, Array]]:
+    """Yield what `work` returns of each span, in order, each file checked before it is read."""
+    by_path: dict[Path, list[Span]] = {}
+    for span in spans:
+        by_path.setdefault(span.path, []).append(span)
+    count = workers.threads()
+    unchecked = deque(path for path in by_path if path not in done)
+    checks: dict[Path, Future[None]] = {}
+    running: deque[Future[tuple[Array, Array]]] = deque()
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            for path, its in by_path.items():
+                while unchecked and len(checks) < count + AHEAD:
+                    ahead = unchecked.popleft()
+                    checks[ahead] = pool.submit(check, ahead)
+                if path in checks:
+                    checks.pop(path).result()
+                running.extend(pool.submit(work, span) for span in its)
+                while len(running) > 2 * count + len(its):
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+class _Kept:
+    """What is known of a folder, in a file of mlruns/moments."""
+
+    def __init__(self, sums: dict[Path, str]) -> None:
+        code = [files.sha256_of(Path(str(m.__file__))) for m in (compression, shards, workers)]
+        self._key = _hash({Path(__file__): files.sha256_of(Path(__file__)), **sums}, *code)
+        self._path = _folder() / self._key
+
+    def load(self) -> Known | None:
+        """Return what is kept, or None; a file that is not what was written counts as none."""
+        try:
+            sha, _, body = self._path.read_bytes().partition(b"\n")
+            if hashlib.sha256(body).hexdigest().encode() != sha:
+                return None
+            found = json.loads(body)
+            pivot, moments = Pivot(*found["pivot"]), Moments(*found["moments"])
+            if found["key"] != self._key:
+                return None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return Known(Compressed(pivot, moments), np.array(found["sample"], dtype=np.float64))
+
+    def save(self, found: Known) -> None:
+        """Keep it whole, and forget what is oldest."""
+        content = {
+            "key": self._key,
+            "pivot": astuple(found.rows.pivot),
+            "moments": astuple(found.rows.moments),
+            "sample": found.sample.tolist(),
+        }
+        body = json.dumps(content).encode() + b"\n"
+        sha = hashlib.sha256(body).hexdigest().encode()
+        files.write_bytes(self._path, sha + b"\n" + body)
+        for folder in (_folder(), _folder() / "stamps"):
+            old = [path for path in folder.glob("*") if path.is_file()]
+            for path in sorted(old, key=_age)[:-KEPT]:
+                path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _folder() -> Path:
+    """Return where results are kept: the workspace's, also for an experiment's own folder."""
+    return location.workspace() / "mlruns" / "moments"
+
+
+def _hash(sums: dict[Path, str], *more: str) -> str:
+    text = [f"{sha}  {path.name}" for path, sha in sorted(sums.items())]
+    return hashlib.sha256("\n".join([*text, *more]).encode()).hexdigest()

@@ -1,0 +1,178 @@
+"""How many threads and processes share the work, and what these tell each other.
+
+The result never depends on it. Processes are torchrun's (torch elastic, gloo): one that is started
+by it finds the others through its environment. Knows nothing of what the work is.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from knownline.errors import WorkersError
+
+Array = npt.NDArray[np.float64]
+
+MOST = 1024
+"""Workers on one machine."""
+
+MOST_THREADS = 32
+"""Threads in a process: each holds some megabytes, and memory is to stay flat."""
+
+RESTARTS = 3
+"""How often torchrun starts the workers anew when one of them dies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """The processes that share a piece of work; rank 0 puts it together."""
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, count: int) -> range:
+        """Return which of `count` pieces are this process's: neighbours, in order of rank."""
+        return share(count, self.rank, self.size)
+
+    def told(self, values: Array) -> Array:
+        """Return rank 0's `values`, (n,), in every process."""
+        if self.size == 1:
+            return values
+        import torch
+        from torch import distributed
+
+        tensor = torch.from_numpy(values.copy())
+        distributed.broadcast(tensor, src=0)
+        return tensor.numpy()
+
+    def gathered(self, values: Array, lengths: Sequence[int]) -> list[Array]:
+        """Return in rank 0 the `values`, (lengths[rank],), of every process, in order of rank.
+
+        In the others: nothing.
+        """
+        if self.size == 1:
+            return [values]
+        import torch
+        from torch import distributed
+
+        padded = torch.zeros(max(lengths), dtype=torch.float64)
+        padded[: len(values)] = torch.from_numpy(values)
+        room = [torch.empty_like(padded) for _ in lengths] if self.rank == 0 else None
+        distributed.gather(padded, room, dst=0)
+        return [x.numpy()[:n] for x, n in zip(room or [], lengths, strict=False)]
+
+
+ALONE = Team()
+
+
+def share(count: int, rank: int, size: int) -> range:
+    """Return which of `count` pieces process `rank` of `size` takes."""
+    return range(count * rank // size, count * (rank + 1) // size)
+
+
+def wanted() -> int:
+    """Return KNOWNLINE_WORKERS, 1 where it is not set.
+
+    Raises: WorkersError where it is no such number.
+    """
+    text = os.environ.get("KNOWNLINE_WORKERS", "").strip() or "1"
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MOST:
+        raise WorkersError(
+            f"KNOWNLINE_WORKERS must be a whole number from 1 to {MOST} (got {text[:80]})"
+        )
+    return int(text)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Return how many threads work in this process: OMP_NUM_THREADS, else a thread a core.
+
+    torchrun sets it to 1 in its workers where nobody did.
+    """
+    text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    found = int(text) if re.fullmatch("[0-9]{1,6}", text) else 0
+    return min(found or cores(), MOST_THREADS)
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+
+
+@contextmanager
+def joined() -> Iterator[Team]:
+    """Yield the team that torchrun started, or this process alone."""
+    if not under_torchrun():
+        yield ALONE
+        return
+    from torch import distributed
+
+    distributed.init_process_group("gloo")
+    try:
+        yield Team(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+def start(workers: int, *command: str) -> None:
+    """Run a script and its arguments in so many processes of torchrun, and wait for their end.
+
+    A process that dies makes torchrun start all of them anew.
+
+    Raises: WorkersError with what they said last where that did not help.
+    """
+    env = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"}  # a worker is no stage
+    env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
+    # On one machine they meet on 127.0.0.1, whatever the machine's name resolves to.
+    env.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    run = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1"]
+    run += [f"--nproc-per-node={workers}", f"--max-restarts={RESTARTS}"]
+    run += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    run += ["--monitor-interval=0.1"]
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(
+            [*run, *command], env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        ) as process:
+            try:
+                status = process.wait()
+            except BaseException:
+                process.terminate()  # it ends its workers, then itself
+                process.wait()
+                raise
+        said.seek(0)
+        if status:
+            raise WorkersError(_why(workers, said.read().decode(errors="replace")))
+
+
+def _why(workers: int, said: str) -> str:
+    """Return one line from what torchrun and its workers said."""
+    prefix = "knownline: error: "
+    ours = [line for line in said.splitlines() if line.startswith(prefix)]
+    if ours:
+        return ours[-1].removeprefix(prefix)
+    codes = re.findall(r"exitcode\s*: *(-?\d+)", said)
+    last = f"one ended with exit status {codes[-1]}" if codes else said.strip()[-200:] or "silence"
+    return (
+        "KNOWNLINE_WORKERS must be a number of processes that this machine can run to their end"
+        f" (got {workers}: after {RESTARTS} restarts {last})"
+    )
+
+
+def script() -> str:
+    """Return what torchrun is to start: this package, as the stages are."""
+    return str(Path(__file__).resolve().parent / "__main__.py")
