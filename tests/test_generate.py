@@ -548,3 +548,40 @@ def test_memory_does_not_grow_with_the_rows_of_a_table(own: Callable[..., str]) 
         write_params(generate__table=own({"x": x, "y": y}, row_group_size=FEW))
         peaks.append(peak_bytes())
     assert peaks[1] - peaks[0] < LESS_THAN_A_COPY
+
+
+# Threads
+
+
+@pytest.mark.parametrize("spacing", ["grid", "uniform"])
+@pytest.mark.parametrize("kind", ["normal", "integer", "shared-integer"])
+def test_the_bytes_do_not_depend_on_how_many_draw(
+    spacing: str, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(
+        generate__rows=7 * 65_536 + 11,
+        generate__x={"spacing": spacing, "low": -3.0, "high": 5.0},
+        generate__noise={"kind": kind, "scale": 2.0},
+    )
+    found = []
+    for workers, threads in ((None, "1"), (None, "2"), ("1", "1"), ("3", "1"), ("16", "2")):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        monkeypatch.delenv("KNOWNLINE_WORKERS", raising=False)
+        if workers:
+            monkeypatch.setenv("KNOWNLINE_WORKERS", workers)
+        assert main(["generate"]) == 0
+        found.append(tree(folder / "data"))
+    assert all(other == found[0] for other in found)
+
+
+def test_a_y_past_float64_in_a_later_chunk_is_refused_and_nothing_is_written(
+    capsys: Capture, before: Path
+) -> None:
+    write_params(
+        generate__rows=5 * 65_536,
+        generate__x={"spacing": "grid", "low": 0.0, "high": 1e300},
+        truth={"w": 1.79769e8, "b": 1e307},
+    )
+    was = tree(before / "data")
+    assert "truth must give a finite y for every x" in refusal(capsys)
+    assert tree(before / "data") == was

@@ -344,3 +344,20 @@ def test_the_choice_is_not_related_to_the_noise() -> None:
     drawn = all_noise("normal", 1.0, rows=200_000, seed=13)
     mask = held_out(0, 200_000, rows=200_000, fraction=0.5, seed=13)
     assert stats.ttest_ind(drawn[mask], drawn[~mask]).pvalue > NOT_BY_CHANCE
+
+
+def test_memory_that_is_used_again_leaves_nothing_of_the_chunk_before() -> None:
+    what = wanted(rows=3 * CHUNK_ROWS + 5, spacing="uniform", kind="normal")
+    block = synthesis.Block()
+    for chunk in (2, 3, 0, 3, 1):
+        again = [column.copy() for column in block.draw(what, TRUTH, chunk)]
+        alone = synthesis.Block().draw(what, TRUTH, chunk)
+        assert [column.tobytes() for column in again] == [column.tobytes() for column in alone]
+
+
+def test_uniform_x_are_numpys_own() -> None:
+    draws = generator(seed=3, stream=Stream.X, chunk=1)
+    x = list(
+        points(wanted(rows=2 * CHUNK_ROWS, spacing="uniform", low=-3.0, high=5.0, seed=3), TRUTH)
+    )
+    assert x[1][0].tobytes() == draws.uniform(-3.0, 5.0, CHUNK_ROWS).tobytes()

@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -59,9 +60,9 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     new.chmod(0o777 & ~_umask())
     try:
         yield new
-        _sync_folder(new)
+        sync(new)
         _put_in_place(new, path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -112,13 +113,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def seal(folder: Path, files: Iterable[Path]) -> str:
+def seal(folder: Path, files: Iterable[Path], threads: int = 1) -> str:
     """Write the sums of `files` to `folder`/SHA256SUMS, paths relative to it; return its own sum.
 
     The seal is written after the files, so that a kill in between leaves files that no seal fits.
     """
     names = sorted(os.path.relpath(file, folder) for file in files)
-    text = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
+    with ThreadPoolExecutor(threads) as pool:
+        sums = pool.map(sha256_of, (folder / name for name in names))
+        text = "".join(f"{sha}  {name}\n" for sha, name in zip(sums, names, strict=True))
     write_text(folder / SUMS, text)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -200,9 +203,9 @@ def _damaged(file: Path, why: str) -> str:
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's bytes, or a rename in a folder, outlast a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

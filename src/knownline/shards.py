@@ -3,7 +3,6 @@
 The bytes depend on the points alone: plain encoding, no statistics, no time stamp.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from knownline import files
 from knownline.errors import DamagedError
 
 Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 SCHEMA = pa.schema([pa.field("x", pa.float64(), False), pa.field("y", pa.float64(), False)])
 
@@ -35,7 +36,7 @@ class ShardWriter:
     def __init__(self, folder: Path, chunk_rows: int) -> None:
         self._folder = folder
         self._chunk_rows = chunk_rows
-        self._waiting: list[tuple[Array, Array]] = []
+        self._waiting: Array = np.empty((2, chunk_rows))
         self._waiting_rows = 0
         self._groups = 0
         self._stream: Any = None
@@ -64,12 +65,18 @@ class ShardWriter:
             with suppress(Exception):
                 self._stream.close()
 
-    def append(self, x: Array, y: Array) -> None:
-        """Add rows: x and y of (rows,) each."""
-        start = 0
-        while start < len(x):
-            stop = start + min(self._chunk_rows - self._waiting_rows, len(x) - start)
-            self._waiting.append((x[start:stop], y[start:stop]))
+    def append(self, x: Array, y: Array, chosen: Indices | None = None) -> None:
+        """Add rows: x and y of (rows,) each, which are copied; or of them those chosen."""
+        start, rows = 0, len(x) if chosen is None else len(chosen)
+        while start < rows:
+            free = self._chunk_rows - self._waiting_rows
+            stop = min(start + free, rows)
+            room = self._waiting[:, self._waiting_rows : self._waiting_rows + stop - start]
+            for column, place in zip((x, y), room, strict=True):
+                if chosen is None:
+                    place[:] = column[start:stop]
+                else:  # clip: with no mode it would copy once more
+                    column.take(chosen[start:stop], out=place, mode="clip")
             self._waiting_rows += stop - start
             start = stop
             if self._waiting_rows == self._chunk_rows:
@@ -79,17 +86,17 @@ class ShardWriter:
         if self._groups % SHARD_CHUNKS == 0:
             self._close()
             self._open()
-        columns = list(zip(*self._waiting, strict=True)) or [(np.empty(0),), (np.empty(0),)]
-        arrays = [_column(np.concatenate(column)) for column in columns]
+        arrays = [_column(column) for column in self._waiting[:, : self._waiting_rows]]
         self._writer.write_table(pa.table(arrays, schema=SCHEMA), row_group_size=self._chunk_rows)
         self.rows += self._waiting_rows
         self._groups += 1
-        self._waiting, self._waiting_rows = [], 0
+        self._waiting_rows = 0
 
     def _open(self) -> None:
         path = self._folder / f"part-{len(self.files):05d}.parquet"
         self.files.append(path)
-        self._stream = path.open("wb")
+        # Arrow's own file: a Python one is written with the interpreter's lock held.
+        self._stream = pa.OSFile(str(path), "wb")
         self._writer = pq.ParquetWriter(
             self._stream,
             SCHEMA,
@@ -102,10 +109,9 @@ class ShardWriter:
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
             self._stream.close()
             self._writer = self._stream = None
+            files.sync(self.files[-1])
 
 
 def _column(values: Array) -> Any:

@@ -19,6 +19,9 @@ CHUNK_ROWS = 1 << 16
 """Rows drawn, written and compressed at a time. Part of what the data is: it keys the draws."""
 
 
+_COUNT = np.arange(CHUNK_ROWS, dtype=np.float64)
+
+
 class Stream(IntEnum):
     """What a draw is for. Streams are independent: more noise does not move x or the holdout."""
 
@@ -39,40 +42,70 @@ def generator(*, seed: int, stream: Stream, chunk: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def grid(spacing: Spacing, rows: int, start: int, stop: int) -> Array:
+def grid(spacing: Spacing, rows: int, start: int, stop: int, *, out: Array | None = None) -> Array:
     """Return rows start..stop-1 of `rows` evenly spaced x, both ends included: (stop-start,)."""
     step = (spacing.high - spacing.low) / (rows - 1)
-    x = spacing.low + np.arange(start, stop, dtype=np.float64) * step
+    x = np.add(_COUNT[: stop - start], start, out=out)
+    np.multiply(x, step, out=x)
+    np.add(x, spacing.low, out=x)
     if stop == rows:
         x[-1] = spacing.high
     return x
 
 
-def noise(kind: Noise, *, seed: int, chunk: int, rows: int) -> Array:
+def noise(kind: Noise, *, seed: int, chunk: int, rows: int, out: Array | None = None) -> Array:
     """Return what is added to `rows` rows of a chunk: (rows,), in the units of y."""
+    drawn = np.empty(rows) if out is None else out
     if kind.kind == "normal":
-        draws = generator(seed=seed, stream=Stream.NOISE, chunk=chunk)
-        return kind.scale * draws.standard_normal(rows)
+        generator(seed=seed, stream=Stream.NOISE, chunk=chunk).standard_normal(out=drawn)
+        return np.multiply(drawn, kind.scale, out=drawn)
     whole = int(kind.scale)
     if kind.kind == "integer":
         draws = generator(seed=seed, stream=Stream.NOISE, chunk=chunk)
-        return draws.integers(-whole, whole, size=rows, endpoint=True).astype(np.float64)
-    draws = generator(seed=seed, stream=Stream.NOISE, chunk=0)
-    return np.full(rows, float(draws.integers(-whole, whole, endpoint=True)))
+        drawn[:] = draws.integers(-whole, whole, size=rows, endpoint=True)
+    else:
+        draws = generator(seed=seed, stream=Stream.NOISE, chunk=0)
+        drawn[:] = float(draws.integers(-whole, whole, endpoint=True))
+    return drawn
+
+
+class Block:
+    """One chunk of points, drawn into memory that the next one uses again.
+
+    Fresh memory for every chunk costs half as much again as drawing it.
+    """
+
+    def __init__(self) -> None:
+        self._columns: Array = np.empty((3, CHUNK_ROWS))
+
+    def draw(self, wanted: Generate, truth: Line, chunk: int) -> tuple[Array, Array]:
+        """Return x and y = truth.w * x + truth.b + noise of a chunk, valid until the next draw."""
+        start = chunk * CHUNK_ROWS
+        stop = min(start + CHUNK_ROWS, wanted.rows)
+        x, y, off = self._columns[:, : stop - start]
+        if wanted.x.spacing == "grid":
+            grid(wanted.x, wanted.rows, start, stop, out=x)
+        else:
+            generator(seed=wanted.seed, stream=Stream.X, chunk=chunk).random(out=x)
+            np.multiply(x, wanted.x.high - wanted.x.low, out=x)
+            np.add(x, wanted.x.low, out=x)
+        noise(wanted.noise, seed=wanted.seed, chunk=chunk, rows=stop - start, out=off)
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever writes them checks them
+            np.multiply(x, truth.w, out=y)
+            np.add(y, truth.b, out=y)
+            np.add(y, off, out=y)
+        return x, y
+
+
+def chunks(wanted: Generate) -> range:
+    """Return the numbers of the chunks that `wanted.rows` rows are drawn in."""
+    return range(-(-wanted.rows // CHUNK_ROWS))
 
 
 def points(wanted: Generate, truth: Line) -> Iterator[tuple[Array, Array]]:
     """Yield the chunks of x and y = truth.w * x + truth.b + noise, `CHUNK_ROWS` rows at a time."""
-    for chunk, start in enumerate(range(0, wanted.rows, CHUNK_ROWS)):
-        stop = min(start + CHUNK_ROWS, wanted.rows)
-        if wanted.x.spacing == "grid":
-            x = grid(wanted.x, wanted.rows, start, stop)
-        else:
-            draws = generator(seed=wanted.seed, stream=Stream.X, chunk=chunk)
-            x = draws.uniform(wanted.x.low, wanted.x.high, stop - start)
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever writes them checks them
-            y = truth.at(x) + noise(wanted.noise, seed=wanted.seed, chunk=chunk, rows=stop - start)
-        yield x, y
+    for chunk in chunks(wanted):
+        yield Block().draw(wanted, truth, chunk)
 
 
 def held_out(

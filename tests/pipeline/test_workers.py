@@ -1,0 +1,229 @@
+"""Several processes of torchrun read the data: the same bits, and never a half result."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import bits
+from tests.conftest import Workspace
+
+Stop = Callable[[], bool]
+
+
+def readers(workspace: Workspace) -> list[int]:
+    """Return the processes that read this workspace's data for torchrun."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").resolve() == workspace.path.resolve()
+        except OSError:
+            continue
+        if here and b"--pass-only" in command and b"torch.distributed.run" not in command:
+            found.append(int(process.name))
+    return found
+
+
+def agents(workspace: Workspace) -> list[int]:
+    """Return the processes of torchrun itself."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").resolve() == workspace.path.resolve()
+        except OSError:
+            continue
+        if here and b"torch.distributed.run" in command:
+            found.append(int(process.name))
+    return found
+
+
+def start(workspace: Workspace, workers: int = 2) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "src/knownline", "train"],
+        cwd=workspace.path,
+        env=workspace.env(KNOWNLINE_WORKERS=str(workers)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(what: Callable[[], list[int]], process: subprocess.Popen[str]) -> list[int]:
+    while process.poll() is None:
+        if found := what():
+            return found
+        time.sleep(0.01)
+    pytest.fail(f"it ended before: {process.communicate()}")
+
+
+@pytest.fixture
+def drawn(fresh: Workspace) -> Workspace:
+    """A checkout with data and nothing else."""
+    bits.configure(fresh)
+    fresh.knownline("generate")
+    return fresh
+
+
+@pytest.fixture
+def alone(drawn: Workspace) -> str:
+    """The hash of what one process makes of these data; nothing of it is left."""
+    drawn.knownline("train")
+    found = bits.of(drawn)
+    clear(drawn)
+    return found
+
+
+def clear(workspace: Workspace) -> None:
+    for pattern in ("mlruns/moments/*", "mlruns/moments/stamps/*", "models/line.json"):
+        for path in workspace.path.glob(pattern):
+            if path.is_file():
+                path.unlink()
+
+
+def test_workers_threads_and_simd_make_one_hash(fresh: Workspace) -> None:
+    bits.configure(fresh)
+    widths = bits.simd()
+    matrix = [(1, 2, "widest"), (4, 1, "widest"), (1, 1, "none"), (4, 2, "none")]
+    found = {
+        (workers, threads, width): bits.made(
+            fresh, workers=workers, threads=threads, **widths.get(width, {})
+        )
+        for workers, threads, width in matrix
+    }
+    assert len(set(found.values())) == 1, found
+
+
+def test_dvc_repro_with_two_workers_changes_nothing_in_the_lock(
+    built: Workspace, fresh: Workspace
+) -> None:
+    fresh.dvc("repro", KNOWNLINE_WORKERS="2")
+    assert fresh.outputs() == built.outputs()
+
+
+def test_a_killed_worker_is_started_anew_and_the_result_is_the_same(
+    drawn: Workspace, alone: str
+) -> None:
+    process = start(drawn)
+    first = wait_for(lambda: readers(drawn), process)
+    os.kill(first[0], signal.SIGKILL)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (0, "")
+    assert bits.of(drawn) == alone
+
+
+def test_a_worker_that_always_dies_costs_one_line_and_leaves_no_result(drawn: Workspace) -> None:
+    process = start(drawn)
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not ended.is_set():
+            for number in readers(drawn):
+                try:
+                    os.kill(number, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.005)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    _, said = process.communicate()
+    ended.set()
+    killer.join()
+    assert process.returncode == 2
+    assert said.count("\n") == 1, said
+    assert said.startswith("knownline: error: KNOWNLINE_WORKERS must be a number of processes")
+    assert "(got 2: after 3 restarts one ended with exit status -9)" in said
+    assert not (drawn.path / "models/line.json").exists()
+    assert not list((drawn.path / "mlruns/moments").glob("?" * 64))
+
+
+def test_torchrun_that_is_killed_itself_costs_one_line(drawn: Workspace) -> None:
+    process = start(drawn)
+    agent = wait_for(lambda: agents(drawn), process)
+    wait_for(lambda: readers(drawn), process)
+    os.kill(agent[0], signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == 2
+    assert said.count("\n") == 1, said
+    assert said.startswith("knownline: error: KNOWNLINE_WORKERS must be")
+    assert not (drawn.path / "models/line.json").exists()
+    for number in readers(drawn):
+        os.kill(number, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_pass_leaves_no_process(drawn: Workspace, sent: signal.Signals) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    process = start(drawn)
+    wait_for(lambda: readers(drawn), process)
+    process.send_signal(sent)
+    _, said = process.communicate()
+    assert (process.returncode, said) == (130, "knownline: interrupted\n")
+    assert readers(drawn) == agents(drawn) == []
+    assert not (drawn.path / "models/line.json").exists()
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_stage_command_works_under_torchrun(
+    drawn: Workspace, alone: str, processes: int
+) -> None:
+    run = ["-m", "torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+    run += ["--nnodes=1", f"--nproc-per-node={processes}", "--local-addr=127.0.0.1"]
+    done = drawn.run(sys.executable, *run, "src/knownline", "train", GLOO_SOCKET_IFNAME="lo")
+    assert done.stdout.count("train: w = ") == 1
+    assert bits.of(drawn) == alone
+
+
+def test_a_damaged_file_costs_one_line_with_its_name(drawn: Workspace) -> None:
+    path = drawn.path / "data/train/part-00000.parquet"
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    done = drawn.knownline("train", ok=False, KNOWNLINE_WORKERS="2")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "data/train/part-00000.parquet must be what the stage before wrote" in done.stderr
+
+
+@pytest.mark.parametrize("stage", ["generate", "train"])
+def test_what_is_no_number_of_workers_is_refused_before_anything_is_written(
+    workspace: Workspace, stage: str
+) -> None:
+    before = workspace.outputs()
+    done = workspace.knownline(stage, ok=False, KNOWNLINE_WORKERS="two")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "knownline: error: KNOWNLINE_WORKERS must be a whole number from 1 to 1024 (got two)\n"
+    )
+    assert workspace.outputs() == before
+
+
+def test_another_learning_rate_reads_no_data(workspace: Workspace) -> None:
+    """Proven by data that are no longer there to be read, but for how they look."""
+    workspace.knownline("train")  # the files were too young when `dvc repro` read them
+    workspace.knownline("evaluate")
+    looked = workspace.path / "looked"
+    code = f"""
+import sys, runpy
+from pathlib import Path
+sys.path.insert(0, "src")
+from knownline import files, shards
+def refuse(*a): Path({str(looked)!r}).write_text("read"); raise SystemExit(9)
+sum_of = files.sha256_of
+files.sha256_of = lambda path: refuse() if path.suffix == ".parquet" else sum_of(path)
+shards.Span.read = refuse
+sys.argv = ["knownline", sys.argv[1]]
+runpy.run_module("knownline.__main__", run_name="__main__")
+"""
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.2")
+    for stage in ("train", "evaluate"):
+        workspace.run(sys.executable, "-c", code, stage)
+    assert not looked.exists()

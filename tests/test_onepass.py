@@ -1,0 +1,301 @@
+"""The one pass: the bits of a plain loop over the chunks, every sum checked, nothing read twice."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from knownline import compression, files, onepass, shards, stamps, workers
+from knownline.errors import DamagedError, MissingError
+
+Array = npt.NDArray[np.float64]
+
+CHUNK = 50
+TRAIN = Path("data/train")
+
+
+def points(rows: int, seed: int = 1) -> tuple[Array, Array]:
+    draws = np.random.default_rng(seed)
+    x = 1e6 + draws.uniform(1.0, 99.0, rows)
+    return x, 20.0 * x + 5.0 + 1.5 * draws.standard_normal(rows)
+
+
+def write(rows: int, seed: int = 1, folder: Path = TRAIN) -> tuple[Array, Array]:
+    """Write rows and seal them; the files are old enough to be remembered."""
+    folder.mkdir(parents=True, exist_ok=True)
+    x, y = points(rows, seed)
+    with shards.ShardWriter(folder, CHUNK) as writer:
+        writer.append(x, y)
+    for path in writer.files:
+        os.utime(path, (1e9, 1e9))
+    files.seal(folder.parent, writer.files)
+    return x, y
+
+
+def read(folder: Path = TRAIN) -> onepass.Known:
+    found = onepass.known(folder)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(shards, "SHARD_CHUNKS", 5)
+    monkeypatch.setattr(onepass, "SPAN_GROUPS", 2)
+    # A file's change time cannot be set back: let it count as old at once.
+    monkeypatch.setattr(stamps, "YOUNG", 0.0)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is read of the data's files from here on: 'sum' or 'rows', and the name."""
+    seen: list[str] = []
+    sum_of, rows_of = files.sha256_of, shards.Span.read
+
+    def sha256_of(path: Path) -> str:
+        if path.suffix == ".parquet":
+            seen.append(f"sum {path.name}")
+        return sum_of(path)
+
+    def read(span: shards.Span) -> Iterator[tuple[Array, Array]]:
+        seen.append(f"rows {span.path.name}")
+        return rows_of(span)
+
+    monkeypatch.setattr(files, "sha256_of", sha256_of)
+    monkeypatch.setattr(shards.Span, "read", read)
+    return seen
+
+
+@pytest.mark.parametrize("rows", [1, CHUNK - 1, CHUNK, 5 * CHUNK + 1, 23 * CHUNK + 7])
+@pytest.mark.parametrize("threads", ["1", "2", "3", "16"])
+def test_the_bits_are_those_of_a_plain_loop_over_the_chunks(
+    rows: int, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    x, y = write(rows)
+    cuts = range(0, rows, CHUNK)
+    plain = compression.compress([(x[i : i + CHUNK], y[i : i + CHUNK]) for i in cuts])
+    assert read().rows == plain
+
+
+@pytest.mark.parametrize(("rows", "limit"), [(7, 10), (10, 10), (11, 10), (1234, 10), (1234, 999)])
+def test_the_sample_is_every_so_manieth_row(
+    rows: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onepass, "SAMPLE", limit)
+    x, y = write(rows)
+    every = -(-rows // limit)
+    sample = read().sample
+    assert sample.tolist() == [x[::every].tolist(), y[::every].tolist()]
+    assert sample.shape[1] <= limit
+
+
+def test_a_folder_without_a_row_is_known_to_have_none() -> None:
+    write(0)
+    assert onepass.known(TRAIN) is None
+
+
+def test_shares_are_neighbours_and_leave_nothing_out() -> None:
+    for size in (1, 2, 3, 4, 8, 16):
+        for count in (0, 1, 5, 16, 37):
+            shares = [workers.share(count, rank, size) for rank in range(size)]
+            assert [i for share in shares for i in share] == list(range(count))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+# What is kept
+
+
+def test_what_is_known_is_kept_and_nothing_is_read_again(reads: list[str]) -> None:
+    write(500)
+    first = read()
+    assert sorted(set(reads)) == [
+        *(f"rows part-0000{i}.parquet" for i in range(2)),
+        *(f"sum part-0000{i}.parquet" for i in range(2)),
+    ]
+    reads.clear()
+    again = read()
+    assert reads == []
+    assert (again.rows, again.sample.tolist()) == (first.rows, first.sample.tolist())
+
+
+def test_every_sum_is_taken_once(reads: list[str]) -> None:
+    write(23 * CHUNK)
+    reads.clear()
+    read()
+    sums = [what for what in reads if what.startswith("sum")]
+    assert len(sums) == len(set(sums)) == 5
+
+
+def test_other_data_are_read(reads: list[str]) -> None:
+    write(500, seed=1)
+    first = read()
+    write(500, seed=2)
+    assert read().rows != first.rows
+
+
+def test_data_that_came_back_are_checked_and_not_read(reads: list[str]) -> None:
+    write(500, seed=1)
+    first = read()
+    write(500, seed=2)
+    read()
+    write(500, seed=1)
+    reads.clear()
+    assert read().rows == first.rows
+    assert {what.split()[0] for what in reads} == {"sum"}
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text", "another's"])
+def test_a_kept_file_that_is_damaged_counts_as_none(damage: str, reads: list[str]) -> None:
+    write(500)
+    first = read()
+    (kept,) = (path for path in Path("mlruns/moments").iterdir() if path.is_file())
+    whole = kept.read_bytes()
+    broken = {
+        "flip": whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
+        "cut": whole[:-10],
+        "empty": b"",
+        "text": b"text\n",
+    }
+    if damage == "another's":
+        write(500, seed=3)
+        read()
+        (other,) = (p for p in Path("mlruns/moments").iterdir() if p.is_file() and p != kept)
+        broken[damage] = other.read_bytes()
+        write(500)
+    kept.write_bytes(broken[damage])
+    reads.clear()
+    assert read().rows == first.rows
+    assert any(what.startswith("rows") for what in reads)
+    assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": [1, 2]}', "{"])
+def test_stamps_that_are_damaged_count_as_none(content: str, reads: list[str]) -> None:
+    write(500)
+    read()
+    (stamp,) = Path("mlruns/moments/stamps").iterdir()
+    stamp.write_text(content)
+    reads.clear()
+    read()
+    assert {what.split()[0] for what in reads} == {"sum"}
+    assert json.loads(stamp.read_text())
+
+
+def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onepass, "KEPT", 2)
+    for seed in range(4):
+        write(60, seed)
+        read()
+        time.sleep(0.01)
+    assert len([p for p in Path("mlruns/moments").iterdir() if p.is_file()]) == 2
+    assert len(list(Path("mlruns/moments/stamps").iterdir())) == 2
+
+
+def test_an_experiments_folder_uses_what_its_workspace_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    write(500)
+    read()
+    (tmp_path / "experiment").mkdir()
+    monkeypatch.chdir(tmp_path / "experiment")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    write(500)
+    reads.clear()
+    read()
+    assert {what.split()[0] for what in reads} == {"sum"}
+
+
+# What is not what was sealed
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("number", [0, 1, 4])
+@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(b"PAR1"), Path.unlink])
+def test_a_file_that_is_not_what_was_sealed_is_refused_with_its_name(
+    kept: bool, number: int, damage: Callable[[Path], None]
+) -> None:
+    write(23 * CHUNK)
+    if kept:
+        read()
+    path = TRAIN / f"part-0000{number}.parquet"
+    damage(path)
+    with pytest.raises((DamagedError, MissingError), match=f"{path} must be"):
+        onepass.known(TRAIN)
+    with pytest.raises((DamagedError, MissingError), match=f"{path} must be"):
+        onepass.check(TRAIN)
+
+
+def test_a_byte_changed_in_place_and_dated_back_is_noticed() -> None:
+    write(500)
+    read()
+    path = TRAIN / "part-00001.parquet"
+    flip(path)
+    os.utime(path, (1e9, 1e9))
+    with pytest.raises(DamagedError, match=r"part-00001\.parquet must be what the stage before"):
+        onepass.known(TRAIN)
+
+
+def test_a_file_that_is_young_is_not_remembered(
+    monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    monkeypatch.setattr(stamps, "YOUNG", 3600.0)
+    write(500)
+    read()
+    reads.clear()
+    read()
+    assert {what.split()[0] for what in reads} == {"sum"}
+
+
+def test_a_file_beside_the_sealed_ones_is_refused() -> None:
+    write(500)
+    read()
+    (TRAIN / "part-00009.parquet").write_bytes((TRAIN / "part-00000.parquet").read_bytes())
+    with pytest.raises(DamagedError, match=r"part-00009\.parquet must not be there"):
+        onepass.known(TRAIN)
+
+
+# Merging
+
+
+def test_merged_chunks_have_the_exact_moments_and_no_order_of_arrival() -> None:
+    x, y = points(37 * CHUNK)
+    pivot = compression.pivot_line(x[:CHUNK], y[:CHUNK])
+    parts = [
+        compression.chunk_moments(x[i : i + CHUNK], y[i : i + CHUNK], pivot)
+        for i in range(0, len(x), CHUNK)
+    ]
+    merged = compression.merge(np.array([astuple(part) for part in parts]))
+    left = parts[0]
+    for part in parts[1:]:
+        left = left.merged(part)
+    assert merged.rows == len(x)
+    assert np.allclose(astuple(merged), astuple(left), rtol=1e-10, atol=0)
+    u = x - pivot.x0
+    assert merged.mean_u == pytest.approx(float(np.mean(u)), rel=1e-13)
+    assert merged.uu == pytest.approx(float(np.sum((u - u.mean()) ** 2)), rel=1e-13)
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_a_merge_of_any_number_of_chunks_counts_every_row(count: int) -> None:
+    table = np.zeros((count, 6))
+    table[:, 0] = np.arange(1, count + 1)
+    table[:, 3] = 1.0
+    merged = compression.merge(table)
+    assert (merged.rows, merged.uu) == (count * (count + 1) // 2, float(count))
+    assert table[0, 0] == 1.0  # what was handed over is left alone

@@ -1,0 +1,42 @@
+import os
+
+import pytest
+
+from knownline import workers
+from knownline.errors import WorkersError
+
+
+@pytest.mark.parametrize(("text", "count"), [(None, 1), ("", 1), ("1", 1), (" 2 ", 2), ("16", 16)])
+def test_the_number_of_workers(
+    text: str | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KNOWNLINE_WORKERS", raising=False)
+    if text is not None:
+        monkeypatch.setenv("KNOWNLINE_WORKERS", text)
+    assert workers.wanted() == count
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "1e3", "1025", "9" * 40, "٢", "2 2"])
+def test_what_is_no_number_of_workers_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KNOWNLINE_WORKERS", text)
+    with pytest.raises(WorkersError, match="KNOWNLINE_WORKERS must be a whole number from 1 to"):
+        workers.wanted()
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), ("3", 3), ("4,2", 4), ("9999", 32)])
+def test_threads_are_those_of_openmp(
+    text: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert workers.threads() == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "many", "-2"])
+def test_without_a_number_of_threads_every_core_has_one(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert workers.threads() == min(workers.cores(), 32)
+    assert 1 <= workers.cores() <= (os.cpu_count() or 1)
