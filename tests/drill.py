@@ -29,6 +29,7 @@ from pyarrow import parquet
 from knownline import files, history
 from knownline.checkpoints import Checkpoint, Checkpoints
 from knownline.errors import UserError
+from tests import bits
 from tests.conftest import Workspace, checkout
 
 EPOCHS = 1_500
@@ -335,6 +336,27 @@ def _named(path: Path, said: str) -> bool:
     return path.name == files.SUMS or str(path) in said
 
 
+def matrix(scratch: Path, dice: random.Random, count: int) -> str:
+    """Draw and fit with every number of workers and threads on every width of SIMD: one hash."""
+    workspace = checkout(scratch / "matrix")
+    bits.configure(workspace)
+    cases = [
+        (workers, threads, width)
+        for workers in (1, 2, 3, 4, 8, 16)
+        for threads in (1, 2)
+        for width in bits.simd()
+    ]
+    chosen = cases if count >= len(cases) else dice.sample(cases, count)
+    found = {}
+    for workers, threads, width in chosen:
+        env = bits.simd()[width]
+        found[workers, threads, width] = bits.made(
+            workspace, workers=workers, threads=threads, **env
+        )
+        demand(len(set(found.values())) == 1, f"not one hash: {found}")
+    return f"{len(chosen)} of workers x threads x SIMD {list(bits.simd())}: one hash"
+
+
 PARTS: list[tuple[Callable[[Path, random.Random, int], str], int, int]] = [
     # what, how many in the short form, how many in the whole
     (flipped, 300, 1_000_000),
@@ -342,6 +364,7 @@ PARTS: list[tuple[Callable[[Path, random.Random, int], str], int, int]] = [
     (kills, 4, 140),
     (first_users, 4, 16),
     (disk_full, 2, 20),
+    (matrix, 2, 36),
 ]
 
 

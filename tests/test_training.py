@@ -26,6 +26,7 @@ from knownline.training import (
     Step,
     choose_device,
     fit,
+    row_bytes,
     stable_learning_rate,
 )
 
@@ -562,3 +563,51 @@ def test_auto_is_the_cpu_where_there_is_nothing_else() -> None:
     assert choose_device("auto", "float64") == CPU
     with pytest.raises(DeviceError, match=r"must be available here: only cpu \(got cuda\)"):
         choose_device("cuda", "float64")
+
+
+# Many rows: sums by halving
+
+ROWS_HEX = """
+import numpy as np, torch
+from knownline.training import fit
+draws = np.random.default_rng(5)
+for dtype in ("float64", "float32"):
+    x = draws.standard_normal(150_001)
+    found = fit(x, 20 * x + 5 + draws.standard_normal(len(x)), epochs=5, learning_rate=0.25,
+                dtype=dtype, device=torch.device("cpu"), halving=True)
+    print(*[v.hex() for c in (found.loss, found.w, found.b) for v in c.tolist()])
+"""
+
+
+def test_rows_give_the_same_bits_on_any_threads_and_simd() -> None:
+    def bits(**env: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", ROWS_HEX],
+            env={**os.environ, "PYTHONPATH": SRC, **env},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    default = bits(OMP_NUM_THREADS="2")
+    assert len(default.split()) == 30
+    assert bits(OMP_NUM_THREADS="1", ATEN_CPU_CAPABILITY="default") == default
+    assert bits(OMP_NUM_THREADS="3", ATEN_CPU_CAPABILITY="avx2") == default
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 8, 9, 1000])
+def test_halving_changes_no_more_than_rounding(rows: int) -> None:
+    x, y = drawn(1, rows=rows)
+    x = (x - x.mean()) / (x.std() or 1.0)
+    halved = fitted(x, y, epochs=30, rate=0.25, halving=True)
+    plain = fitted(x, y, epochs=30, rate=0.25)
+    for one, other in zip(
+        (halved.loss, halved.w, halved.b), (plain.loss, plain.w, plain.b), strict=True
+    ):
+        assert np.allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_row_takes_memory_where_it_lies() -> None:
+    cuda = torch.device("cuda")
+    assert row_bytes("float64", CPU) == {CPU: 176}
+    assert row_bytes("float32", cuda) == {CPU: 16, cuda: 80}

@@ -16,6 +16,7 @@ from knownline import (
     environment,
     files,
     history,
+    memory,
     onepass,
     processes,
     provenance,
@@ -154,7 +155,7 @@ class Part:
 
 def _fit(params: Params, device: training.Device, part: Part, rows: Compressed) -> training.History:
     """Fit, going on where an earlier part stood; keep checkpoints; stream; show a bar."""
-    x, y, scaling = inputs(params.train, rows)
+    x, y, scaling = inputs(params.train, rows, device)
     last: training.Step | None = None
     wanted = params.train
     # delay: nobody watches two seconds; disable=None: tqdm asks whether stderr is a terminal.
@@ -188,6 +189,7 @@ def _fit(params: Params, device: training.Device, part: Part, rows: Compressed) 
                 dtype=wanted.dtype,
                 device=device,
                 scaling=scaling,
+                halving=not wanted.compress,
                 start=part.start,
                 watch=watch,
             )
@@ -201,11 +203,11 @@ def _fit(params: Params, device: training.Device, part: Part, rows: Compressed) 
 
 
 def inputs(
-    wanted: Train, rows: Compressed
+    wanted: Train, rows: Compressed, device: training.Device
 ) -> tuple[training.Array, training.Array, training.Scaling]:
     """Return x and y as the fit is to see them, and how that x relates to the data's.
 
-    Raises: ParamsError where the data's squares do not fit into float64.
+    Raises: ParamsError where the data's squares do not fit into float64, or rows not into memory.
     """
     if not rows.finite:
         raise ParamsError(
@@ -215,6 +217,23 @@ def inputs(
     scaling = training.Scaling(rows.mean_x, rows.sd_x) if wanted.standardize else training.Scaling()
     if wanted.compress:
         return *rows.three_points(standardize=wanted.standardize), scaling
-    columns = zip(*shards.read(TRAIN), strict=True)
-    x, y = (np.concatenate(column) for column in columns)
-    return (x - scaling.mean) / scaling.sd, y, scaling
+    _refuse_too_many(rows.rows, training.row_bytes(wanted.dtype, device))
+    x, y = np.empty((2, rows.rows))
+    start = 0
+    for some_x, some_y in shards.read(TRAIN):
+        stop = start + len(some_x)
+        x[start:stop], y[start:stop] = some_x, some_y
+        start = stop
+    np.subtract(x, scaling.mean, out=x)
+    return np.divide(x, scaling.sd, out=x), y, scaling
+
+
+def _refuse_too_many(rows: int, wanted: dict[training.Device, int]) -> None:
+    """Refuse rows that do not fit, before any is read. wanted: bytes a row, by device."""
+    for place, bytes_ in wanted.items():
+        need, free = rows * bytes_, memory.free(place)
+        if free is not None and need > free:
+            raise ParamsError(
+                f"train.compress must be true for {rows:,} rows: row by row they take {need:,}"
+                f" bytes on {place} (got false, and {free:,} bytes free)"
+            )

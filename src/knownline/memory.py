@@ -1,0 +1,41 @@
+"""How much memory is free, on this machine or on a device."""
+
+from pathlib import Path
+from typing import Any
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free(device: Any) -> int | None:
+    """Return the free bytes of a torch device, or None where it does not tell."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_here() if device.type == "cpu" else None
+
+
+def free_here() -> int | None:
+    """Return the bytes this process could still take, its container's limit included."""
+    found = [bytes_ for bytes_ in (_of_machine(), _of_container()) if bytes_ is not None]
+    return min(found, default=None)
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _of_container() -> int | None:
+    try:
+        limit, used = ((_CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
+        return max(0, int(limit) - int(used))
+    except (OSError, ValueError):  # no cgroup v2, or no limit: "max"
+        return None
