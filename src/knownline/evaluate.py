@@ -1,4 +1,4 @@
-"""The stage `evaluate`: the line against the truth, to reports/metrics.json and reports/plots/."""
+"""The stage `evaluate`: the line against the truth, to metrics, pictures and a page in reports/."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from knownline import compression, door, evaluation, files, history, plots, provenance, shards
+from knownline import (
+    compression,
+    door,
+    evaluation,
+    files,
+    history,
+    page,
+    plots,
+    provenance,
+    residuals,
+    shards,
+)
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
@@ -17,6 +28,7 @@ LINE = Path("models/line.json")
 HISTORY = Path("reports/history.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
+REPORT = Path("reports/report.html")
 
 SHOWN = 2_000
 """Points drawn at most; of more rows, every so-manieth."""
@@ -33,6 +45,11 @@ def main(argv: list[str]) -> int:
     made = provenance.made_with("evaluate", params)
     files.check_seal(DATA)
     files.check_seal(LINE.parent)
+    # The page tells what the data and the line were made with: they must have been.
+    identity = provenance.identity(params, provenance.data_sha256())
+    files.check_used(DATA, provenance.made_with("generate", params))
+    trained = provenance.made_with("train", params, data_sha256=identity.data)
+    files.check_used(LINE.parent, trained)
     line = Line.from_json(LINE.read_text())
     losses, w, b = history.read(HISTORY)
     sample: list[tuple[Array, Array]] = []
@@ -55,11 +72,26 @@ def main(argv: list[str]) -> int:
             ("path.png", plots.path(w, b, rows=train, truth=truth)),
         ):
             files.write_bytes(folder / name, png)
+    report = page.Subject(
+        found=found,
+        gate=gate,
+        params=params,
+        x=x,
+        y=y,
+        rows=train,
+        loss=losses,
+        w=w,
+        b=b,
+        residuals=residuals.examine(x, y, line),
+        data_sha256=identity.data,
+        fingerprint=identity.fingerprint,
+    )
+    files.write_text(REPORT, page.render(report))
     metrics = evaluation.as_metrics(found, gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     files.write_used(METRICS.parent, made)
     used = METRICS.parent / files.USED
-    files.seal(METRICS.parent, [METRICS, used, *PLOTS.glob("*.png")])
+    files.seal(METRICS.parent, [METRICS, REPORT, used, *PLOTS.glob("*.png")])
     print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")
     return 0
 

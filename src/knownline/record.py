@@ -22,6 +22,7 @@ LINE = Path("models/line.json")
 HISTORY = Path("reports/history.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
+REPORT = Path("reports/report.html")
 LAST = receipts.STORE / "last.json"
 """Which run the marker's fingerprint became, for `knownline summary`; in no output of DVC."""
 
@@ -112,7 +113,14 @@ def _record(
         if commit.dirty:
             (made / "changes.patch").write_bytes(commit.patch)
         wanted = {made: None, PLOTS: "plots"} | dict.fromkeys(
-            (Path("params.yaml"), Path("dvc.lock"), METRICS, HISTORY, Path("data") / files.SUMS)
+            (
+                Path("params.yaml"),
+                Path("dvc.lock"),
+                METRICS,
+                HISTORY,
+                REPORT,
+                Path("data") / files.SUMS,
+            )
         )
         there = {path: folder for path, folder in wanted.items() if path.exists()}
         return store.record(whole, line=LINE, artifacts=there)
