@@ -49,6 +49,10 @@ drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost 
 	@python -m tests.drill
 	@KNOWNLINE_DRILL=1 python -m pytest --numprocesses auto --quiet tests/pipeline/test_server.py
 
+.PHONY: screenshots
+screenshots: $(READY)  ## take the README's pictures of the UI and the report anew (needs Chromium)
+	@python -m tests.screenshots
+
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
 	@python -m piptools compile --quiet --extra dev --extra server --strip-extras --no-emit-index-url \

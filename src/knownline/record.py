@@ -99,7 +99,9 @@ def _record(
         ),
         params=content.texts(params),
         # w and b are there by epoch; a second value at step 0 would belong to no epoch.
-        metrics={k: v for k, v in content.numbers(metrics).items() if k not in ("w", "b")},
+        metrics={
+            k: v for k, v in content.telling_first(content.numbers(metrics)) if k not in ("w", "b")
+        },
         history={"loss": losses.tolist(), "w": w.tolist(), "b": b.tolist()},
         datasets=content.datasets(params, metrics, identity.data),
         start_ms=start_ms,

@@ -22,7 +22,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from knownline import location
-from knownline.content import Content, Dataset
+from knownline.content import Content, Dataset, experiment_tags
 from knownline.environment import version
 from knownline.errors import StoreError
 from knownline.line import Line
@@ -45,6 +45,7 @@ import pandas as pd
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import (
     DatasetInput,
+    ExperimentTag,
     InputTag,
     LoggedModel,
     LoggedModelOutput,
@@ -132,6 +133,14 @@ class Store:
                 )
             else:
                 self.experiment = experiment.experiment_id
+
+    def furnish(self) -> None:
+        """Give the experiment what its page needs, where an earlier version of this made it."""
+        with _said_by(self.uri):
+            there = self.client.get_experiment(self.experiment).tags
+            for key, value in experiment_tags().items():
+                if key not in there:
+                    self.client.set_experiment_tag(self.experiment, key, value)
 
     def find_complete(self, fingerprint: str) -> Recorded | None:
         """Return the latest complete run with this fingerprint, or None."""
@@ -439,7 +448,8 @@ def _create_once(database: Path, artifacts: str) -> None:
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
             store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
-            store.create_experiment(EXPERIMENT, artifacts)
+            tags = [ExperimentTag(key, value) for key, value in experiment_tags().items()]
+            store.create_experiment(EXPERIMENT, artifacts, tags)
             store.engine.dispose()
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -453,7 +463,7 @@ def _is_there(database: Path) -> bool:
 
 def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
     try:
-        return str(client.create_experiment(EXPERIMENT, artifacts))
+        return str(client.create_experiment(EXPERIMENT, artifacts, experiment_tags()))
     except MlflowException as error:
         if error.error_code != codes.ErrorCode.Name(codes.RESOURCE_ALREADY_EXISTS):
             raise
