@@ -22,6 +22,9 @@ from knownline.params import Params
 JUDGED = ("generate", "train", "evaluate")
 """The stages that decide what a run's numbers are; `record` only writes them down."""
 
+BASE = "KNOWNLINE_COMMIT"
+"""Names the commit a retraining made of HEAD and what it laid; the tree is held against it."""
+
 
 def data_sha256() -> str:
     """Return the hash of the data: the SHA-256 of data/SHA256SUMS, which lists every file's."""
@@ -97,7 +100,8 @@ def commit() -> Commit:
     dvc.lock is left out: it is what a run writes, not what goes into it. The patch is taken with
     an index and an object store of its own, so nothing of the user's repository is touched.
     """
-    sha = _git("rev-parse", "--verify", "--quiet", "HEAD")
+    base = os.environ.get(BASE) or "HEAD"
+    sha = _git("rev-parse", "--verify", "--quiet", base)
     if sha is None:
         return Commit(None, b"")
     with tempfile.TemporaryDirectory() as scratch:
@@ -107,11 +111,11 @@ def commit() -> Commit:
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects.strip()),
         }
-        _git("read-tree", "HEAD", env=env)
+        _git("read-tree", base, env=env)
         _git("add", "--all", "--", ".", env=env)
         patch = _git(
             "diff", "--cached", "--binary", "--full-index", "--no-color", "--no-ext-diff",
-            "--no-textconv", "HEAD", "--", ".", ":(exclude)dvc.lock", env=env,
+            "--no-textconv", base, "--", ".", ":(exclude)dvc.lock", env=env,
         )  # fmt: skip
     return Commit(sha.decode().strip(), patch or b"")
 

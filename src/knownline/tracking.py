@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -466,3 +466,14 @@ def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
             raise
         first = str(error).strip().splitlines()[0][:200]
         raise StoreError(f"the MLflow store {uri} must answer (got {first})") from error
+
+
+def answering(store: Store) -> AbstractContextManager[None]:
+    """Turn whatever a store's own client raises within the block into StoreError."""
+    return _said_by(store.uri, every=True)
+
+
+def load(uri: str) -> mlflow.pyfunc.PyFuncModel:
+    """Load a model with pickle forbidden."""
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    return mlflow.pyfunc.load_model(uri)
