@@ -122,8 +122,10 @@ def between(then: Sample, now: Sample, *, level: float) -> Drift:
 
 
 def _lines(then: Sample, now: Sample) -> tuple[float, float]:
-    """Return F and p of: one line for both. The lines are compared where slope and height of their
-    difference are uncorrelated, so the statistic is a sum of two squares.
+    """Return F and p of one line for both.
+
+    They are compared where slope and height of their difference are uncorrelated, so that the
+    statistic is a sum of two squares.
     """
     share = (1 / then.squares) / (1 / then.squares + 1 / now.squares)
     at = now.mean_x + share * (then.mean_x - now.mean_x)

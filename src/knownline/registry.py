@@ -46,6 +46,14 @@ class Version:
         """What it is called in a sentence."""
         return f"version {self.number}"
 
+    @property
+    def line(self) -> Line | None:
+        """The line it was registered as; None where somebody else registered it."""
+        try:
+            return Line.from_json(self.tags["line"])
+        except (KeyError, ValueError):
+            return None
+
 
 class DamagedModelError(Exception):
     """A version's model cannot be loaded, or is not the line it was registered as."""
@@ -162,8 +170,8 @@ class Registry:
 class Model:
     """A version's model, loaded from the registry with pickle forbidden."""
 
-    def __init__(self, version: Version, line: Line | None) -> None:
-        """Load it and hold its answers against `line`, the one it was registered as, if known.
+    def __init__(self, version: Version) -> None:
+        """Load it and hold its answers against the line it was registered as, where that is known.
 
         Raises: DamagedModelError.
         """
@@ -175,6 +183,7 @@ class Model:
             first = str(error).strip().splitlines() or [""]
             said = f"{type(error).__name__}: {first[0][:160]}"
             raise DamagedModelError(f"its model does not answer ({said})") from error
+        line = version.line
         if line is None:
             return
         if [float(y).hex() for y in answers] != [float(line.at(x)).hex() for x in probes]:

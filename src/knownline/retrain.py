@@ -26,7 +26,6 @@ from knownline import (
     tracking,
 )
 from knownline.branch import Branch
-from knownline.contest import Terms
 from knownline.errors import UsageError, WorkspaceError
 from knownline.line import Line, rounded
 from knownline.params import Params, with_seed
@@ -102,11 +101,11 @@ def _retrain(params: Params, wish: Wish) -> int:
     run = _recorded(store, identity.fingerprint, commit)
     metrics = json.loads(Path("reports/metrics.json").read_text())
     line = Line.from_json(Path("models/line.json").read_text())
-    new = registry.register(run.run_id, _tags(run, metrics, line, wish))
+    new = registry.register(run.run_id, _tags(run, line, wish))
     registry.point(CHALLENGER, new)
     old = _other(registry, new)
     challenger = _asked(run, metrics)
-    stands = contest.standing(old, new, line, wish.day, params.retrain) if old else None
+    stands = contest.standing(old, new, wish.day, params.retrain) if old else None
     decision = _decided(registry, new) or promotion.decide(challenger, stands, params.retrain)
     _publish(branch, wish)
     if decision.verdict == Verdict.PROMOTED:
@@ -155,7 +154,7 @@ def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
     return run
 
 
-def _tags(run: Recorded, metrics: dict[str, Any], line: Line, wish: Wish) -> dict[str, str]:
+def _tags(run: Recorded, line: Line, wish: Wish) -> dict[str, str]:
     return {
         "fingerprint": run.tags["fingerprint"],
         "data_sha256": run.tags["data_sha256"],
@@ -218,7 +217,7 @@ def _report(
     old, stands = sat
     wanted = params.generate
     data = f"drawn, seed {wanted.seed}" if wanted.table is None else wanted.table
-    line = Terms.of(old).line if old else None
+    line = old.line if old else None
     links = {"Run": run.run_id}
     if store.uri.startswith("http"):
         links["Run"] = f"{store.uri}/#/experiments/{store.experiment}/runs/{run.run_id}"

@@ -54,7 +54,7 @@ def promote(registry: Registry, new: Version, old: Version | None, day: str, rea
 def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
     """Put back whom the champion replaced; return who left and who serves now.
 
-    Raises: StoreError where there is nobody to put back.
+    Raises: StoreError where there is nobody to put back, DamagedModelError where it cannot serve.
     """
     leaving = registry.holding(CHAMPION)
     if leaving is None:
@@ -68,7 +68,7 @@ def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
             f"the champion must have replaced another (got {leaving.name}, which replaced nobody"
             " who is still there)"
         )
-    Model(back, None)
+    Model(back)  # it must be able to serve
     now = datetime.now(UTC).isoformat(timespec="seconds")
     registry.tag(leaving, {"rolled_back": reason, "rolled_back_at": now})
     registry.tag(

@@ -473,7 +473,7 @@ def answering(store: Store) -> AbstractContextManager[None]:
     return _said_by(store.uri, every=True)
 
 
-def load(uri: str) -> mlflow.pyfunc.PyFuncModel:
+def load(uri: str) -> Any:
     """Load a model with pickle forbidden."""
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     return mlflow.pyfunc.load_model(uri)
