@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+DAYS ?= 30
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -43,6 +44,10 @@ format: $(READY)  ## put every file into the one format
 .PHONY: bench
 bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
 	@python benchmarks/whole_run.py
+
+.PHONY: rehearse
+rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a server (DAYS=8: short)
+	@python benchmarks/rehearsal.py --days $(DAYS)
 
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
