@@ -45,13 +45,18 @@ format: $(READY)  ## put every file into the one format
 bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
 	@python benchmarks/whole_run.py
 
+.PHONY: drill
+drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost (hours)
+	@python -m tests.drill
+	@KNOWNLINE_DRILL=1 python -m pytest --numprocesses auto --quiet tests/pipeline/test_server.py
+
 .PHONY: rehearse
 rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a server (DAYS=8: short)
 	@python benchmarks/rehearsal.py --days $(DAYS)
 
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
-	@python -m piptools compile --quiet --extra dev --strip-extras --no-emit-index-url \
+	@python -m piptools compile --quiet --extra dev --extra server --strip-extras --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
 	  --output-file requirements.lock pyproject.toml
 	@# A build's local label (+cpu) is no part of the pin: pip takes the build that is there.

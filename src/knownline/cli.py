@@ -14,6 +14,7 @@ COMMANDS = {
     "rollback": "put the previous champion back, and say why",
     "champion": "who serves, since when, why, on which data and commit",
     "live": "show a training in MLflow while it runs; train starts it",
+    "doctor": "look for what is wrong: store, runs, cache, files, packages",
     "summary": "fitted against true, the gate and the run, as files say",
     "ui": "open MLflow on 127.0.0.1, on the store runs go to",
     "article": "replay the article this project grew out of",

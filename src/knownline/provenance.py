@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from knownline import files
-from knownline.errors import MissingError
+from knownline.errors import MissingError, WorkspaceError
 from knownline.params import Params
 
 JUDGED = ("generate", "train", "evaluate")
@@ -99,13 +99,17 @@ def commit() -> Commit:
 
     dvc.lock is left out: it is what a run writes, not what goes into it. The patch is taken with
     an index and an object store of its own, so nothing of the user's repository is touched.
+
+    Raises: WorkspaceError where git does not answer: an unknown tree is not a clean one.
     """
-    base = os.environ.get(BASE) or "HEAD"
-    sha = _git("rev-parse", "--verify", "--quiet", base)
-    if sha is None:
+    if not _in_git():
         return Commit(None, b"")
+    if _call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
+        return Commit(None, b"")  # before the first commit
+    base = os.environ.get(BASE) or "HEAD"
+    sha = _git("rev-parse", "--verify", f"{base}^{{commit}}")
     with tempfile.TemporaryDirectory() as scratch:
-        objects = _git("rev-parse", "--path-format=absolute", "--git-path", "objects") or b""
+        objects = _git("rev-parse", "--path-format=absolute", "--git-path", "objects")
         env = {
             "GIT_INDEX_FILE": str(Path(scratch) / "index"),
             "GIT_OBJECT_DIRECTORY": scratch,
@@ -117,15 +121,37 @@ def commit() -> Commit:
             "diff", "--cached", "--binary", "--full-index", "--no-color", "--no-ext-diff",
             "--no-textconv", base, "--", ".", ":(exclude)dvc.lock", env=env,
         )  # fmt: skip
-    return Commit(sha.decode().strip(), patch or b"")
+    return Commit(sha.decode().strip(), patch)
 
 
-def _git(*arguments: str, env: dict[str, str] | None = None) -> bytes | None:
-    """Return what git prints, or None where it fails or is not there."""
+def _in_git() -> bool:
+    """Return whether the current folder is in a git checkout; one that git will not read raises."""
     try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, check=False, env={**os.environ, **(env or {})}
-        )
+        done = _call("rev-parse", "--is-inside-work-tree")
     except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
+        return False
+    if done.returncode == 0:
+        return done.stdout.strip() == b"true"
+    if b"not a git repository" in done.stderr:
+        return False
+    raise WorkspaceError(_unreadable(done))
+
+
+def _git(*arguments: str, env: dict[str, str] | None = None) -> bytes:
+    """Return what git prints. Raises: WorkspaceError where it fails."""
+    done = _call(*arguments, env=env)
+    if done.returncode:
+        raise WorkspaceError(_unreadable(done))
+    return done.stdout
+
+
+def _call(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    # LC_ALL: git's messages, one of which is read, are translated.
+    own = {**os.environ, **(env or {}), "LC_ALL": "C"}
+    return subprocess.run(["git", *arguments], capture_output=True, check=False, env=own)
+
+
+def _unreadable(done: subprocess.CompletedProcess[bytes]) -> str:
+    lines = done.stderr.decode(errors="replace").splitlines()
+    said = next((x for x in lines if x.startswith(("error:", "fatal:"))), f"exit {done.returncode}")
+    return f"git must be able to read {Path.cwd()}, to say which code ran (got {said})"

@@ -13,6 +13,9 @@ from knownline import files
 STORE = Path("mlruns")
 """The folder of the marker and the receipts, in the folder the stage runs in."""
 
+MARKER = STORE / "recorded.json"
+"""The output of `record`: the fingerprint of what the store has of these files."""
+
 _KEEP = "*\n!.gitignore\n"
 
 
@@ -40,6 +43,15 @@ def make_folder() -> None:
     keep = STORE / ".gitignore"
     if not keep.exists():
         files.write_text(keep, _KEEP)
+
+
+def begin() -> None:
+    """Take the marker away: a training begins, and `record` has something to do when it ended.
+
+    A training done again gives the same bytes, and one that is killed is restored from DVC's cache:
+    either way DVC by itself would see no reason to run `record`, which records, or sweeps.
+    """
+    MARKER.unlink(missing_ok=True)
 
 
 def leave(receipt: Receipt) -> None:

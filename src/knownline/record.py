@@ -6,6 +6,7 @@ decided here from the receipt that a training leaves and from what the store alr
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,6 @@ LINE = Path("models/line.json")
 HISTORY = Path("reports/history.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
-MARKER = receipts.STORE / "recorded.json"
 LAST = receipts.STORE / "last.json"
 """Which run the marker's fingerprint became, for `knownline summary`; in no output of DVC."""
 
@@ -49,16 +49,29 @@ def main(argv: list[str]) -> int:
             print(f"record: run {run.name} ({run.run_id})")
     except StoreError as error:
         raise StoreError(
-            f"{error}; the run is on disk but not recorded: `dvc repro` records it later"
+            f"{error}; run {content.run_name(params, _experiment())} is on disk but not recorded:"
+            " `dvc repro` records it later"
         ) from error
+    _sweep(store)  # before the marker: a kill in between brings `record` here again
     receipts.make_folder()
     files.write_text(LAST, json.dumps({"fingerprint": fingerprint, "run_id": run.run_id,
                                        "name": run.name, "store": store.uri}) + "\n")  # fmt: skip
-    files.write_text(MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
+    files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
     receipts.take(fingerprint)
-    for swept in store.sweep(waiting=receipts.waiting()):
-        print(f"record: run {swept.name} ({swept.run_id}) is KILLED: its process is gone")
     return 0
+
+
+def _sweep(store: tracking.Store) -> None:
+    """Close the runs of others whose process is gone; a store that fails now has lost nothing."""
+    try:
+        for swept in store.sweep(waiting=receipts.waiting()):
+            print(f"record: run {swept.name} ({swept.run_id}) is KILLED: its process is gone")
+    except StoreError as error:
+        print(f"knownline: warning: lost runs were not looked for: {error}", file=sys.stderr)
+
+
+def _experiment() -> str | None:
+    return os.environ.get("DVC_EXP_NAME") or None
 
 
 def _record(
@@ -68,7 +81,7 @@ def _record(
     commit, fingerprint = provenance.commit(), identity.fingerprint
     execution, start_ms, end_ms = content.from_receipt(receipt, fingerprint, time.time())
     losses, w, b = history.read(HISTORY)
-    experiment = os.environ.get("DVC_EXP_NAME") or None
+    experiment = _experiment()
     whole = Content(
         execution=execution,
         name=content.run_name(params, experiment),

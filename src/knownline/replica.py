@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from knownline import streaming
 from knownline.errors import ReplicaError
 from knownline.provenance import JUDGED
 
@@ -124,6 +125,7 @@ def _call(
     env = {k: v for k, v in os.environ.items() if not k.startswith(_ISOLATED)}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
     env["DVC_NO_ANALYTICS"] = "1"
+    env["KNOWNLINE_LIVE_AFTER"] = streaming.NEVER  # a replica is no run
     return subprocess.run(
         command, cwd=folder, env=env, input=stdin, capture_output=True, check=False
     )

@@ -6,6 +6,7 @@ a training. Knows nothing of MLflow.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,11 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from knownline.errors import UsageError
+
 AFTER = 5.0
 """Seconds of training before anything is streamed: nobody watches a short one.
 
 The environment variable KNOWNLINE_LIVE_AFTER says otherwise.
 """
+
+NEVER = "inf"
+"""What KNOWNLINE_LIVE_AFTER is where nothing is to be streamed."""
 
 EVERY = 0.5
 """Seconds between two messages."""
@@ -29,15 +35,21 @@ MOST = 300
 900 metrics take MLflow's SQLite store about 0.1 s, in the other process.
 """
 
-PATIENCE = 8.0
-"""Seconds that the end of a training waits for the last message to arrive."""
+PATIENCE = 4.0
+"""Seconds that the end of a training waits for the last message to arrive, at most."""
 
 
 class Stream:
     """Sends every so-manieth epoch of a training that lasts; a context around the training."""
 
     def __init__(self, opening: dict[str, Any]) -> None:
+        """opening: what the run is called, as `Content` takes it.
+
+        Raises: UsageError where KNOWNLINE_LIVE_AFTER is no number of seconds.
+        """
+        self._after = _after()
         self._opening = opening
+        self._process: subprocess.Popen[bytes] | None = None
         self._waiting: list[tuple[int, float, float, float]] = []
         self._stride = 1
         self._ended = threading.Event()
@@ -66,22 +78,36 @@ class Stream:
         elif error is not None:
             self._how = {"end": "failed", "why": f"{kind.__name__ if kind else ''}: {error}"}
         self._ended.set()
-        self._thread.join(2 * PATIENCE)
+        self._thread.join(PATIENCE + 1)
+        if self._thread.is_alive() and self._process:
+            # Stuck in a pipe that nobody empties. Our own end would look to it like a kill.
+            self._process.kill()
+            self._thread.join()
 
     def _work(self) -> None:
-        after = float(os.environ.get("KNOWNLINE_LIVE_AFTER") or AFTER)
-        if self._ended.wait(after):
+        if self._ended.wait(self._after):
             return
+        try:
+            self._process = self._start()
+        except OSError as error:
+            print(f"knownline: warning: not shown while it runs: {error}", file=sys.stderr)
+            return
+        self._feed(self._process)
+
+    @staticmethod
+    def _start() -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C on the terminal is for the trainer, which passes it on.
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve().parent), "live"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+
+    def _feed(self, process: subprocess.Popen[bytes]) -> None:
         try:
             self._send(process, self._opening)
-            most = int(MOST * after / EVERY)
+            most = max(MOST, int(MOST * self._after / EVERY))
             while True:
                 ended = self._ended.wait(EVERY)
                 self._send(process, {"epochs": self._taken(most)})
@@ -111,3 +137,15 @@ class Stream:
         assert process.stdin is not None
         process.stdin.write(json.dumps(message).encode() + b"\n")
         process.stdin.flush()
+
+
+def _after() -> float:
+    """Return how many seconds a training runs before it is shown."""
+    text = os.environ.get("KNOWNLINE_LIVE_AFTER") or str(AFTER)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise UsageError(f"KNOWNLINE_LIVE_AFTER must be seconds, 0 or more (got {text})")
+    return min(seconds, threading.TIMEOUT_MAX)

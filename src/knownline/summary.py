@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knownline import door
+from knownline import door, receipts
 from knownline.errors import MissingError
 from knownline.line import rounded
 
 METRICS = Path("reports/metrics.json")
-MARKER = Path("mlruns/recorded.json")
 LAST = Path("mlruns/last.json")
 
 
@@ -43,7 +42,7 @@ def _verdict(metrics: dict[str, Any]) -> list[str]:
 def _run() -> list[str]:
     """Return what to say of the run that the current files were recorded as."""
     try:
-        last, marker = json.loads(LAST.read_text()), json.loads(MARKER.read_text())
+        last, marker = json.loads(LAST.read_text()), json.loads(receipts.MARKER.read_text())
     except (FileNotFoundError, ValueError):
         last, marker = {}, None
     if last.get("fingerprint") is None or marker != {"fingerprint": last["fingerprint"]}:

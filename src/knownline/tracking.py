@@ -1,18 +1,18 @@
 """The MLflow store: the only module that imports mlflow, and so longer than others.
 
-One store for every way of running: MLFLOW_TRACKING_URI where it is set, else SQLite in the
-workspace's mlruns/. Knows nothing of how a run came about; `content` says what it shows.
+Knows nothing of how a run came about (`content` says what it shows) nor of where the store is
+(`location` says that).
 """
 
 import getpass
 import json
+import logging
 import os
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +21,13 @@ from typing import Any
 from filelock import FileLock
 from tqdm import tqdm
 
+from knownline import location
 from knownline.content import Content, Dataset
-from knownline.environment import is_gone, process, version
+from knownline.environment import version
 from knownline.errors import StoreError
 from knownline.line import Line
+from knownline.location import EXPERIMENT, SQLITE
+from knownline.processes import is_gone, process
 
 # Read by mlflow when it is imported. Nothing we start reports to anyone, and a dead server costs
 # seconds: mlflow's own defaults block for 246 s.
@@ -32,6 +35,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
@@ -42,27 +46,33 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import (
     DatasetInput,
     InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
     Metric,
     Param,
     Run,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.protos import databricks_pb2 as codes
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
-EXPERIMENT = "knownline"
+# It prints the traceback of a database error that it raises as well: a full disk, a locked file.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
 MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
 
 MODEL_CODE = Path("src/served/line_model.py")
 
+_SERVED_WITH = ("mlflow", "numpy", "pandas")
+
 _BY_EPOCH = ("loss", "w", "b")
-_SQLITE = "sqlite:///"
-_BATCH = 1_000  # the most metrics MLflow takes in one call
+_BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three must not be parted
 _ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is ours
     codes.ErrorCode.Name(code)
     for code in (codes.INTERNAL_ERROR, codes.TEMPORARILY_UNAVAILABLE, codes.UNAUTHENTICATED,
@@ -86,47 +96,35 @@ class Recorded:
     tags: dict[str, str]
 
 
-def workspace() -> Path:
-    """Return the folder whose mlruns/ holds the store: the original root in every experiment."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
-
-
-def store_uri() -> str:
-    """Return where runs are recorded: MLFLOW_TRACKING_URI, else the workspace's SQLite.
-
-    A relative SQLite path is taken from the workspace, so that an experiment in a temporary folder
-    does not make a store of its own.
-    """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}mlruns/mlflow.db"
-    if uri.startswith(_SQLITE):
-        return f"{_SQLITE}{workspace() / uri.removeprefix(_SQLITE)}"
-    return uri
-
-
 class Store:
     """The experiment `knownline` in one MLflow store."""
 
-    def __init__(self, *, create: bool = True) -> None:
-        """Open the store; `create` makes it where it is our own and absent.
+    def __init__(self, *, create: bool = True, follow: bool = True) -> None:
+        """Open the store; `create` makes it, or the experiment in it, where it is absent.
+
+        follow: whether the artifacts' paths of an embedded store that was moved are mended.
 
         Raises: StoreError where it cannot be reached or used.
         """
-        self.uri = store_uri()
-        artifacts = (workspace() / "mlruns" / "artifacts").as_uri()
+        self.uri = location.store_uri()
+        self._streamed: dict[str, set[int]] = {}
+        database, artifacts = location.database(), location.artifacts()
         with _said_by(self.uri, every=True):
-            local = self.uri.startswith(_SQLITE)
-            if local and not create and not Path(self.uri.removeprefix(_SQLITE)).exists():
+            if database and not create and not _is_there(database):
                 raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
-            if local:
-                _create_once(Path(self.uri.removeprefix(_SQLITE)), artifacts)
-            if not os.environ.get("MLFLOW_TRACKING_URI"):
-                _follow(Path(self.uri.removeprefix(_SQLITE)), artifacts)
-            self._known: dict[str, set[int]] = {}
+            if database:
+                _create_once(database, artifacts)
+            if follow and (embedded := location.embedded()):
+                location.follow(embedded)
             mlflow.set_tracking_uri(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None and not create:
+                raise StoreError(
+                    f"the experiment {EXPERIMENT} must be in {self.uri}: run `dvc repro`"
+                )
             if experiment is None:
-                self.experiment = _create_experiment(self.client, artifacts if local else None)
+                self.experiment = _create_experiment(self.client, artifacts if database else None)
             elif experiment.lifecycle_stage != "active":
                 raise StoreError(
                     f"the experiment {EXPERIMENT} in {self.uri} must not be deleted: run"
@@ -157,6 +155,11 @@ class Store:
             got = f"{len(found)}: {ids}" if found else f"none in {self.uri}"
             raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {got})")
         return _recorded(found[0])
+
+    def runs(self) -> list[Recorded]:
+        """Return every run of the experiment, the latest first."""
+        with _said_by(self.uri, every=True):
+            return [_recorded(run) for run in self._all()]
 
     def fetch(self, run_id: str, folder: Path) -> None:
         """Bring a run's artifacts into a folder, its model's into model/ there."""
@@ -189,6 +192,8 @@ class Store:
         with _said_by(self.uri):
             run = self._of(content.execution) or self._create(content)
             run_id = str(run.info.run_id)
+            if run.info.status == "FINISHED":  # by who went on while we were slow to start
+                raise StoreError(f"run {run_id} must be open (got one that is complete)")
             self.client.update_run(run_id, status="RUNNING")
             self._describe(run, content)
             return run_id
@@ -197,7 +202,9 @@ class Store:
         """Add epoch, loss, w and b to a run under way; an epoch that is there stays as it is."""
         with _said_by(self.uri):
             now = int(time.time() * 1000)
-            known = self._known.setdefault(run_id, self._steps(run_id, "b"))
+            if run_id not in self._streamed:  # once: a whole history takes long to read
+                self._streamed[run_id] = self._steps(run_id, "b")
+            known = self._streamed[run_id]
             new = [row for row in epochs if row[0] not in known]
             known.update(row[0] for row in new)
             self._log(
@@ -208,6 +215,8 @@ class Store:
     def end(self, run_id: str, status: str, why: str) -> None:
         """Close a run whose training did not end well: FAILED or KILLED, and why."""
         with _said_by(self.uri):
+            if self.client.get_run(run_id).info.status == "FINISHED":
+                return  # another went on from its checkpoint and completed it
             self.client.set_tag(run_id, "mlflow.note.content", f"**{status.title()}**: {why}")
             self.client.set_terminated(run_id, status)
 
@@ -221,7 +230,7 @@ class Store:
             gone = [
                 run
                 for run in found
-                if is_gone(run.data.tags.get("process", "? ? 0 ?"))
+                if is_gone(run.data.tags.get("process", ""))
                 and run.data.tags.get("execution") not in waiting
             ]
         for run in gone:
@@ -247,14 +256,14 @@ class Store:
             self.client.update_run(run_id, status="RUNNING")
             self._describe(run, content)
             self._log_history(run_id, content)
-            self.client.log_inputs(run_id, datasets=[_dataset(d) for d in content.datasets])
+            self._log_inputs(run_id, content.datasets)
             for path, folder in artifacts.items():
                 if path.is_dir():
                     self.client.log_artifacts(run_id, str(path), folder)
                 else:
                     self.client.log_artifact(run_id, str(path), folder)
-            with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-                _log_model(line)
+            self._log_model(run_id, content, line)
+            self.client.set_terminated(run_id)
             return _recorded(run)
 
     def _of(self, execution: str) -> Run | None:
@@ -268,7 +277,10 @@ class Store:
             "mlflow.source.type": "PROJECT",
             "mlflow.user": getpass.getuser(),
         }
-        return self.client.create_run(self.experiment, content.start_ms, own, run_name=content.name)
+        with _sent_once():
+            return self.client.create_run(
+                self.experiment, content.start_ms, own, run_name=content.name
+            )
 
     def _describe(self, run: Run, content: Content) -> None:
         """Set tags, description, parameters, and the numbers of the end that are not there yet."""
@@ -308,6 +320,69 @@ class Store:
         batches = range(0, len(metrics), _BATCH)
         for start in tqdm(batches, desc="record", delay=2, disable=None, leave=False):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+
+    def _log_inputs(self, run_id: str, datasets: list[Dataset]) -> None:
+        """Name the data that went in.
+
+        Of two who name the same data at the same moment MLflow refuses one (its database's rule
+        that a dataset is there once); asked again, it finds the dataset there.
+        """
+        for left in (2, 1, 0):
+            try:
+                self.client.log_inputs(run_id, datasets=[_dataset(data) for data in datasets])
+                return
+            except MlflowException as error:
+                if not left or error.error_code != codes.ErrorCode.Name(codes.BAD_REQUEST):
+                    raise
+
+    def _log_model(self, run_id: str, content: Content, line: Path) -> None:
+        """Log the line as a model from code: no pickle, requirements given, not inferred (8 s).
+
+        In steps that can be repeated. mlflow's log_model makes a second model at the second try,
+        and to note its failure asks a server that hangs twice more: 26 s.
+        """
+        model = self._model_of(run_id, content, Line.from_json(line.read_text()))
+        outputs = self.client.get_run(run_id).outputs
+        if model.model_id not in {o.model_id for o in (outputs.model_outputs if outputs else [])}:
+            with _sent_once():
+                self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+        self.client.log_batch(
+            run_id,
+            [
+                Metric(key, x, content.end_ms, 0, model_id=model.model_id, run_id=run_id)
+                for key, x in content.metrics.items()
+            ],
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            mlflow.pyfunc.save_model(
+                f"{scratch}/{MODEL}",
+                python_model=str(MODEL_CODE),
+                artifacts={"line": str(line)},
+                signature=ModelSignature(
+                    Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
+                ),
+                input_example=pd.DataFrame({"x": [0.0, 1.0]}),
+                pip_requirements=[f"{name}=={version(name)}" for name in _SERVED_WITH],
+                mlflow_model=Model(
+                    artifact_path=model.artifact_location,
+                    run_id=run_id,
+                    model_uuid=model.model_id,
+                    model_id=model.model_id,
+                ),
+            )
+            self.client.log_model_artifacts(model.model_id, f"{scratch}/{MODEL}")
+        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+    def _model_of(self, run_id: str, content: Content, line: Line) -> LoggedModel:
+        """Return the model that an earlier try began, or a new one."""
+        found = self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
+        if found:
+            return found[0]
+        numbers = {"w": str(line.w), "b": str(line.b)}
+        with _sent_once():
+            return self.client.create_logged_model(
+                self.experiment, MODEL, run_id, params={**numbers, **content.params}
+            )
 
     def _champion(self) -> Recorded:
         try:
@@ -353,17 +428,17 @@ def _create_once(database: Path, artifacts: str) -> None:
     MLflow creates its tables one by one: three processes at once corrupt the file, and a kill
     leaves half of it. So one process builds it under another name and renames it.
     """
-    if database.exists():
+    if _is_there(database):
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.parent / ".mlflow.db.lock"):
-        if database.exists():
+        if _is_there(database):
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
-            store: Any = SqlAlchemyStore(f"{_SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
+            store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
             store.create_experiment(EXPERIMENT, artifacts)
             store.engine.dispose()
             with new.open("rb") as stream:
@@ -371,34 +446,9 @@ def _create_once(database: Path, artifacts: str) -> None:
             new.rename(database)
 
 
-_PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-
-
-def _follow(database: Path, artifacts: str) -> None:
-    """Let the embedded store's artifact paths follow a workspace that was moved or copied.
-
-    MLflow keeps them as absolute paths, so the artifacts of a moved store would be looked for, and
-    new ones written, in the folder where it once was; MLflow has no call that changes them.
-    """
-    with closing(sqlite3.connect(database, timeout=30)) as store, store:
-        found = store.execute(
-            "select artifact_location from experiments where name = ?", [EXPERIMENT]
-        ).fetchone()
-        if found is None or found[0] == artifacts or not found[0].endswith("/mlruns/artifacts"):
-            return
-        for table, column in _PLACES:
-            store.execute(
-                f"update {table} set {column} = ? || substr({column}, ?)"
-                f" where substr({column}, 1, ?) in (? || '/', ?)",
-                [artifacts, len(found[0]) + 1, len(found[0]) + 1, found[0], found[0]],
-            )
-    print(f"knownline: the store has moved: its artifacts are in {artifacts}", file=sys.stderr)
+def _is_there(database: Path) -> bool:
+    """Return whether a store is there; an empty file, as `sqlite3 FILE` leaves one, is none."""
+    return database.exists() and database.stat().st_size > 0
 
 
 def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
@@ -410,23 +460,6 @@ def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
         found = client.get_experiment_by_name(EXPERIMENT)  # a neighbour was quicker
         assert found is not None
         return str(found.experiment_id)
-
-
-def _log_model(line: Path) -> None:
-    """Log the line as a model from code: no pickle, requirements given, not inferred (8 s)."""
-    fitted = Line.from_json(line.read_text())
-    example = pd.DataFrame({"x": [0.0, 1.0]})
-    mlflow.pyfunc.log_model(
-        name=MODEL,
-        python_model=str(MODEL_CODE),
-        artifacts={"line": str(line)},
-        signature=ModelSignature(
-            Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
-        ),
-        input_example=example,
-        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy", "pandas")],
-        params={"w": fitted.w, "b": fitted.b},
-    )
 
 
 def _dataset(data: Dataset) -> DatasetInput:
@@ -456,11 +489,25 @@ def _recorded(run: Run) -> Recorded:
 
 
 @contextmanager
+def _sent_once() -> Iterator[None]:
+    """Do not send a request again whose answer is lost: it may have made something already.
+
+    What was made is found and completed when the whole is tried again.
+    """
+    retries = os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    try:
+        yield
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = retries
+
+
+@contextmanager
 def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
     """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         code = error.error_code if isinstance(error, MlflowException) else None
         if not (every or code is None or code in _ELSEWHERE):
             raise

@@ -17,6 +17,7 @@ from knownline import (
     environment,
     files,
     history,
+    processes,
     provenance,
     receipts,
     shards,
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> int:
     identity = provenance.identity(params, provenance.data_sha256())
     signal.signal(signal.SIGTERM, door.interrupt)
     part = Part(identity, Checkpoints(identity.fingerprint), str(device))
+    receipts.begin()
     fitted = _fit(params, device, part)
     line = fitted.line
     files.write_text(LINE, line.to_json())
@@ -114,7 +116,7 @@ class Part:
             "fingerprint": self.identity.fingerprint,
             "data_sha256": self.identity.data,
             "device": self.device,
-            "process": environment.process(),
+            "process": processes.process(),
             **({"dvc_exp_name": experiment} if experiment else {}),
         }
         return {

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from knownline import environment
+from knownline import processes
 from tests.conftest import Run, Workspace
-from tests.pipeline.test_recording import free_port
+from tests.pipeline.servers import free_port
 
 EPOCHS = 1_500
 """With 800,000 rows, not compressed, each takes milliseconds: a long training of few metrics."""
@@ -160,17 +160,35 @@ def test_a_run_whose_processes_are_gone_is_swept_by_the_next_command(workspace: 
 
 
 def test_a_live_neighbour_is_never_taken_to_be_gone() -> None:
-    mine = environment.process()
-    assert not environment.is_gone(mine)
-    code = "from knownline import environment; print(environment.process())"
+    mine = processes.process()
+    assert not processes.is_gone(mine)
+    code = "from knownline import processes; print(processes.process())"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
-    assert environment.is_gone(other)
-    host, namespace, pid, started = mine.split(" ")
-    assert environment.is_gone(f"{host} {namespace} {pid} {int(started) + 1}")
-    assert not environment.is_gone(f"other-host {namespace} {pid} 1")
-    assert not environment.is_gone(f"{host} other-container {pid} 1")
+    assert processes.is_gone(other)
+    host, machine, boot, namespace, pid, started = mine.split(" ")
+    here = f"{host} {machine} {boot} {namespace} {pid}"
+    assert processes.is_gone(f"{here} {int(started) + 1}")
+    assert not processes.is_gone(f"other-host {machine} {boot} {namespace} {pid} 1")
+    assert not processes.is_gone(f"{host} {machine} {boot} pid:[1] {pid} 1")
+    assert not processes.is_gone("")
+    assert not processes.is_gone("what nobody wrote")
+
+
+@pytest.mark.parametrize("initial", [True, False])
+def test_a_process_of_before_a_reboot_is_gone_unless_it_was_a_containers(
+    monkeypatch: pytest.MonkeyPatch, initial: bool
+) -> None:
+    namespace = "pid:[4026531836]" if initial else "pid:[4026532000]"
+    here = ("host", "machine", "boot", namespace)
+    monkeypatch.setattr(processes, "_here", lambda: here)
+    named = f"host machine earlier-boot {namespace} {os.getpid()} 17"
+    assert processes.is_gone(named) is initial
+    assert not processes.is_gone(named.replace("host", "other"))
+    assert not processes.is_gone(named.replace("machine", "other"))
+    monkeypatch.setattr(processes, "_here", lambda: ("host", "-", "boot", namespace))
+    assert not processes.is_gone(named.replace("machine", "-"))
 
 
 def test_a_dead_server_costs_a_long_training_one_warning(workspace: Workspace) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, Workspace, checkout
-from tests.pipeline.test_recording import free_port
+from tests.pipeline.servers import free_port
 
 README = (ROOT / "README.md").read_text()
 MAKE = ("make", "--silent", "-o", ".venv/.ready")

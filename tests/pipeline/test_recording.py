@@ -3,20 +3,14 @@
 import csv
 import hashlib
 import json
-import os
-import signal
-import socket
 import sqlite3
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.conftest import Workspace
+from tests.pipeline.servers import free_port, serving
 
 MODEL_SCRIPT = """
 import sys, pandas as pd, mlflow
@@ -100,49 +94,13 @@ def test_model_loads_and_predicts_with_pickle_forbidden_and_without_torch(
     assert not list(model.rglob("*.pkl"))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(workspace: Workspace, command: list[str], port: int, **env: str) -> Iterator[None]:
-    """Run a server of mlflow's until the block ends."""
-    log = workspace.path / "server.log"
-    with log.open("wb") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=workspace.path,
-            env=workspace.env(**env),
-            stdout=stream,
-            stderr=stream,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                path = "health" if command[0] == "server" else "ping"
-                urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, log.read_text()
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.2)
-        yield
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
 @pytest.mark.parametrize("values", [[1.0, 2.5], [1, 2]])
 def test_model_answers_over_http(built: Workspace, values: list[float]) -> None:
     (run,) = built.runs()
     port = free_port()
     command = ["models", "serve", "-m", f"runs:/{run.run_id}/model", "--env-manager", "local"]
     uri = f"sqlite:///{built.path}/mlruns/mlflow.db"
-    with serving(built, command, port, MLFLOW_TRACKING_URI=uri):
+    with serving(built.path, command, port, MLFLOW_TRACKING_URI=uri):
         body = {"dataframe_split": {"columns": ["x"], "data": [[x] for x in values]}}
         request = Request(
             f"http://127.0.0.1:{port}/invocations",
@@ -172,18 +130,17 @@ def test_a_dirty_tree_is_recorded_with_a_patch_that_restores_it(workspace: Works
     assert "dvc.lock" not in patch.read_text()
 
 
-@pytest.mark.parametrize("call", ["log_inputs", "log_artifact", "_log_model"])
+@pytest.mark.parametrize("call", ["log_inputs", "log_artifact", "log_model_artifacts"])
 def test_a_recording_killed_in_the_middle_is_completed_once(
     workspace: Workspace, call: str
 ) -> None:
     """The kill comes from within, at a given call, so that it lands there every time."""
     workspace.replace("params.yaml", "epochs: 100", "epochs: 700")
     workspace.dvc("repro", "evaluate")
-    where = "tracking" if call == "_log_model" else "tracking.MlflowClient"
     killer = (
         "import os, signal, sys; sys.path.insert(0, 'src');"
         "from knownline import tracking;"
-        f"{where}.{call} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL);"
+        f"tracking.MlflowClient.{call} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL);"
         "from knownline.__main__ import main; main(['record'])"
     )
     root = str(workspace.path)
@@ -200,7 +157,7 @@ def test_a_server_is_used_where_one_is_named(workspace: Workspace) -> None:
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
     store = ["--backend-store-uri", "sqlite:///server.db", "--workers", "1"]
-    with serving(workspace, ["server", *store, "--artifacts-destination", "kept"], port):
+    with serving(workspace.path, ["server", *store, "--artifacts-destination", "kept"], port):
         workspace.dvc("repro", "--force", MLFLOW_TRACKING_URI=uri)
     (run,) = workspace.runs("server.db")
     assert run.status == "FINISHED"

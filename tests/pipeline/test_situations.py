@@ -1,6 +1,7 @@
 """The situations in which `record` must execute or not, each with real DVC and a counted store."""
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 
@@ -168,3 +169,38 @@ def test_a_change_of_code_that_changes_no_number_is_recorded_all_the_same(
     copy = clone(workspace)
     copy.dvc("repro")
     assert copy.git("status", "--short") == ""
+
+
+def test_a_training_done_again_alone_is_recorded_by_the_next_repro(workspace: Workspace) -> None:
+    """Its bytes are the same, so DVC by itself sees nothing to do."""
+    workspace.dvc("repro", "--force", "evaluate")
+    workspace.dvc("repro")
+    runs = workspace.runs()
+    assert len(runs) == 2
+    for run in runs:
+        assert_complete(run)
+    assert workspace.git("status", "--short") == ""
+
+
+def test_record_looks_for_lost_runs_after_a_training_that_was_killed_at_its_end(
+    workspace: Workspace,
+) -> None:
+    """DVC restores what the training would have written, and by itself would not run `record`."""
+    killer = (
+        "import os, signal, sys; sys.path.insert(0, 'src'); from knownline import receipts;"
+        "receipts.leave = lambda _: os.kill(os.getpid(), signal.SIGKILL);"
+        "from knownline.__main__ import main; main(['train'])"
+    )
+    assert workspace.run("python", "-c", killer, ok=False).returncode == -9
+    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+        store.execute("update runs set status = 'RUNNING'")
+        store.execute("update tags set value = ? where key = 'process'", [gone(workspace)])
+    done = workspace.dvc("repro")
+    assert "Running stage 'train'" not in done.stdout
+    assert "is KILLED: its process is gone" in done.stdout
+
+
+def gone(workspace: Workspace) -> str:
+    """Return the name of a process that is no more."""
+    name = "import sys; sys.path.insert(0, 'src'); from knownline import processes as p;"
+    return workspace.run("python", "-c", f"{name} print(p.process())").stdout.strip()

@@ -1,0 +1,289 @@
+"""What can be wrong with a workspace and its store, each as a finding with what to do.
+
+Every check only looks. Knows nothing of MLflow's calls; the store is handed in.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from knownline import files, location, provenance, receipts
+from knownline.errors import StoreError, UserError
+from knownline.processes import is_gone
+from knownline.tracking import MODEL, Recorded, Store
+
+OLD = 3600.0
+"""Seconds after which a temporary file belongs to nobody any more."""
+
+_KEPT = {
+    "data/SHA256SUMS": "SHA256SUMS",
+    "models/line.json": f"{MODEL}/artifacts/line.json",
+    "reports/history.csv": "history.csv",
+    "reports/metrics.json": "metrics.json",
+}
+"""Outputs in dvc.lock, and what a run keeps of them."""
+
+_PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong, and what to do about it.
+
+    mend: does it, where that loses nothing of the user's; `--repair` calls it.
+    """
+
+    where: str
+    what: str
+    todo: str
+    mend: Callable[[], None] | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}: {self.todo}"
+        return " ".join(text.split())
+
+
+def tree() -> Iterator[Finding]:
+    """Look at what git has of the workspace."""
+    try:
+        commit = provenance.commit()
+    except UserError as error:
+        yield Finding("git", str(error), "see `git status`")
+        return
+    if commit.sha is None:
+        yield Finding("git", "no commit is checked out", "commit, so that runs can be done again")
+    elif commit.dirty:
+        yield Finding(
+            "git",
+            "the workspace has changes beyond its commit",
+            "commit them; until then runs are recorded with a patch",
+        )
+
+
+def outputs() -> Iterator[Finding]:
+    """Hold what the stages wrote against their seals."""
+    for folder in (Path("data"), Path("models"), Path("reports")):
+        if not (folder / files.SUMS).exists():
+            yield Finding(f"{folder}/", "no stage has written here", "run `dvc repro`")
+            continue
+        try:
+            files.check_seal(folder)
+        except UserError as error:
+            yield Finding(f"{folder}/", str(error), "its text says what to do")
+
+
+def cache() -> Iterator[Finding]:
+    """Hold every object of DVC's cache against the MD5 it is named by."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True, check=False
+    )
+    if asked.returncode:
+        yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
+        return
+    objects = sorted((Path(asked.stdout.strip()) / "files" / "md5").glob("??/*"))
+    for path in tqdm(objects, desc="cache", delay=2, disable=None, leave=False):
+        if path.name.endswith((".unpacked", ".tmp")) or not path.is_file():
+            continue
+        named = path.parent.name + path.name.removesuffix(".dir")
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "md5").hexdigest()
+        if found != named:
+            yield Finding(
+                "cache",
+                f"{path} has other bytes than its name says (MD5 {found})",
+                "delete it, then `dvc pull` or `dvc repro --force`",
+            )
+
+
+def pipeline() -> Iterator[Finding]:
+    """Ask DVC whether the outputs are those of the parameters and the code of now."""
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+    )
+    if asked.returncode:
+        yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
+
+
+def packages() -> Iterator[Finding]:
+    """Hold the installed packages against requirements.lock."""
+    lock = Path("requirements.lock")
+    if not lock.exists():
+        yield Finding("packages", "there is no requirements.lock", "run `make lock`")
+        return
+    installed = {
+        _normal(found.metadata["Name"]): found.version.partition("+")[0]
+        for found in metadata.distributions()
+        if found.metadata["Name"]
+    }
+    for line in lock.read_text().splitlines():
+        pin = _PIN.match(line)
+        if pin and (have := installed.get(_normal(pin[1]), "none")) != pin[2]:
+            yield Finding(
+                "packages",
+                f"{pin[1]} must be {pin[2]} (got {have})",
+                "pip install -r requirements.lock",
+            )
+
+
+def device(choose: Callable[[], object]) -> Iterator[Finding]:
+    """Ask whether params.yaml can be used here, its device too; `choose` raises where not."""
+    try:
+        choose()
+    except UserError as error:
+        yield Finding("params.yaml", str(error), "change it there")
+
+
+def leftovers() -> Iterator[Finding]:
+    """Look for what a kill left: temporary files, checkpoints, trainings not recorded."""
+    for root in ("data", "models", "reports", "mlruns"):
+        for path in sorted(Path(root).glob("**/.*.tmp-*")):
+            if time.time() - path.lstat().st_mtime > OLD:
+                yield Finding(str(path), "a kill left it", "delete it", _removal(path))
+    for path in sorted((receipts.STORE / "checkpoints").glob("*")):
+        if not path.name.startswith("."):
+            yield Finding(
+                str(path),
+                "a training was cut short here",
+                "`dvc repro` with its parameters goes on from it; or delete it",
+            )
+    for path in sorted((receipts.STORE / "receipts").glob("*.json")):
+        yield Finding(
+            str(path), "a training was not recorded", "`dvc repro` with its parameters records it"
+        )
+
+
+def moved() -> Iterator[Finding]:
+    """Look whether the embedded store lies where its artifacts' paths say."""
+    store = location.embedded()
+    if store is None or not store.exists() or not store.stat().st_size:
+        return  # no store: what opens it says so
+    there = location.moved_from(store)
+    if there:
+        yield Finding(
+            "store",
+            f"its artifacts are said to be in {there}, and it is {store}",
+            "`knownline doctor --repair`, or the next `dvc repro`, mends the paths",
+            lambda: location.follow(store),
+        )
+
+
+def runs(store: Store) -> Iterator[Finding]:
+    """Look at every run: does it run, and is what it kept what it says."""
+    found = store.runs()
+    for run in tqdm(found, desc="runs", delay=2, disable=None, leave=False):
+        name = f"run {run.name} ({run.run_id})"
+        if run.status == "FINISHED":
+            yield from _kept(store, run, name)
+        elif run.status == "RUNNING":
+            yield from _running(store, run, name)
+    yield from _marker(found)
+
+
+def _running(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
+    if run.tags.get("execution") in receipts.waiting():
+        yield Finding(name, "its training ended and is not recorded", "run `dvc repro`")
+    elif is_gone(run.tags.get("process", "")):
+        yield Finding(
+            name,
+            "it says RUNNING and its process is gone",
+            "`knownline doctor --repair`, or the next `dvc repro`, ends it as KILLED",
+            lambda: _sweep(store),
+        )
+
+
+def _sweep(store: Store) -> None:
+    store.sweep(waiting=receipts.waiting())
+
+
+def _kept(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
+    """Hold a run's artifacts against its fingerprint and against its own dvc.lock."""
+    with TemporaryDirectory(prefix="knownline-doctor-") as scratch:
+        folder = Path(scratch)
+        try:
+            store.fetch(run.run_id, folder)
+        except StoreError as error:
+            yield Finding(name, f"its artifacts are not there ({error})", "restore or delete it")
+            return
+        identity = folder / "identity.json"
+        if not identity.exists():
+            yield Finding(name, "identity.json is not there", "it cannot be reproduced: delete it")
+        elif files.sha256_of(identity) != run.tags.get("fingerprint"):
+            yield Finding(
+                name,
+                "identity.json is not what its fingerprint says",
+                "it was changed: restore or delete the run",
+            )
+        locked = _locked(folder / "dvc.lock")
+        if locked is None:
+            yield Finding(name, "its dvc.lock is missing or damaged", "restore or delete the run")
+        for output, expected in (locked or {}).items():
+            kept = folder / _KEPT[output]
+            if not kept.exists() or hashlib.md5(kept.read_bytes()).hexdigest() != expected:
+                yield Finding(
+                    name,
+                    f"{_KEPT[output]} is not the {output} of its dvc.lock",
+                    "it was changed: restore or delete the run",
+                )
+
+
+def _locked(lock: Path) -> dict[str, str] | None:
+    """Return the MD5 that a dvc.lock has of the outputs that a run keeps; None where it is none."""
+    try:
+        stages: dict[str, Any] = yaml.safe_load(lock.read_text())["stages"]
+        outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+        return {out["path"]: out["md5"] for out in outs if out["path"] in _KEPT}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return None
+
+
+def _marker(found: list[Recorded]) -> Iterator[Finding]:
+    """Ask whether the run that the workspace was recorded as is in the store."""
+    marker = receipts.MARKER
+    if not marker.exists():
+        yield Finding(str(marker), "the workspace is not recorded", "run `dvc repro`")
+        return
+    try:
+        fingerprint = json.loads(marker.read_text())["fingerprint"]
+    except (KeyError, TypeError, ValueError):
+        yield Finding(str(marker), "it is damaged", "delete it and run `dvc repro`")
+        return
+    complete = {run.tags.get("fingerprint") for run in found if run.status == "FINISHED"}
+    if fingerprint not in complete:
+        yield Finding(
+            str(marker),
+            f"no complete run in the store has its fingerprint {fingerprint[:12]}",
+            "delete it and run `dvc repro`",
+        )
+
+
+def _removal(path: Path) -> Callable[[], None]:
+    def remove() -> None:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+    return remove
+
+
+def _normal(package: str) -> str:
+    """Return a package's name as PEP 503 compares them."""
+    return re.sub(r"[-_.]+", "-", package).lower()

@@ -1,0 +1,92 @@
+"""Where runs are recorded: one store for every way of running.
+
+MLFLOW_TRACKING_URI where it is set, else SQLite in the workspace's mlruns/, the embedded store.
+Knows nothing of MLflow's calls, only of where its paths lie.
+"""
+
+import os
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+EXPERIMENT = "knownline"
+
+SQLITE = "sqlite:///"
+
+PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's tables hold absolute paths of artifacts."""
+
+
+def workspace() -> Path:
+    """Return the folder whose mlruns/ holds the store: the original root in every experiment."""
+    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+
+
+def store_uri() -> str:
+    """Return where runs are recorded.
+
+    A relative SQLite path is taken from the workspace, so that an experiment in a temporary folder
+    does not make a store of its own.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlruns/mlflow.db"
+    if uri.startswith(SQLITE):
+        return f"{SQLITE}{workspace() / uri.removeprefix(SQLITE)}"
+    return uri
+
+
+def database() -> Path | None:
+    """Return the SQLite file where the store is one, ours or a user's own."""
+    uri = store_uri()
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def embedded() -> Path | None:
+    """Return the embedded store's file; None where MLFLOW_TRACKING_URI names another store."""
+    return None if os.environ.get("MLFLOW_TRACKING_URI") else database()
+
+
+def artifacts() -> str:
+    """Return where the embedded store's artifacts belong, as MLflow writes it."""
+    return (workspace() / "mlruns" / "artifacts").as_uri()
+
+
+def moved_from(store: Path) -> str | None:
+    """Return where the embedded store's artifacts were before its workspace moved, or None.
+
+    Raises: sqlite3.Error.
+    """
+    with closing(sqlite3.connect(store, timeout=30)) as connection:
+        found = connection.execute(
+            "select artifact_location from experiments where name = ?", [EXPERIMENT]
+        ).fetchone()
+    if found is None or found[0] == artifacts() or not found[0].endswith("/mlruns/artifacts"):
+        return None
+    return str(found[0])
+
+
+def follow(store: Path) -> None:
+    """Let the embedded store's artifact paths follow a workspace that was moved or copied.
+
+    MLflow keeps them as absolute paths, so the artifacts of a moved store would be looked for, and
+    new ones written, in the folder where it once was; MLflow has no call that changes them.
+
+    Raises: sqlite3.Error.
+    """
+    there, here = moved_from(store), artifacts()
+    if there is None:
+        return
+    with closing(sqlite3.connect(store, timeout=30)) as connection, connection:
+        for table, column in PLACES:
+            connection.execute(
+                f"update {table} set {column} = ? || substr({column}, ?)"
+                f" where substr({column}, 1, ?) in (? || '/', ?)",
+                [here, len(there) + 1, len(there) + 1, there, there],
+            )
+    print(f"knownline: the store has moved: its artifacts are in {here}", file=sys.stderr)

@@ -1,0 +1,82 @@
+"""Which process a run belongs to, and whether that process is gone.
+
+A process is named by host, machine, boot, container, number and start: together they name one
+among all that ever ran anywhere.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+_INITIAL = "pid:[4026531836]"
+"""The namespace of a machine's own processes, those of no container: a constant of Linux
+(PROC_PID_INIT_INO in include/linux/proc_ns.h)."""
+
+
+def process() -> str:
+    """Return what names this process."""
+    return " ".join([*_here(), str(os.getpid()), _started(os.getpid()) or "-"])
+
+
+def is_gone(named: str) -> bool:
+    """Return whether the process that `process` named ran here and runs no more.
+
+    Where nobody here can tell (another host, another container), it is not taken to be gone.
+    """
+    try:
+        host, machine, boot, namespace, pid, started = named.split(" ")
+        number = int(pid)
+    except ValueError:
+        return False  # not a name that `process` gives
+    here = _here()
+    if (host, machine) != here[:2]:
+        return False
+    if boot != here[2]:
+        # Of before a reboot, or the power failed. Containers of two machines can share a host's
+        # name and an image's machine-id, so this holds for processes of no container only.
+        return machine != "-" and namespace == here[3] == _INITIAL
+    return namespace == here[3] and _started(number) != started
+
+
+def _here() -> tuple[str, str, str, str]:
+    """Return host, machine, boot and namespace; "-" for what this system does not tell."""
+    return (
+        socket.gethostname(),
+        _text(Path("/etc/machine-id")),
+        _text(Path("/proc/sys/kernel/random/boot_id")),
+        _namespace(),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip() or "-"
+    except OSError:
+        return "-"
+
+
+def _namespace() -> str:
+    """Return what a process's number is relative to: the machine, or a container."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return "-"  # no /proc: processes are told by their number alone
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started, in ticks since the boot: no clock can be set that changes it.
+
+    None where there is no such process. Source: proc(5), /proc/PID/stat, field 22.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        if Path("/proc/self").exists():
+            return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "-"

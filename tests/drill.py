@@ -1,0 +1,370 @@
+"""The drill: kill it, starve it, crowd it, corrupt it, and count what was lost. `make drill`.
+
+Every part works on checkouts of its own in a temporary folder, with real git, DVC and MLflow, and
+prints one line with its figures; the first thing that is lost ends it with exit 1.
+
+    python -m tests.drill            all of it (200 kills, 16 first users, 20 disks), hours
+    python -m tests.drill --short    what CI runs, a few minutes
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pyarrow import parquet
+
+from knownline import files, history
+from knownline.checkpoints import Checkpoint, Checkpoints
+from knownline.errors import UserError
+from tests.conftest import Workspace, checkout
+
+EPOCHS = 1_500
+"""Of 800,000 rows one by one: seconds of training, and few metrics."""
+
+SOON = {"KNOWNLINE_LIVE_AFTER": "0.5"}
+
+
+class LostError(Exception):
+    """Something was lost, torn or doubled."""
+
+
+def demand(holds: bool, what: str) -> None:
+    if not holds:
+        raise LostError(what)
+
+
+def long(folder: Path) -> Workspace:
+    """Return a checkout whose training lasts seconds."""
+    workspace = checkout(folder)
+    workspace.replace("params.yaml", "rows: 99", "rows: 800000")
+    workspace.replace("params.yaml", "epochs: 100", f"epochs: {EPOCHS}")
+    workspace.replace("params.yaml", "compress: true", "compress: false")
+    workspace.git("commit", "-qam", "long")
+    return workspace
+
+
+def numbers(workspace: Workspace) -> dict[str, bytes]:
+    """Return the outputs whose bytes must not depend on kills; temporary files aside."""
+    return {k: v for k, v in workspace.outputs().items() if not Path(k).name.startswith(".")}
+
+
+def killed(workspace: Workspace, after: float, *targets: str, force: bool = False) -> bool:
+    """Run `dvc repro` and kill its whole group after some seconds; return whether it was killed."""
+    process = subprocess.Popen(
+        ["dvc", "repro", *(["--force"] if force else []), *targets],
+        cwd=workspace.path,
+        env=workspace.env(**SOON),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        demand(process.wait(after) == 0, "`dvc repro` failed")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def nothing_torn(workspace: Workspace) -> None:
+    """Demand that every file that lies there can be read to its end, and that the store is sound.
+
+    A seal need not fit: a kill between a file and its seal leaves one that the next stage refuses.
+    """
+    for path in workspace.path.glob("*/**/*"):
+        if any(part.startswith(".") for part in path.relative_to(workspace.path).parts):
+            continue  # git's, DVC's, and temporary files, which nobody reads
+        if path.is_relative_to(workspace.path / "mlruns/artifacts") or not path.is_file():
+            continue  # a recording cut short sends them again
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text())
+            elif path.suffix == ".parquet":
+                parquet.read_table(path)
+            elif path.name == "SHA256SUMS":
+                files.sealed(path.parent)
+            elif path.name == "history.csv":
+                history.read(path)
+        except (ValueError, OSError, UserError) as error:
+            raise LostError(f"{path} is torn: {error}") from error
+    store_is_sound(workspace.path / "mlruns/mlflow.db")
+
+
+def store_is_sound(database: Path) -> None:
+    if not database.exists():
+        return
+    with sqlite3.connect(database, timeout=60) as store:
+        demand(store.execute("pragma integrity_check").fetchone() == ("ok",), "the store is torn")
+        doubled = store.execute(
+            "select run_uuid, key, step from metrics group by 1, 2, 3 having count(*) > 1"
+        ).fetchone()
+        demand(doubled is None, f"a metric is doubled: {doubled}")
+
+
+def nobody_runs(workspace: Workspace, finished: int) -> None:
+    """Demand that `finished` runs are complete, with every epoch once, and that none is RUNNING."""
+    deadline = time.monotonic() + 30
+    while True:
+        runs = workspace.runs()
+        running = [
+            (run.run_id, run.tags, {name: len(steps) for name, steps in run.steps.items()})
+            for run in runs
+            if run.status == "RUNNING"
+        ]
+        if not running or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)  # the witness of a killed training is still writing
+    demand(not running, f"still RUNNING: {running}")
+    complete = [run for run in runs if run.status == "FINISHED"]
+    demand(len(complete) == finished, f"{len(complete)} complete runs, not {finished}")
+    every = list(range(EPOCHS))
+    for run in complete:
+        for name in ("loss", "w", "b"):
+            demand(run.steps[name] == every, f"{name} of {run.run_id} has gaps or doubles")
+
+
+def kills(scratch: Path, dice: random.Random, count: int) -> str:
+    """Kill whole pipelines at random moments; what comes out in the end is what always does."""
+    reference = long(scratch / "reference")
+    began = time.monotonic()
+    reference.dvc("repro")
+    whole = time.monotonic() - began
+    expected = numbers(reference)
+    workspace = long(scratch / "killed")
+    done = arrived = 0
+    while done < count:
+        force = arrived > 0
+        for _ in range(6):
+            began = time.monotonic()
+            if not killed(workspace, dice.uniform(0.3, whole), force=force):
+                if force:  # the machine is quicker than it was
+                    whole = min(whole, time.monotonic() - began)
+                break
+            force = False  # DVC goes on with what it had not done
+            done += 1
+            nothing_torn(workspace)
+        workspace.dvc("repro", KNOWNLINE_LIVE_AFTER=SOON["KNOWNLINE_LIVE_AFTER"])
+        if workspace.git("status", "--short", "--", "dvc.lock").strip() or not arrived:
+            workspace.git("add", "dvc.lock")
+            workspace.git("commit", "-q", "--allow-empty", "-m", "results")
+        arrived += 1
+        waiting = list((workspace.path / "mlruns/receipts").glob("*.json"))
+        demand(not waiting, f"a training is not recorded: {waiting}")
+        got = numbers(workspace)
+        for name, content in expected.items():
+            demand(got.get(name) == content, f"{name} differs after kills")
+    store_is_sound(workspace.path / "mlruns/mlflow.db")
+    runs = workspace.runs()
+    return f"{done} kills over {arrived} pipelines of {whole:.0f} s, {len(runs)} runs" + complete(
+        workspace
+    )
+
+
+def complete(workspace: Workspace) -> str:
+    finished = len([run for run in workspace.runs() if run.status == "FINISHED"])
+    demand(finished > 0, "no run is complete")
+    nobody_runs(workspace, finished)
+    return f", {finished} complete, 0 running, 0 torn, 0 doubled; bits equal"
+
+
+def kills_of_record(scratch: Path, dice: random.Random, count: int) -> str:
+    """Kill `record` at random moments of its life; one complete run comes of each execution."""
+    workspace = long(scratch / "recording")
+    workspace.replace("params.yaml", "rows: 800000", "rows: 99")
+    workspace.dvc("repro", "evaluate")
+    began = time.monotonic()
+    workspace.dvc("repro")
+    lasts = time.monotonic() - began
+    done, executions = 0, 1
+    while done < count:
+        workspace.dvc("repro", "--force", "evaluate")
+        executions += 1
+        for _ in range(8):
+            if not killed(workspace, dice.uniform(0.6, lasts * 1.1)):
+                break
+            done += 1
+            nothing_torn(workspace)
+        workspace.dvc("repro")
+        nobody_runs(workspace, executions)
+    return f"{done} kills of record over {executions} executions" + complete(workspace)
+
+
+def first_users(scratch: Path, dice: random.Random, count: int) -> str:
+    """Let many use one empty store at once, each from a checkout of its own."""
+    database = scratch / "one store" / "mlflow.db"
+    users = [checkout(scratch / f"user {number}") for number in range(count)]
+    started = [
+        subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=user.path,
+            env=user.env(MLFLOW_TRACKING_URI=f"sqlite:///{database}"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for user in users
+    ]
+    for process in started:
+        said, _ = process.communicate()
+        demand(process.returncode == 0, f"a first user failed: {said[-600:]}")
+    store_is_sound(database)
+    runs = users[0].runs(str(database))
+    demand([run.status for run in runs] == ["FINISHED"] * count, f"{len(runs)} runs of {count}")
+    return f"{count} first users of an empty store: {len(runs)} complete runs"
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        raise PermissionError("needs the right to mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def disk_full(scratch: Path, dice: random.Random, count: int) -> str:
+    """Fill the disk at random points of a pipeline; with room again it ends as it always does."""
+    reference = checkout(scratch / "roomy")
+    reference.replace("params.yaml", "rows: 99", "rows: 40000")
+    reference.dvc("repro")
+    expected = numbers(reference)
+    refused = 0
+    try:
+        for number in range(count):
+            with small_disk(scratch / f"disk {number}", 24) as disk:
+                workspace = checkout(disk / "work")
+                workspace.dvc("repro")
+                before = numbers(workspace)
+                workspace.replace("params.yaml", "rows: 99", "rows: 40000")
+                free = shutil.disk_usage(disk).free
+                # It writes more than 2 MB: one point in each equal part of that.
+                room = int(2_000_000 * (number + dice.random()) / count)
+                ballast = disk / "ballast"
+                with ballast.open("wb") as stream:
+                    stream.write(b"\0" * max(0, free - room))
+                done = workspace.dvc("repro", ok=False)
+                if done.returncode:
+                    refused += 1
+                    ours = [x for x in done.stderr.splitlines() if x.startswith("Traceback")]
+                    demand(not ours, f"a full disk ends in a traceback: {done.stderr[-1500:]}")
+                nothing_torn(workspace)
+                ballast.unlink()
+                workspace.dvc("repro")
+                got = numbers(workspace)
+                for name, content in expected.items():
+                    demand(got.get(name) == content, f"{name} differs after a full disk")
+                demand(before.keys() <= got.keys(), "an output is gone")
+                states = [run.status for run in workspace.runs()]
+                demand(states == ["FINISHED"] * 2, f"runs after a full disk: {states}")
+    except PermissionError as error:
+        return f"disk full: skipped, {error}"
+    demand(refused > 0, "no disk was full")
+    return (
+        f"{count} disks filled in the middle ({refused} refused, without a traceback): nothing lost"
+    )
+
+
+def flipped(scratch: Path, dice: random.Random, count: int) -> str:
+    """Flip every byte of every file that a later stage reads, one at a time."""
+    workspace = checkout(scratch / "flipped")
+    workspace.dvc("repro")
+    tried = 0
+    here = Path.cwd()
+    os.chdir(workspace.path)
+    try:
+        for folder in (Path("data"), Path("models"), Path("reports")):
+            for path in [*files.sealed(folder), folder / files.SUMS]:
+                tried += each_byte(path, dice, count, partial(files.check_seal, folder))
+        checkpoints = Checkpoints("f" * 64)
+        checkpoints.save(Checkpoint("e", 1.0, 2.0, 3.0, 4.0, np.ones((3, 50))))
+        path = Path("mlruns/checkpoints") / ("f" * 64)
+
+        def load() -> None:
+            if checkpoints.load() is None:
+                raise UserError(str(path))
+
+        with open(os.devnull, "w") as null:  # noqa: PTH123
+            said, sys.stderr = sys.stderr, null
+            try:
+                tried += each_byte(path, dice, count, load)
+            finally:
+                sys.stderr = said
+    finally:
+        os.chdir(here)
+    return f"{tried:,} flipped bytes, all refused with the file's name"
+
+
+def each_byte(path: Path, dice: random.Random, most: int, check: Callable[[], None]) -> int:
+    """Flip a bit of every byte of a file, of `most` bytes at most; return how many were tried."""
+    whole = path.read_bytes()
+    places = range(len(whole))
+    chosen = places if len(places) <= most else sorted(dice.sample(places, most))
+    for place in chosen:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << dice.randrange(8)
+        path.write_bytes(changed)
+        try:
+            check()
+        except UserError as error:
+            demand(_named(path, str(error)), f"byte {place} of {path}: {error}")
+        else:
+            raise LostError(f"byte {place} of {path} was flipped and nobody noticed")
+    path.write_bytes(whole)
+    return len(chosen)
+
+
+def _named(path: Path, said: str) -> bool:
+    """Whether an error names the file; of a sum that changed it names the file it is the sum of."""
+    return path.name == files.SUMS or str(path) in said
+
+
+PARTS: list[tuple[Callable[[Path, random.Random, int], str], int, int]] = [
+    # what, how many in the short form, how many in the whole
+    (flipped, 300, 1_000_000),
+    (kills_of_record, 4, 60),
+    (kills, 4, 140),
+    (first_users, 4, 16),
+    (disk_full, 2, 20),
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.drill", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="what CI runs")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the dice")
+    parser.add_argument("--only", choices=[part.__name__ for part, _, _ in PARTS])
+    wanted = parser.parse_args()
+    print(f"drill: seed {wanted.seed}", flush=True)
+    dice = random.Random(wanted.seed)
+    for part, few, many in PARTS:
+        if wanted.only in (None, part.__name__):
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory(prefix="knownline-drill-") as scratch:
+                try:
+                    said = part(Path(scratch), dice, few if wanted.short else many)
+                except LostError as lost:
+                    print(f"drill: LOST in {part.__name__}: {lost}")
+                    return 1
+            print(f"drill: {said} ({time.monotonic() - began:.0f} s)", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

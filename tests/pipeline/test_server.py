@@ -1,0 +1,272 @@
+"""Runs on a tracking server: a good one, one that is gone, hangs, fails, or dies in the middle."""
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, Workspace
+from tests.pipeline.servers import Proxy, Server, deaf, over_postgresql, over_sqlite
+from tests.pipeline.test_live import EPOCHS, SOON, assert_every_epoch_once, make_long
+
+BOUND = "400"
+"""Seconds after which a command counts as one that hangs. What is lost is measured elsewhere."""
+
+LOAD = """
+import sys, pandas as pd, mlflow
+print(mlflow.pyfunc.load_model(sys.argv[1]).predict(pd.DataFrame({"x": [2.0]}))[0].hex())
+"""
+
+DRILL = os.environ.get("KNOWNLINE_DRILL") == "1"
+"""Whether every kind of trouble at every moment is tried (`make drill`), or some of each."""
+
+STRIDE = 2 if DRILL else 10
+
+Over = Callable[[Path], AbstractContextManager[Server]]
+
+
+@pytest.fixture(scope="module", params=[over_sqlite, over_postgresql])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A good server. What a test does to it, it mends."""
+    over: Over = request.param
+    with over(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def trained(workspace: Workspace) -> Workspace:
+    """A workspace with a training of 60 epochs that is not recorded yet."""
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 60")
+    workspace.dvc("repro", "evaluate")
+    return workspace
+
+
+def execution(workspace: Workspace) -> str:
+    """Return what names the training that is not recorded yet."""
+    return str(json.loads(receipt(workspace).read_text())["execution"])
+
+
+def receipt(workspace: Workspace) -> Path:
+    (found,) = (workspace.path / "mlruns/receipts").glob("*.json")
+    return found
+
+
+def record(workspace: Workspace, uri: str) -> subprocess.CompletedProcess[str]:
+    return workspace.run(
+        "timeout", BOUND, "python", "src/knownline", "record", ok=False, MLFLOW_TRACKING_URI=uri
+    )
+
+
+def assert_said(done: subprocess.CompletedProcess[str], uri: str) -> None:
+    """Assert exit status 2, and one line with what was not recorded, where, and what to do."""
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("knownline: error: ")
+    assert uri in line
+    assert line.endswith("epochs is on disk but not recorded: `dvc repro` records it later")
+
+
+def assert_whole(server: Server, run: Run, epochs: int) -> None:
+    """Assert that everything is there, once."""
+    assert run.status == "FINISHED"
+    steps = dict(run.steps)
+    assert [steps.pop(name) for name in ("loss", "w", "b")] == [list(range(epochs))] * 3
+    assert set(map(tuple, steps.values())) == {(0,)}
+    assert run.params["train.epochs"] == str(epochs)
+    (experiment,) = server.rows("select experiment_id from runs where run_uuid = ?", run.run_id)
+    kept = server.folder / "kept" / str(experiment[0])
+    assert {path.name for path in (kept / run.run_id / "artifacts").iterdir()} >= {
+        "SHA256SUMS", "dvc.lock", "environment.json", "history.csv", "identity.json",
+        "metrics.json", "params.yaml", "plots",
+    }  # fmt: skip
+    used = "select count(*) from inputs where source_type = ? and {} = ?"
+    assert server.rows(used.format("destination_id"), "DATASET", run.run_id) == [(2,)]
+    assert server.rows(used.format("source_id"), "RUN_OUTPUT", run.run_id) == [(1,)]
+    ((model, status),) = server.rows(
+        "select model_id, status from logged_models where source_run_id = ?", run.run_id
+    )
+    assert status == 2  # READY
+    metrics = server.rows(
+        "select metric_name, count(*) from logged_model_metrics where model_id = ?"
+        " group by metric_name",
+        model,
+    )
+    assert set(metrics) == {(name, 1) for name in steps}
+    assert (kept / "models" / model / "artifacts/artifacts/line.json").exists()
+
+
+def test_a_run_is_whole_on_a_server(workspace: Workspace, server: Server) -> None:
+    workspace.dvc("repro", "--force", MLFLOW_TRACKING_URI=server.uri)
+    run_id = json.loads((workspace.path / "mlruns/last.json").read_text())["run_id"]
+    (run,) = (run for run in server.runs() if run.run_id == run_id)
+    assert_whole(server, run, 100)
+    assert "Running stage" not in workspace.dvc("repro", MLFLOW_TRACKING_URI=server.uri).stdout
+    assert "nothing new" in workspace.knownline("record", MLFLOW_TRACKING_URI=server.uri).stdout
+    line = json.loads((workspace.path / "models/line.json").read_text())
+    done = workspace.run(
+        "python", "-c", LOAD, f"runs:/{run.run_id}/model", MLFLOW_TRACKING_URI=server.uri
+    )
+    assert done.stdout.strip() == (line["w"] * 2.0 + line["b"]).hex()
+
+
+def refused(server: Server, _: Proxy, until: ExitStack) -> str:
+    server.kill()
+    until.callback(server.start)
+    return server.uri
+
+
+def stopped(server: Server, _: Proxy, until: ExitStack) -> str:
+    server.hang()
+    until.callback(server.resume)
+    return server.uri
+
+
+def silent(server: Server, _: Proxy, until: ExitStack) -> str:
+    server.kill()
+    until.callback(server.start)
+    until.enter_context(deaf(server.port))
+    return server.uri
+
+
+def failing(_: Server, proxy: Proxy, until: ExitStack) -> str:
+    proxy.turn("500")
+    until.callback(proxy.turn, "")
+    return proxy.uri
+
+
+def busy(_: Server, proxy: Proxy, until: ExitStack) -> str:
+    proxy.turn("503 later")
+    until.callback(proxy.turn, "")
+    return proxy.uri
+
+
+@pytest.mark.parametrize("server", [over_sqlite], indirect=True)
+@pytest.mark.parametrize("bad", [refused, stopped, failing, *([silent, busy] if DRILL else [])])
+def test_a_bad_server_costs_one_line_and_the_next_repro_records(
+    trained: Workspace, server: Server, bad: Callable[[Server, Proxy, ExitStack], str]
+) -> None:
+    wanted, outputs = execution(trained), trained.outputs()
+    with Proxy(server) as proxy:
+        with ExitStack() as until:
+            uri = bad(server, proxy, until)
+            assert_said(record(trained, uri), uri)
+            done = trained.run("timeout", BOUND, "dvc", "repro", ok=False, MLFLOW_TRACKING_URI=uri)
+            assert done.returncode not in (0, 124)
+            assert trained.outputs() == outputs
+        done = trained.dvc("repro", MLFLOW_TRACKING_URI=uri)
+        assert "Running stage 'train'" not in done.stdout
+    run = server.run(wanted)
+    assert_whole(server, run, 60)
+    assert "backfilled" not in run.tags
+
+
+@pytest.mark.parametrize(
+    ("server", "first"), [(over_sqlite, 0), (over_postgresql, STRIDE // 2)], indirect=["server"]
+)
+def test_a_server_that_fails_at_any_request_of_a_recording_loses_and_doubles_nothing(
+    trained: Workspace, server: Server, first: int
+) -> None:
+    """Each trouble begins at another request of another execution, until all requests had one.
+
+    Of one store's every STRIDE-th, and of the other's those in the middle between.
+    """
+    left = receipt(trained)
+    leaves = json.loads(left.read_text())
+    executions: list[str] = []
+    hows = ("500", "lost", "blip")
+    with Proxy(server) as proxy:
+        while True:
+            executions.append(uuid.uuid4().hex)
+            left.write_text(json.dumps(leaves | {"execution": executions[-1]}))
+            after = first + STRIDE * (len(executions) - 1)
+            proxy.turn(hows[len(executions) % 3], after=after)
+            done = record(trained, proxy.uri)
+            requests = proxy.passed
+            proxy.turn("")
+            if left.exists():
+                assert_said(done, proxy.uri)
+                done = record(trained, proxy.uri)
+            assert done.returncode == 0, done.stderr
+            if requests <= after:  # the trouble would have come after the end
+                break
+        left.write_text(json.dumps(leaves))
+        trained.dvc("repro", MLFLOW_TRACKING_URI=proxy.uri)
+    assert len(executions) > 30 // STRIDE
+    for each in (*executions, leaves["execution"]):
+        assert_whole(server, server.run(each), 60)
+
+
+@pytest.mark.parametrize("server", [over_postgresql], indirect=True)
+@pytest.mark.parametrize("after", [3, 15, 27] if DRILL else [15])
+def test_a_server_killed_in_the_middle_of_a_recording(
+    trained: Workspace, server: Server, after: int
+) -> None:
+    wanted = execution(trained)
+    with Proxy(server) as proxy:
+        proxy.turn("cut", after=after, instead=server.kill)
+        assert_said(record(trained, proxy.uri), proxy.uri)
+        server.start()
+        proxy.turn("")
+        trained.dvc("repro", MLFLOW_TRACKING_URI=proxy.uri)
+    assert_whole(server, server.run(wanted), 60)
+
+
+@pytest.mark.parametrize("server", [over_sqlite], indirect=True)
+@pytest.mark.parametrize("how", ["cut", "hang"])
+def test_a_server_that_goes_while_a_training_streams(
+    workspace: Workspace, server: Server, how: str
+) -> None:
+    make_long(workspace)
+    with Proxy(server) as proxy:
+        # With "cut" it is the server itself that is killed.
+        proxy.turn(how, after=8, instead=server.kill if how == "cut" else None)
+        done = workspace.run(
+            "timeout", BOUND, "dvc", "repro", ok=False, MLFLOW_TRACKING_URI=proxy.uri, **SOON
+        )
+        assert done.returncode not in (0, 124)
+        history = (workspace.path / "reports/history.csv").read_text()
+        assert len(history.splitlines()) == EPOCHS + 1
+        ours = [line for line in done.stderr.splitlines() if line.startswith("knownline:")]
+        assert ours[-1].endswith("is on disk but not recorded: `dvc repro` records it later")
+        assert "Traceback" not in done.stderr
+        wanted = execution(workspace)
+        if how == "cut":
+            server.start()
+        proxy.turn("")
+        done = workspace.dvc("repro", MLFLOW_TRACKING_URI=proxy.uri)
+        assert "Running stage 'train'" not in done.stdout
+    run = server.run(wanted)
+    assert_every_epoch_once(run)
+    assert_whole(server, run, EPOCHS)
+
+
+def test_eight_processes_record_at_once_on_a_new_server(trained: Workspace, tmp_path: Path) -> None:
+    name = receipt(trained).name
+    leaves = json.loads(receipt(trained).read_text())
+    executions = [uuid.uuid4().hex for _ in range(8)]
+    with over_postgresql(tmp_path) as server:
+        copies = [shutil.copytree(trained.path, tmp_path / each) for each in executions]
+        for copy, each in zip(copies, executions, strict=True):
+            own = json.dumps(leaves | {"execution": each})
+            (copy / "mlruns/receipts" / name).write_text(own)
+        # Eight on two cores: an answer may take longer than it may elsewhere.
+        env = trained.env(MLFLOW_TRACKING_URI=server.uri, MLFLOW_HTTP_REQUEST_TIMEOUT="60")
+        command = ["python", "src/knownline", "record"]
+        started = [
+            subprocess.Popen(command, cwd=copy, env=env, stderr=subprocess.PIPE, text=True)
+            for copy in copies
+        ]
+        said = [process.communicate(timeout=float(BOUND))[1] for process in started]
+        assert [process.returncode for process in started] == [0] * 8, "\n".join(said)
+        runs = server.runs()
+        assert sorted(run.tags["execution"] for run in runs) == sorted(executions)
+        for run in runs:
+            assert_whole(server, run, 60)

@@ -1,0 +1,56 @@
+"""A store that is damaged, empty or somebody else's costs one line, or nothing."""
+
+import sqlite3
+
+import pytest
+
+from tests.conftest import Workspace
+
+
+def one_line(told: str) -> str:
+    assert "Traceback" not in told
+    (line,) = [text for text in told.splitlines() if text.startswith("knownline:")]
+    assert line.startswith("knownline: error: ")
+    return line
+
+
+@pytest.mark.parametrize("place", ["header", "page"])
+def test_a_damaged_store_costs_one_line(workspace: Workspace, place: str) -> None:
+    database = workspace.path / "mlruns/mlflow.db"
+    content = bytearray(database.read_bytes())
+    start = 0 if place == "header" else 100
+    content[start : start + 4000] = b"\xff" * 4000
+    database.write_bytes(content)
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
+    line = one_line(workspace.dvc("repro", ok=False).stderr)
+    assert "mlruns/mlflow.db must answer" in line
+    assert "`dvc repro` records it later" in line
+    assert bytes(content) == database.read_bytes()
+    one_line(workspace.knownline("reproduce", "99 rows", ok=False).stderr)
+
+
+def test_an_empty_file_is_no_store(fresh: Workspace) -> None:
+    sqlite3.connect(fresh.path / "mlruns/mlflow.db").close()
+    (fresh.path / "mlruns/mlflow.db").touch()
+    fresh.dvc("repro")
+    (run,) = fresh.runs()
+    assert run.status == "FINISHED"
+
+
+def test_a_database_of_somebody_else_costs_one_line(fresh: Workspace) -> None:
+    with sqlite3.connect(fresh.path / "mlruns/mlflow.db") as other:
+        other.execute("create table recipes (name text)")
+    line = one_line(fresh.dvc("repro", ok=False).stderr)
+    assert "mlruns/mlflow.db must answer" in line
+    with sqlite3.connect(fresh.path / "mlruns/mlflow.db") as other:
+        assert other.execute("select name from sqlite_master").fetchall() == [("recipes",)]
+
+
+def test_a_store_that_fails_while_it_is_written_costs_one_line(workspace: Workspace) -> None:
+    """What a full disk or a locked file does at a chance moment, a missing column does always."""
+    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+        store.execute("alter table params rename column value to other")
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
+    line = one_line(workspace.dvc("repro", ok=False).stderr)
+    assert "OperationalError" in line
+    assert "`dvc repro` records it later" in line

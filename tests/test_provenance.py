@@ -1,0 +1,76 @@
+"""Where the code of a run stands in git: an unknown tree is never recorded as a clean one."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from knownline import provenance
+from knownline.errors import WorkspaceError
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *arguments],
+        cwd=folder, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "a.txt").write_text("a\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "a")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_clean_tree_is_its_commit(repository: Path) -> None:
+    found = provenance.commit()
+    assert found.sha == git(repository, "rev-parse", "HEAD").strip()
+    assert not found.dirty
+
+
+def test_a_lock_that_changed_is_no_change_of_code(repository: Path) -> None:
+    (repository / "dvc.lock").write_text("what a run writes\n")
+    assert not provenance.commit().dirty
+
+
+def test_outside_git_and_before_the_first_commit_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    assert provenance.commit() == provenance.Commit(None, b"")
+    git(tmp_path, "init", "--quiet")
+    assert provenance.commit() == provenance.Commit(None, b"")
+
+
+def test_without_git_there_is_none(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(repository))
+    assert provenance.commit() == provenance.Commit(None, b"")
+
+
+def test_what_git_cannot_read_is_refused(repository: Path) -> None:
+    (repository / "b.txt").write_text("b\n")
+    git(repository, "add", "b.txt")
+    tree = git(repository, "rev-parse", "HEAD^{tree}").strip()
+    (repository / ".git/objects" / tree[:2] / tree[2:]).unlink()
+    with pytest.raises(WorkspaceError, match=r"git must be able to read .* \(got fatal: "):
+        provenance.commit()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder to somebody else")
+def test_a_repository_of_somebody_else_is_refused(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (repository, repository / ".git"):
+        os.chown(path, 12345, 12345)
+    for name in ("SUDO_UID", "GIT_CONFIG_COUNT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    with pytest.raises(WorkspaceError, match="dubious ownership"):
+        provenance.commit()
