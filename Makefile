@@ -52,7 +52,7 @@ drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost 
 
 .PHONY: rehearse
 rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a server (DAYS=8: short)
-	@python benchmarks/rehearsal.py --days $(DAYS)
+	@python -m tests.rehearsal --days $(DAYS)
 
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from knownline import tracking
+from knownline import location, tracking
 from knownline.errors import StoreError
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
 
-NAME = tracking.EXPERIMENT
+NAME = location.EXPERIMENT
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 DESCRIPTION = (

@@ -15,8 +15,8 @@ from filelock import FileLock
 
 from knownline import retrain as door_of_retrain
 from tests.conftest import Workspace, commit
+from tests.pipeline.servers import free_port, serving
 from tests.pipeline.test_own_table import use
-from tests.pipeline.test_recording import free_port, serving
 
 DAY = "2026-11-01"
 
@@ -145,7 +145,7 @@ def test_the_champion_answers_over_http_with_pickle_forbidden(workspace: Workspa
     port = free_port()
     command = ["models", "serve", "-m", "models:/knownline@champion", "--env-manager", "local"]
     uri = f"sqlite:///{workspace.path}/mlruns/mlflow.db"
-    with serving(workspace, command, port, MLFLOW_TRACKING_URI=uri):
+    with serving(workspace.path, command, port, MLFLOW_TRACKING_URI=uri):
         body = {"dataframe_split": {"columns": ["x"], "data": [[2.0], [3.5]]}}
         request = Request(
             f"http://127.0.0.1:{port}/invocations",
@@ -270,7 +270,7 @@ def test_a_server_takes_over_what_the_embedded_store_recorded(workspace: Workspa
     command = ["server", "--backend-store-uri", f"sqlite:///{workspace.path}/elsewhere.db"]
     command += ["--artifacts-destination", str(workspace.path / "elsewhere"), "--workers", "1"]
     (workspace.path / ".git/info/exclude").write_text("/elsewhere*\n/server.log\n")
-    with serving(workspace, command, port):
+    with serving(workspace.path, command, port):
         uri = f"http://127.0.0.1:{port}"
         expect(retrain(workspace, MLFLOW_TRACKING_URI=uri), 0, "promoted: version 1")
         done = workspace.knownline("champion", MLFLOW_TRACKING_URI=uri)
