@@ -61,18 +61,20 @@ def numbers(workspace: Workspace) -> dict[str, bytes]:
     return {k: v for k, v in workspace.outputs().items() if not Path(k).name.startswith(".")}
 
 
-def killed(workspace: Workspace, after: float, *targets: str, force: bool = False) -> bool:
+def killed(workspace: Workspace, after: float, *, force: bool = False) -> bool:
     """Run `dvc repro` and kill its whole group after some seconds; return whether it was killed."""
-    process = subprocess.Popen(
-        ["dvc", "repro", *(["--force"] if force else []), *targets],
-        cwd=workspace.path,
-        env=workspace.env(**SOON),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    said = workspace.path.parent / "said"
+    with said.open("wb") as stream:
+        process = subprocess.Popen(
+            ["dvc", "repro", *(["--force"] if force else [])],
+            cwd=workspace.path,
+            env=workspace.env(**SOON),
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
     try:
-        demand(process.wait(after) == 0, "`dvc repro` failed")
+        demand(process.wait(after) == 0, f"`dvc repro` failed: {said.read_text()[-3000:]}")
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
