@@ -22,6 +22,19 @@ repro: $(READY)  ## run the pipeline where something changed, then show the resu
 	@python -m dvc repro
 	@python src/knownline summary
 
+.PHONY: summary
+summary: $(READY)  ## fitted against true, the gate and the run, once more
+	@python src/knownline summary
+
+.PHONY: retrain
+retrain: $(READY)  ## a scheduled retraining, pushed: what cron and CI call (SEED=7: that seed)
+	@python src/knownline retrain --push $${SEED:+--seed "$$SEED"}
+
+.PHONY: prove
+prove: $(READY)  ## do the champion again, and prove it equal to what was recorded
+	@python src/knownline store pull
+	@python src/knownline reproduce champion; proven=$$?; python src/knownline store push && exit $$proven
+
 .PHONY: ui
 ui: $(READY)  ## open MLflow on http://127.0.0.1:5000 (another: make ui PORT=5001)
 	@python src/knownline ui --port $(PORT)

@@ -65,7 +65,9 @@ class Scratch:
         self.folder = folder
         self.uri = uri
         self.here = checkout(folder / "work")
-        self.here.git("init", "--quiet", "--bare", str(folder / "origin.git"))
+        self.here.git(
+            "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "origin.git")
+        )
         self.here.git("remote", "add", "origin", str(folder / "origin.git"))
         self.here.dvc("remote", "add", "--quiet", "--default", "store", str(folder / "dvc"))
         self.commit("remotes")

@@ -12,6 +12,7 @@ COMMANDS = {
     "reproduce": "do a recorded run again and prove it equal, bit for bit",
     "retrain": "a scheduled retraining: fresh data, gate, champion, report",
     "rollback": "put the previous champion back, and say why",
+    "store": "carry the embedded store between machines that keep nothing",
     "champion": "who serves, since when, why, on which data and commit",
     "live": "show a training in MLflow while it runs; train starts it",
     "doctor": "look for what is wrong: store, runs, cache, files, packages",

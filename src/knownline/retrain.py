@@ -8,6 +8,8 @@ import argparse
 import json
 import os
 import signal
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,10 +17,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from knownline import (
+    carriage,
     comparison,
     contest,
     door,
     files,
+    location,
     pipeline,
     promotion,
     provenance,
@@ -88,6 +92,7 @@ def _retrain(params: Params, wish: Wish) -> int:
     branch = Branch(wish.day.isoformat())
     if wish.push:
         branch.catch_up()
+        _carry(carriage.pull)
     pipeline.pull()
     store = tracking.Store()
     registry = Registry(store)
@@ -97,7 +102,8 @@ def _retrain(params: Params, wish: Wish) -> int:
     identity = provenance.identity(params, provenance.data_sha256())
     settled = None if wish.force else registry.settled(identity.fingerprint)
     if settled:
-        return _nothing_new(settled, wish, branch)
+        _publish(branch, wish)
+        return _nothing_new(settled)
     run = _recorded(store, identity.fingerprint, commit)
     metrics = json.loads(Path("reports/metrics.json").read_text())
     line = Line.from_json(Path("models/line.json").read_text())
@@ -112,6 +118,8 @@ def _retrain(params: Params, wish: Wish) -> int:
         succession.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
     report = _report(registry, store, params, wish, decision, (run, new, metrics), (old, stands))
     _settle(registry, new, report, stands)
+    if wish.push:
+        _carry(carriage.push)
     print(f"retrain: {decision.verdict}: {report.title}")
     for reason in decision.reasons:
         print(f"  - {reason}")
@@ -133,8 +141,17 @@ def _lay(params: Params, wish: Wish, branch: Branch) -> str:
     return branch.commit(LAID, f"Retraining of {wish.day}: fresh data")
 
 
-def _nothing_new(settled: Version, wish: Wish, branch: Branch) -> int:
-    _publish(branch, wish)
+def _carry(way: Callable[[], str]) -> None:
+    """Pull or push the embedded store, which a tracking server would keep."""
+    if location.embedded() is None:
+        return
+    if pipeline.has_remote():
+        print(f"retrain: {way()}", flush=True)
+    else:
+        print("retrain: no DVC remote: the store stays on this machine", file=sys.stderr)
+
+
+def _nothing_new(settled: Version) -> int:
     verdict = settled.tags.get("verdict", "")
     print(
         f"retrain: nothing new: the same data, parameters and code were retrained on"
@@ -281,9 +298,14 @@ def _settle(registry: Registry, new: Version, report: Report, stands: Champion |
         }
     registry.tag_run(report.run_id, said)
     registry.tag(new, {**said, "settled_at": _now(), "settled": "true"})
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        with Path(summary).open("a", encoding="utf-8") as stream:
+    _tell_workflow("GITHUB_STEP_SUMMARY", text)
+    _tell_workflow("GITHUB_OUTPUT", f"verdict={said['verdict']}\ndrift={said['drift']}\n")
+
+
+def _tell_workflow(variable: str, text: str) -> None:
+    """Append to the file that a CI system names, where it does."""
+    if name := os.environ.get(variable):
+        with Path(name).open("a", encoding="utf-8") as stream:
             stream.write(text)
 
 

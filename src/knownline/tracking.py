@@ -116,7 +116,7 @@ class Store:
                 _create_once(database, artifacts)
             if follow and (embedded := location.embedded()):
                 location.follow(embedded)
-            mlflow.set_tracking_uri(self.uri)
+            _point_mlflow_at(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None and not create:
@@ -420,6 +420,19 @@ def answers(model: Path, x: list[float]) -> list[float] | str:
         return [float(y) for y in predicted]
     except Exception as error:  # whatever a damaged model raises is the answer
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+
+
+def _point_mlflow_at(uri: str) -> None:
+    """Name the store to mlflow, which puts it into the environment too: there it stays as it was.
+
+    MLFLOW_TRACKING_URI is the user's word for a store of his own; unset, the store is embedded.
+    """
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
 
 
 def _create_once(database: Path, artifacts: str) -> None:

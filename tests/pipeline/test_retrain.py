@@ -60,7 +60,9 @@ def versions(workspace: Workspace) -> dict[int, dict[str, str]]:
 @pytest.fixture
 def pushing(workspace: Workspace, tmp_path: Path) -> Workspace:
     """A workspace with a bare git remote and a DVC remote folder."""
-    workspace.git("init", "--quiet", "--bare", str(tmp_path / "origin.git"))
+    workspace.git(
+        "init", "--quiet", "--bare", "--initial-branch=main", str(tmp_path / "origin.git")
+    )
     workspace.git("remote", "add", "origin", str(tmp_path / "origin.git"))
     workspace.dvc("remote", "add", "--default", "store", str(tmp_path / "remote"))
     commit(workspace, "remotes")
