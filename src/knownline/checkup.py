@@ -109,6 +109,26 @@ def cache() -> Iterator[Finding]:
             )
 
 
+def lock_of_dvc() -> Iterator[Finding]:
+    """Look whether DVC's own lock file can be read: it writes it in place, and a kill cuts it."""
+    path = Path(".dvc/tmp/rwlock")
+    for left in (1, 0):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+            return
+        except FileNotFoundError:
+            return
+        except ValueError:
+            if left:
+                time.sleep(0.5)  # a DVC that is at work may be writing it
+    yield Finding(
+        str(path),
+        "a kill cut DVC's lock file short, and DVC does nothing until it is gone",
+        "`knownline doctor --repair`, or delete it, while no DVC runs here",
+        _removal(path),
+    )
+
+
 def pipeline() -> Iterator[Finding]:
     """Ask DVC whether the outputs are those of the parameters and the code of now."""
     asked = subprocess.run(
