@@ -58,7 +58,6 @@ def test_runs_travel_whole_and_back(pushing: Workspace, runner: Runner) -> None:
         pushing.path / "reports/history.csv"
     ).read_bytes()
     expect(other.knownline("reproduce", run.run_id, ok=False), 0, "proven")
-    other.dvc("pull")
     again(other)
     store(other, "push", 0, "the store is carried as")
     store(pushing, "pull", 0, "is here")

@@ -19,6 +19,8 @@ from tests.pipeline.test_readme import MAKE, with_environment
 
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
 
+SCHEDULE = (ROOT / "docs/schedule.md").read_text()
+
 GH = """#!/usr/bin/env python3
 import json, sys
 from pathlib import Path
@@ -70,6 +72,26 @@ def test_they_have_the_form_of_workflows() -> None:
 def test_a_linter_of_workflow_security_finds_nothing() -> None:
     done = tool("zizmor", "--offline", "--no-progress", *map(str, WORKFLOWS.values()))
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_for_gitlab_has_its_form_and_the_same_words(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", SCHEDULE, flags=re.DOTALL)
+    example = tmp_path / ".gitlab-ci.yml"
+    example.write_text(text)
+    done = tool("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", str(example))
+    assert done.returncode == 0, done.stdout
+    jobs = yaml.safe_load(text)
+    asked = [line for job in jobs.values() if "script" in job for line in job["script"]]
+    assert {line for line in asked if not line.startswith("git remote")} == {
+        "make test", "make repro", "git diff --exit-code", "make retrain", "make prove",
+    }  # fmt: skip
+
+
+def test_every_file_and_target_the_guide_names_is_there() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", SCHEDULE):
+        assert (ROOT / "docs" / target).exists(), target
+    targets = set(re.findall(r"\bmake (?:--silent )?([a-z]+)", SCHEDULE))
+    assert targets <= set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
