@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+DAYS ?= 30
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -20,6 +21,19 @@ help:  ## list what can be made
 repro: $(READY)  ## run the pipeline where something changed, then show the result
 	@python -m dvc repro
 	@python src/knownline summary
+
+.PHONY: summary
+summary: $(READY)  ## fitted against true, the gate and the run, once more
+	@python src/knownline summary
+
+.PHONY: retrain
+retrain: $(READY)  ## a scheduled retraining, pushed: what cron and CI call (SEED=7: that seed)
+	@python src/knownline retrain --push $${SEED:+--seed "$$SEED"}
+
+.PHONY: prove
+prove: $(READY)  ## do the champion again, and prove it equal to what was recorded
+	@python src/knownline store pull
+	@python src/knownline reproduce champion; proven=$$?; python src/knownline store push && exit $$proven
 
 .PHONY: ui
 ui: $(READY)  ## open MLflow on http://127.0.0.1:5000 (another: make ui PORT=5001)
@@ -52,6 +66,10 @@ drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost 
 .PHONY: screenshots
 screenshots: $(READY)  ## take the README's pictures of the UI and the report anew (needs Chromium)
 	@python -m tests.screenshots
+
+.PHONY: rehearse
+rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a server (DAYS=8: short)
+	@python -m tests.rehearsal --days $(DAYS)
 
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml

@@ -19,6 +19,7 @@ MIN_ROWS = 3
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Level = Annotated[float, Field(gt=0, lt=0.5)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -136,6 +137,14 @@ class Evaluate(Section):
     optimiser_tolerance: Positive
 
 
+class Retrain(Section):
+    """How a scheduled retraining decides; no stage reads it, so no run's identity holds it."""
+
+    drift_level: Level = 0.001
+    comparison_level: Level = 0.01
+    stale_after_days: Annotated[int, Field(ge=0, lt=10**6)] = 7
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -143,6 +152,7 @@ class Params(Section):
     generate: Generate
     train: Train
     evaluate: Evaluate
+    retrain: Retrain = Retrain()
 
     @model_validator(mode="after")
     def _answerable(self) -> Self:
@@ -172,8 +182,22 @@ class Params(Section):
         return {name: whole[name] for name in sections.get(stage, (stage,))}
 
     def flat(self) -> dict[str, Any]:
-        """Return every leaf under its dotted name: {"train.epochs": 100, ...}."""
-        return dict(_leaves("", self.model_dump(mode="json")))
+        """Return every leaf a stage reads under its dotted name: {"train.epochs": 100, ...}."""
+        return dict(_leaves("", self.model_dump(mode="json", exclude={"retrain"})))
+
+
+def with_seed(text: str, seed: int) -> str:
+    """Return the text of params.yaml with another generate.seed, every other byte as it was.
+
+    Raises: ParamsError where there is no such key.
+    """
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    for wanted in ("generate", "seed"):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for key, value in pairs if key.value == wanted), None)
+    if not isinstance(node, yaml.ScalarNode):
+        raise ParamsError("generate.seed must be given (got nothing)")
+    return f"{text[: node.start_mark.index]}{seed}{text[node.end_mark.index :]}"
 
 
 def holdout_rows(rows: int, fraction: float) -> int:

@@ -22,6 +22,9 @@ from knownline.params import Params
 JUDGED = ("generate", "train", "evaluate")
 """The stages that decide what a run's numbers are; `record` only writes them down."""
 
+BASE = "KNOWNLINE_COMMIT"
+"""Names the commit a retraining made of HEAD and what it laid; the tree is held against it."""
+
 
 def data_sha256() -> str:
     """Return the hash of the data: the SHA-256 of data/SHA256SUMS, which lists every file's."""
@@ -103,7 +106,8 @@ def commit() -> Commit:
         return Commit(None, b"")
     if _call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         return Commit(None, b"")  # before the first commit
-    sha = _git("rev-parse", "HEAD")
+    base = os.environ.get(BASE) or "HEAD"
+    sha = _git("rev-parse", "--verify", f"{base}^{{commit}}")
     with tempfile.TemporaryDirectory() as scratch:
         objects = _git("rev-parse", "--path-format=absolute", "--git-path", "objects")
         env = {
@@ -111,11 +115,11 @@ def commit() -> Commit:
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects.strip()),
         }
-        _git("read-tree", "HEAD", env=env)
+        _git("read-tree", base, env=env)
         _git("add", "--all", "--", ".", env=env)
         patch = _git(
             "diff", "--cached", "--binary", "--full-index", "--no-color", "--no-ext-diff",
-            "--no-textconv", "HEAD", "--", ".", ":(exclude)dvc.lock", env=env,
+            "--no-textconv", base, "--", ".", ":(exclude)dvc.lock", env=env,
         )  # fmt: skip
     return Commit(sha.decode().strip(), patch)
 

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,7 +117,7 @@ class Store:
                 _create_once(database, artifacts)
             if follow and (embedded := location.embedded()):
                 location.follow(embedded)
-            mlflow.set_tracking_uri(self.uri)
+            _point_mlflow_at(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None and not create:
@@ -431,6 +431,19 @@ def answers(model: Path, x: list[float]) -> list[float] | str:
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
 
 
+def _point_mlflow_at(uri: str) -> None:
+    """Name the store to mlflow, which puts it into the environment too: there it stays as it was.
+
+    MLFLOW_TRACKING_URI is the user's word for a store of his own; unset, the store is embedded.
+    """
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 def _create_once(database: Path, artifacts: str) -> None:
     """Create the SQLite store whole or not at all, however many processes want it first.
 
@@ -523,3 +536,14 @@ def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
             raise
         first = str(error).strip().splitlines()[0][:200]
         raise StoreError(f"the MLflow store {uri} must answer (got {first})") from error
+
+
+def answering(store: Store) -> AbstractContextManager[None]:
+    """Turn whatever a store's own client raises within the block into StoreError."""
+    return _said_by(store.uri, every=True)
+
+
+def load(uri: str) -> Any:
+    """Load a model with pickle forbidden."""
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    return mlflow.pyfunc.load_model(uri)
