@@ -18,6 +18,7 @@ COMMANDS = {
     "doctor": "look for what is wrong: store, runs, cache, files, packages",
     "summary": "fitted against true, the gate and the run, as files say",
     "ui": "open MLflow on 127.0.0.1, on the store runs go to",
+    "completion": "print a script that completes all this in bash, zsh or fish",
     "article": "replay the article this project grew out of",
 }
 
@@ -45,6 +46,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "knownline COMMAND --help tells of one. The whole pipeline: dvc repro, or make repro.",
+            "knownline COMMAND --help tells of one, with an example.",
+            "The whole pipeline: dvc repro, or make repro.",
         ]
     )
