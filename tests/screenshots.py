@@ -1,18 +1,33 @@
-"""`make screenshots`: the pictures of pages in docs/pictures, taken from a sweep of ten."""
+"""`make screenshots`: the pictures in docs/pictures, most of them taken from a sweep of ten."""
 
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from knownline import plots, replay, training
+from knownline.compression import compress
 from tests.conftest import ROOT, checkout
 from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
 
 PICTURES = ROOT / "docs/pictures"
 
 
+def article_path() -> bytes:
+    """Return the way of the article's run whose draw was +1, on x as it is."""
+    x, y = replay.points(1)
+    walked = training.fit(
+        x, y, epochs=replay.EPOCHS, learning_rate=replay.LEARNING_RATE, dtype="float32",
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    return plots.path(walked.w, walked.b, rows=compress([(x, y)]), truth=replay.TRUTH)
+
+
 def main() -> None:
     """Sweep, serve, look, and write the pictures."""
+    (PICTURES / "article.png").write_bytes(article_path())
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
         workspace = checkout(Path(scratch) / "knownline")
         sweep(workspace, [[], *TEN])
