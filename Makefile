@@ -19,6 +19,8 @@ help:  ## list what can be made
 
 .PHONY: repro
 repro: $(READY)  ## run the pipeline where something changed, then show the result
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: this folder must be in git, which a ZIP \
+	is not: git init" >&2; exit 2; }
 	@python -m dvc repro
 	@python src/knownline summary
 

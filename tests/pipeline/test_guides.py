@@ -22,7 +22,9 @@ FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
 def test_the_guide_from_top_to_bottom(workspace: Workspace) -> None:
     with_environment(workspace)
     commit(workspace, "results")
-    blocks = [b for kind, b in FENCED.findall((ROOT / "docs/guide.md").read_text()) if kind == "sh"]
+    text = (ROOT / "docs/guide.md").read_text()
+    # The block for those without make makes an environment: tests/pipeline/test_strangers.py.
+    blocks = [b for kind, b in FENCED.findall(text) if kind == "sh" and "pip install" not in b]
     shown = workspace.run("bash", "-euc", "\n".join(blocks[:4]), ok=False)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "train.learning_rate" in shown.stdout
