@@ -3,10 +3,11 @@
 Source of the keys and their defaults: params.yaml itself, where each is explained.
 """
 
+import difflib
 import math
 from fractions import Fraction
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -256,7 +257,26 @@ def _one_line(error: ValidationError) -> str:
         path, got = [*path, context["key"]], context["got"]
     name = ".".join(path) or "params.yaml"
     rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")
-    return f"{name} {rule}{_got(first, got)}"
+    return f"{name} {rule}{_near(name, first)}{_got(first, got)}"
+
+
+def _near(name: str, error: ErrorDetails) -> str:
+    """Return the known key that an unknown one is most like, as a question."""
+    if error["type"] != "extra_forbidden":
+        return ""
+    near = difflib.get_close_matches(name, _names("", Params), n=1, cutoff=0.75)
+    return f": {near[0]}?" if near else ""
+
+
+def _names(prefix: str, model: Any) -> list[str]:
+    """Return the dotted name of every key of a model, sections included."""
+    names: list[str] = []
+    for key, field in model.model_fields.items():
+        names.append(f"{prefix}{key}")
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                names += _names(f"{prefix}{key}.", kind)
+    return names
 
 
 def _whole(value: Any) -> Any:

@@ -8,6 +8,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import time
@@ -534,8 +535,17 @@ def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
         code = error.error_code if isinstance(error, MlflowException) else None
         if not (every or code is None or code in _ELSEWHERE):
             raise
-        first = str(error).strip().splitlines()[0][:200]
-        raise StoreError(f"the MLflow store {uri} must answer (got {first})") from error
+        raise StoreError(f"the MLflow store {uri} must answer (got {_cause(error)})") from error
+
+
+def _cause(error: Exception) -> str:
+    """Return why, in a few words: requests wraps what the network said in four other errors."""
+    text = str(error).strip() or type(error).__name__
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", text):
+        return found[1].strip().lower()
+    if "Read timed out" in text or "ConnectTimeout" in text:
+        return f"no answer within {os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} seconds"
+    return text.splitlines()[0][:200]
 
 
 def answering(store: Store) -> AbstractContextManager[None]:

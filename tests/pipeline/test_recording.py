@@ -176,6 +176,7 @@ def test_a_dead_server_costs_one_line_and_nothing_else(workspace: Workspace) -> 
     done = workspace.dvc("repro", ok=False, MLFLOW_TRACKING_URI=uri)
     assert done.returncode != 0
     (line,) = [text for text in done.stderr.splitlines() if text.startswith("knownline:")]
+    assert "(got connection refused)" in line
     assert "not recorded" in line
     assert "dvc repro" in line
     assert "Traceback" not in done.stderr
