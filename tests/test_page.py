@@ -153,7 +153,7 @@ def test_without_a_truth_nothing_claims_one() -> None:
     assert "A line through data/own/t.csv" in shown
     assert "The sample's part cannot be known without a truth" in shown
     assert ">true: " not in html
-    assert "standard errors away" not in shown
+    assert "errors away" not in shown
     assert 'class="true"' not in html
     assert 'class="goal"' not in html
 

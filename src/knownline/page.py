@@ -119,8 +119,8 @@ def _names(params: Params) -> tuple[str, str]:
 
 def _coefficients(found: Evaluation) -> str:
     """Return the table of fitted ± error, least squares and truth."""
-    head = ["", "fitted", "± standard error", "least squares"]
-    head += ["true", "standard errors away"] if found.truth else []
+    head = ["", "fitted", "± error", "least squares"]
+    head += ["true", "errors away"] if found.truth else []
     rows = []
     for name in ("w", "b"):
         fitted, ols, se = (getattr(part, name) for part in (found.line, found.ols, found.se))
@@ -129,7 +129,7 @@ def _coefficients(found: Evaluation) -> str:
             z = getattr(found.z, name)
             row += [f"{getattr(found.truth, name):g}", f"{z:+.2f}" if abs(z) < 1e4 else f"{z:+.2g}"]
         rows.append(row)
-    return _table("w is the slope of the line, b what it has at x = 0.", head, rows)
+    return _table("w: slope; b: value at x = 0; errors are standard errors.", head, rows)
 
 
 def _rest(found: Evaluation) -> str:
@@ -196,8 +196,8 @@ def _provenance(of: Subject) -> str:
     table = _table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
     return (
         f"<dl>\n{terms}\n</dl>\n<p>The fingerprint is the SHA-256 over the data, the parameters"
-        " and the code. No time, no machine and no commit is on this page: the same inputs give the"
-        " same page. Those are with the run in MLflow.</p>\n"
+        " and the code. The same inputs give the same page, so no time, machine or commit is on it:"
+        " MLflow has them with the run.</p>\n"
         f"<details><summary>Every parameter</summary>\n{table}\n</details>"
     )
 

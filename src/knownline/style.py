@@ -82,7 +82,7 @@ summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
   h1 { font-size: 1.8rem; }
   svg text { font-size: 17px; }
   table { font-size: .9rem; }
-  th, td { padding-right: .5rem; }
+  th, td { padding-right: .4rem; }
 }
 @media print { details > * { display: block; } main { max-width: none; } }
 """
