@@ -454,25 +454,26 @@ def test_a_champion_out_of_reach_is_not_taken_for_damaged(workspace: Workspace) 
     ):
         uri = proxy.uri
         expect(retrain(workspace, MLFLOW_TRACKING_URI=uri), 0, "promoted: version 1")
-        contest = (
-            "from knownline import contest, tracking; from knownline.registry import Registry\n"
-            "registry = Registry(tracking.Store()); version = registry.holding('champion')\n"
-            "import sys, urllib.request\n"
-            "sys.stdin.read(1)\n"
-            "contest.as_recorded(version)\n"
+        load = (
+            "import sys; from knownline import registry, tracking\n"
+            "version = registry.Registry(tracking.Store()).holding('champion')\n"
+            "print('ready', flush=True); sys.stdin.readline()\n"
+            "registry.Model(version)\n"
         )
         for how in ("500", "cut"):
             process = subprocess.Popen(
-                ["python", "-c", contest],
+                ["python", "-c", load],
                 cwd=workspace.path,
                 env=workspace.env(MLFLOW_TRACKING_URI=uri, PYTHONPATH=str(workspace.path / "src")),
                 stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            time.sleep(8)
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
             proxy.turn(how)
-            told = process.communicate("x", timeout=120)[1]
+            told = process.communicate("\n")[1]
             proxy.turn("")
             assert told.splitlines()[-1].startswith("knownline.errors.StoreError"), told
             assert "within reach" in told
