@@ -59,6 +59,7 @@ format: $(READY)  ## put every file into the one format
 .PHONY: bench
 bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
 	@python benchmarks/whole_run.py
+	@python benchmarks/watching.py
 
 .PHONY: drill
 drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost (hours)

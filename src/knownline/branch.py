@@ -42,7 +42,14 @@ class Branch:
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             git.run("read-tree", "HEAD", env=env)
-            git.run("add", "--all", "--", *(p for p in paths if Path(p).exists()), env=env)
+            there = [Path(p) for p in paths if Path(p).exists()]
+            # Of a folder what git knows: an untracked file may be nobody's business.
+            for how, found in (
+                (["--update"], [p for p in there if p.is_dir()]),
+                ([], [p for p in there if p.is_file()]),
+            ):
+                if found:  # without a path it would be all there is
+                    git.run("add", *how, "--", *map(str, found), env=env)
             tree = git.run("write-tree", env=env)
         known = [git.run("log", "-1", "--format=%H %T", "HEAD")]
         known += git.run("log", "--format=%H %T", f"HEAD..{tip}").splitlines() if tip else []

@@ -25,6 +25,17 @@ def training_sample() -> Sample:
     return Sample.of(compression.compress(shards.read(TRAIN)))
 
 
+def as_recorded(challenger: Version) -> Model:
+    """Return the challenger's own model, which must answer as what was registered.
+
+    Raises: StoreError where it does not: nobody is promoted whose model cannot serve.
+    """
+    try:
+        return Model(challenger)
+    except DamagedModelError as error:
+        raise StoreError(f"{challenger.name} must be what was recorded (got: {error})") from error
+
+
 def standing(champion: Version, challenger: Version, today: date, rules: Retrain) -> Champion:
     """Return how the champion stands on the data that the challenger was made with.
 
@@ -35,10 +46,7 @@ def standing(champion: Version, challenger: Version, today: date, rules: Retrain
         sits = Model(champion)
     except DamagedModelError as error:
         return Champion(champion.name, days, damaged=str(error))
-    try:
-        new = Model(challenger)
-    except DamagedModelError as error:
-        raise StoreError(f"{challenger.name} must be what was recorded (got: {error})") from error
+    new = as_recorded(challenger)
     scores = promotion.paired(_errors(sits, new))
     return Champion(champion.name, days, drift=_drift(champion, rules.drift_level), scores=scores)
 

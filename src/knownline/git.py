@@ -20,11 +20,17 @@ def call(
     *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run git and return how it ended. Raises: WorkspaceError where there is no git."""
-    # Nobody is there to be asked for a password; git's words are read in English.
+    # Nobody is there to be asked for a password; git's words are read in English, and without the
+    # signatures that a user may have switched on for himself.
     own = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(env or {})}
     try:
         return subprocess.run(
-            ["git", *arguments], input=stdin, capture_output=True, text=True, check=False, env=own
+            ["git", "-c", "log.showSignature=false", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=own,
         )
     except FileNotFoundError:
         raise WorkspaceError("git must be installed (got no such command)") from None

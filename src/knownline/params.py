@@ -190,7 +190,7 @@ class Params(Section):
 def with_seed(text: str, seed: int) -> str:
     """Return the text of params.yaml with another generate.seed, every other byte as it was.
 
-    Raises: ParamsError where there is no such key.
+    Raises: ParamsError where there is no such key, or another key hangs on it by an alias.
     """
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for wanted in ("generate", "seed"):
@@ -198,7 +198,16 @@ def with_seed(text: str, seed: int) -> str:
         node = next((value for key, value in pairs if key.value == wanted), None)
     if not isinstance(node, yaml.ScalarNode):
         raise ParamsError("generate.seed must be given (got nothing)")
-    return f"{text[: node.start_mark.index]}{seed}{text[node.end_mark.index :]}"
+    changed = f"{text[: node.start_mark.index]}{seed}{text[node.end_mark.index :]}"
+    meant = Params.parse(text).model_dump()
+    meant["generate"]["seed"] = seed
+    try:
+        whole = Params.parse(changed).model_dump() == meant
+    except ParamsError:
+        whole = False
+    if not whole:
+        raise ParamsError("generate.seed must be a plain number (got one with an anchor or alias)")
+    return changed
 
 
 def holdout_rows(rows: int, fraction: float) -> int:

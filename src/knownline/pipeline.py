@@ -3,6 +3,7 @@
 Knows nothing of MLflow or of what the results mean.
 """
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ def pull() -> None:
     Raises: WorkspaceError where a remote does not answer or a table is nowhere.
     """
     pointers = sorted(Path("data/own").rglob("*.dvc"))
-    there = [str(pointer) for pointer in pointers if pointer.with_suffix("").exists()]
+    there = [str(pointer) for pointer in pointers if _replaced_by_hand(pointer)]
     if there:
         _must("the tables in data/own/ must be readable", "commit", "--force", "--quiet", *there)
     if has_remote():
@@ -38,6 +39,23 @@ def pull() -> None:
             raise WorkspaceError(
                 f"{pointer.with_suffix('')} must be in DVC's cache or remote (got it in neither)"
             )
+
+
+def _replaced_by_hand(pointer: Path) -> bool:
+    """Return whether what lies beside a pointer is new to DVC.
+
+    Where it is in the cache it was kept before, and a pointer that says otherwise came by git: the
+    pointer is followed.
+    """
+    table = pointer.with_suffix("")
+    if not table.is_file():
+        return table.exists()
+    with table.open("rb") as stream:
+        md5 = hashlib.file_digest(stream, "md5").hexdigest()
+    if md5 in pointer.read_text(encoding="utf-8"):
+        return False
+    cache = Path(_dvc("cache", "dir").stdout.strip())
+    return not (cache / "files" / "md5" / md5[:2] / md5[2:]).exists()
 
 
 def repro(commit: str, *, force: bool = False, only: str | None = None) -> None:

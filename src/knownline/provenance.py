@@ -6,6 +6,7 @@ Knows nothing of MLflow.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -93,9 +94,14 @@ class Commit:
         """Whether the commit alone does not give the code that ran."""
         return bool(self.patch)
 
+    @property
+    def paths(self) -> list[str]:
+        """The files that the patch is about, as git names them."""
+        return re.findall(r"(?m)^diff --git a/(.+?) b/", self.patch.decode(errors="replace"))
 
-def commit() -> Commit:
-    """Return the commit and the patch of the current folder's checkout.
+
+def commit(base: str | None = None) -> Commit:
+    """Return the commit and the patch of the current folder's checkout, against `base` (HEAD).
 
     dvc.lock is left out: it is what a run writes, not what goes into it. The patch is taken with
     an index and an object store of its own, so nothing of the user's repository is touched.
@@ -106,7 +112,7 @@ def commit() -> Commit:
         return Commit(None, b"")
     if _call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         return Commit(None, b"")  # before the first commit
-    base = os.environ.get(BASE) or "HEAD"
+    base = base or os.environ.get(BASE) or "HEAD"
     sha = _git("rev-parse", "--verify", f"{base}^{{commit}}")
     with tempfile.TemporaryDirectory() as scratch:
         objects = _git("rev-parse", "--path-format=absolute", "--git-path", "objects")

@@ -173,12 +173,14 @@ class Model:
     def __init__(self, version: Version) -> None:
         """Load it and hold its answers against the line it was registered as, where that is known.
 
-        Raises: DamagedModelError.
+        Raises: DamagedModelError, and StoreError where its files are out of reach.
         """
         probes = [-1.0, 0.0, 0.5, 3.0, 1e6]
         try:
             self._model: Any = tracking.load(f"models:/{NAME}/{version.number}")
             answers = self.predict(np.array(probes))
+        except StoreError:
+            raise  # not reached is not damaged
         except Exception as error:  # whatever a damaged model raises is its damage
             first = str(error).strip().splitlines() or [""]
             said = f"{type(error).__name__}: {first[0][:160]}"

@@ -30,7 +30,7 @@ from knownline import (
     tracking,
 )
 from knownline.branch import Branch
-from knownline.errors import UsageError, WorkspaceError
+from knownline.errors import StoreError, UsageError, WorkspaceError
 from knownline.line import Line, rounded
 from knownline.params import Params, with_seed
 from knownline.promotion import Challenger, Champion, Decision, Verdict
@@ -102,7 +102,9 @@ def _retrain(params: Params, wish: Wish) -> int:
     identity = provenance.identity(params, provenance.data_sha256())
     settled = None if wish.force else registry.settled(identity.fingerprint)
     if settled:
-        _publish(branch, wish)
+        _publish(branch, wish, params)
+        if wish.push:
+            _carry(carriage.push)  # where an earlier try could not
         return _nothing_new(settled)
     run = _recorded(store, identity.fingerprint, commit)
     metrics = json.loads(Path("reports/metrics.json").read_text())
@@ -110,10 +112,11 @@ def _retrain(params: Params, wish: Wish) -> int:
     new = registry.register(run.run_id, _tags(run, line, wish))
     registry.point(CHALLENGER, new)
     old = _other(registry, new)
+    contest.as_recorded(new)
     challenger = _asked(run, metrics)
     stands = contest.standing(old, new, wish.day, params.retrain) if old else None
     decision = _decided(registry, new) or promotion.decide(challenger, stands, params.retrain)
-    _publish(branch, wish)
+    _publish(branch, wish, params)
     if decision.verdict == Verdict.PROMOTED:
         succession.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
     report = _report(registry, store, params, wish, decision, (run, new, metrics), (old, stands))
@@ -134,11 +137,26 @@ def _lay(params: Params, wish: Wish, branch: Branch) -> str:
     if params.generate.table is None:
         seed = wish.seed if wish.seed is not None else int(f"{wish.day:%Y%m%d}")
         if seed != params.generate.seed:
-            files.write_text(PARAMS, with_seed(PARAMS.read_text(encoding="utf-8"), seed))
+            files.write_bytes(PARAMS, with_seed(PARAMS.read_bytes().decode(), seed).encode())
         print(f"retrain: {wish.day}: drawn data, seed {seed}", flush=True)
     else:
         print(f"retrain: {wish.day}: {params.generate.table} as it is now", flush=True)
-    return branch.commit(LAID, f"Retraining of {wish.day}: fresh data")
+    commit = branch.commit(_laid(params), f"Retraining of {wish.day}: fresh data")
+    if beyond := provenance.commit(commit).paths:
+        print(
+            f"retrain: the tree is not clean, so nothing will be promoted: {', '.join(beyond[:5])}",
+            file=sys.stderr,
+        )
+    return commit
+
+
+def _laid(params: Params) -> tuple[str, ...]:
+    """Return what the day's commit takes from the folder: what git knows already, and the table."""
+    table = params.generate.table
+    if table is None:
+        return LAID
+    pointer = f"{table}.dvc"
+    return (*LAID, pointer if Path(pointer).exists() else table)
 
 
 def _carry(way: Callable[[], str]) -> None:
@@ -157,12 +175,20 @@ def _nothing_new(settled: Version) -> int:
         f"retrain: nothing new: the same data, parameters and code were retrained on"
         f" {settled.tags.get('retrained_on')} as {settled.name} ({verdict}); --force does it again"
     )
-    return REFUSED if verdict == Verdict.REFUSED else SERVED
+    _tell_workflow("GITHUB_OUTPUT", f"verdict={verdict}\ndrift={settled.tags.get('drift', '')}\n")
+    return SERVED
 
 
 def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
-    """Return the run, also where DVC's marker speaks of another store."""
+    """Return the run, also where DVC's marker speaks of another store.
+
+    What somebody tried before he committed it was recorded with a patch; the same from a clean tree
+    is done again, so that its commit alone gives it.
+    """
     run = store.find_complete(fingerprint)
+    if run and run.tags.get("git_dirty") == "true" and not provenance.commit(commit).dirty:
+        pipeline.repro(commit, force=True)
+        run = store.find_complete(fingerprint)
     if run is None:
         pipeline.repro(commit, force=True, only="record")
         run = store.find_complete(fingerprint)
@@ -210,9 +236,9 @@ def _decided(registry: Registry, new: Version) -> Decision | None:
     return Decision(Verdict.PROMOTED, [champion.tags.get("champion_why", "it was promoted")])
 
 
-def _publish(branch: Branch, wish: Wish) -> None:
+def _publish(branch: Branch, wish: Wish, params: Params) -> None:
     """Commit parameters and lock on the day's branch; push them, the data before its pointers."""
-    branch.commit((*LAID, "dvc.lock"), f"Retraining of {wish.day}: lock")
+    branch.commit((*_laid(params), "dvc.lock"), f"Retraining of {wish.day}: lock")
     if not wish.push:
         return
     if pipeline.has_remote():
@@ -262,7 +288,10 @@ def _changed(registry: Registry, old: Version, run: Recorded) -> list[str]:
         then, now = Path(scratch) / "then", Path(scratch) / "now"
         for folder, run_id in ((then, old.run_id), (now, run.run_id)):
             folder.mkdir()
-            registry.run_artifacts(run_id, names, folder)
+            try:
+                registry.run_artifacts(run_id, names, folder)
+            except StoreError as error:
+                return [f"unknown: {error}"]
         read = [[json.loads((f / name).read_text()) for name in names] for f in (then, now)]
     (was, had), (is_now, has) = read
     found = [
@@ -297,9 +326,9 @@ def _settle(registry: Registry, new: Version, report: Report, stands: Champion |
             "drift_p_noise": repr(drift.variance_p),
         }
     registry.tag_run(report.run_id, said)
-    registry.tag(new, {**said, "settled_at": _now(), "settled": "true"})
     _tell_workflow("GITHUB_STEP_SUMMARY", text)
     _tell_workflow("GITHUB_OUTPUT", f"verdict={said['verdict']}\ndrift={said['drift']}\n")
+    registry.tag(new, {**said, "settled_at": _now(), "settled": "true"})
 
 
 def _tell_workflow(variable: str, text: str) -> None:

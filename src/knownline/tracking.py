@@ -43,6 +43,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 import mlflow.pyfunc
 import pandas as pd
+import requests
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import (
     DatasetInput,
@@ -81,6 +82,8 @@ _ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is 
                  codes.PERMISSION_DENIED, codes.REQUEST_LIMIT_EXCEEDED)
 }  # fmt: skip
 
+
+_UNREACHABLE = _ELSEWHERE - {codes.ErrorCode.Name(codes.INTERNAL_ERROR)}
 
 _ABSENT = {
     codes.ErrorCode.Name(code)
@@ -554,6 +557,29 @@ def answering(store: Store) -> AbstractContextManager[None]:
 
 
 def load(uri: str) -> Any:
-    """Load a model with pickle forbidden."""
+    """Load a model with pickle forbidden.
+
+    Raises: StoreError where its files cannot be fetched now; what a damaged model raises else.
+    """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    return mlflow.pyfunc.load_model(uri)
+    try:
+        return mlflow.pyfunc.load_model(uri)
+    except Exception as error:
+        if _is_out_of_reach(error):
+            raise StoreError(
+                f"the files of {uri} must be within reach (got {_cause(error)})"
+            ) from error
+        raise
+
+
+def _is_out_of_reach(error: BaseException | None) -> bool:
+    """Return whether a network, a server or a right is what fails, not the files themselves."""
+    while error is not None:
+        if isinstance(error, requests.HTTPError) and error.response is not None:
+            return error.response.status_code != 404
+        if isinstance(error, requests.RequestException | PermissionError | ImportError):
+            return True
+        if isinstance(error, MlflowException) and error.error_code in _UNREACHABLE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,11 +1,11 @@
 """Every way of DVC's to run experiments ends in the one store, each execution in one run."""
 
 import shutil
-import time
 from itertools import product
 from pathlib import Path
 
 from tests.conftest import Workspace
+from tests.pipeline.test_readme import wait_for_queue
 from tests.pipeline.test_situations import assert_complete
 
 
@@ -37,12 +37,7 @@ def test_a_queue_of_ten_two_at_a_time_is_ten_runs_to_compare(workspace: Workspac
         "--set-param", f"train.epochs={','.join(epochs)}",
     )  # fmt: skip
     workspace.dvc("queue", "start", "--jobs", "2")
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        status = workspace.dvc("queue", "status").stdout
-        if "Running" not in status and "Queued" not in status:
-            break
-        time.sleep(1)
+    status = wait_for_queue(workspace)
     assert status.count("Success") == 10, status
     first, *swept = workspace.runs()
     assert len(swept) == 10

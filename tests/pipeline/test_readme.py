@@ -51,12 +51,13 @@ def shell(workspace: Workspace, line: str) -> str:
     return done.stdout
 
 
-def wait_for_queue(workspace: Workspace) -> None:
-    deadline = time.monotonic() + 240
+def wait_for_queue(workspace: Workspace) -> str:
+    """Return what `dvc queue status` says when nothing waits or runs any more."""
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         shown = workspace.dvc("queue", "status").stdout
         if "Queued" not in shown and "Running" not in shown:
-            return
+            return shown
         time.sleep(1)
     pytest.fail(shown)
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from knownline import retrain as door_of_retrain
 from tests.conftest import Workspace, commit
-from tests.pipeline.servers import free_port, serving
+from tests.pipeline.servers import Proxy, free_port, over_sqlite, serving
 from tests.pipeline.test_own_table import use
 
 DAY = "2026-11-01"
@@ -174,7 +174,7 @@ def test_a_refused_challenger_three_days_running_leaves_the_champion(workspace: 
     for day in ("2026-11-02", "2026-11-03", "2026-11-04"):
         expect(retrain(workspace, day), 3, "refused: ", "the gate refused it: b = ")
         assert aliases(workspace)["champion"] == 1
-    expect(retrain(workspace, "2026-11-04"), 3, "nothing new", "(refused)")
+    expect(retrain(workspace, "2026-11-04"), 0, "nothing new", "(refused)")
     assert [each["gate"] for each in versions(workspace).values()] == ["passed", *["failed"] * 3]
     assert versions(workspace)[4]["verdict"] == "refused"
 
@@ -331,7 +331,7 @@ def test_params_lock_and_data_are_pushed(pushing: Workspace, tmp_path: Path) -> 
     expect(retrain(pushing, DAY, "--push"), 0, "nothing new")
     assert pushing.git("rev-parse", f"retrain/{DAY}") == tip
     other.git("switch", "--quiet", "main")  # another runner, the same day: the same commits
-    expect(retrain(other, DAY, "--push"), 0, "promoted: version 1")
+    expect(retrain(other, DAY, "--push"), 0, "nothing new")
     assert other.git("rev-parse", f"retrain/{DAY}") == tip
     expect(retrain(other, DAY, "--push", "--seed", "5"), 0, "is pushed")  # and a second seed
     assert other.git("merge-base", f"retrain/{DAY}", tip.strip()) == tip
@@ -444,3 +444,106 @@ def test_killed_between_any_two_steps_it_ends_right_when_repeated(workspace: Wor
     assert len(workspace.runs()) == 3
     assert killed_until_done(workspace, "rollback", "--reason", "no") >= 3
     assert aliases(workspace) == {"champion": 1, "challenger": 2}
+
+
+def test_a_champion_out_of_reach_is_not_taken_for_damaged(workspace: Workspace) -> None:
+    expect(retrain(workspace), 0)
+    with (
+        over_sqlite(workspace.path.parent) as server,
+        Proxy(server) as proxy,
+    ):
+        uri = proxy.uri
+        expect(retrain(workspace, MLFLOW_TRACKING_URI=uri), 0, "promoted: version 1")
+        load = (
+            "import sys; from knownline import registry, tracking\n"
+            "version = registry.Registry(tracking.Store()).holding('champion')\n"
+            "print('ready', flush=True); sys.stdin.readline()\n"
+            "registry.Model(version)\n"
+        )
+        for how in ("500", "cut"):
+            process = subprocess.Popen(
+                ["python", "-c", load],
+                cwd=workspace.path,
+                env=workspace.env(MLFLOW_TRACKING_URI=uri, PYTHONPATH=str(workspace.path / "src")),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            proxy.turn(how)
+            told = process.communicate("\n")[1]
+            proxy.turn("")
+            assert told.splitlines()[-1].startswith("knownline.errors.StoreError"), told
+            assert "within reach" in told
+
+
+def test_a_retraining_that_could_not_carry_its_store_does_so_when_repeated(
+    pushing: Workspace,
+) -> None:
+    expect(retrain(pushing), 0, "promoted")  # and nothing pushed
+    expect(retrain(pushing, DAY, "--push"), 0, "the store is carried as", "nothing new")
+    assert "knownline/store" in pushing.git("ls-remote", "origin")
+
+
+def test_a_table_that_came_by_git_is_followed_and_one_laid_by_hand_is_kept(
+    pushing: Workspace, tmp_path: Path
+) -> None:
+    def write(workspace: Workspace, slope: int) -> None:
+        lines = [f"{i},{slope * i + i * 7 % 5}" for i in range(40)]
+        (workspace.path / "data/own/mine.csv").write_text("a,b\n" + "\n".join(lines) + "\n")
+
+    use(pushing, "data/own/mine.csv", "a", "b")
+    pushing.replace("params.yaml", "holdout: 0\n", "holdout: 0.3\n")
+    write(pushing, 3)
+    pushing.dvc("add", "data/own/mine.csv")
+    commit(pushing, "my own table, kept by DVC")
+    pushing.dvc("push", "data/own/mine.csv.dvc")
+    pushing.git("push", "--quiet", "origin", "main")
+    expect(retrain(pushing), 0, "promoted")
+    pushing.git("checkout", "--quiet", "--", ".")
+    pushing.git("clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "bob"))
+    bob = Workspace(tmp_path / "bob")
+    write(bob, 4)
+    bob.dvc("add", "data/own/mine.csv")
+    commit(bob, "newer rows")
+    bob.dvc("push", "data/own/mine.csv.dvc")
+    bob.git("push", "--quiet", "origin", "main")
+    pushing.git("pull", "--quiet", "origin", "main")
+    expect(retrain(pushing, "2026-11-02"), 0, "promoted: version 2", "the line drifted")
+    assert round(json.loads((pushing.path / "models/line.json").read_text())["w"]) == 4
+    write(pushing, 5)
+    expect(retrain(pushing, "2026-11-03"), 0, "promoted: version 3")
+    assert round(json.loads((pushing.path / "models/line.json").read_text())["w"]) == 5
+
+
+def test_what_was_tried_before_it_was_committed_is_done_again_clean(workspace: Workspace) -> None:
+    use(workspace, "data/own/forbes.csv", "boiling_point_f", "pressure_inhg")
+    workspace.dvc("repro")
+    assert workspace.runs()[-1].tags["git_dirty"] == "true"
+    commit(workspace, "that table it is")
+    expect(retrain(workspace), 0, "promoted: version 1")
+    assert workspace.runs()[-1].tags["git_dirty"] == "false"
+
+
+def test_files_that_git_does_not_know_stay_here_and_are_named(workspace: Workspace) -> None:
+    (workspace.path / "data/own/customers.csv").write_text("name\nAda\n")
+    expect(retrain(workspace), 3, "nothing will be promoted: data/own/customers.csv")
+    assert "customers" not in workspace.git("ls-tree", "-r", "--name-only", f"retrain/{DAY}")
+
+
+def test_a_seed_with_an_anchor_is_refused_and_nothing_written(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "  seed: 20200910", "  seed: &seed 20200910")
+    workspace.replace("params.yaml", "\n  seed: 0\n", "\n  seed: *seed\n")
+    before = (workspace.path / "params.yaml").read_bytes()
+    expect(retrain(workspace), 2, "generate.seed must be a plain number")
+    assert (workspace.path / "params.yaml").read_bytes() == before
+
+
+def test_a_champion_whose_run_has_lost_a_file_still_has_successors(workspace: Workspace) -> None:
+    expect(retrain(workspace), 0)
+    run = next(r for r in workspace.runs() if r.run_id == versions(workspace)[1]["run"])
+    (run.artifacts / "identity.json").unlink()
+    expect(retrain(workspace, "2026-11-02"), 0, "kept: version 1 stays")
+    assert "- unknown: " in (workspace.path / "reports/retrain.md").read_text()

@@ -258,7 +258,8 @@ def month(origin: Workspace, tmp_path: Path, server: Server | None) -> None:
 def test_an_injected_seed_is_no_command(origin: Workspace, tmp_path: Path) -> None:
     runner = Runner(tmp_path / "origin.git", tmp_path / "runner", "")
     (line,) = [s["run"] for s in steps("retrain", "retrain") if s.get("id") == "retrain"]
-    done = runner.do(line, ok=False, SEED='1"; touch injected; echo "$(touch injected2)')
-    assert done.returncode
-    assert "--seed" in done.stderr
+    for seed in ('1"; touch injected; echo "$(touch injected2)', "$(shell touch injected3)"):
+        done = runner.do(line, ok=False, SEED=seed)
+        assert done.returncode
+        assert "--seed" in done.stderr
     assert not list(runner.work.path.glob("injected*"))
