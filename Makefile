@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PORT ?= 5000
+DAYS ?= 30
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -18,8 +19,23 @@ help:  ## list what can be made
 
 .PHONY: repro
 repro: $(READY)  ## run the pipeline where something changed, then show the result
+	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: this folder must be in git, which a ZIP \
+	is not: git init" >&2; exit 2; }
 	@python -m dvc repro
 	@python src/knownline summary
+
+.PHONY: summary
+summary: $(READY)  ## fitted against true, the gate and the run, once more
+	@python src/knownline summary
+
+.PHONY: retrain
+retrain: $(READY)  ## a scheduled retraining, pushed: what cron and CI call (SEED=7: that seed)
+	@python src/knownline retrain --push $${SEED:+--seed "$$SEED"}
+
+.PHONY: prove
+prove: $(READY)  ## do the champion again, and prove it equal to what was recorded
+	@python src/knownline store pull
+	@python src/knownline reproduce champion; proven=$$?; python src/knownline store push && exit $$proven
 
 .PHONY: ui
 ui: $(READY)  ## open MLflow on http://127.0.0.1:5000 (another: make ui PORT=5001)
@@ -43,11 +59,20 @@ format: $(READY)  ## put every file into the one format
 .PHONY: bench
 bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
 	@python benchmarks/whole_run.py
+	@python benchmarks/watching.py
 
 .PHONY: drill
 drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost (hours)
 	@python -m tests.drill
 	@KNOWNLINE_DRILL=1 python -m pytest --numprocesses auto --quiet tests/pipeline/test_server.py
+
+.PHONY: screenshots
+screenshots: $(READY)  ## take the README's pictures of the UI and the report anew (needs Chromium)
+	@python -m tests.screenshots
+
+.PHONY: rehearse
+rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a server (DAYS=8: short)
+	@python -m tests.rehearsal --days $(DAYS)
 
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml

@@ -46,6 +46,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert all(f"\n  {command} " in shown for command in COMMANDS)
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -54,7 +55,9 @@ def test_every_command_has_help_with_an_example(
 ) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
-    assert f"Example: knownline {command}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"knownline {command}" in shown.partition("Example: ")[2]
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -74,6 +77,41 @@ def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == (
         f"knownline: error: the command must be one of {', '.join(COMMANDS)} (got retrian)\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("knownline re", ["record", "reproduce", "retrain"]),
+        ("knownline doctor --r", ["--repair"]),
+        ("knownline store p", ["pull", "push"]),
+        ("knownline completion z", ["zsh"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(typed: str, offered: list[str]) -> None:
+    script = subprocess.run(
+        [sys.executable, "src/knownline", "completion", "bash"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    words = typed.split()
+    asked = (
+        f"{script}\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _knownline;"
+        ' echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == offered
+
+
+def test_other_shells_have_every_command_too() -> None:
+    for shell, start in (("zsh", "autoload"), ("fish", "complete -c knownline")):
+        done = subprocess.run(
+            [sys.executable, "src/knownline", "completion", shell],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.startswith(start)
+        assert done.stderr == ""
+        assert all(command in done.stdout for command in COMMANDS)
+        assert "repair" in done.stdout
 
 
 def test_no_params_yaml_here_is_one_line(

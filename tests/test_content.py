@@ -1,8 +1,10 @@
 """What a recorded run shows to its readers."""
 
+import base64
 import copy
 import dataclasses
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from knownline.line import Line
 from knownline.params import Evaluate, Params
 from knownline.provenance import Commit
 from knownline.receipts import Receipt
+from tests.conftest import ROOT
 
 TRUTH = Line(20.0, 5.0)
 CLEAN, DIRTY = Commit("c0ffee", b""), Commit("c0ffee", b"diff --git a b\n")
@@ -84,8 +87,8 @@ def metrics(
         ({}, None, "99 rows, lr 0.25, 100 epochs"),
         ({}, "", "99 rows, lr 0.25, 100 epochs"),
         ({}, "tidal-orb", "99 rows, lr 0.25, 100 epochs, tidal-orb"),
-        ({"train__learning_rate": 1e-4}, None, "99 rows, lr 0.0001, 100 epochs"),
-        ({"train__epochs": 7, "generate__rows": 1000}, None, "1000 rows, lr 0.25, 7 epochs"),
+        ({"train__learning_rate": 1e-4}, None, "lr 0.0001, 99 rows, 100 epochs"),
+        ({"train__epochs": 7, "generate__rows": 1000}, None, "1000 rows, 7 epochs, lr 0.25"),
         (
             {"generate__table": "data/own/forbes.csv", "truth": None},
             None,
@@ -97,6 +100,69 @@ def test_a_run_is_named_by_what_tells_it_from_its_neighbours(
     changed: dict[str, Any], experiment: str | None, name: str
 ) -> None:
     assert content.run_name(params(**changed), experiment) == name
+
+
+def test_what_counts_as_changed_is_what_params_yaml_did_not_come_with() -> None:
+    came = Params.parse((ROOT / "params.yaml").read_text()).flat()
+    columns = {"generate.columns.x": "x", "generate.columns.y": "y"}
+    assert came == content.SHIPPED | columns
+
+
+CHANGED: dict[str, tuple[Any, str]] = {
+    "truth.w": (3.0, "true w 3"),
+    "truth.b": (-1.0, "true b -1"),
+    "generate.table": ("data/own/t.csv", "t.csv"),
+    "generate.rows": (999, "999 rows"),
+    "generate.x.spacing": ("uniform", "uniform x"),
+    "generate.x.low": (-5.0, "x from -5"),
+    "generate.x.high": (50.0, "x to 50"),
+    "generate.noise.kind": ("integer", "integer noise"),
+    "generate.noise.scale": (15.0, "noise 15"),
+    "generate.holdout": (0.0, "holdout 0"),
+    "generate.seed": (7, "seed 7"),
+    "train.epochs": (20, "20 epochs"),
+    "train.learning_rate": (0.9, "lr 0.9"),
+    "train.standardize": (False, "raw x"),
+    "train.compress": (False, "row by row"),
+    "train.dtype": ("float32", "float32"),
+    "train.device": ("cpu", "cpu"),
+    "train.seed": (3, "train seed 3"),
+    "evaluate.z": (3.0, "z 3"),
+    "evaluate.optimiser_tolerance": (1e-6, "tolerance 1e-06"),
+}
+
+
+@pytest.mark.parametrize("key", content.SHIPPED)
+def test_whatever_changed_comes_first_in_the_name(key: str) -> None:
+    whole = Params.parse((ROOT / "params.yaml").read_text()).model_dump()
+    *path, last = key.split(".")
+    section = whole
+    for step in path:
+        section = section[step]
+    section[last], words = CHANGED[key]
+    if key == "generate.noise.kind":
+        section["scale"] = 1.0
+    name = content.run_name(Params.model_validate(whole), None)
+    assert name.startswith(f"{words}, ")
+
+
+def test_the_experiments_view_is_what_mlflows_page_reads() -> None:
+    tags = content.experiment_tags()
+    view = json.loads(tags["mlflow.sharedViewState.knownline"])
+    head, packed = view["state"].split(";")
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert head == "deflate"
+    assert state["selectedColumns"][0] == "tags.`gate`"
+    assert tags == content.experiment_tags()
+
+
+def test_the_number_logged_first_is_one_that_tells_runs_apart() -> None:
+    numbers = content.numbers(metrics())
+    told = content.telling_first(numbers)
+    assert dict(told) == numbers
+    named = [key for key, _ in told if key not in ("w", "b")]
+    assert named[:3] == ["z.w", "z.b", "optimiser_error"]
+    assert named[-2:] == ["truth.w", "truth.b"]
 
 
 # The description

@@ -154,6 +154,11 @@ def test_gate_refuses_an_optimiser_that_has_not_arrived() -> None:
     ]
 
 
+def test_a_fit_that_ran_away_is_told_to_go_slower() -> None:
+    (reason,) = refused(replace(GOOD, truth=None, z=None, optimiser_error=1e70))
+    assert "(a smaller learning rate?)" in reason
+
+
 def test_every_reason_of_a_refusal_is_told_and_nothing_else() -> None:
     found = replace(at_z(5.0, -6.0), optimiser_error=0.002, last_loss=math.nan)
     reasons = refused(found)

@@ -563,3 +563,19 @@ def test_the_holdout_is_the_decimal_share_of_the_rows_with_halves_rounded_up(
 @given(rows=st.integers(1, 10**6), fraction=st.floats(0, 1, exclude_max=True))
 def test_one_more_row_never_takes_a_row_out_of_the_holdout(rows: int, fraction: float) -> None:
     assert holdout_rows(rows + 1, fraction) - holdout_rows(rows, fraction) in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("epochz", "train.epochs"), ("learning-rate", "train.learning_rate")]
+)
+def test_a_misspelt_key_is_told_what_it_is_like(typed: str, meant: str) -> None:
+    text = SHIPPED.replace(meant.partition(".")[2] + ":", typed + ":")
+    with pytest.raises(ParamsError, match=rf"^train\.{typed} .*: {re.escape(meant)}\? \(got"):
+        Params.parse(text)
+
+
+def test_a_key_that_is_like_none_is_told_nothing() -> None:
+    with pytest.raises(
+        ParamsError, match=r"^train\.qqqq is not a key that is known here \(got 1\)$"
+    ):
+        Params.parse(SHIPPED.replace("train:\n", "train:\n  qqqq: 1\n"))

@@ -109,6 +109,57 @@ def cache() -> Iterator[Finding]:
             )
 
 
+def lock_of_dvc() -> Iterator[Finding]:
+    """Look whether DVC's own lock file can be read: it writes it in place, and a kill cuts it."""
+    path = Path(".dvc/tmp/rwlock")
+    for left in (1, 0):
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+            return
+        except FileNotFoundError:
+            return
+        except ValueError:
+            if left:
+                time.sleep(0.5)  # a DVC that is at work may be writing it
+    yield Finding(
+        str(path),
+        "a kill cut DVC's lock file short, and DVC does nothing until it is gone",
+        "`knownline doctor --repair`, or delete it, while no DVC runs here",
+        _removal(path),
+    )
+
+
+def results() -> Iterator[Finding]:
+    """Look whether dvc.lock can be read: DVC writes it in place too."""
+    path = Path("dvc.lock")
+    if not path.exists() or _whole(path):
+        return
+    known = subprocess.run(["git", "show", "HEAD:./dvc.lock"], capture_output=True, check=False)
+    yield Finding(
+        str(path),
+        "a kill cut it short, and DVC does nothing until it is whole",
+        "`knownline doctor --repair`, or `git checkout dvc.lock`, brings back the committed one",
+        None if known.returncode else lambda: files.write_bytes(path, known.stdout),
+    )
+
+
+def _whole(lock: Path) -> bool:
+    """Return whether every entry of a dvc.lock is there to its end."""
+    try:
+        stages: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        entries = [
+            entry
+            for stage in stages.values()
+            for kind in ("deps", "outs")
+            for entry in stage.get(kind, [])
+        ]
+        return all("cmd" in stage for stage in stages.values()) and all(
+            {"path", "md5", "size"} <= entry.keys() for entry in entries
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return False
+
+
 def pipeline() -> Iterator[Finding]:
     """Ask DVC whether the outputs are those of the parameters and the code of now."""
     asked = subprocess.run(

@@ -10,10 +10,15 @@ COMMANDS = {
     "evaluate": "hold the line against the truth, judge it, draw it      (stage 3)",
     "record": "write the run into MLflow, once                         (stage 4)",
     "reproduce": "do a recorded run again and prove it equal, bit for bit",
+    "retrain": "a scheduled retraining: fresh data, gate, champion, report",
+    "rollback": "put the previous champion back, and say why",
+    "store": "carry the embedded store between machines that keep nothing",
+    "champion": "who serves, since when, why, on which data and commit",
     "live": "show a training in MLflow while it runs; train starts it",
     "doctor": "look for what is wrong: store, runs, cache, files, packages",
     "summary": "fitted against true, the gate and the run, as files say",
     "ui": "open MLflow on 127.0.0.1, on the store runs go to",
+    "completion": "print a script that completes all this in bash, zsh or fish",
     "article": "replay the article this project grew out of",
 }
 
@@ -41,6 +46,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "knownline COMMAND --help tells of one. The whole pipeline: dvc repro, or make repro.",
+            "knownline COMMAND --help tells of one, with an example.",
+            "The whole pipeline: dvc repro, or make repro.",
         ]
     )

@@ -80,6 +80,11 @@ def changed(then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
     return next(_mapping(then, now, _plain), None)
 
 
+def all_changes(kind: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return every entry that differs, in words."""
+    return [f"{kind} {words}" for words in _mapping(then, now, _plain)]
+
+
 def _mapping(
     then: Mapping[str, Any], now: Mapping[str, Any], words: Callable[[Any, Any], str]
 ) -> Iterator[str]:

@@ -40,9 +40,12 @@ def _findings(*, repair: bool) -> Iterator[Finding]:
     """Yield findings one by one, so that one is mended before the next is looked for."""
     yield from checkup.tree()
     yield from checkup.outputs()
+    cut = [*checkup.lock_of_dvc(), *checkup.results()]
+    yield from cut
     damaged = list(checkup.cache())
     yield from damaged
-    if not damaged:  # `dvc status` removes a damaged object that it happens to look at
+    # `dvc status` removes a damaged object that it happens to look at, and wants its own files
+    if not damaged and (repair or not cut):
         yield from checkup.pipeline()
     yield from checkup.leftovers()
     yield from checkup.packages()

@@ -1,9 +1,19 @@
-"""The stage `evaluate`: the line against the truth, to reports/metrics.json and reports/plots/."""
+"""The stage `evaluate`: the line against the truth, to metrics, pictures and a page in reports/."""
 
 import json
 from pathlib import Path
 
-from knownline import door, evaluation, files, history, onepass, plots, provenance
+from knownline import (
+    door,
+    evaluation,
+    files,
+    history,
+    onepass,
+    page,
+    plots,
+    provenance,
+    residuals,
+)
 from knownline.line import Line
 
 DATA = Path("data")
@@ -11,6 +21,7 @@ LINE = Path("models/line.json")
 HISTORY = Path("reports/history.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
+REPORT = Path("reports/report.html")
 
 
 def main(argv: list[str]) -> int:
@@ -27,6 +38,11 @@ def main(argv: list[str]) -> int:
     train, (x, y) = known.rows, known.sample
     holdout = held.rows if held else None
     files.check_seal(LINE.parent)
+    # The page tells what the data and the line were made with: they must have been.
+    identity = provenance.identity(params, provenance.data_sha256())
+    files.check_used(DATA, provenance.made_with("generate", params))
+    trained = provenance.made_with("train", params, data_sha256=identity.data)
+    files.check_used(LINE.parent, trained)
     line = Line.from_json(LINE.read_text())
     losses, w, b = history.read(HISTORY)
     truth = Line(params.truth.w, params.truth.b) if params.truth else None
@@ -44,10 +60,25 @@ def main(argv: list[str]) -> int:
             ("path.png", plots.path(w, b, rows=train, truth=truth)),
         ):
             files.write_bytes(folder / name, png)
+    report = page.Subject(
+        found=found,
+        gate=gate,
+        params=params,
+        x=x,
+        y=y,
+        rows=train,
+        loss=losses,
+        w=w,
+        b=b,
+        residuals=residuals.examine(x, y, line),
+        data_sha256=identity.data,
+        fingerprint=identity.fingerprint,
+    )
+    files.write_text(REPORT, page.render(report))
     metrics = evaluation.as_metrics(found, gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     files.write_used(METRICS.parent, made)
     used = METRICS.parent / files.USED
-    files.seal(METRICS.parent, [METRICS, used, *PLOTS.glob("*.png")])
+    files.seal(METRICS.parent, [METRICS, REPORT, used, *PLOTS.glob("*.png")])
     print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")
     return 0

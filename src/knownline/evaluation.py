@@ -147,9 +147,8 @@ def judge(found: Evaluation, rules: Evaluate) -> Gate:
     good = [f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"]
     arrived = 0 <= error <= allowed
     if not arrived:
-        broken.append(
-            f"{good[0]}: the optimiser has not arrived (more epochs? standardize? float64?)"
-        )
+        try_this = "a smaller learning rate" if error > 1e3 else "more epochs? standardize? float64"
+        broken.append(f"{good[0]}: the optimiser has not arrived ({try_this}?)")
     if found.truth is None:
         good.append("there is no truth to hold the fit against (truth: null)")
     else:

@@ -57,6 +57,7 @@ def recorded(
 def planned(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the parameters and the code that a checkout is about to be run with."""
     params = yaml.safe_load((folder / "params.yaml").read_bytes())
+    params.pop("retrain", None)  # how a retraining decides is no part of a run
     return _flat(params), provenance.code_hashes(folder)
 
 

@@ -3,10 +3,11 @@
 Source of the keys and their defaults: params.yaml itself, where each is explained.
 """
 
+import difflib
 import math
 from fractions import Fraction
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +20,7 @@ MIN_ROWS = 3
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Level = Annotated[float, Field(gt=0, lt=0.5)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -136,6 +138,14 @@ class Evaluate(Section):
     optimiser_tolerance: Positive
 
 
+class Retrain(Section):
+    """How a scheduled retraining decides; no stage reads it, so no run's identity holds it."""
+
+    drift_level: Level = 0.001
+    comparison_level: Level = 0.01
+    stale_after_days: Annotated[int, Field(ge=0, lt=10**6)] = 7
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -143,6 +153,7 @@ class Params(Section):
     generate: Generate
     train: Train
     evaluate: Evaluate
+    retrain: Retrain = Retrain()
 
     @model_validator(mode="after")
     def _answerable(self) -> Self:
@@ -172,8 +183,31 @@ class Params(Section):
         return {name: whole[name] for name in sections.get(stage, (stage,))}
 
     def flat(self) -> dict[str, Any]:
-        """Return every leaf under its dotted name: {"train.epochs": 100, ...}."""
-        return dict(_leaves("", self.model_dump(mode="json")))
+        """Return every leaf a stage reads under its dotted name: {"train.epochs": 100, ...}."""
+        return dict(_leaves("", self.model_dump(mode="json", exclude={"retrain"})))
+
+
+def with_seed(text: str, seed: int) -> str:
+    """Return the text of params.yaml with another generate.seed, every other byte as it was.
+
+    Raises: ParamsError where there is no such key, or another key hangs on it by an alias.
+    """
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    for wanted in ("generate", "seed"):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        node = next((value for key, value in pairs if key.value == wanted), None)
+    if not isinstance(node, yaml.ScalarNode):
+        raise ParamsError("generate.seed must be given (got nothing)")
+    changed = f"{text[: node.start_mark.index]}{seed}{text[node.end_mark.index :]}"
+    meant = Params.parse(text).model_dump()
+    meant["generate"]["seed"] = seed
+    try:
+        whole = Params.parse(changed).model_dump() == meant
+    except ParamsError:
+        whole = False
+    if not whole:
+        raise ParamsError("generate.seed must be a plain number (got one with an anchor or alias)")
+    return changed
 
 
 def holdout_rows(rows: int, fraction: float) -> int:
@@ -232,7 +266,26 @@ def _one_line(error: ValidationError) -> str:
         path, got = [*path, context["key"]], context["got"]
     name = ".".join(path) or "params.yaml"
     rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")
-    return f"{name} {rule}{_got(first, got)}"
+    return f"{name} {rule}{_near(name, first)}{_got(first, got)}"
+
+
+def _near(name: str, error: ErrorDetails) -> str:
+    """Return the known key that an unknown one is most like, as a question."""
+    if error["type"] != "extra_forbidden":
+        return ""
+    near = difflib.get_close_matches(name, _names("", Params), n=1, cutoff=0.75)
+    return f": {near[0]}?" if near else ""
+
+
+def _names(prefix: str, model: Any) -> list[str]:
+    """Return the dotted name of every key of a model, sections included."""
+    names: list[str] = []
+    for key, field in model.model_fields.items():
+        names.append(f"{prefix}{key}")
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                names += _names(f"{prefix}{key}.", kind)
+    return names
 
 
 def _whole(value: Any) -> Any:

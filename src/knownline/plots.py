@@ -4,10 +4,14 @@ Figures are drawn without pyplot, so that no state is shared. Knows nothing of f
 """
 
 import io
+import logging
 import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
+
+# A home that cannot be written to is told twice when it is imported, and harms nothing.
+logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 import matplotlib as mpl
 import numpy as np

@@ -6,6 +6,7 @@ Knows nothing of MLflow.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ from knownline.params import Params
 
 JUDGED = ("generate", "train", "evaluate")
 """The stages that decide what a run's numbers are; `record` only writes them down."""
+
+BASE = "KNOWNLINE_COMMIT"
+"""Names the commit a retraining made of HEAD and what it laid; the tree is held against it."""
 
 
 def data_sha256() -> str:
@@ -90,9 +94,14 @@ class Commit:
         """Whether the commit alone does not give the code that ran."""
         return bool(self.patch)
 
+    @property
+    def paths(self) -> list[str]:
+        """The files that the patch is about, as git names them."""
+        return re.findall(r"(?m)^diff --git a/(.+?) b/", self.patch.decode(errors="replace"))
 
-def commit() -> Commit:
-    """Return the commit and the patch of the current folder's checkout.
+
+def commit(base: str | None = None) -> Commit:
+    """Return the commit and the patch of the current folder's checkout, against `base` (HEAD).
 
     dvc.lock is left out: it is what a run writes, not what goes into it. The patch is taken with
     an index and an object store of its own, so nothing of the user's repository is touched.
@@ -103,7 +112,8 @@ def commit() -> Commit:
         return Commit(None, b"")
     if _call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         return Commit(None, b"")  # before the first commit
-    sha = _git("rev-parse", "HEAD")
+    base = base or os.environ.get(BASE) or "HEAD"
+    sha = _git("rev-parse", "--verify", f"{base}^{{commit}}")
     with tempfile.TemporaryDirectory() as scratch:
         objects = _git("rev-parse", "--path-format=absolute", "--git-path", "objects")
         env = {
@@ -111,11 +121,11 @@ def commit() -> Commit:
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects.strip()),
         }
-        _git("read-tree", "HEAD", env=env)
+        _git("read-tree", base, env=env)
         _git("add", "--all", "--", ".", env=env)
         patch = _git(
             "diff", "--cached", "--binary", "--full-index", "--no-color", "--no-ext-diff",
-            "--no-textconv", "HEAD", "--", ".", ":(exclude)dvc.lock", env=env,
+            "--no-textconv", base, "--", ".", ":(exclude)dvc.lock", env=env,
         )  # fmt: skip
     return Commit(sha.decode().strip(), patch)
 

@@ -22,6 +22,7 @@ LINE = Path("models/line.json")
 HISTORY = Path("reports/history.csv")
 METRICS = Path("reports/metrics.json")
 PLOTS = Path("reports/plots")
+REPORT = Path("reports/report.html")
 LAST = receipts.STORE / "last.json"
 """Which run the marker's fingerprint became, for `knownline summary`; in no output of DVC."""
 
@@ -98,7 +99,9 @@ def _record(
         ),
         params=content.texts(params),
         # w and b are there by epoch; a second value at step 0 would belong to no epoch.
-        metrics={k: v for k, v in content.numbers(metrics).items() if k not in ("w", "b")},
+        metrics={
+            k: v for k, v in content.telling_first(content.numbers(metrics)) if k not in ("w", "b")
+        },
         history={"loss": losses.tolist(), "w": w.tolist(), "b": b.tolist()},
         datasets=content.datasets(params, metrics, identity.data),
         start_ms=start_ms,
@@ -112,7 +115,14 @@ def _record(
         if commit.dirty:
             (made / "changes.patch").write_bytes(commit.patch)
         wanted = {made: None, PLOTS: "plots"} | dict.fromkeys(
-            (Path("params.yaml"), Path("dvc.lock"), METRICS, HISTORY, Path("data") / files.SUMS)
+            (
+                Path("params.yaml"),
+                Path("dvc.lock"),
+                METRICS,
+                HISTORY,
+                REPORT,
+                Path("data") / files.SUMS,
+            )
         )
         there = {path: folder for path, folder in wanted.items() if path.exists()}
         return store.record(whole, line=LINE, artifacts=there)

@@ -4,11 +4,8 @@ The user's repository is only read: the checkout is a clone that shares its obje
 an index and a configuration of its own. Knows nothing of MLflow.
 """
 
-import os
-import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +13,10 @@ from pathlib import Path
 
 import yaml
 
-from knownline import streaming
+from knownline import commands, streaming
+from knownline.commands import dvc, give_remotes, must, said
 from knownline.errors import ReplicaError
 from knownline.provenance import JUDGED
-
-_ISOLATED = ("DVC_", "MLFLOW_", "GIT_", "PYTHONPATH")
 
 
 @contextmanager
@@ -39,13 +35,13 @@ def checkout(commit: str, patch: bytes, params: bytes, *, keep: bool) -> Iterato
     try:
         clone = scratch / "checkout"
         quiet = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
-        _must("git", "clone", "--quiet", "--shared", "--no-checkout", top, str(clone))
-        _must("git", *quiet, "-C", str(clone), "checkout", "--quiet", "--detach", commit)
+        must("git", "clone", "--quiet", "--shared", "--no-checkout", top, str(clone))
+        must("git", *quiet, "-C", str(clone), "checkout", "--quiet", "--detach", commit)
         folder = clone / prefix
         if patch:
             applied = _call(folder, "git", "apply", "--binary", "-", stdin=patch)
             if applied.returncode:
-                raise ReplicaError(f"the run's patch must apply to {commit} (got {_said(applied)})")
+                raise ReplicaError(f"the run's patch must apply to {commit} (got {said(applied)})")
         (folder / "params.yaml").write_bytes(params)
         yield folder
     finally:
@@ -63,15 +59,15 @@ def bring_tables(folder: Path) -> None:
     pointers = [str(path.relative_to(folder)) for path in sorted(folder.glob("data/own/**/*.dvc"))]
     if not pointers:
         return
-    cache = _here(*_dvc("cache", "dir")).strip()
-    _local_remotes(folder)
-    _must(*_dvc("config", "--local", "cache.dir", str(folder / ".dvc" / "own-cache")), cwd=folder)
-    _must(*_dvc("remote", "add", "--local", "--force", "workspace-cache", cache), cwd=folder)
-    if _call(folder, *_dvc("pull", "--quiet", "--remote", "workspace-cache", *pointers)).returncode:
-        pulled = _call(folder, *_dvc("pull", *pointers))
+    cache = _here(*dvc("cache", "dir")).strip()
+    give_remotes(folder)
+    must(*dvc("config", "--local", "cache.dir", str(folder / ".dvc" / "own-cache")), at=folder)
+    must(*dvc("remote", "add", "--local", "--force", "workspace-cache", cache), at=folder)
+    if _call(folder, *dvc("pull", "--quiet", "--remote", "workspace-cache", *pointers)).returncode:
+        pulled = _call(folder, *dvc("pull", *pointers))
         if pulled.returncode:
             raise ReplicaError(
-                f"the table of the run must be in DVC's cache or remote (got {_said(pulled)})"
+                f"the table of the run must be in DVC's cache or remote (got {said(pulled)})"
             )
 
 
@@ -86,51 +82,19 @@ def execute(folder: Path) -> None:
     for name in JUDGED:
         done = _call(folder, "sh", "-c", str(stages[name]["cmd"]))
         if done.returncode:
-            raise ReplicaError(f"the stage {name} of the run must run again (got {_said(done)})")
-
-
-def _local_remotes(folder: Path) -> None:
-    """Point the checkout's remotes at where this workspace's lie; a relative path would not."""
-    config = Path(".dvc/config.local")
-    if config.exists():
-        shutil.copy(config, folder / ".dvc" / "config.local")
-    for line in _here(*_dvc("config", "--list")).splitlines():  # `remote list` wraps long paths
-        found = re.fullmatch(r"remote\.(.+)\.url=(.+)", line)
-        if found and "://" not in found[2]:
-            target = str((Path(".dvc") / Path(found[2]).expanduser()).resolve())
-            _must(*_dvc("remote", "modify", "--local", found[1], "url", target), cwd=folder)
-
-
-def _dvc(*arguments: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "dvc", *arguments)
+            raise ReplicaError(f"the stage {name} of the run must run again (got {said(done)})")
 
 
 def _here(*command: str) -> str:
     done = _call(Path.cwd(), *command)
     if done.returncode:
-        raise ReplicaError(f"{Path.cwd()} must be a git checkout with DVC (got {_said(done)})")
+        raise ReplicaError(f"{Path.cwd()} must be a git checkout with DVC (got {said(done)})")
     return done.stdout.decode()
-
-
-def _must(*command: str, cwd: Path | None = None) -> None:
-    done = _call(cwd or Path.cwd(), *command)
-    if done.returncode:
-        raise ReplicaError(f"{' '.join(command[:4])} … must succeed (got {_said(done)})")
 
 
 def _call(
     folder: Path, *command: str, stdin: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command with nothing of the outer DVC, MLflow or git in its environment."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(_ISOLATED)}
-    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', '')}"
-    env["DVC_NO_ANALYTICS"] = "1"
-    env["KNOWNLINE_LIVE_AFTER"] = streaming.NEVER  # a replica is no run
-    return subprocess.run(
-        command, cwd=folder, env=env, input=stdin, capture_output=True, check=False
+    return commands.call(  # a replica is no run
+        folder, *command, stdin=stdin, KNOWNLINE_LIVE_AFTER=streaming.NEVER
     )
-
-
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("knownline: error: ") if lines else f"exit {done.returncode}"

@@ -69,5 +69,5 @@ def _true(value: float | None) -> str:
 def _unseen(held: dict[str, Any]) -> str:
     if held["rmse"] is None:
         return ""
-    r2 = "" if held["r2"] is None else f", R² {held['r2']:.6f}"
+    r2 = "" if held["r2"] is None else f", R² {held['r2']:.6g}"
     return f" (RMSE {held['rmse']:.4g}{r2})"

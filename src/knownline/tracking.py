@@ -8,11 +8,12 @@ import getpass
 import json
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from knownline import location
-from knownline.content import Content, Dataset
+from knownline.content import Content, Dataset, experiment_tags
 from knownline.environment import version
 from knownline.errors import StoreError
 from knownline.line import Line
@@ -42,9 +43,11 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 import mlflow.pyfunc
 import pandas as pd
+import requests
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import (
     DatasetInput,
+    ExperimentTag,
     InputTag,
     LoggedModel,
     LoggedModelOutput,
@@ -79,6 +82,8 @@ _ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is 
                  codes.PERMISSION_DENIED, codes.REQUEST_LIMIT_EXCEEDED)
 }  # fmt: skip
 
+
+_UNREACHABLE = _ELSEWHERE - {codes.ErrorCode.Name(codes.INTERNAL_ERROR)}
 
 _ABSENT = {
     codes.ErrorCode.Name(code)
@@ -116,7 +121,7 @@ class Store:
                 _create_once(database, artifacts)
             if follow and (embedded := location.embedded()):
                 location.follow(embedded)
-            mlflow.set_tracking_uri(self.uri)
+            _point_mlflow_at(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None and not create:
@@ -132,6 +137,14 @@ class Store:
                 )
             else:
                 self.experiment = experiment.experiment_id
+
+    def furnish(self) -> None:
+        """Give the experiment what its page needs, where an earlier version of this made it."""
+        with _said_by(self.uri):
+            there = self.client.get_experiment(self.experiment).tags
+            for key, value in experiment_tags().items():
+                if key not in there:
+                    self.client.set_experiment_tag(self.experiment, key, value)
 
     def find_complete(self, fingerprint: str) -> Recorded | None:
         """Return the latest complete run with this fingerprint, or None."""
@@ -422,6 +435,19 @@ def answers(model: Path, x: list[float]) -> list[float] | str:
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
 
 
+def _point_mlflow_at(uri: str) -> None:
+    """Name the store to mlflow, which puts it into the environment too: there it stays as it was.
+
+    MLFLOW_TRACKING_URI is the user's word for a store of his own; unset, the store is embedded.
+    """
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 def _create_once(database: Path, artifacts: str) -> None:
     """Create the SQLite store whole or not at all, however many processes want it first.
 
@@ -439,7 +465,8 @@ def _create_once(database: Path, artifacts: str) -> None:
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
             store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
-            store.create_experiment(EXPERIMENT, artifacts)
+            tags = [ExperimentTag(key, value) for key, value in experiment_tags().items()]
+            store.create_experiment(EXPERIMENT, artifacts, tags)
             store.engine.dispose()
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -453,7 +480,7 @@ def _is_there(database: Path) -> bool:
 
 def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
     try:
-        return str(client.create_experiment(EXPERIMENT, artifacts))
+        return str(client.create_experiment(EXPERIMENT, artifacts, experiment_tags()))
     except MlflowException as error:
         if error.error_code != codes.ErrorCode.Name(codes.RESOURCE_ALREADY_EXISTS):
             raise
@@ -511,5 +538,48 @@ def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
         code = error.error_code if isinstance(error, MlflowException) else None
         if not (every or code is None or code in _ELSEWHERE):
             raise
-        first = str(error).strip().splitlines()[0][:200]
-        raise StoreError(f"the MLflow store {uri} must answer (got {first})") from error
+        raise StoreError(f"the MLflow store {uri} must answer (got {_cause(error)})") from error
+
+
+def _cause(error: Exception) -> str:
+    """Return why, in a few words: requests wraps what the network said in four other errors."""
+    text = str(error).strip() or type(error).__name__
+    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", text):
+        return found[1].strip().lower()
+    if "Read timed out" in text or "ConnectTimeout" in text:
+        return f"no answer within {os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} seconds"
+    return text.splitlines()[0][:200]
+
+
+def answering(store: Store) -> AbstractContextManager[None]:
+    """Turn whatever a store's own client raises within the block into StoreError."""
+    return _said_by(store.uri, every=True)
+
+
+def load(uri: str) -> Any:
+    """Load a model with pickle forbidden.
+
+    Raises: StoreError where its files cannot be fetched now; what a damaged model raises else.
+    """
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    try:
+        return mlflow.pyfunc.load_model(uri)
+    except Exception as error:
+        if _is_out_of_reach(error):
+            raise StoreError(
+                f"the files of {uri} must be within reach (got {_cause(error)})"
+            ) from error
+        raise
+
+
+def _is_out_of_reach(error: BaseException | None) -> bool:
+    """Return whether a network, a server or a right is what fails, not the files themselves."""
+    while error is not None:
+        if isinstance(error, requests.HTTPError) and error.response is not None:
+            return error.response.status_code != 404
+        if isinstance(error, requests.RequestException | PermissionError | ImportError):
+            return True
+        if isinstance(error, MlflowException) and error.error_code in _UNREACHABLE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

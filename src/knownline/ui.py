@@ -5,6 +5,7 @@ import socket
 import sys
 
 from knownline import door, tracking
+from knownline.content import VIEW
 from knownline.errors import UsageError
 
 HOST = "127.0.0.1"
@@ -16,11 +17,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--port", type=int, default=5000, help="the port to listen on (5000)")
     port = parser.parse_args(argv).port
     store = tracking.Store()  # an empty store is created before the server looks for it
+    store.furnish()
+    # MLflow's own start page is of traces and judges: this is the table of runs, in our view of it.
+    runs = f"#/experiments/{store.experiment}/runs?viewStateShareKey={VIEW}"
+    runs += "&workflowType=machine_learning"
     if not store.uri.startswith("sqlite:"):
-        print(f"The runs are at {store.uri}")
+        shown = f"{store.uri.rstrip('/')}/{runs}" if store.uri.startswith("http") else store.uri
+        print(f"The runs are at {shown}")
         return 0
     _require_free(port)
-    runs = f"http://{HOST}:{port}/#/experiments/{store.experiment}"
+    runs = f"http://{HOST}:{port}/{runs}"
     print(f"MLflow: {runs}  (Ctrl-C ends it)", flush=True)
     # `mlflow ui` ignores MLFLOW_TRACKING_URI and makes a store of its own: it must be told.
     command = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri]

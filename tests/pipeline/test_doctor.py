@@ -46,6 +46,30 @@ def test_a_parameter_that_changed_since(workspace: Workspace) -> None:
     assert one(workspace) == "pipeline: something changed since it ran: run `dvc repro`"
 
 
+def test_dvcs_lock_file_that_a_kill_cut_short(workspace: Workspace) -> None:
+    path = workspace.path / ".dvc/tmp/rwlock"
+    path.write_text('{"write": {"/some/where": {"pid": 1')
+    assert "RWLock" in workspace.dvc("repro", ok=False).stderr
+    assert one(workspace).startswith(".dvc/tmp/rwlock: a kill cut DVC's lock file short")
+    assert doctor(workspace, "--repair", code=0) == [
+        "mended: .dvc/tmp/rwlock: a kill cut DVC's lock file short, and DVC does nothing until it"
+        " is gone"
+    ]
+    workspace.dvc("repro")
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9])
+def test_a_dvc_lock_that_a_kill_cut_short(workspace: Workspace, kept: float) -> None:
+    path = workspace.path / "dvc.lock"
+    whole = path.read_text()
+    path.write_text(whole[: whole.index("md5:", int(len(whole) * kept))])
+    found = doctor(workspace, code=1)
+    assert any(line.startswith("dvc.lock: a kill cut it short") for line in found), found
+    (mended,) = doctor(workspace, "--repair", code=0)
+    assert mended.startswith("mended: dvc.lock: a kill cut it short")
+    assert path.read_text() == whole
+
+
 @pytest.mark.parametrize(
     "name", ["data/train/part-00000.parquet", "models/line.json", "reports/metrics.json"]
 )

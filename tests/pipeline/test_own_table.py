@@ -38,6 +38,9 @@ def test_forbes_gives_the_published_line(workspace: Workspace) -> None:
     assert run.name.startswith("forbes.csv")
     assert "truth.w" not in run.last
     assert "gate passed" in workspace.knownline("summary").stdout
+    report = (workspace.path / "reports/report.html").read_text()
+    assert "A line through data/own/forbes.csv" in report
+    assert "the farthest lies 3.0 times their root mean square" in report  # his case 12
 
 
 def test_a_changed_table_reruns_the_pipeline(workspace: Workspace) -> None:

@@ -51,12 +51,13 @@ def shell(workspace: Workspace, line: str) -> str:
     return done.stdout
 
 
-def wait_for_queue(workspace: Workspace) -> None:
-    deadline = time.monotonic() + 240
+def wait_for_queue(workspace: Workspace) -> str:
+    """Return what `dvc queue status` says when nothing waits or runs any more."""
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         shown = workspace.dvc("queue", "status").stdout
         if "Queued" not in shown and "Running" not in shown:
-            return
+            return shown
         time.sleep(1)
     pytest.fail(shown)
 
@@ -137,8 +138,39 @@ def test_5_the_table_of_ones_own(newcomer: Workspace) -> None:
     assert f"w = {line['w']:.6f}, b = {line['b']:.6f}" in README
 
 
+def test_6_the_retraining_and_who_serves(newcomer: Workspace) -> None:
+    newcomer.git("checkout", "--", "params.yaml", "dvc.lock")
+    activate, retrain, champion = commands(blocks("sh")[4])
+    assert "promoted: version 1 is the champion" in shell(newcomer, f"{activate}\n{retrain}")
+    assert "version 1 of knownline" in shell(newcomer, f"{activate}\n{champion}")
+    line = json.loads((newcomer.path / "models/line.json").read_text())
+    expected = [line["w"] * x + line["b"] for x in (1.0, 2.0)]
+    told = newcomer.run("python", "-c", blocks("python")[0]).stdout
+    assert [float(y) for y in told.strip("[] \n").split()] == pytest.approx(expected)
+    uri, serve, ask = commands(blocks("sh")[5])
+    port = str(free_port())
+    server = subprocess.Popen(
+        ["bash", "-ec", f"{uri}\nexec {serve.replace('5001', port)}"],
+        cwd=newcomer.path,
+        env=newcomer.env(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while newcomer.run("bash", "-c", f"curl -sf 127.0.0.1:{port}/ping", ok=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        answer = json.loads(shell(newcomer, ask.replace("5001", port)))
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert answer["predictions"] == expected
+
+
 @pytest.mark.parametrize("line", commands(blocks("sh")[-1]))
-def test_6_the_checks_are_there_to_be_made(line: str) -> None:
+def test_7_the_checks_are_there_to_be_made(line: str) -> None:
     subprocess.run([*MAKE, "-n", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True)
 
 

@@ -65,6 +65,10 @@ def test_files_and_data_are_with_the_run(built: Workspace) -> None:
     assert "generate:" in (kept / "dvc.lock").read_text()
     assert json.loads((kept / "environment.json").read_text())["torch"].startswith("2.13.0")
     assert {p.name for p in (kept / "plots").iterdir()} == {"fit.png", "loss.png", "path.png"}
+    report = (kept / "report.html").read_text()
+    assert report == (built.path / "reports/report.html").read_text()
+    assert run.tags["fingerprint"] in report
+    assert run.tags["data_sha256"] in report
     assert not (kept / "changes.patch").exists()
     with sqlite3.connect(built.path / "mlruns/mlflow.db") as store:
         named = store.execute(
@@ -172,6 +176,7 @@ def test_a_dead_server_costs_one_line_and_nothing_else(workspace: Workspace) -> 
     done = workspace.dvc("repro", ok=False, MLFLOW_TRACKING_URI=uri)
     assert done.returncode != 0
     (line,) = [text for text in done.stderr.splitlines() if text.startswith("knownline:")]
+    assert "(got connection refused)" in line
     assert "not recorded" in line
     assert "dvc repro" in line
     assert "Traceback" not in done.stderr

@@ -87,9 +87,12 @@ def test_a_refused_gate_is_data_and_dvc_succeeds(workspace: Workspace) -> None:
     assert "the optimiser has not arrived" in shown
 
 
-def test_files_of_other_parameters_are_not_recorded_under_these(workspace: Workspace) -> None:
+@pytest.mark.parametrize("stage", ["evaluate", "record"])
+def test_files_of_other_parameters_are_not_recorded_under_these(
+    workspace: Workspace, stage: str
+) -> None:
     workspace.replace("params.yaml", "epochs: 100", "epochs: 300")
-    done = workspace.knownline("record", ok=False)
+    done = workspace.knownline(stage, ok=False)
     assert done.returncode == 2
     assert (
         "models must be made with the parameters and the code of now: run `dvc repro`"

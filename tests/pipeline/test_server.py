@@ -85,7 +85,7 @@ def assert_whole(server: Server, run: Run, epochs: int) -> None:
     kept = server.folder / "kept" / str(experiment[0])
     assert {path.name for path in (kept / run.run_id / "artifacts").iterdir()} >= {
         "SHA256SUMS", "dvc.lock", "environment.json", "history.csv", "identity.json",
-        "metrics.json", "params.yaml", "plots",
+        "metrics.json", "params.yaml", "plots", "report.html",
     }  # fmt: skip
     used = "select count(*) from inputs where source_type = ? and {} = ?"
     assert server.rows(used.format("destination_id"), "DATASET", run.run_id) == [(2,)]

@@ -2,18 +2,16 @@
 
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable
 
 from tests.conftest import Run, Workspace, commit
 
 Clone = Callable[[Workspace], Workspace]
-EPOCHS = list(range(100))
 
 
-def assert_complete(run: Run) -> None:
+def assert_complete(run: Run, *, epochs: int = 100) -> None:
     assert run.status == "FINISHED"
-    assert run.steps["loss"] == run.steps["w"] == run.steps["b"] == EPOCHS
+    assert run.steps["loss"] == run.steps["w"] == run.steps["b"] == list(range(epochs))
 
 
 def test_first_repro_makes_one_complete_run(built: Workspace) -> None:
@@ -102,59 +100,6 @@ def test_a_fresh_clone_with_pulled_outputs_is_backfilled(
     assert_complete(run)
     assert run.tags["backfilled"] == "true"
     assert copy.git("status", "--short") == ""
-
-
-def test_an_experiment_in_the_workspace_is_a_run_with_its_name(workspace: Workspace) -> None:
-    workspace.dvc("exp", "run", "--name", "slow", "--set-param", "train.learning_rate=0.05")
-    _, run = workspace.runs()
-    assert_complete(run)
-    assert run.tags["dvc_exp_name"] == "slow"
-    assert "slow" in run.name
-    assert run.params["train.learning_rate"] == "0.05"
-
-
-def test_an_experiment_in_a_temporary_folder_reaches_the_one_store(workspace: Workspace) -> None:
-    before = workspace.outputs()
-    workspace.dvc(
-        "exp", "run", "--temp", "--name", "aside", "--set-param", "train.learning_rate=0.1"
-    )
-    _, run = workspace.runs()
-    assert_complete(run)
-    assert run.tags["dvc_exp_name"] == "aside"
-    assert workspace.outputs() == before
-
-
-def test_a_queue_of_two_at_a_time_is_as_many_runs(workspace: Workspace) -> None:
-    workspace.dvc("exp", "run", "--queue", "--set-param", "train.learning_rate=0.05,0.1,0.15")
-    workspace.dvc("queue", "start", "--jobs", "2")
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        status = workspace.dvc("queue", "status").stdout
-        if "Running" not in status and "Queued" not in status:
-            break
-        time.sleep(1)
-    assert status.count("Success") == 3, status
-    rates = {run.params["train.learning_rate"] for run in workspace.runs()}
-    assert rates == {"0.25", "0.05", "0.1", "0.15"}
-    assert len(workspace.runs()) == 4
-    for run in workspace.runs():
-        assert_complete(run)
-    names = {run.tags.get("dvc_exp_name") for run in workspace.runs()[1:]}
-    assert len(names) == 3
-
-
-def test_an_experiment_runs_its_own_code(workspace: Workspace) -> None:
-    workspace.replace(
-        "src/knownline/train.py",
-        "line = fitted.line\n",
-        "line = type(fitted.line)(1.5, 2.5)\n",
-    )
-    workspace.dvc("exp", "run", "--temp", "--name", "other-code")
-    workspace.git("checkout", "--", "src")
-    run = next(run for run in workspace.runs() if run.tags.get("dvc_exp_name") == "other-code")
-    assert run.tags["gate"] == "failed"
-    assert run.last["ols.w"] == workspace.runs()[0].last["ols.w"]
-    assert run.last["z.w"] < -1000
 
 
 def test_a_change_of_code_that_changes_no_number_is_recorded_all_the_same(

@@ -1,10 +1,12 @@
 """What is shown while the pipeline works."""
 
+import json
 import os
 import pty
 import subprocess
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +52,60 @@ def test_nothing_is_drawn_where_there_is_no_terminal(long_training: Workspace) -
     assert done.stdout.count("\n") == 1
 
 
+def on_a_terminal(workspace: Workspace, *command: str, columns: int = 80, **env: str) -> str:
+    """Return all that a command shows on a terminal that many columns wide."""
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, columns))
+    process = subprocess.Popen(
+        command,
+        cwd=workspace.path,
+        env=workspace.env(TERM="xterm-256color", **env),
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    try:
+        while part := os.read(controller, 65536):
+            shown += part
+    except OSError:  # Linux says so when the other end is closed
+        pass
+    os.close(controller)
+    process.wait()
+    return shown.decode()
+
+
+@pytest.mark.parametrize("command", ["summary", "--help", "article", "ui --help", "nonsense"])
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}])
+def test_nothing_of_ours_is_coloured(built: Workspace, command: str, env: dict[str, Any]) -> None:
+    shown = on_a_terminal(built, "python", "src/knownline", *command.split(), **env)
+    assert shown.strip()
+    assert "\x1b" not in shown
+
+
 def test_dvc_shows_metrics_and_plots(built: Workspace, tmp_path: Path) -> None:
     assert "gate.passed" in built.dvc("metrics", "show").stdout
     built.dvc("plots", "show", "--out", str(tmp_path / "plots"))
-    assert (tmp_path / "plots" / "index.html").read_text().count("Loss by epoch")
+    page = (tmp_path / "plots" / "index.html").read_text()
+    for name in ("Loss by epoch", "w by epoch", "b by epoch"):
+        assert name in page
+    assert "loess" not in page  # DVC's own default, a smoothed curve
+    assert page.count('"type": "log"') == 1
+
+
+def test_dvc_tells_two_runs_apart(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.05")
+    workspace.dvc("repro")
+    changed = workspace.dvc("params", "diff").stdout.splitlines()[1:]
+    assert [line.split()[1:] for line in changed] == [["train.learning_rate", "0.25", "0.05"]]
+    table = workspace.dvc("metrics", "diff").stdout.splitlines()[1:]
+    rows = {line.split()[1]: line.split()[2:] for line in table}
+    assert rows["gate.passed"][:2] == ["True", "False"]
+    assert rows["z.w"][1].startswith("0.26")
+    assert not any(name.startswith(("truth", "ols", "se")) for name in rows)  # they did not change
+    plots = json.loads(workspace.dvc("plots", "diff", "--json").stdout)["data"]
+    (loss,) = plots["Loss by epoch"]
+    points = loss["content"]["data"]["values"]
+    assert {point["rev"] for point in points} == {"HEAD", "workspace"}
+    assert len(points) == 200

@@ -1,0 +1,100 @@
+"""What it costs a training to be watched and kept: streaming to MLflow, and checkpoints.
+
+Streaming: whole `knownline train` processes in turn, streamed and not, on the same rows; the figure
+is the ratio of the medians of their own clocks. Checkpoints: the share of one training's time that
+passes inside `Checkpoints.save`. Run it on a machine that does nothing else.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+EPOCHS = 3_000
+
+
+def main() -> None:
+    """Print one line for each cost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5, help="repetitions a side (5)")
+    times = parser.parse_args().times
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _checkout(Path(scratch) / "work")
+        watched, alone = [], []
+        for _ in range(times):
+            watched.append(_train(folder, live="0.5"))
+            alone.append(_train(folder, live="inf"))
+        ours, theirs = statistics.median(watched), statistics.median(alone)
+        print(f"streamed: {ours:.2f} s, not: {theirs:.2f} s, {ours / theirs:.3f} (at most 1.05)")
+        whole, saving, saves = _saving(folder)
+        print(
+            f"checkpoints: {saves} in {whole:.2f} s took {saving:.3f} s,"
+            f" {saving / whole:.2%} (at most 2 %)"
+        )
+
+
+def _checkout(folder: Path) -> Path:
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    params = folder / "params.yaml"
+    text = params.read_text()
+    for old, new in (
+        ("rows: 99", "rows: 800000"),
+        ("epochs: 100", f"epochs: {EPOCHS}"),
+        ("compress: true", "compress: false"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    params.write_text(text)
+    _stage(folder, "generate", "inf")
+    return folder
+
+
+def _stage(folder: Path, stage: str, live: str) -> None:
+    subprocess.run(
+        [sys.executable, "src/knownline", stage],
+        cwd=folder,
+        env={**os.environ, "KNOWNLINE_LIVE_AFTER": live},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def _train(folder: Path, live: str) -> float:
+    """Return the seconds that a training says it took."""
+    for receipt in (folder / "mlruns/receipts").glob("*.json"):
+        receipt.unlink()
+    _stage(folder, "train", live)
+    (receipt,) = (folder / "mlruns/receipts").glob("*.json")
+    return float(json.loads(receipt.read_text())["seconds"])
+
+
+def _saving(folder: Path) -> tuple[float, float, int]:
+    """Return the seconds of a training, those inside `Checkpoints.save`, and how many saves."""
+    os.chdir(folder)
+    os.environ["KNOWNLINE_LIVE_AFTER"] = "inf"
+    from knownline import train
+    from knownline.checkpoints import Checkpoints
+
+    spent: list[float] = []
+    save = Checkpoints.save
+
+    def timed(self: Checkpoints, *arguments: Any) -> None:
+        began = time.monotonic()
+        save(self, *arguments)
+        spent.append(time.monotonic() - began)
+
+    Checkpoints.save = timed  # type: ignore[method-assign,assignment]
+    began = time.monotonic()
+    train.main([])
+    return time.monotonic() - began, sum(spent), len(spent)
+
+
+if __name__ == "__main__":
+    main()

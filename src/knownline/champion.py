@@ -1,0 +1,32 @@
+"""`knownline champion`: who serves, since when, why, on which data and commit."""
+
+from knownline import door, tracking
+from knownline.errors import StoreError
+from knownline.registry import CHAMPION, PREVIOUS, Registry
+
+
+def main(argv: list[str]) -> int:
+    """Print it. Raises: StoreError where there is none."""
+    door.Arguments(
+        "champion",
+        "Say who the champion is, since when, why, on which data and commit.",
+        "knownline champion",
+    ).parse_args(argv)
+    store = tracking.Store(create=False)
+    registry = Registry(store)
+    version = registry.holding(CHAMPION)
+    if version is None:
+        raise StoreError(f"knownline must have a champion in {store.uri} (got none)")
+    previous = registry.holding(PREVIOUS)
+    tags = version.tags
+    told = {
+        "champion": f"{version.name} of knownline",
+        "since": tags.get("champion_since", "unknown"),
+        "why": tags.get("champion_why", "unknown"),
+        "run": version.run_id,
+        "data": tags.get("data_sha256", "unknown"),
+        "commit": tags.get("git_commit", "unknown"),
+        "previous": previous.name if previous else "none",
+    }
+    print("\n".join(f"{name:<9}{value}" for name, value in told.items()))
+    return 0

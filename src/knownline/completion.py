@@ -1,0 +1,76 @@
+"""`knownline completion SHELL`: a script that lets a shell complete our commands and their options.
+
+What it knows is read from each command's own --help, so it cannot fall behind them.
+"""
+
+import io
+import re
+import sys
+from contextlib import redirect_stdout, suppress
+from importlib import import_module
+
+from knownline import door
+from knownline.cli import COMMANDS
+
+SHELLS = ("bash", "zsh", "fish")
+
+_BASH = """\
+_knownline() {{
+  local word=${{COMP_WORDS[COMP_CWORD]}}
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "{commands} --help --version" -- "$word"))
+    return
+  fi
+  case ${{COMP_WORDS[1]}} in
+{cases}
+  esac
+}}
+complete -o default -F _knownline knownline
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Print the script; it is to be evaluated by the shell's start-up file."""
+    parser = door.Arguments(
+        "completion",
+        "Print a script that completes commands and options; let the shell read it at its start.",
+        'eval "$(knownline completion bash)"',
+    )
+    parser.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")
+    shell = parser.parse_args(argv).shell
+    words = {command: _words(command) for command in COMMANDS}
+    sys.stdout.write(_fish(words) if shell == "fish" else _bash(words, zsh=shell == "zsh"))
+    return 0
+
+
+def _words(command: str) -> list[str]:
+    """Return the options and the fixed arguments that a command's help lists."""
+    told = io.StringIO()
+    with redirect_stdout(told), suppress(SystemExit):
+        import_module(f"knownline.{command}").main(["--help"])
+    options = re.findall(r"^  (?:-h, )?(--[a-z-]+)", told.getvalue(), flags=re.MULTILINE)
+    fixed = re.search(r"^  \{([a-z,]+)\}", told.getvalue(), flags=re.MULTILINE)
+    return [*options, *(fixed[1].split(",") if fixed else [])]
+
+
+def _bash(words: dict[str, list[str]], *, zsh: bool) -> str:
+    cases = "\n".join(
+        f'    {command}) COMPREPLY=($(compgen -W "{" ".join(known)}" -- "$word")) ;;'
+        for command, known in words.items()
+    )
+    script = _BASH.format(commands=" ".join(words), cases=cases)
+    return f"autoload -U +X bashcompinit && bashcompinit\n{script}" if zsh else script
+
+
+def _fish(words: dict[str, list[str]]) -> str:
+    lines = []
+    for command, known in words.items():
+        about = " ".join(COMMANDS[command].split()).replace("'", "")
+        lines.append(f"complete -c knownline -n __fish_use_subcommand -a {command} -d '{about}'")
+        seen = f"-n '__fish_seen_subcommand_from {command}'"
+        lines += [
+            f"complete -c knownline {seen} "
+            + (f"-l {word.removeprefix('--')}" if word.startswith("--") else f"-f -a {word}")
+            for word in known
+        ]
+    return "\n".join([*lines, ""])

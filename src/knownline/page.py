@@ -1,0 +1,300 @@
+"""The report: one page in one file, for people. Verdict first, then why, then from what.
+
+No script and no address in it: what it shows is there when it is read without a network, in print,
+or by a screen reader. The same numbers give the same bytes. Knows nothing of files' places.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from knownline import sketches
+from knownline.compression import Compressed
+from knownline.evaluation import Evaluation, Gate
+from knownline.line import Line, rounded
+from knownline.params import Params
+from knownline.residuals import Residuals
+from knownline.sketches import Course, Sketch, equation
+from knownline.style import SHEET
+from knownline.svg import safe
+
+Array = npt.NDArray[np.float64]
+
+_SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear sign of"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a report is about.
+
+    x, y: the points shown, (shown,) each. rows: all rows of the training. loss, w, b: by epoch.
+    data_sha256, fingerprint: what the data and the whole run are known by.
+    """
+
+    found: Evaluation
+    gate: Gate
+    params: Params
+    x: Array
+    y: Array
+    rows: Compressed
+    loss: Array
+    w: Array
+    b: Array
+    residuals: Residuals
+    data_sha256: str
+    fingerprint: str
+
+
+def render(of: Subject) -> str:
+    """Return the page as HTML."""
+    found, course = of.found, Course.of(of.loss, of.w, of.b)
+    verdict = f"Gate {'passed' if of.gate.passed else 'refused'}"
+    fit, left = sketches.points(of.x, of.y, found=found, names=_names(of.params))
+    body = [
+        f'<header class="{"passed" if of.gate.passed else "refused"}">',
+        f"<p>{safe(_about(of.params))}</p>",
+        f"<h1>{verdict}</h1>",
+        _list(of.gate.reasons),
+        "</header>",
+        _section(
+            "Fitted and true" if found.truth else "The fitted line",
+            _coefficients(found) + _rest(found),
+        ),
+        _section("", _figures([sketches.errors(found, of.params.evaluate.z)], wide=True)),
+        _section("The fit and what it leaves", _figures([fit, left]) + _checks(of.residuals)),
+        _section(
+            "How the training went",
+            _figures(
+                [
+                    sketches.loss(course, of.rows.mean_squared_error(found.ols)),
+                    sketches.distance(course, found),
+                    sketches.coefficient(course, "w", found),
+                    sketches.coefficient(course, "b", found),
+                    sketches.path(course, of.rows, found),
+                ]
+            )
+            + _epochs(of),
+        ),
+        _section("From what", _provenance(of)),
+        _section("Do it again", _again(of)),
+    ]
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f"<title>{verdict}: {safe(_about(of.params))}</title>",
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            # Nothing may be loaded, whoever serves the page: only the style sheet below is.
+            '<meta http-equiv="Content-Security-Policy"'
+            " content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+            f"<style>\n{SHEET}</style>",
+            "</head>",
+            "<body>",
+            "<main>",
+            *body,
+            "</main>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _about(params: Params) -> str:
+    wanted = params.generate
+    if wanted.table:
+        return f"A line through {wanted.table}"
+    return f"A line through {wanted.rows:,} points drawn from a known one"
+
+
+def _names(params: Params) -> tuple[str, str]:
+    columns = params.generate.columns
+    return (columns.x, columns.y) if params.generate.table else ("x", "y")
+
+
+def _coefficients(found: Evaluation) -> str:
+    """Return the table of fitted ± error, least squares and truth."""
+    head = ["", "fitted", "± error", "least squares"]
+    head += ["true", "errors away"] if found.truth else []
+    rows = []
+    for name in ("w", "b"):
+        fitted, ols, se = (getattr(part, name) for part in (found.line, found.ols, found.se))
+        row = [name, rounded(fitted, se), rounded(se, se), rounded(ols, se)]
+        if found.truth and found.z:
+            z = getattr(found.z, name)
+            row += [f"{getattr(found.truth, name):g}", f"{z:+.2f}" if abs(z) < 1e4 else f"{z:+.2g}"]
+        rows.append(row)
+    return _table("w: slope; b: value at x = 0; errors are standard errors.", head, rows)
+
+
+def _rest(found: Evaluation) -> str:
+    words = f"{found.rows:,} rows fitted, root mean squared error {found.train_rmse:.4g}."
+    if found.holdout_rmse is None:
+        words += " None held out."
+    else:
+        r2 = "" if found.holdout_r2 is None else f", R²\u00a0{found.holdout_r2:.6f}"
+        words += f" {found.holdout_rows:,} held out, error there {found.holdout_rmse:.4g}{r2}."
+    return f"<p>{_minus(words)}</p>"
+
+
+def _checks(residuals: Residuals) -> str:
+    """Return what the residuals look like, in words."""
+    parts = [
+        "<h3>Do they look like noise?</h3>",
+        f"<p>{residuals.rows:,} points looked at; the farthest lies {residuals.farthest:.1f} times"
+        f" their root mean square from the line, at x = {_minus(f'{residuals.farthest_x:g}')}.",
+    ]
+    if residuals.unchecked:
+        return "\n".join([*parts, f"No more can be said: {residuals.unchecked}.</p>"])
+    parts[-1] += " None of this decides the gate.</p>"
+    said = []
+    for check in residuals.checks:
+        often = "fewer than 1" if check.p < 1e-3 else f"{1000 * check.p:,.0f}"
+        said.append(
+            f"{_SIGNS[check.sign]} {check.about}: {often} of 1,000 samples of pure noise show as"
+            f" much ({check.statistic})"
+        )
+    return "\n".join([*parts, _list([words[0].upper() + words[1:] for words in said])])
+
+
+def _epochs(of: Subject) -> str:
+    """Return the numbers behind the curves, few enough to be read."""
+    last = len(of.loss) - 1
+    places = sorted({*range(min(last, 9)), *np.geomspace(1, last + 1, 12).astype(int) - 1, last})
+    rows = [[f"{n:,}", f"{of.loss[n]:.6g}", f"{of.w[n]:.6g}", f"{of.b[n]:.6g}"] for n in places]
+    table = _table(
+        "The loss an epoch began with, and the line it left.", ["epoch", "loss", "w", "b"], rows
+    )
+    return f"<details><summary>The curves as numbers</summary>\n{table}\n</details>"
+
+
+def _provenance(of: Subject) -> str:
+    params, train = of.params, of.params.train
+    facts = [
+        ("Points", _points(params)),
+        ("Rows", f"{of.found.rows:,} to fit, {of.found.holdout_rows:,} held out"),
+        (
+            "Training",
+            f"{train.epochs:,} epochs of gradient descent at learning rate"
+            f" {train.learning_rate:g}, {train.dtype},"
+            f" x {'standardised' if train.standardize else 'as it is'}, on"
+            f" {'three points that have the loss of all rows' if train.compress else 'all rows'}",
+        ),
+        ("Data, SHA-256", of.data_sha256),
+        ("Fingerprint", of.fingerprint),
+    ]
+    terms = "\n".join(
+        f"<div><dt>{name}</dt><dd>{_code(text) if len(text) == 64 else safe(text)}</dd></div>"
+        for name, text in facts
+    )
+    rows = [[key, str("null" if value is None else value)] for key, value in params.flat().items()]
+    table = _table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
+    return (
+        f"<dl>\n{terms}\n</dl>\n<p>The fingerprint is the SHA-256 over the data, the parameters"
+        " and the code. The same inputs give the same page, so no time, machine or commit is on it:"
+        " MLflow has them with the run.</p>\n"
+        f"<details><summary>Every parameter</summary>\n{table}\n</details>"
+    )
+
+
+def _points(params: Params) -> str:
+    wanted = params.generate
+    if wanted.table:
+        x, y = _names(params)
+        return f"{wanted.table}, {y} against {x}"
+    noise, spaced = wanted.noise, wanted.x
+    assert params.truth  # drawn points have one
+    line = equation(Line(params.truth.w, params.truth.b))
+    kinds = {
+        "normal": "standard deviation",
+        "integer": "up to",
+        "shared-integer": "one for all, up to",
+    }
+    where = "evenly spaced" if spaced.spacing == "grid" else "at random"
+    return (
+        f"{wanted.rows:,} drawn from {line} + {noise.kind} noise"
+        f" ({kinds[noise.kind]} {noise.scale:g}), x {where} from {spaced.low:g} to {spaced.high:g},"
+        f" seed {wanted.seed}"
+    )
+
+
+def _again(of: Subject) -> str:
+    return (
+        "<p>In the workspace this page was made in, <code>make repro</code> does what changed and"
+        " nothing else. A recorded run is found in MLflow by its tag:</p>\n"
+        f"<pre tabindex=\"0\">tags.fingerprint = '{of.fingerprint}'</pre>\n"
+        "<p>and proved, from its commit, its parameters and its data, bit for bit:</p>\n"
+        '<pre tabindex="0">knownline reproduce RUN_ID</pre>'
+    )
+
+
+def _section(title: str, content: str) -> str:
+    heading = f"<h2>{title}</h2>\n" if title else ""
+    return f"<section>\n{heading}{content}\n</section>"
+
+
+def _figures(drawn: list[Sketch], *, wide: bool = False) -> str:
+    parts = [f'<div class="figures{" wide" if wide else ""}">']
+    for sketch in drawn:
+        key = "".join(
+            f'<li><svg class="swatch" viewBox="0 0 24 12" aria-hidden="true">{_swatch(kind)}</svg>'
+            f"{safe(words)}</li>"
+            for kind, words in sketch.key
+        )
+        caption = f"<p>{safe(sketch.caption)}</p>" if sketch.caption else ""
+        parts.append(
+            f"<figure>\n<figcaption>{safe(sketch.title)}</figcaption>\n{sketch.drawing}\n"
+            f'<ul class="key">{key}</ul>\n{caption}</figure>'
+        )
+    return "\n".join([*parts, "</div>"])
+
+
+def _swatch(kind: str) -> str:
+    if kind in ("sample", "optimiser"):
+        return f'<rect class="{kind}" y="1" width="24" height="10"/>'
+    if kind in ("points", "way", "start", "goal", "end"):
+        return f'<path class="{kind}" d="M12 6h0"/>'
+    return f'<path class="{kind}" d="M0 6h24"/>'
+
+
+def _table(caption: str, head: list[str], rows: list[list[str]], *, numbers: bool = True) -> str:
+    """Return a table whose first column names its rows; it scrolls where it is too wide."""
+    top = "".join(f'<th scope="col">{safe(cell)}</th>' if cell else "<td></td>" for cell in head)
+    lines = [
+        f'<tr><th scope="row">{safe(row[0])}</th>'
+        + "".join(f"<td>{safe(_minus(cell) if numbers else cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    ]
+    kind = ' class="numbers"' if numbers else ""
+    return "\n".join(
+        [
+            f'<div class="scroll" role="region" aria-label="{safe(caption)}" tabindex="0">',
+            f"<table{kind}>",
+            f"<caption>{safe(caption)}</caption>",
+            f"<thead><tr>{top}</tr></thead>",
+            "<tbody>",
+            *lines,
+            "</tbody>",
+            "</table>",
+            "</div>",
+        ]
+    )
+
+
+def _list(items: list[str]) -> str:
+    return "<ul>" + "".join(f"<li>{safe(item)}</li>" for item in items) + "</ul>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{safe(text)}</code>"
+
+
+def _minus(text: str) -> str:
+    """Return numbers with the sign that is as wide as a plus: a hyphen is read as none."""
+    return re.sub(r"(?<![\w.])-(?=\d)|(?<=\de)-(?=\d)", "−", text)

@@ -1,0 +1,109 @@
+"""DVC as a retraining calls it: tables up to date, the stages run, the results pushed.
+
+Knows nothing of MLflow or of what the results mean.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from knownline.errors import WorkspaceError
+from knownline.provenance import BASE
+
+_OWN = "knownline: error: "
+
+
+def has_remote() -> bool:
+    """Return whether DVC has a remote that it pulls from and pushes to by default."""
+    listed = _dvc("config", "--list").stdout
+    return any(line.startswith("core.remote=") for line in listed.splitlines())
+
+
+def pull() -> None:
+    """Bring what DVC keeps up to date; what the remote does not have is made anew by the stages.
+
+    A table that was replaced in data/own/ is taken as it is now: its pointer follows it.
+
+    Raises: WorkspaceError where a remote does not answer or a table is nowhere.
+    """
+    pointers = sorted(Path("data/own").rglob("*.dvc"))
+    there = [str(pointer) for pointer in pointers if _replaced_by_hand(pointer)]
+    if there:
+        _must("the tables in data/own/ must be readable", "commit", "--force", "--quiet", *there)
+    if has_remote():
+        _must("the DVC remote must answer", "pull", "--quiet", "--allow-missing")
+    for pointer in pointers:
+        if not pointer.with_suffix("").exists():
+            raise WorkspaceError(
+                f"{pointer.with_suffix('')} must be in DVC's cache or remote (got it in neither)"
+            )
+
+
+def _replaced_by_hand(pointer: Path) -> bool:
+    """Return whether what lies beside a pointer is new to DVC.
+
+    Where it is in the cache it was kept before, and a pointer that says otherwise came by git: the
+    pointer is followed.
+    """
+    table = pointer.with_suffix("")
+    if not table.is_file():
+        return table.exists()
+    with table.open("rb") as stream:
+        md5 = hashlib.file_digest(stream, "md5").hexdigest()
+    if md5 in pointer.read_text(encoding="utf-8"):
+        return False
+    cache = Path(_dvc("cache", "dir").stdout.strip())
+    return not (cache / "files" / "md5" / md5[:2] / md5[2:]).exists()
+
+
+def repro(commit: str, *, force: bool = False, only: str | None = None) -> None:
+    """Run what changed (all with `force`), recording it as of `commit`; DVC's output is shown.
+
+    Raises: WorkspaceError with what the stage said, where one fails.
+    """
+    arguments = ["--force"] if force else []
+    arguments += ["--single-item", only] if only else []
+    done = _dvc("repro", *arguments, show=True, **{BASE: commit})
+    if done.returncode:
+        raise WorkspaceError(_said(done))
+
+
+def push() -> None:
+    """Push outputs and tables. Raises: WorkspaceError where the remote does not take them."""
+    _must("the DVC remote must take the results", "push", "--quiet")
+
+
+def _must(rule: str, *arguments: str) -> None:
+    done = _dvc(*arguments)
+    if done.returncode:
+        raise WorkspaceError(f"{rule} (dvc {arguments[0]} says: {_said(done)})")
+
+
+def _dvc(*arguments: str, show: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+    sys.stdout.flush()
+    bin_folder = Path(sys.executable).parent  # `python` in dvc.yaml must be this one
+    env = {
+        **os.environ,
+        "DVC_NO_ANALYTICS": "1",
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",
+        **more,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        stdout=None if show else subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=env,
+    )
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the stage's own word where there is one, else DVC's."""
+    lines = done.stderr.strip().splitlines()
+    own = [line for line in lines if line.startswith(_OWN)]
+    errors = [line for line in lines if line.startswith("ERROR: ")]
+    found = (own or errors or lines or [f"exit {done.returncode}"])[0]
+    return found.removeprefix(_OWN).removeprefix("ERROR: ")

@@ -1,0 +1,144 @@
+"""What a retraining tells: the verdict first, then all it rests on. Also the version's model card.
+
+Knows nothing of files' places or of MLflow: it is given what it says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from knownline.drift import Drift
+from knownline.line import rounded
+from knownline.promotion import Decision, Paired
+
+LONGEST = 5_000
+"""The most characters MLflow keeps of a version's description."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a report says.
+
+    day: of the retraining, UTC. data: a name of the fresh data. version, run_id, commit: of the
+    challenger. metrics: metrics.json. champion: its name, or None. changed: what differs between
+    the champion's run and the challenger's, in words. links: name to address.
+    """
+
+    day: str
+    decision: Decision
+    data: str
+    version: str
+    run_id: str
+    commit: str
+    metrics: dict[str, Any]
+    champion: str | None
+    champion_line: str | None
+    drift: Drift | None
+    scores: Paired | None
+    changed: Sequence[str]
+    links: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        """The verdict in one line."""
+        who = f"version {self.version}"
+        kept = self.champion or "no champion"
+        return {
+            "promoted": f"{who} is the champion",
+            "kept": f"{kept} stays, {who} was tried",
+            "refused": f"{who} is refused, {kept} stays"
+            if self.champion
+            else f"{who} is refused, there is no champion",
+        }[self.decision.verdict]
+
+    def markdown(self) -> str:
+        """Return the report; within MLflow's limit, so that it can be the model card too."""
+        parts = [
+            f"# Retraining of {self.day}: {self.title}",
+            _list(self.decision.reasons),
+            self._fit(),
+            self._comparison(),
+            "![The fit](plots/fit.png)\n![Loss by epoch](plots/loss.png)",
+            self._changes(),
+            self._card(),
+        ]
+        text = "\n\n".join(part for part in parts if part) + "\n"
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]}…\n"
+
+    def _fit(self) -> str:
+        found = self.metrics
+        rows = ["## The fit", "", "| | fitted | ± | true |", "|---|---:|---:|---:|"]
+        for name in ("w", "b"):
+            value, error, true = found[name], found["se"][name], found["truth"][name]
+            shown = "–" if value is None else rounded(value, error or 0.0)
+            rows.append(f"| {name} | {shown} | {_number(error, 2)} | {_number(true, 6)} |")
+        gate = found["gate"]
+        rows += ["", f"Gate {'passed' if gate['passed'] else '**refused**'}:", ""]
+        return "\n".join([*rows, _list(gate["reasons"])])
+
+    def _comparison(self) -> str:
+        if self.champion is None:
+            return "## Champion and challenger\n\nThere was no champion to compare with."
+        lines = ["## Champion and challenger", ""]
+        if self.champion_line:
+            lines += [f"The champion was {self.champion}: {self.champion_line}.", ""]
+        if self.scores:
+            lines += [
+                f"| on the same {self.scores.rows:,} held-out rows | RMSE |",
+                "|---|---:|",
+                f"| champion | {self.scores.champion_rmse:.5g} |",
+                f"| challenger | {self.scores.challenger_rmse:.5g} |",
+                "",
+                f"Chance alone makes the challenger look this much better with p ="
+                f" {self.scores.p_better:.2g}, worse with p = {self.scores.p_worse:.2g} (paired"
+                " t-test on the squared errors).",
+                "",
+            ]
+        if self.drift:
+            d = self.drift
+            lines += [
+                "| drift of the fresh data from the champion's | F | p |",
+                "|---|---:|---:|",
+                f"| the line, (w, b) at once | {d.line_f:.3g} | {d.line_p:.2g} |",
+                f"| the noise, ratio of variances | {d.variance_f:.3g} | {d.variance_p:.2g} |",
+                f"| both | | {d.p:.2g} |",
+                "",
+                f"Drift is p below {d.level:g}: **{'drifted' if d.found else 'no drift'}**.",
+            ]
+        return "\n".join(lines).rstrip()
+
+    def _changes(self) -> str:
+        if self.champion is None:
+            return ""
+        return "## What changed since the champion\n\n" + _list(self.changed or ["nothing"])
+
+    def _card(self) -> str:
+        held = self.metrics["holdout"]
+        links = [f"{name}: {address}" for name, address in self.links.items()]
+        return "\n".join(
+            [
+                "## The model",
+                "",
+                "- Intended use: the y of one x within the range of the data, by y = w*x + b.",
+                f"- Data: {self.data}; {self.metrics['rows']:,} rows fitted,"
+                f" {held['rows']:,} held out.",
+                f"- Metrics: holdout RMSE {_number(held['rmse'], 5)},"
+                f" R² {_number(held['r2'], 6)}; training RMSE"
+                f" {_number(self.metrics['train']['rmse'], 5)}.",
+                "- Limits: one straight line. Errors and tests take the noise to be independent,"
+                " normal and equally wide everywhere; outside the data's x nothing is known.",
+                f"- Reproduce: `knownline reproduce {self.run_id}`.",
+                f"- Serve: `mlflow models serve -m models:/knownline/{self.version}"
+                " --env-manager local`.",
+                f"- Commit: `{self.commit}`.",
+                *(f"- {link}" for link in links),
+            ]
+        )
+
+
+def _list(items: Sequence[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"

@@ -1,0 +1,118 @@
+"""A sweep to look at, and a browser to look with: the system's Chromium, driven by Playwright."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from tests.conftest import Workspace, needs
+from tests.pipeline.servers import free_port
+
+CHROMIUM = "needs Chromium (Debian: apt-get install chromium)"
+
+SWEPT = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, "src")
+from knownline.__main__ import main
+text = Path("params.yaml").read_text()
+for place, changes in enumerate({changes!r}):
+    changed = text
+    for old, new in changes:
+        assert old in changed, old
+        changed = changed.replace(old, new)
+    Path("params.yaml").write_text(changed)
+    os.environ["DVC_EXP_NAME"] = f"sweep-{{place}}"
+    for stage in ("generate", "train", "evaluate", "record"):
+        assert main([stage]) == 0
+Path("params.yaml").write_text(text)
+"""
+
+Changes = list[tuple[str, str]]
+
+RATES: list[Changes] = [
+    [("learning_rate: 0.25", f"learning_rate: {rate}")]
+    for rate in ("0.01", "0.02", "0.05", "0.1", "0.2", "0.4", "0.9")
+]
+TEN: list[Changes] = [
+    *RATES,
+    [("epochs: 100", "epochs: 20")],
+    [("scale: 1.5", "scale: 15")],
+    [("rows: 99", "rows: 999")],
+]
+"""Ten runs that differ from the defaults in one number each; some do not arrive."""
+
+
+def sweep(workspace: Workspace, changes: list[Changes]) -> None:
+    """Run the stages once for each set of changes to params.yaml, all in one process."""
+    workspace.run(sys.executable, "-c", SWEPT.format(changes=changes))
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Yield a browser; the test is skipped where there is none."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+    needs(found is not None and Path(found).exists(), CHROMIUM)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # --no-sandbox: as root, as CI runs it, Chromium wants it; what is opened is ours.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def opened(browser: Any, *, width: int = 1500, height: int = 950) -> Iterator[Any]:
+    """Yield a page with a memory of its own; the assistant that MLflow opens at first is shut."""
+    context = browser.new_context(viewport={"width": width, "height": height})
+    context.add_init_script(
+        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"
+        "localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');"
+    )
+    try:
+        yield context.new_page()
+    finally:
+        context.close()
+
+
+@contextmanager
+def serving_ui(workspace: Workspace) -> Iterator[str]:
+    """Run `knownline ui` until the block ends, and yield the address it prints."""
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "src/knownline", "ui", "--port", str(port)],
+        cwd=workspace.path,
+        env=workspace.env(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert server.stdout
+        printed = server.stdout.readline()
+        address = next(word for word in printed.split() if word.startswith("http"))
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        yield address
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

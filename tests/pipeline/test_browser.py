@@ -1,0 +1,227 @@
+"""What people look at, looked at in a real browser: MLflow's pages of a sweep, and the report."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Workspace
+from tests.pipeline.browser import chromium, opened, serving_ui, sweep
+
+SECONDS = 60_000
+"""Milliseconds that a page may take to show something, on a machine with other things to do."""
+
+
+@dataclass
+class Looked:
+    """A page, and what it asked for and complained of while it was looked at."""
+
+    page: Any
+    outside: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def swept(_built: Workspace, tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Workspace:
+    """A workspace with four runs: as shipped, two learning rates, and a table of the user's own."""
+    copy = tmp_path_factory.mktemp("swept") / "work"
+    workspace = Workspace(Path(shutil.copytree(_built.path, copy, symlinks=True)))
+    own = [
+        ("truth: {w: 20.0, b: 5.0}", "truth: null"),
+        ("table: null", "table: data/own/forbes.csv"),
+        ("columns: {x: x, y: y}", "columns: {x: boiling_point_f, y: pressure_inhg}"),
+    ]
+    rates = [[("learning_rate: 0.25", f"learning_rate: {rate}")] for rate in ("0.05", "0.9")]
+    sweep(workspace, [*rates, own])
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def ui(swept: Workspace) -> Iterator[str]:
+    """The address that `knownline ui` prints, while it serves."""
+    with serving_ui(swept) as address:
+        yield address
+
+
+@pytest.fixture
+def look(browser: Any) -> Iterator[Looked]:
+    with opened(browser) as page:
+        looked = Looked(page)
+        inside = ("http://127.0.0.1", "data:", "blob:", "file:")
+        page.on(
+            "request",
+            lambda r: None if r.url.startswith(inside) else looked.outside.append(r.url),
+        )
+        page.on("console", lambda message: looked.said.append(message.text))
+        page.on("pageerror", lambda error: looked.said.append(str(error)))
+        page.set_default_timeout(SECONDS)
+        yield looked
+
+
+def names(workspace: Workspace) -> list[str]:
+    return [run.name for run in workspace.runs()]
+
+
+def base(ui: str) -> str:
+    return ui.partition("/#/")[0]
+
+
+# MLflow's pages
+
+
+def test_the_runs_table_says_at_a_glance_what_varied_and_how_it_went(
+    ui: str, swept: Workspace, look: Looked
+) -> None:
+    look.page.goto(ui)
+    look.page.get_by_text("matching runs").wait_for()
+    for name in names(swept):
+        look.page.get_by_text(name).first.wait_for()
+    heads = look.page.locator("[role=columnheader]").evaluate_all(
+        "found => found.map(head => [head.getBoundingClientRect().left, head.innerText.trim()])"
+    )
+    shown = list(dict.fromkeys(text for _, text in sorted(heads)))
+    expected = ["gate", "z.w", "z.b", "optimiser_error", "Dataset"]
+    assert [name for name in shown if name in expected] == expected
+    assert not any("generate" in name or "noise" in name for name in shown)
+    cells = look.page.locator("[role=gridcell]").all_inner_texts()
+    assert {"passed", "failed"} <= set(cells)
+    assert look.page.get_by_text("share key").count() == 0
+    assert look.outside == []
+
+
+def test_the_first_letters_of_a_name_tell_runs_apart(swept: Workspace) -> None:
+    assert len({name[:12] for name in names(swept)}) == 4
+    assert [name.split(",")[0] for name in names(swept)] == [
+        "99 rows", "lr 0.05", "lr 0.9", "forbes.csv",
+    ]  # fmt: skip
+
+
+def test_three_runs_side_by_side_show_what_differs(ui: str, swept: Workspace, look: Looked) -> None:
+    ids = ",".join(f"%22{run.run_id}%22" for run in swept.runs()[:3])
+    look.page.goto(f"{base(ui)}/#/compare-runs?runs=%5B{ids}%5D&experiments=%5B%221%22%5D")
+    look.page.get_by_text("Parallel Coordinates Plot").wait_for()
+    look.page.locator(".js-plotly-plot").first.wait_for()
+    chosen = look.page.locator(".js-plotly-plot .axis-title").all_text_contents()
+    assert {"train.learning_rate", "z.w"} <= set(chosen)
+
+
+def test_the_charts_show_curves_of_loss_w_and_b(ui: str, look: Looked) -> None:
+    look.page.set_viewport_size({"width": 1500, "height": 4000})
+    look.page.goto(f"{ui}&compareRunsMode=CHART")
+    for name in ("loss", "w", "b"):
+        card = look.page.locator("[data-testid='experiment-view-compare-runs-card']").filter(
+            has=look.page.get_by_text(name, exact=True)
+        )
+        card.locator(".scatterlayer path.js-line").first.wait_for(state="attached")
+        assert card.locator(".scatterlayer path.js-line").count() >= 3, name
+
+
+def test_a_runs_page_shows_the_result_table(ui: str, swept: Workspace, look: Looked) -> None:
+    run = swept.runs()[0]
+    look.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}")
+    look.page.get_by_text("Gate passed").first.wait_for()
+    table = look.page.locator("table").filter(has_text="standard errors away")
+    table.wait_for(state="attached")
+    assert f"{run.last['w']:.6g}" in table.inner_text()
+
+
+def test_artifacts_open(ui: str, swept: Workspace, look: Looked) -> None:
+    run = swept.runs()[0]
+    look.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}/artifacts")
+    look.page.get_by_text("report.html", exact=True).click()
+    look.page.frame_locator("iframe").get_by_role("heading", name="Gate passed").wait_for()
+    look.page.get_by_text("history.csv", exact=True).click()
+    look.page.get_by_text("Previewing the first").wait_for()
+    look.page.get_by_text("metrics.json", exact=True).click()
+    look.page.get_by_text("optimiser_error").first.wait_for()
+    look.page.get_by_text("plots", exact=True).click()
+    look.page.get_by_text("fit.png", exact=True).click()
+    picture = look.page.locator("img[src^='blob:'], img[src^='data:'], .plotly image").first
+    picture.wait_for(state="attached")
+    assert look.outside == []
+
+
+# The report
+
+
+@pytest.fixture(params=["drawn", "own"])
+def report(request: pytest.FixtureRequest, swept: Workspace) -> str:
+    run = swept.runs()[0 if request.param == "drawn" else 3]
+    return (run.artifacts / "report.html").as_uri()
+
+
+OUTSIDE_THEIR_PICTURE = """() => [...document.querySelectorAll('svg[role=img]')].flatMap(svg => {
+  const frame = svg.getBoundingClientRect()
+  return [...svg.querySelectorAll('text')].filter(text => {
+    const box = text.getBoundingClientRect()
+    return box.left < frame.left - 1 || box.right > frame.right + 1
+      || box.top < frame.top - 1 || box.bottom > frame.bottom + 1
+  }).map(text => text.textContent)
+})"""
+
+OVERLAPPING = """() => [...document.querySelectorAll('svg[role=img]')].flatMap(svg => {
+  const texts = [...svg.querySelectorAll('text')]
+  const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()])
+  const apart = (a, b) => a.left >= b.right - 1 || b.left >= a.right - 1
+    || a.top + 3 >= b.bottom - 3 || b.top + 3 >= a.bottom - 3
+  return boxes.flatMap(([one, a], i) => boxes.slice(i + 1)
+    .filter(([_, b]) => !apart(a, b)).map(([other, _]) => one + ' / ' + other))
+})"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_report_is_whole_and_asks_for_nothing(
+    report: str, scheme: str, width: int, look: Looked
+) -> None:
+    page = look.page
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 700})
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(report)
+    assert page.get_by_role("heading", level=1).inner_text() == "Gate passed"
+    assert asked == [report]
+    assert look.said == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(OUTSIDE_THEIR_PICTURE) == []
+    assert page.evaluate(OVERLAPPING) == []
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    red = int(ground.removeprefix("rgb(").split(",")[0])
+    assert (red > 200) == (scheme == "light")
+
+
+def test_the_report_is_read_with_a_keyboard(report: str, look: Looked) -> None:
+    page = look.page
+    page.goto(report)
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            "[document.activeElement.tagName, document.activeElement.innerText]"
+        )
+        if focused == ["SUMMARY", "The curves as numbers"]:
+            break
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    else:
+        pytest.fail("the numbers behind the curves cannot be reached with a keyboard")
+    assert not page.get_by_text("The loss an epoch began with").is_visible()
+    page.keyboard.press("Enter")
+    assert page.get_by_text("The loss an epoch began with").is_visible()
+
+
+def test_the_report_says_its_pictures_to_a_screen_reader(report: str, look: Looked) -> None:
+    look.page.goto(report)
+    heard = look.page.locator("main").aria_snapshot()
+    assert len(re.findall(r"""- ["']?img """, heard)) == 8
+    assert "rowheader" in heard
+    assert "columnheader" in heard

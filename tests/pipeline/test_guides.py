@@ -1,0 +1,91 @@
+"""The guides are followed: what they say to type is typed, what they say comes of it comes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy import optimize
+
+from tests.conftest import QUIET, ROOT, Workspace, commit
+from tests.pipeline.test_readme import with_environment
+
+FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
+
+
+def test_the_guide_from_top_to_bottom(workspace: Workspace) -> None:
+    with_environment(workspace)
+    commit(workspace, "results")
+    text = (ROOT / "docs/guide.md").read_text()
+    # The block for those without make makes an environment: tests/pipeline/test_strangers.py.
+    blocks = [b for kind, b in FENCED.findall(text) if kind == "sh" and "pip install" not in b]
+    shown = workspace.run("bash", "-euc", "\n".join(blocks[:4]), ok=False)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "train.learning_rate" in shown.stdout
+    assert "proven: " in shown.stdout
+    assert (workspace.path / "dvc_plots/index.html").exists()
+    rest = workspace.run("bash", "-euc", "\n".join([blocks[0], *blocks[4:]]), ok=False)
+    assert rest.returncode in (0, 1), rest.stdout + rest.stderr  # doctor: 1 with findings
+    assert list((workspace.path.parent / "kept").rglob("*"))
+
+
+def test_another_loss_is_the_one_line_it_says(workspace: Workspace) -> None:
+    text = (ROOT / "docs/make-it-yours.md").read_text()
+    blocks = dict(FENCED.findall(text))
+    old, new = (line[1:] for line in blocks["diff"].splitlines())
+    workspace.replace("src/knownline/training.py", old, new)
+    params = yaml.safe_load((workspace.path / "params.yaml").read_text())
+    params["truth"] = None
+    params["generate"] |= {"table": "data/own/forbes.csv", "holdout": 0.0}
+    params["generate"]["columns"] = {"x": "boiling_point_f", "y": "pressure_inhg"}
+    for section, keys in yaml.safe_load(blocks["yaml"]).items():
+        params[section] |= keys
+    (workspace.path / "params.yaml").write_text(yaml.safe_dump(params))
+    workspace.dvc("repro")
+    metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
+    assert metrics["gate"]["passed"] is True
+    said = re.search(r"w = ([\d.-]+), b = ([\d.-]+) \(least squares: ([\d.-]+), ([\d.-]+)\)", text)
+    assert said
+    found = [metrics["w"], metrics["b"], metrics["ols"]["w"], metrics["ols"]["b"]]
+    assert [f"{value:.6f}" for value in found] == list(said.groups())
+
+    x, y = np.loadtxt(workspace.path / "data/own/forbes.csv", delimiter=",", skiprows=1).T
+    scaled = (x - x.mean()) / x.std()
+
+    def huber(at: np.ndarray) -> float:
+        e = np.abs(y - (at[0] * scaled + at[1]))
+        return float(np.where(e < 0.2, 0.5 * e * e, 0.2 * (e - 0.1)).mean())
+
+    best = optimize.minimize(huber, [4.0, 25.0], method="BFGS", options={"gtol": 1e-12}).x
+    w = best[0] / x.std()
+    assert metrics["w"] == pytest.approx(w, rel=1e-7)
+    assert metrics["b"] == pytest.approx(best[1] - w * x.mean(), rel=1e-7)
+
+
+def test_what_the_tests_say_to_another_loss(tmp_path: Path) -> None:
+    text = (ROOT / "docs/make-it-yours.md").read_text()
+    old, new = (line[1:] for line in dict(FENCED.findall(text))["diff"].splitlines())
+    for name in ("src", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("pyproject.toml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    changed = tmp_path / "src/knownline/training.py"
+    changed.write_text(changed.read_text().replace(old, new))
+    named = re.findall(r"^- `(test_\w+)`", text, flags=re.MULTILINE)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [*command, "tests/test_training.py", "-k", " or ".join(named)],
+        cwd=tmp_path,
+        env={**os.environ, **QUIET, "PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert set(re.findall(r"^FAILED \S+::(\w+)", done.stdout, flags=re.MULTILINE)) == set(named)

@@ -1,0 +1,150 @@
+"""The embedded store, carried between machines that keep nothing: real git and DVC remotes."""
+
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Workspace
+from tests.pipeline.test_retrain import aliases, expect, pushing, retrain
+
+__all__ = ["pushing"]
+
+Runner = Callable[[], Workspace]
+
+
+@pytest.fixture
+def runner(pushing: Workspace, tmp_path: Path) -> Runner:
+    """Return what makes a bare runner: a fresh clone, with nothing of the one before."""
+    made: list[Path] = []
+
+    def make() -> Workspace:
+        path = tmp_path / f"runner {len(made)}"
+        made.append(path)
+        pushing.git("clone", "--quiet", str(tmp_path / "origin.git"), str(path))
+        return Workspace(path)
+
+    return make
+
+
+def store(workspace: Workspace, way: str, code: int = 0, *words: str, **env: str) -> None:
+    expect(workspace.knownline("store", way, ok=False, **env), code, *words)
+
+
+def ids(workspace: Workspace) -> list[str]:
+    return [run.run_id for run in workspace.runs()]
+
+
+def again(workspace: Workspace) -> None:
+    """Add a run."""
+    workspace.dvc("repro", "--force")
+
+
+def test_runs_travel_whole_and_back(pushing: Workspace, runner: Runner) -> None:
+    store(pushing, "pull", 0, "nothing was carried yet")
+    store(pushing, "push", 0, "the store is carried as")
+    store(pushing, "push", 0, "the store is as it was carried")
+    other = runner()
+    store(other, "pull", 0, "is here")
+    store(other, "pull", 0, "the store is the latest")
+    store(other, "push", 0, "the store is as it was carried")
+    assert ids(other) == ids(pushing)
+    (run,) = other.runs()
+    assert run.artifacts.is_relative_to(other.path)
+    assert (run.artifacts / "history.csv").read_bytes() == (
+        pushing.path / "reports/history.csv"
+    ).read_bytes()
+    expect(other.knownline("reproduce", run.run_id, ok=False), 0, "proven")
+    again(other)
+    store(other, "push", 0, "the store is carried as")
+    store(pushing, "pull", 0, "is here")
+    assert ids(pushing) == ids(other)
+    assert len(ids(other)) == 2
+    assert pushing.runs()[1].artifacts.is_relative_to(pushing.path)
+    again(pushing)
+    store(pushing, "push", 0, "the store is carried as")
+
+
+def test_of_two_writers_the_second_is_refused_and_nothing_is_lost(
+    pushing: Workspace, runner: Runner
+) -> None:
+    store(pushing, "push")
+    other = runner()
+    store(other, "pull")
+    again(pushing)
+    again(other)
+    store(other, "push")
+    mine, theirs = ids(pushing), ids(other)
+    store(pushing, "push", 2, "no other machine must have carried its store")
+    store(pushing, "pull", 2, "must have no runs that were not carried")
+    assert (ids(pushing), ids(other)) == (mine, theirs)
+    stranger = runner()
+    stranger.dvc("repro")  # its own store, never carried
+    store(stranger, "pull", 2, "must have no runs that were not carried")
+    store(stranger, "push", 2, "no other machine must have carried its store")
+
+
+def test_a_push_that_was_killed_at_its_end_is_known_again(pushing: Workspace) -> None:
+    store(pushing, "push")
+    (pushing.path / "mlruns/carried.json").unlink()
+    store(pushing, "push", 0, "as it was carried")
+    again(pushing)
+    store(pushing, "push", 0, "the store is carried as")
+
+
+def test_a_remote_that_is_away_moves_nothing(pushing: Workspace, runner: Runner) -> None:
+    store(pushing, "push")
+    again(pushing)
+    remote = pushing.path.parent / "remote"
+    shutil.move(remote, f"{remote}.away")
+    remote.write_text("unplugged")
+    store(pushing, "push", 2, "the DVC remote must take the store")
+    bare = runner()
+    store(bare, "pull", 2, "the DVC remote must have the store")
+    assert not (bare.path / "mlruns/mlflow.db").exists()
+    assert not list((bare.path / "mlruns").glob(".store.tmp-*"))
+    remote.unlink()
+    shutil.move(f"{remote}.away", remote)
+    store(pushing, "push", 0, "the store is carried as")
+    store(bare, "pull", 0, "is here")
+    assert ids(bare) == ids(pushing)
+
+
+def test_a_store_that_somebody_writes_to_is_carried_whole(
+    pushing: Workspace, runner: Runner
+) -> None:
+    with sqlite3.connect(pushing.path / "mlruns/mlflow.db") as writer:
+        writer.execute("begin immediate")
+        writer.execute("update runs set name = 'half'")
+        store(pushing, "push", 0, "the store is carried as")
+        writer.rollback()
+    other = runner()
+    store(other, "pull")
+    assert [run.name for run in other.runs()] == [run.name for run in pushing.runs()]
+
+
+def test_with_a_tracking_server_there_is_nothing_to_carry(pushing: Workspace) -> None:
+    for way in ("pull", "push"):
+        store(pushing, way, 0, "nothing to carry", MLFLOW_TRACKING_URI="http://127.0.0.1:1")
+
+
+def test_bare_runners_retrain_day_after_day_on_one_store(runner: Runner) -> None:
+    first = runner()
+    expect(retrain(first, "2026-11-01", "--push"), 0, "nothing was carried yet", "promoted")
+    shutil.rmtree(first.path)
+    second = runner()
+    done = retrain(second, "2026-11-02", "--push")
+    expect(done, 0, "kept: version 1 stays, version 2 was tried", "the store is carried as")
+    third = runner()
+    expect(retrain(third, "2026-11-02", "--push"), 0, "nothing new")
+    assert aliases(third) == {"champion": 1, "challenger": 2}
+    expect(third.knownline("reproduce", "champion", ok=False), 0, "proven")
+
+
+def test_arguments(built: Workspace) -> None:
+    for arguments in ([], ["sideways"], ["pull", "push"]):
+        done: subprocess.CompletedProcess[str] = built.knownline("store", *arguments, ok=False)
+        expect(done, 2, "store: ")

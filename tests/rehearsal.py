@@ -1,0 +1,295 @@
+"""A month of scheduled retrainings, simulated: real git and DVC remotes, a real MLflow server.
+
+Every day is `knownline retrain --date DAY --push` in a scratch clone. The truth drifts, bad data
+comes, the server is down, two start at once. Each verdict is held against one worked out here
+again, from the day's rows with numpy and scipy, and at the end nothing may be lost.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tests.conftest import ROOT, Workspace, checkout
+from tests.pipeline.servers import Server, over_postgresql
+from tests.reckoning import Points, Reckoning
+
+BUILD = ROOT / "build"
+FIRST = date(2026, 3, 1)
+EVENTS = {  # what happens on which day, in the long form and in the short one
+    "long": {10: "drift", 15: "bad data", 16: "mended", 20: "server down", 25: "two at once"},
+    "short": {3: "drift", 4: "bad data", 5: "mended", 6: "server down", 7: "two at once"},
+}
+BAD = "{kind: shared-integer, scale: 1000}"
+
+
+@dataclass
+class Day:
+    """What came of a day. p: of drift, None where there was nobody to drift from."""
+
+    number: int
+    event: str
+    p: float | None
+    verdict: str
+    champion: int
+    seconds: float
+    note: str = ""
+    w: float = float("nan")
+    b: float = float("nan")
+
+    def __str__(self) -> str:
+        p = "" if self.p is None else f", drift p {self.p:.2g}"
+        event = f", {self.event}" if self.event else ""
+        return (
+            f"day {self.number:2}: {self.verdict:8} champion {self.champion:2}{p}"
+            f" ({self.seconds:.0f} s){event}"
+        )
+
+
+class Scratch:
+    """A checkout with a bare git remote, a DVC remote folder and a tracking server."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder = folder
+        self.uri = uri
+        self.here = checkout(folder / "work")
+        self.here.git(
+            "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "origin.git")
+        )
+        self.here.git("remote", "add", "origin", str(folder / "origin.git"))
+        self.here.dvc("remote", "add", "--quiet", "--default", "store", str(folder / "dvc"))
+        self.commit("remotes")
+
+    def commit(self, message: str, replaced: dict[str, str] | None = None) -> None:
+        """Commit a change of params.yaml to main, as a person would, the seed aside, and push."""
+        self.here.git("checkout", "--quiet", "--", "params.yaml", "dvc.lock")
+        for old, new in (replaced or {}).items():
+            self.here.replace("params.yaml", old, new)
+        self.here.git("commit", "--quiet", "--allow-empty", "--all", "--message", message)
+        self.here.git("push", "--quiet", "origin", "main")
+
+    def retrain(self, day: date) -> subprocess.Popen[str]:
+        """Start a day's retraining."""
+        return subprocess.Popen(
+            ["python", "src/knownline", "retrain", "--date", day.isoformat(), "--push"],
+            cwd=self.here.path,
+            env=self.here.env(MLFLOW_TRACKING_URI=self.uri),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def points(self, name: str) -> Points:
+        """Return the rows of data/train or data/holdout."""
+        table = pq.read_table(self.here.path / "data" / name)
+        return table["x"].to_numpy(), table["y"].to_numpy()
+
+
+class Rehearsal:
+    """The days, one by one, and what was wrong with them."""
+
+    def __init__(self, scratch: Scratch, server: Server, client: Any, days: int) -> None:
+        self.scratch, self.server, self.client, self.days = scratch, server, client, days
+        self.events = EVENTS["long" if days >= 25 else "short"]
+        params = yaml.safe_load((scratch.here.path / "params.yaml").read_text())
+        self.noise = f"{{kind: normal, scale: {params['generate']['noise']['scale']}}}"
+        self.truth = params["truth"]
+        self.expected = Reckoning(params["retrain"])
+        self.wrong: list[str] = []
+        self.done: list[Day] = []
+        self.truths: list[float] = []
+
+    def day(self, number: int) -> Day:
+        """Let a day happen and check it."""
+        event = self.events.get(number, "")
+        today = FIRST + timedelta(number - 1)
+        self._happens(event)
+        start = time.monotonic()
+        note = ""
+        if event == "server down":
+            self.server.kill()
+            self._finish(number, [self.scratch.retrain(today)], [[2]])
+            self.server.start()
+            note = "exit 2, repeated when the server was back"
+        if event == "two at once":
+            both = [self.scratch.retrain(today), self.scratch.retrain(today)]
+            codes = self._finish(number, both, [[0, 2], [0, 0]])
+            note = f"exits {codes[0]} and {codes[1]}"
+        else:
+            code = 3 if event == "bad data" else 0
+            self._finish(number, [self.scratch.retrain(today)], [[code]])
+        found = self._check(number, event, today)
+        found.seconds, found.note = time.monotonic() - start, note
+        self.done.append(found)
+        return found
+
+    def _happens(self, event: str) -> None:
+        if event == "drift":
+            self.truth["w"] += 0.2
+            was = f"truth: {{w: {self.truth['w'] - 0.2:g}.0"
+            self.scratch.commit("the truth has moved", {was: f"truth: {{w: {self.truth['w']:g}"})
+        elif event == "bad data":
+            self.scratch.commit("a sensor went wrong", {self.noise: BAD})
+        elif event == "mended":
+            self.scratch.commit("the sensor is mended", {BAD: self.noise})
+        self.truths.append(self.truth["w"])
+
+    def _finish(
+        self, number: int, started: list[subprocess.Popen[str]], allowed: list[list[int]]
+    ) -> list[int]:
+        told = [process.communicate() for process in started]
+        codes = sorted(process.returncode for process in started)
+        if codes not in allowed:
+            self._complain(number, f"exit {codes}, not {allowed}: {told}")
+        return codes
+
+    def _check(self, number: int, event: str, today: date) -> Day:
+        """Hold what the registry says against our own reckoning."""
+        tried = self._versions(today)
+        if len(tried) != 1:
+            self._complain(number, f"{len(tried)} versions for one day")
+        version, tags = int(tried[-1].version), tried[-1].tags
+        verdict, p = self.expected.day(
+            number, version, self.scratch.points("train"), self.scratch.points("holdout"),
+            good=event != "bad data",
+        )  # fmt: skip
+        champion = int(self.client.get_model_version_by_alias("knownline", "champion").version)
+        told = float(tags["drift_p"]) if "drift_p" in tags else None
+        if tags.get("verdict") != verdict:
+            self._complain(number, f"{tags.get('verdict')}, not {verdict}: {tags.get('reason')}")
+        if champion != self.expected.champion:
+            self._complain(number, f"champion {champion}, not {self.expected.champion}")
+        if (told is None) != (p is None) or (
+            told and p and abs(told / p - 1) > 1e-3 and p > 1e-250
+        ):
+            self._complain(number, f"drift p {told}, not {p}")
+        line = json.loads(self._line(champion))
+        return Day(number, event, told, tags.get("verdict", "none"), champion, 0.0,
+                   w=line["w"], b=line["b"])  # fmt: skip
+
+    def _versions(self, today: date) -> list[Any]:
+        query = f"name = 'knownline' and tag.retrained_on = '{today}'"
+        return list(self.client.search_model_versions(query))
+
+    def _line(self, champion: int) -> str:
+        return str(self.client.get_model_version("knownline", str(champion)).tags["line"])
+
+    def _complain(self, number: int, words: str) -> None:
+        self.wrong.append(f"day {number}: {words}")
+
+    def lost(self) -> None:
+        """Complain of everything that should be there at the end and is not."""
+        days = [(FIRST + timedelta(n)).isoformat() for n in range(self.days)]
+        client = self.client
+        experiment = client.get_experiment_by_name("knownline").experiment_id
+        runs = client.search_runs([experiment])
+        if len(runs) != self.days or {run.info.status for run in runs} != {"FINISHED"}:
+            self._complain(self.days, f"{len(runs)} runs, of {self.days} days")
+        if any(run.data.tags["git_dirty"] != "false" for run in runs):
+            self._complain(self.days, "a run that is not of a clean tree")
+        versions = client.search_model_versions("name = 'knownline'")
+        if sorted(v.tags.get("retrained_on") for v in versions) != days or any(
+            v.tags.get("settled") != "true" or not v.description for v in versions
+        ):
+            self._complain(self.days, "a day without a version, or one without its end")
+        pushed = self.scratch.here.git("ls-remote", "--heads", "origin", "retrain/*")
+        if sorted(pushed.split()[1::2]) != [f"refs/heads/retrain/{day}" for day in days]:
+            self._complain(self.days, "a branch that is not at the git remote")
+        other = Workspace(self.scratch.folder / "other")
+        here = self.scratch.here
+        here.git("clone", "--quiet", "--branch", f"retrain/{days[-1]}",
+                 str(self.scratch.folder / "origin.git"), str(other.path))  # fmt: skip
+        if other.dvc("pull", "--quiet", ok=False).returncode:
+            self._complain(self.days, "outputs that are not at the DVC remote")
+        proof = here.knownline(
+            "reproduce", "champion", ok=False, MLFLOW_TRACKING_URI=self.scratch.uri
+        )
+        if proof.returncode:
+            self._complain(self.days, f"the champion is not reproduced: {proof.stdout[-300:]}")
+
+
+def table(days: list[Day]) -> str:
+    """Return the days as Markdown."""
+    lines = [f"{len(days)} days, MLflow on PostgreSQL.", "",
+             "| day | what happened | drift p | verdict | champion | seconds | |",
+             "|---:|---|---:|---|---|---:|---|"]  # fmt: skip
+    lines += [
+        f"| {d.number} | {d.event or '·'} | {'–' if d.p is None else format(d.p, '.2g')}"
+        f" | {d.verdict} | version {d.champion} | {d.seconds:.0f} | {d.note} |"
+        for d in days
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def picture(days: list[Day], truths: list[float], level: float) -> Figure:
+    """Return the champion's slope against the true one, and the p-value of drift, by day."""
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True)
+    number = [d.number for d in days]
+    above.step(number, truths, where="mid", color="#1f6f4a", lw=4, alpha=0.45, label="true w")
+    above.step(number, [d.w for d in days], where="mid", color="#c4421a", label="champion's w")
+    above.legend(frameon=False)
+    above.set_ylabel("w")
+    above.set_title("Who serves, day by day", loc="left", weight="bold")
+    tested = [d for d in days if d.p is not None]
+    shown = {"kept": "#8fa6bd", "promoted": "#1f6f4a", "refused": "#c4421a"}
+    for verdict, colour in shown.items():
+        those = [d for d in tested if d.verdict == verdict]
+        p = [max(d.p or 0.0, 1e-12) for d in those]
+        below.semilogy([d.number for d in those], p, "o", color=colour, label=verdict)
+    below.axhline(level, color="#7b8794", ls="--", label=f"drift below {level:g}")
+    below.set_xlabel("day")
+    below.set_ylabel("drift p (1e-12 or less)")
+    below.legend(frameon=False, ncols=2)
+    return figure
+
+
+def main() -> int:
+    """Rehearse; 1 where a verdict is wrong or something is lost."""
+    parser = argparse.ArgumentParser(description="Simulated days of scheduled retraining.")
+    parser.add_argument("--days", type=int, default=30, help="8 is CI's short form (30)")
+    days = parser.parse_args().days
+    if days < 8:
+        parser.error("--days must be 8 or more")
+    start = time.monotonic()
+    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_LOGGING_LEVEL="WARNING")
+    from mlflow.tracking import MlflowClient
+
+    with (
+        tempfile.TemporaryDirectory(prefix="knownline-rehearsal-") as name,
+        over_postgresql(Path(name)) as server,
+    ):
+        print(f"{days} days from {FIRST}, MLflow on PostgreSQL", flush=True)
+        scratch = Scratch(Path(name), server.uri)
+        rehearsal = Rehearsal(scratch, server, MlflowClient(server.uri), days)
+        for number in range(1, days + 1):
+            print(rehearsal.day(number), flush=True)
+        rehearsal.lost()
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "rehearsal.md").write_text(table(rehearsal.done))
+    level = rehearsal.expected.rules["drift_level"]
+    picture(rehearsal.done, rehearsal.truths, level).savefig(BUILD / "rehearsal.png", dpi=110)
+    print("", table(rehearsal.done), sep="\n")
+    for complaint in rehearsal.wrong:
+        print(f"wrong: {complaint}")
+    seconds = time.monotonic() - start
+    said = "every verdict is right, nothing is lost" if not rehearsal.wrong else "NOT as it must be"
+    print(f"{said}; {seconds:.0f} s; build/rehearsal.md, build/rehearsal.png")
+    return 1 if rehearsal.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

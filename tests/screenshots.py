@@ -1,0 +1,65 @@
+"""`make screenshots`: the pictures in docs/pictures, most of them taken from a sweep of ten."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from knownline import plots, replay, training
+from knownline.compression import compress
+from tests.conftest import ROOT, checkout
+from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
+
+PICTURES = ROOT / "docs/pictures"
+
+
+def article_path() -> bytes:
+    """Return the way of the article's run whose draw was +1, on x as it is."""
+    x, y = replay.points(1)
+    walked = training.fit(
+        x, y, epochs=replay.EPOCHS, learning_rate=replay.LEARNING_RATE, dtype="float32",
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    return plots.path(walked.w, walked.b, rows=compress([(x, y)]), truth=replay.TRUTH)
+
+
+def main() -> None:
+    """Sweep, serve, look, and write the pictures."""
+    (PICTURES / "article.png").write_bytes(article_path())
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
+        workspace = checkout(Path(scratch) / "knownline")
+        sweep(workspace, [[], *TEN])
+        runs = workspace.runs()
+        with serving_ui(workspace) as address:
+            base = address.partition("/#/")[0]
+            with opened(browser, width=1440, height=720) as page:
+                page.goto(address)
+                page.get_by_text("matching runs").wait_for()
+                page.get_by_text(runs[0].name).first.wait_for()
+                _settle(page)
+                page.screenshot(path=PICTURES / "runs.png")
+            with opened(browser, width=1440, height=720) as page:
+                ids = "%5B" + ",".join(f"%22{run.run_id}%22" for run in runs[1:5]) + "%5D"
+                page.goto(f"{base}/#/compare-runs?runs={ids}&experiments=%5B%221%22%5D")
+                page.locator(".js-plotly-plot").first.wait_for()
+                _settle(page)
+                page.screenshot(path=PICTURES / "compare.png")
+        report = (runs[0].artifacts / "report.html").as_uri()
+        with opened(browser, width=1080, height=1020) as page:
+            page.goto(report)
+            page.screenshot(path=PICTURES / "report.png")
+        verdicts = [
+            json.loads((run.artifacts / "metrics.json").read_text())["gate"] for run in runs
+        ]
+        print(f"{len(runs)} runs, {sum(v['passed'] for v in verdicts)} passed: see {PICTURES}")
+
+
+def _settle(page: Any) -> None:
+    """Wait until what came is drawn: the page asks for news for ever, so it is never idle."""
+    page.wait_for_timeout(3000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,311 @@
+"""The report: what it says is what was found, and nothing on it comes from elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from knownline import page
+from knownline.compression import compress
+from knownline.evaluation import assess, judge
+from knownline.line import Line
+from knownline.page import Subject, render
+from knownline.params import Params
+from knownline.residuals import examine
+from knownline.sketches import EPOCHS_SHOWN, LONG, Course
+from knownline.style import SHEET
+from tests.conftest import ROOT
+
+Array = npt.NDArray[np.float64]
+DEFAULTS = (ROOT / "params.yaml").read_text()
+TRUTH = Line(20.0, 5.0)
+
+
+def params() -> Params:
+    return Params.parse(DEFAULTS)
+
+
+def own_table(x: str = "x", y: str = "y", table: str = "data/own/t.csv") -> Params:
+    whole = params().model_dump()
+    whole["truth"] = None
+    whole["generate"] |= {"table": table, "columns": {"x": x, "y": y}}
+    return Params.model_validate(whole)
+
+
+def subject(
+    wanted: Params | None = None,
+    *,
+    truth: Line | None = TRUTH,
+    noise: float = 1.5,
+    epochs: int = 100,
+    left: float = 0.5,
+    shift: float = 0.0,
+) -> Subject:
+    """Return what a fit leads to whose distance from least squares shrinks by `left` an epoch."""
+    wanted = wanted or params()
+    x = np.linspace(1.0, 99.0, 79)
+    y = TRUTH.at(x) + shift + noise * np.random.default_rng(1).standard_normal(79)
+    rows = compress([(x, y)])
+    ols = rows.least_squares()
+    share = 1 - left ** np.arange(1.0, epochs + 1)
+    w, b = ols.w * share, ols.b * share
+    line = Line(float(w[-1]), float(b[-1]))
+    loss = np.array([rows.mean_squared_error(Line(*at)) for at in zip(w, b, strict=True)])
+    found = assess(line, train=rows, holdout=None, truth=truth, last_loss=float(loss[-1]))
+    return Subject(
+        found=found,
+        gate=judge(found, wanted.evaluate),
+        params=wanted,
+        x=x,
+        y=y,
+        rows=rows,
+        loss=loss,
+        w=w,
+        b=b,
+        residuals=examine(x, y, line),
+        data_sha256="d" * 64,
+        fingerprint="f" * 64,
+    )
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its text; every element must be closed in its order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def test_the_verdict_is_the_first_heading_and_its_reasons_follow() -> None:
+    of = subject()
+    shown = Page(render(of)).text
+    assert of.gate.passed
+    start = shown.index("Gate passed A line") if "Gate passed A line" in shown else 0
+    at = [shown.index(reason, start) for reason in of.gate.reasons]
+    assert at == sorted(at)
+    assert at[-1] < shown.index("Fitted and true")
+
+
+def test_a_refusal_says_so_and_who_left_the_error() -> None:
+    shown = Page(render(subject(epochs=3))).text
+    assert "Gate refused" in shown
+    assert "Gate passed" not in shown
+    assert "The optimiser's part is still larger than a tenth of a standard error." in shown
+
+
+def test_the_table_has_fitted_error_least_squares_and_truth() -> None:
+    of = subject()
+    shown = Page(render(of)).text
+    found = of.found
+    assert found.z
+    row = f"w {found.line.w:.4f} {found.se.w:.4f} {found.ols.w:.4f} 20 {found.z.w:+.2f}"
+    assert row.replace("-", "−") in shown
+
+
+@pytest.mark.parametrize("name", ["w", "b"])
+def test_the_two_parts_of_the_error_are_what_they_are_called(name: str) -> None:
+    of = subject(epochs=5)
+    known = (of.found.line, of.found.ols, TRUTH, of.found.se)
+    fitted, ols, true, se = (getattr(part, name) for part in known)
+    html = render(of)
+    assert f"{name}: the sample left {abs(ols - true) / se:.2f} standard errors" in html
+    assert f"{name}: the optimiser left {abs(fitted - ols) / se:.2f} standard errors" in html
+
+
+def test_without_a_truth_nothing_claims_one() -> None:
+    html = render(subject(own_table(), truth=None))
+    shown = Page(html).text
+    assert "A line through data/own/t.csv" in shown
+    assert "The sample's part cannot be known without a truth" in shown
+    assert ">true: " not in html
+    assert "errors away" not in shown
+    assert 'class="true"' not in html
+    assert 'class="goal"' not in html
+
+
+def test_it_says_from_which_epoch_on_the_sample_is_what_is_left() -> None:
+    of = subject()
+    far = np.maximum(
+        np.abs(of.w - of.found.ols.w) / of.found.se.w, np.abs(of.b - of.found.ols.b) / of.found.se.b
+    )
+    first = int(np.flatnonzero(far > 0.1)[-1]) + 1
+    assert f"From epoch {first} on the optimiser's part is" in Page(render(of)).text
+
+
+def test_what_went_in_is_on_the_page() -> None:
+    shown = Page(render(subject())).text
+    assert "99 drawn from y = 20 x + 5 + normal noise (standard deviation 1.5)" in shown
+    assert "seed 20200910" in shown
+    assert "d" * 64 in shown
+    assert f"tags.fingerprint = '{'f' * 64}'" in shown
+    for key in params().flat():
+        assert key in shown
+
+
+def test_the_residuals_are_described_in_words() -> None:
+    of = subject()
+    shown = Page(render(of)).text
+    for check in of.residuals.checks:
+        assert f"sign of {check.about}: " in shown
+        assert check.statistic in shown
+    assert "None of this decides the gate." in shown
+    silent = Page(render(subject(noise=0.0))).text
+    assert "No more can be said: there is nothing but rounding in them." in silent
+
+
+# Nothing from elsewhere
+
+
+def test_nothing_is_loaded_and_nothing_runs() -> None:
+    html = render(subject())
+    found = Page(html)
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in found.found}
+    assert not re.search(r"https?:|//|@import|url\(|\bon\w+=|javascript:", html)
+    (policy,) = (m for m in found.all("meta") if "http-equiv" in m)
+    assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "a\"b'c&d", "x\u202ey", "\x00\x1b[2J"]
+)
+def test_a_columns_name_is_text_and_nothing_else(name: str) -> None:
+    html = render(subject(own_table(x=name, table=f"data/own/{name.replace('/', '')}.csv")))
+    found = Page(html)
+    assert "script" not in {tag for tag, _ in found.found}
+    assert not re.search("[\u202a-\u202e\x00\x1b]", html)
+
+
+# To be read by everyone
+
+
+def test_headings_go_down_one_step_at_a_time() -> None:
+    levels = [
+        int(tag[1]) for tag, _ in Page(render(subject())).found if re.fullmatch("h[1-6]", tag)
+    ]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_every_picture_says_what_it_shows() -> None:
+    found = Page(render(subject()))
+    drawn = [svg for svg in found.all("svg") if svg.get("viewbox") and "aria-hidden" not in svg]
+    assert len(drawn) == 8
+    for picture in drawn:
+        assert picture["role"] == "img"
+        assert len(picture["aria-label"] or "") > 40
+
+
+def test_tables_name_their_rows_and_columns() -> None:
+    found = Page(render(subject()))
+    assert len(found.all("caption")) == len(found.all("table")) == 3
+    assert {cell["scope"] for cell in found.all("th")} == {"row", "col"}
+    assert all(box["tabindex"] == "0" for box in found.all("div") if box.get("role") == "region")
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of #rrggbb, as WCAG 2.2 defines it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_have_contrast(scheme: str) -> None:
+    blocks = re.findall(r":root \{(.*?)\}", SHEET, flags=re.DOTALL)
+    colours = dict(re.findall(r"--(\w+): (#\w{6})", blocks[scheme == "dark"]))
+
+    def contrast(one: str, other: str) -> float:
+        a, b = sorted((luminance(colours[one]), luminance(colours[other])))
+        return (b + 0.05) / (a + 0.05)
+
+    for ground in ("ground", "panel"):
+        for words in ("ink", "soft", "passed", "refused"):
+            assert contrast(words, ground) >= 4.5, words
+    for mark in ("fitted", "true", "least", "points", "other"):
+        assert contrast(mark, "ground") >= 3, mark
+
+
+# The same bytes
+
+
+SCRIPT = """
+import hashlib, sys
+sys.path.insert(0, {root!r})
+from tests.test_page import subject, render
+print(hashlib.sha256(render(subject()).encode()).hexdigest())
+"""
+
+
+def made(cwd: Path, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(root=str(ROOT))],
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_the_page_is_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    simd = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    first = made(tmp_path, PYTHONHASHSEED="1")
+    env: dict[str, Any] = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
+    assert made(tmp_path, **env, NPY_DISABLE_CPU_FEATURES=" ".join(simd)) == first
+
+
+def test_a_long_training_makes_no_long_page() -> None:
+    course = Course.of(*(np.arange(1.0, 1_000_001.0),) * 3)
+    assert len(course.shown) <= EPOCHS_SHOWN
+    assert (course.shown[0], course.shown[-1]) == (0, 999_999)
+    assert course.loss.tolist() == (course.shown + 1).tolist()
+    assert len(render(subject(epochs=5 * LONG))) < 200_000
+
+
+@pytest.mark.parametrize("epochs", [1, 2, LONG, LONG + 1])
+@pytest.mark.parametrize("noise", [0.0, 1.5, 1e-12, 1e150])
+def test_odd_numbers_give_a_page_too(epochs: int, noise: float) -> None:
+    html = render(subject(epochs=epochs, noise=noise))
+    Page(html)
+    assert not re.search(r"[\d \"(,-](nan|inf)\b", html)
+
+
+def test_the_module_names_no_file() -> None:
+    assert "open(" not in Path(page.__file__).read_text()

@@ -1,0 +1,149 @@
+"""Residuals that are noise and residuals that are not, held against scipy."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from knownline.line import Line
+from knownline.residuals import FEWEST, Check, examine
+
+Array = npt.NDArray[np.float64]
+LINE = Line(20.0, 5.0)
+
+
+def points(seed: int, rows: int = 80) -> tuple[Array, Array]:
+    draw = np.random.default_rng(seed)
+    x = np.sort(draw.uniform(1.0, 99.0, rows))
+    return x, LINE.at(x) + 1.5 * draw.standard_normal(rows)
+
+
+def least_squares(x: Array, y: Array) -> Line:
+    w, b = np.polyfit(x, y, 1)
+    return Line(float(w), float(b))
+
+
+def named(x: Array, y: Array, line: Line, about: str) -> Check:
+    (check,) = (check for check in examine(x, y, line).checks if about in check.about)
+    return check
+
+
+@pytest.mark.parametrize("rows", [20, 80, 2000])
+@pytest.mark.parametrize("seed", range(5))
+def test_normality_is_scipys(seed: int, rows: int) -> None:
+    x, y = points(seed, rows)
+    oracle = stats.normaltest(y - LINE.at(x))
+    assert named(x, y, LINE, "bell").p == pytest.approx(oracle.pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize("noise", ["uniform", "standard_cauchy", "exponential"])
+def test_normality_of_other_noise_is_scipys(noise: str) -> None:
+    x, _ = points(1, 500)
+    y = LINE.at(x) + getattr(np.random.default_rng(2), noise)(size=500)
+    check = named(x, y, LINE, "bell")
+    assert check.p == pytest.approx(stats.normaltest(y - LINE.at(x)).pvalue, rel=1e-6, abs=1e-300)
+    assert check.sign == "clear"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_trend_is_scipys_correlation(seed: int) -> None:
+    x, y = points(seed)
+    line = Line(20.01, 4.2)
+    r = stats.pearsonr(x, y - line.at(x)).statistic
+    expected = stats.chi2.sf(len(x) * r * r, 1)
+    assert named(x, y, line, "trend").p == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bend_is_what_a_quadratic_explains(seed: int) -> None:
+    x, y = points(seed)
+    y = y + 0.001 * (x - 50) ** 2
+    line = least_squares(x, y)
+    r = y - line.at(x)
+    left = r - np.polyval(np.polyfit(x, r, 2), x)
+    explained = 1 - (left @ left) / (r @ r)
+    expected = stats.chi2.sf(len(x) * explained, 1)
+    assert named(x, y, line, "bend").p == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_changing_scatter_is_scipys_correlation_of_squares(seed: int) -> None:
+    x, y = points(seed)
+    r = stats.pearsonr(x, (y - LINE.at(x)) ** 2).statistic
+    expected = stats.chi2.sf(len(x) * r * r, 1)
+    assert named(x, y, LINE, "scatter").p == pytest.approx(expected, rel=1e-9)
+
+
+def test_what_is_there_shows_a_clear_sign_and_noise_none() -> None:
+    x, y = points(3, 400)
+    line = least_squares(x, y)
+    assert [check.sign for check in examine(x, y, line).checks] == ["none"] * 4
+    assert named(x, y, Line(line.w + 0.1, line.b - 5), "trend").sign == "clear"
+    bent = y + 0.002 * (x - 50) ** 2
+    assert named(x, bent, least_squares(x, bent), "bend").sign == "clear"
+    fan = LINE.at(x) + x / 50 * np.random.default_rng(4).standard_normal(400)
+    assert named(x, fan, least_squares(x, fan), "scatter").sign == "clear"
+
+
+def test_pure_noise_shows_a_faint_sign_about_as_often_as_it_says() -> None:
+    """Over 4,000 samples the share below 0.05 lies within five of its standard deviations."""
+    found: dict[str, list[float]] = {}
+    for seed in range(4000):
+        x, y = points(seed, 100)
+        for check in examine(x, y, least_squares(x, y)).checks:
+            found.setdefault(check.about, []).append(check.p)
+    assert len(found) == 4
+    for about, p in found.items():
+        if "trend" in about:
+            assert min(p) > 0.999  # least squares leaves none
+        else:
+            assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.018), about
+
+
+def test_the_farthest_point_is_named() -> None:
+    x, y = points(1)
+    y[17] += 30
+    found = examine(x, y, LINE)
+    r = y - LINE.at(x)
+    assert found.farthest_x == x[17]
+    assert found.sd == pytest.approx(np.sqrt(np.mean(r**2)), rel=1e-12)
+    assert found.farthest == pytest.approx(abs(r[17]) / np.sqrt(np.mean(r**2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_points_without_noise_are_not_examined(shift: float) -> None:
+    x = np.arange(1.0, 100.0)
+    found = examine(x, LINE.at(x) + shift, Line(20.0, 5.0 + shift))
+    assert found.checks == []
+    assert "nothing but rounding" in found.unchecked
+
+
+def test_few_rows_are_not_examined() -> None:
+    x, y = points(1, FEWEST - 1)
+    found = examine(x, y, LINE)
+    assert found.checks == []
+    assert "7 rows are too few" in found.unchecked
+
+
+def test_x_of_two_values_has_no_bend() -> None:
+    draw = np.random.default_rng(1)
+    x = np.repeat([1.0, 2.0], 20)
+    found = examine(x, LINE.at(x) + draw.standard_normal(40), LINE)
+    assert not any("bend" in check.about for check in found.checks)
+    assert len(found.checks) == 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.floats(-1e160, 1e160), min_size=3, max_size=40),
+    st.floats(-1e100, 1e100),
+    st.floats(-1e100, 1e100),
+)
+def test_whatever_the_numbers_a_probability_comes_out(
+    values: list[float], w: float, b: float
+) -> None:
+    x = np.arange(float(len(values)))
+    for check in examine(x, np.array(values), Line(w, b)).checks:
+        assert 0 <= check.p <= 1
