@@ -33,7 +33,7 @@ def pull() -> None:
     if there:
         _must("the tables in data/own/ must be readable", "commit", "--force", "--quiet", *there)
     if has_remote():
-        _must("the DVC remote must answer", "pull", "--quiet", "--allow-missing")
+        _must("DVC must bring its files up to date", "pull", "--quiet", "--allow-missing")
     for pointer in pointers:
         if not pointer.with_suffix("").exists():
             raise WorkspaceError(

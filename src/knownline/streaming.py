@@ -29,6 +29,9 @@ NEVER = "inf"
 EVERY = 0.5
 """Seconds between two messages."""
 
+NICE = 19
+"""What is left of the cores is enough: about a sixtieth of one that the training keeps busy."""
+
 MOST = 300
 """Epochs for each EVERY seconds; of more, every second, fourth … is sent. `record` adds the rest.
 
@@ -96,13 +99,16 @@ class Stream:
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:
-        # A session of its own: Ctrl-C on the terminal is for the trainer, which passes it on.
-        return subprocess.Popen(
+        # A process group of its own: Ctrl-C on the terminal is for the trainer, which passes it on.
+        # Not a session: Linux shares the cores out among sessions, whatever is nice within them.
+        process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve().parent), "live"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        return process
 
     def _feed(self, process: subprocess.Popen[bytes]) -> None:
         try:
