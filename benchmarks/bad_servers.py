@@ -1,8 +1,8 @@
 """What a bad tracking server costs: seconds of `knownline record` until it says so and gives up.
 
 Each kind of trouble, at the first request and in the middle of a recording, beside a command that
-only loads the same modules; what counts is the difference, of 10 seconds at most. Run it on a machine
-that does nothing else: `python -m benchmarks.bad_servers`.
+only loads the same modules; what counts is the difference, of 10 seconds at most. Run it on a
+machine that does nothing else: `python -m benchmarks.bad_servers`.
 """
 
 import argparse
@@ -32,9 +32,8 @@ def main() -> None:
         work = Path(scratch) / "work"
         _trained(work)
         (Path(scratch) / "server").mkdir()
-        proxy = stack.enter_context(
-            Proxy(stack.enter_context(over_sqlite(Path(scratch) / "server")))
-        )
+        server = stack.enter_context(over_sqlite(Path(scratch) / "server"))
+        proxy = stack.enter_context(Proxy(server))
         loads = statistics.median(_loading(work) for _ in range(times))
         print(f"loading the modules alone: {loads:.1f} s")
         silent = free_port()

@@ -78,6 +78,10 @@ def cause(error: Exception) -> str:
         return found[1].strip().lower()
     if "Read timed out" in text or "ConnectTimeout" in text:
         return f"no answer within {os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} seconds"
+    if found := re.search(r"too many (\d+) error responses", text):
+        return f"status {found[1]}"
+    if "RemoteDisconnected" in text:
+        return "connection closed without an answer"
     return text.splitlines()[0][:200]
 
 

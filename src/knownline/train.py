@@ -144,7 +144,7 @@ def _fit(params: Params, device: training.Device, part: Part) -> training.Histor
             disable=None,
             leave=False,
         ) as bar,
-        Stream(part.opening(params)) as stream,
+        Stream(part.opening(params), epochs=wanted.epochs) as stream,
     ):
 
         def watch(step: training.Step) -> None:
