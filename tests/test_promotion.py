@@ -29,6 +29,7 @@ SITTING = Champion("version 3", days=2, drift=STEADY, scores=TIE)
         (replace(GOOD, clean=False), "tree was not clean"),
         (replace(GOOD, complete=False), "run is not complete"),
         (replace(GOOD, finite=False), "numbers are not finite"),
+        (replace(GOOD, rolled_back="too steep"), "rolled back: too steep"),
     ],
 )
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_who_is_not_eligible_is_refused_whoever_serves(
 
 
 def test_every_reason_of_a_refusal_is_given() -> None:
-    assert len(decide(Challenger(["a", "b"], False, False, False), None, RULES).reasons) == 5
+    assert len(decide(Challenger(["a", "b"], False, False, False, "no"), None, RULES).reasons) == 6
 
 
 @pytest.mark.parametrize(

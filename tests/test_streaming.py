@@ -16,13 +16,13 @@ def test_a_time_that_is_no_time_is_refused_before_the_training(
 ) -> None:
     monkeypatch.setenv("KNOWNLINE_LIVE_AFTER", text)
     with pytest.raises(UsageError, match=r"KNOWNLINE_LIVE_AFTER must be seconds, 0 or more"):
-        Stream({})
+        Stream({}, epochs=9)
 
 
 @pytest.mark.parametrize("text", ["inf", "1e300"])
 def test_never_is_a_time(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("KNOWNLINE_LIVE_AFTER", text)
-    with Stream({}) as stream:
+    with Stream({}, epochs=9) as stream:
         stream.add(0, 1.0, 2.0, 3.0)
 
 
@@ -39,7 +39,7 @@ def test_a_reader_that_hangs_is_ended_and_the_training_goes_on(
 
     monkeypatch.setenv("KNOWNLINE_LIVE_AFTER", "0")
     monkeypatch.setattr(Stream, "_start", staticmethod(hang))
-    with Stream(opening) as stream:
+    with Stream(opening, epochs=9) as stream:
         stream.add(0, 1.0, 2.0, 3.0)
         deadline = time.monotonic() + 30
         while not started and time.monotonic() < deadline:
@@ -55,7 +55,7 @@ def test_a_reader_that_cannot_be_started_costs_a_warning(
 
     monkeypatch.setenv("KNOWNLINE_LIVE_AFTER", "0")
     monkeypatch.setattr(Stream, "_start", staticmethod(fail))
-    with Stream({}):
+    with Stream({}, epochs=9):
         pass
     said = capsys.readouterr().err
     assert said == "knownline: warning: not shown while it runs: no more processes\n"

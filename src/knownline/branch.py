@@ -30,6 +30,16 @@ class Branch:
     def _ref(self) -> str:
         return f"refs/heads/{self.name}"
 
+    def must_be_free(self) -> None:
+        """Raise WorkspaceError where the branch is checked out: moving it would move HEAD."""
+        for folder in git.run("worktree", "list", "--porcelain").split("\n\n"):
+            where, *said = folder.splitlines()
+            if f"branch {self._ref}" in said:
+                raise WorkspaceError(
+                    f"{self.name} must not be checked out while its day is retrained (got it in"
+                    f" {where.removeprefix('worktree ')}: git switch main)"
+                )
+
     def commit(self, paths: Sequence[str], message: str) -> str:
         """Return the commit that is HEAD with `paths` as they are in the folder now.
 

@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from knownline import files, location, provenance, receipts
 from knownline.errors import StoreError, UserError
+from knownline.models import MODEL
 from knownline.processes import is_gone
-from knownline.tracking import MODEL, Recorded, Store
+from knownline.tracking import Recorded, Store
 
 OLD = 3600.0
 """Seconds after which a temporary file belongs to nobody any more."""

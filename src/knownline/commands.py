@@ -25,9 +25,12 @@ def call(
 
 
 def said(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the last line a command said, its error without our own prefix."""
-    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("knownline: error: ") if lines else f"exit {done.returncode}"
+    """Return why a command failed: our own word for it, else DVC's, else the last line."""
+    lines = (done.stderr or done.stdout or b"").decode(errors="replace").strip().splitlines()
+    for prefix in ("knownline: error: ", "ERROR: "):
+        if found := [line for line in lines if line.startswith(prefix)]:
+            return found[0].removeprefix(prefix)
+    return lines[-1] if lines else f"exit {done.returncode}"
 
 
 def must(*command: str, at: Path | None = None) -> str:

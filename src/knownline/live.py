@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from knownline import door, tracking
+from knownline import door, streaming, tracking
 from knownline.content import Content
 from knownline.errors import StoreError
 
@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
         if opening is None:
             return 0
         run = store.begin(Content(**opening))
+        streaming.step_back()
         end: dict[str, str] = {"end": "killed", "why": "the training process was killed"}
         for message in messages:
             if "end" in message:

@@ -9,15 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from knownline import commands
 from knownline.errors import WorkspaceError
 from knownline.provenance import BASE
-
-_OWN = "knownline: error: "
 
 
 def has_remote() -> bool:
     """Return whether DVC has a remote that it pulls from and pushes to by default."""
-    listed = _dvc("config", "--list").stdout
+    listed = _dvc("config", "--list").stdout.decode()
     return any(line.startswith("core.remote=") for line in listed.splitlines())
 
 
@@ -33,7 +32,7 @@ def pull() -> None:
     if there:
         _must("the tables in data/own/ must be readable", "commit", "--force", "--quiet", *there)
     if has_remote():
-        _must("the DVC remote must answer", "pull", "--quiet", "--allow-missing")
+        _must("DVC must bring its files up to date", "pull", "--quiet", "--allow-missing")
     for pointer in pointers:
         if not pointer.with_suffix("").exists():
             raise WorkspaceError(
@@ -54,7 +53,7 @@ def _replaced_by_hand(pointer: Path) -> bool:
         md5 = hashlib.file_digest(stream, "md5").hexdigest()
     if md5 in pointer.read_text(encoding="utf-8"):
         return False
-    cache = Path(_dvc("cache", "dir").stdout.strip())
+    cache = Path(_dvc("cache", "dir").stdout.decode().strip())
     return not (cache / "files" / "md5" / md5[:2] / md5[2:]).exists()
 
 
@@ -67,7 +66,7 @@ def repro(commit: str, *, force: bool = False, only: str | None = None) -> None:
     arguments += ["--single-item", only] if only else []
     done = _dvc("repro", *arguments, show=True, **{BASE: commit})
     if done.returncode:
-        raise WorkspaceError(_said(done))
+        raise WorkspaceError(commands.said(done))
 
 
 def push() -> None:
@@ -78,10 +77,10 @@ def push() -> None:
 def _must(rule: str, *arguments: str) -> None:
     done = _dvc(*arguments)
     if done.returncode:
-        raise WorkspaceError(f"{rule} (dvc {arguments[0]} says: {_said(done)})")
+        raise WorkspaceError(f"{rule} (dvc {arguments[0]} says: {commands.said(done)})")
 
 
-def _dvc(*arguments: str, show: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+def _dvc(*arguments: str, show: bool = False, **more: str) -> subprocess.CompletedProcess[bytes]:
     sys.stdout.flush()
     bin_folder = Path(sys.executable).parent  # `python` in dvc.yaml must be this one
     env = {
@@ -94,16 +93,6 @@ def _dvc(*arguments: str, show: bool = False, **more: str) -> subprocess.Complet
         [sys.executable, "-m", "dvc", *arguments],
         stdout=None if show else subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         check=False,
         env=env,
     )
-
-
-def _said(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the stage's own word where there is one, else DVC's."""
-    lines = done.stderr.strip().splitlines()
-    own = [line for line in lines if line.startswith(_OWN)]
-    errors = [line for line in lines if line.startswith("ERROR: ")]
-    found = (own or errors or lines or [f"exit {done.returncode}"])[0]
-    return found.removeprefix(_OWN).removeprefix("ERROR: ")

@@ -85,12 +85,14 @@ class Challenger:
 
     gate: why the gate refused it; empty where it passed. clean: whether the recorded commit alone
     gives the code that ran. complete: whether its run is. finite: whether its numbers are.
+    rolled_back: why somebody took it down when it served, or None.
     """
 
     gate: list[str]
     clean: bool
     complete: bool
     finite: bool
+    rolled_back: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ def _not_eligible(challenger: Challenger) -> list[str]:
         broken.append("its run is not complete")
     if not challenger.finite:
         broken.append("its numbers are not finite")
+    if challenger.rolled_back is not None:
+        broken.append(f"it served and was rolled back: {challenger.rolled_back}")
     return broken
 
 

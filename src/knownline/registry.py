@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knownline.calls import ABSENT, said_by
+
+# isort: split
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from knownline import location, tracking
+from knownline import location, models, tracking
 from knownline.errors import StoreError
 from knownline.line import Line
 
@@ -28,7 +31,6 @@ DESCRIPTION = (
     "A straight line, y = w*x + b. The alias `champion` serves, `challenger` is the latest that was"
     " tried, `previous` is what `knownline rollback` puts back."
 )
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _TAG = 5_000  # the most characters MLflow keeps of a version's tag or description
 
 
@@ -72,7 +74,7 @@ class Registry:
             try:
                 return _version(self._client.get_model_version_by_alias(NAME, alias))
             except MlflowException as error:
-                if error.error_code not in _ABSENT:
+                if error.error_code not in ABSENT:
                     raise
                 return None
 
@@ -82,7 +84,7 @@ class Registry:
             try:
                 return _version(self._client.get_model_version(NAME, number))
             except MlflowException as error:
-                if error.error_code not in _ABSENT:
+                if error.error_code not in ABSENT:
                     raise
                 return None
 
@@ -163,7 +165,7 @@ class Registry:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        with tracking.answering(self._store):
+        with said_by(self._store.uri, every=True):
             yield
 
 
@@ -177,7 +179,7 @@ class Model:
         """
         probes = [-1.0, 0.0, 0.5, 3.0, 1e6]
         try:
-            self._model: Any = tracking.load(f"models:/{NAME}/{version.number}")
+            self._model: Any = models.load(f"models:/{NAME}/{version.number}")
             answers = self.predict(np.array(probes))
         except StoreError:
             raise  # not reached is not damaged

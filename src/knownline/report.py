@@ -51,16 +51,19 @@ class Report:
             else f"{who} is refused, there is no champion",
         }[self.decision.verdict]
 
-    def markdown(self) -> str:
-        """Return the report; within MLflow's limit, so that it can be the model card too."""
+    def markdown(self, *, pictures: bool = True) -> str:
+        """Return the report; within MLflow's limit, so that it can be the model card too.
+
+        pictures: whether those in plots/ can be seen from where it is read.
+        """
         parts = [
             f"# Retraining of {self.day}: {self.title}",
             _list(self.decision.reasons),
             self._fit(),
             self._comparison(),
-            "![The fit](plots/fit.png)\n![Loss by epoch](plots/loss.png)",
+            "![The fit](plots/fit.png)\n![Loss by epoch](plots/loss.png)" if pictures else "",
             self._changes(),
-            self._card(),
+            self._card(pictures=pictures),
         ]
         text = "\n\n".join(part for part in parts if part) + "\n"
         return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]}…\n"
@@ -112,7 +115,7 @@ class Report:
             return ""
         return "## What changed since the champion\n\n" + _list(self.changed or ["nothing"])
 
-    def _card(self) -> str:
+    def _card(self, *, pictures: bool) -> str:
         held = self.metrics["holdout"]
         links = [f"{name}: {address}" for name, address in self.links.items()]
         return "\n".join(
@@ -131,6 +134,7 @@ class Report:
                 f"- Serve: `mlflow models serve -m models:/knownline/{self.version}"
                 " --env-manager local`.",
                 f"- Commit: `{self.commit}`.",
+                *([] if pictures else ["- Pictures: `plots/` among the artifacts of the run."]),
                 *(f"- {link}" for link in links),
             ]
         )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from knownline import comparison, door, environment, evidence, files, replica, tracking
+from knownline import comparison, door, environment, evidence, files, models, replica, tracking
 from knownline.comparison import Difference, Evidence
 from knownline.errors import ReplicaError
 from knownline.tracking import Recorded
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     with TemporaryDirectory(prefix="knownline-recorded-") as scratch:
         kept = Path(scratch)
         store.fetch(run.run_id, kept)
-        predicted = tracking.answers(kept / tracking.MODEL, evidence.PROBES)
+        predicted = models.answers(kept / models.MODEL, evidence.PROBES)
         then = evidence.recorded(kept, store.logged(run.run_id, ("loss", "w", "b")), predicted)
         outcome = _do_again(run, kept, then, keep=arguments.keep)
         other = comparison.changed(_surroundings(run, kept), _surroundings_now(run))

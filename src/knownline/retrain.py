@@ -6,23 +6,22 @@ on is finished by calling it again. The champion moves last but for the word tha
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from knownline import (
     carriage,
-    comparison,
     contest,
     door,
     files,
+    git,
     location,
+    outcome,
     pipeline,
     promotion,
     provenance,
@@ -30,19 +29,15 @@ from knownline import (
     tracking,
 )
 from knownline.branch import Branch
-from knownline.errors import StoreError, UsageError, WorkspaceError
-from knownline.line import Line, rounded
+from knownline.errors import UsageError, WorkspaceError
+from knownline.line import Line
 from knownline.params import Params, with_seed
-from knownline.promotion import Challenger, Champion, Decision, Verdict
+from knownline.promotion import Challenger, Decision, Verdict
 from knownline.registry import CHALLENGER, CHAMPION, Registry, Version
-from knownline.report import Report
 from knownline.tracking import Recorded
 
 SERVED, REFUSED = 0, 3
-REPORT = Path("reports/retrain.md")
 PARAMS = Path("params.yaml")
-LAID = (str(PARAMS), "data/own")
-"""What a retraining lays: the commit it records is HEAD with these as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +85,8 @@ def _date(text: str) -> date:
 
 def _retrain(params: Params, wish: Wish) -> int:
     branch = Branch(wish.day.isoformat())
+    branch.must_be_free()
+    _must_be_kept(params, wish)
     if wish.push:
         branch.catch_up()
         _carry(carriage.pull)
@@ -113,14 +110,16 @@ def _retrain(params: Params, wish: Wish) -> int:
     registry.point(CHALLENGER, new)
     old = _other(registry, new)
     contest.as_recorded(new)
-    challenger = _asked(run, metrics)
+    challenger = _asked(run, new, metrics)
     stands = contest.standing(old, new, wish.day, params.retrain) if old else None
     decision = _decided(registry, new) or promotion.decide(challenger, stands, params.retrain)
     _publish(branch, wish, params)
     if decision.verdict == Verdict.PROMOTED:
         succession.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
-    report = _report(registry, store, params, wish, decision, (run, new, metrics), (old, stands))
-    _settle(registry, new, report, stands)
+    report = outcome.told(
+        registry, store, params, wish.day, decision, (run, new, metrics), (old, stands)
+    )
+    outcome.settle(registry, new, report, stands)
     if wish.push:
         _carry(carriage.push)
     print(f"retrain: {decision.verdict}: {report.title}")
@@ -150,13 +149,39 @@ def _lay(params: Params, wish: Wish, branch: Branch) -> str:
     return commit
 
 
-def _laid(params: Params) -> tuple[str, ...]:
-    """Return what the day's commit takes from the folder: what git knows already, and the table."""
+def _must_be_kept(params: Params, wish: Wish) -> None:
+    """Refuse a table that neither git nor DVC would keep, and a seed for one."""
     table = params.generate.table
     if table is None:
-        return LAID
+        return
+    if wish.seed is not None:
+        raise UsageError(f"--seed must be left out where a table is read (got {table} to read)")
+    ignored = git.call("check-ignore", "--quiet", "--", table).returncode == 0
+    if ignored and not Path(f"{table}.dvc").exists():
+        raise UsageError(
+            f"generate.table must be kept by git or by DVC (got {table}, which git ignores and DVC"
+            f" does not know: dvc add {table})"
+        )
+
+
+def _laid(params: Params) -> tuple[str, ...]:
+    """Return what the day's commit takes from the folder: what git knows already, and the table.
+
+    params.yaml with more than another seed is somebody's edit: it waits for his own commit.
+    """
+    table = params.generate.table
     pointer = f"{table}.dvc"
-    return (*LAID, pointer if Path(pointer).exists() else table)
+    kept = pointer if Path(pointer).exists() else table
+    ours = () if _is_edited() else (str(PARAMS),)
+    return (*ours, "data/own", *((kept,) if kept else ()))
+
+
+def _is_edited() -> bool:
+    """Return whether params.yaml differs from its committed self in more than the seed."""
+    committed = git.call("show", f"HEAD:./{PARAMS}")
+    if committed.returncode:
+        return True
+    return with_seed(committed.stdout, 0) != with_seed(PARAMS.read_text(encoding="utf-8"), 0)
 
 
 def _carry(way: Callable[[], str]) -> None:
@@ -175,7 +200,7 @@ def _nothing_new(settled: Version) -> int:
         f"retrain: nothing new: the same data, parameters and code were retrained on"
         f" {settled.tags.get('retrained_on')} as {settled.name} ({verdict}); --force does it again"
     )
-    _tell_workflow("GITHUB_OUTPUT", f"verdict={verdict}\ndrift={settled.tags.get('drift', '')}\n")
+    outcome.tell_workflow(verdict, settled.tags.get("drift", ""))
     return SERVED
 
 
@@ -209,13 +234,14 @@ def _tags(run: Recorded, line: Line, wish: Wish) -> dict[str, str]:
     }
 
 
-def _asked(run: Recorded, metrics: dict[str, Any]) -> Challenger:
+def _asked(run: Recorded, new: Version, metrics: dict[str, Any]) -> Challenger:
     gate = metrics["gate"]
     return Challenger(
         gate=[] if gate["passed"] is True else gate["reasons"] or ["it gave no reason"],
         clean=run.tags.get("git_dirty") == "false" and run.tags.get("git_commit") != "none",
         complete=run.status == "FINISHED",
         finite=all(isinstance(metrics[name], float | int) for name in ("w", "b")),
+        rolled_back=new.tags.get("rolled_back"),
     )
 
 
@@ -245,99 +271,3 @@ def _publish(branch: Branch, wish: Wish, params: Params) -> None:
         pipeline.push()
     said = f"{branch.name} is pushed" if branch.push() else "nothing to push"
     print(f"retrain: {said}", flush=True)
-
-
-def _report(
-    registry: Registry,
-    store: tracking.Store,
-    params: Params,
-    wish: Wish,
-    decision: Decision,
-    tried: tuple[Recorded, Version, dict[str, Any]],
-    sat: tuple[Version | None, Champion | None],
-) -> Report:
-    run, new, metrics = tried
-    old, stands = sat
-    wanted = params.generate
-    data = f"drawn, seed {wanted.seed}" if wanted.table is None else wanted.table
-    line = old.line if old else None
-    links = {"Run": run.run_id}
-    if store.uri.startswith("http"):
-        links["Run"] = f"{store.uri}/#/experiments/{store.experiment}/runs/{run.run_id}"
-    return Report(
-        day=wish.day.isoformat(),
-        decision=decision,
-        data=f"{data} (SHA-256 {run.tags['data_sha256'][:12]}…)",
-        version=new.number,
-        run_id=run.run_id,
-        commit=run.tags["git_commit"],
-        metrics=metrics,
-        champion=old.name if old else None,
-        champion_line=f"w = {rounded(line.w, 1e-4)}, b = {rounded(line.b, 1e-2)}" if line else None,
-        drift=stands.drift if stands else None,
-        scores=stands.scores if stands else None,
-        changed=_changed(registry, old, run) if old else [],
-        links=links,
-    )
-
-
-def _changed(registry: Registry, old: Version, run: Recorded) -> list[str]:
-    """Return what differs between two runs: data, parameters, code, packages."""
-    names = ("identity.json", "environment.json")
-    with TemporaryDirectory() as scratch:
-        then, now = Path(scratch) / "then", Path(scratch) / "now"
-        for folder, run_id in ((then, old.run_id), (now, run.run_id)):
-            folder.mkdir()
-            try:
-                registry.run_artifacts(run_id, names, folder)
-            except StoreError as error:
-                return [f"unknown: {error}"]
-        read = [[json.loads((f / name).read_text()) for name in names] for f in (then, now)]
-    (was, had), (is_now, has) = read
-    found = [
-        f"data: was {was['data'][:12]}…, is {is_now['data'][:12]}…"
-        if was["data"] != is_now["data"]
-        else "",
-        *comparison.all_changes("parameter", was["params"], is_now["params"]),
-        *(f"code: {name}" for name in sorted(is_now["code"]) if
-          was["code"].get(name) != is_now["code"][name]),
-        *comparison.all_changes("package", had, has),
-    ]  # fmt: skip
-    found = [item for item in found if item]
-    return found if len(found) <= 12 else [*found[:12], f"and {len(found) - 12} more"]
-
-
-def _settle(registry: Registry, new: Version, report: Report, stands: Champion | None) -> None:
-    """Write the report and the words on run and version; `settled` comes last."""
-    text = report.markdown()
-    files.write_text(REPORT, text)
-    registry.attach(report.run_id, REPORT)
-    registry.describe(new, text)
-    drift = stands.drift if stands else None
-    said = {
-        "verdict": str(report.decision.verdict),
-        "reason": "; ".join(report.decision.reasons),
-        "drift": "unknown" if drift is None else "drifted" if drift.found else "none",
-    }
-    if drift:
-        said |= {
-            "drift_p": repr(drift.p),
-            "drift_p_line": repr(drift.line_p),
-            "drift_p_noise": repr(drift.variance_p),
-        }
-    registry.tag_run(report.run_id, said)
-    _tell_workflow("GITHUB_STEP_SUMMARY", text)
-    _tell_workflow("GITHUB_OUTPUT", f"verdict={said['verdict']}\ndrift={said['drift']}\n")
-    registry.tag(new, {**said, "settled_at": _now(), "settled": "true"})
-
-
-def _tell_workflow(variable: str, text: str) -> None:
-    """Append to the file that a CI system names, where it does."""
-    if name := os.environ.get(variable):
-        with Path(name).open("a", encoding="utf-8") as stream:
-            stream.write(text)
-
-
-def _now() -> str:
-    """Return the time, UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -5,6 +5,7 @@ training; and when the trainer is killed it is left to say so. Nothing here may 
 a training. Knows nothing of MLflow.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -29,6 +30,13 @@ NEVER = "inf"
 EVERY = 0.5
 """Seconds between two messages."""
 
+NICE = 15
+"""Of a core that the training keeps busy this leaves the other process 3.4 %; of an idle one, all.
+"""
+
+LONG = 80.0
+"""Seconds of a training that can bear four of them, which that process's start takes of a core."""
+
 MOST = 300
 """Epochs for each EVERY seconds; of more, every second, fourth … is sent. `record` adds the rest.
 
@@ -36,19 +44,25 @@ MOST = 300
 """
 
 PATIENCE = 4.0
-"""Seconds that the end of a training waits for the last message to arrive, at most."""
+"""Seconds that a training which ended badly waits for its last word to arrive, at most."""
+
+BRIEF = 0.2
+"""The same for one that ended well: `record` has its epochs anyway, and adds what is not there."""
 
 
 class Stream:
     """Sends every so-manieth epoch of a training that lasts; a context around the training."""
 
-    def __init__(self, opening: dict[str, Any]) -> None:
-        """opening: what the run is called, as `Content` takes it.
+    def __init__(self, opening: dict[str, Any], *, epochs: int) -> None:
+        """opening: what the run is called, as `Content` takes it. epochs: of the training.
 
         Raises: UsageError where KNOWNLINE_LIVE_AFTER is no number of seconds.
         """
         self._after = _after()
         self._opening = opening
+        self._epochs = epochs
+        self._first: int | None = None
+        self._latest = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting: list[tuple[int, float, float, float]] = []
         self._stride = 1
@@ -58,6 +72,9 @@ class Stream:
 
     def add(self, epoch: int, loss: float, w: float, b: float) -> None:
         """Take note of an epoch; costs the training a list's append at most."""
+        if self._first is None:
+            self._first = epoch
+        self._latest = epoch
         if epoch % self._stride == 0:
             self._waiting.append((epoch, loss, w, b))
 
@@ -78,11 +95,15 @@ class Stream:
         elif error is not None:
             self._how = {"end": "failed", "why": f"{kind.__name__ if kind else ''}: {error}"}
         self._ended.set()
-        self._thread.join(PATIENCE + 1)
+        self._thread.join(self._patience)
         if self._thread.is_alive() and self._process:
             # Stuck in a pipe that nobody empties. Our own end would look to it like a kill.
             self._process.kill()
             self._thread.join()
+
+    @property
+    def _patience(self) -> float:
+        return BRIEF if self._how["end"] == "finished" else PATIENCE
 
     def _work(self) -> None:
         if self._ended.wait(self._after):
@@ -94,15 +115,23 @@ class Stream:
             return
         self._feed(self._process)
 
-    @staticmethod
-    def _start() -> subprocess.Popen[bytes]:
-        # A session of its own: Ctrl-C on the terminal is for the trainer, which passes it on.
-        return subprocess.Popen(
+    def _start(self) -> subprocess.Popen[bytes]:
+        # A process group of its own: Ctrl-C on the terminal is for the trainer, which passes it on.
+        # Not a session: Linux shares the cores out among sessions, whatever is nice within them.
+        process = subprocess.Popen(
             [sys.executable, str(Path(__file__).resolve().parent), "live"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )
+        if self._lasts() < LONG:
+            step_back(process.pid)  # else it does so itself once it has started
+        return process
+
+    def _lasts(self) -> float:
+        """Return the seconds that the training will have taken, by its pace up to now."""
+        done = self._latest - self._first if self._first is not None else 0
+        return self._after * self._epochs / done if done else math.inf
 
     def _feed(self, process: subprocess.Popen[bytes]) -> None:
         try:
@@ -117,7 +146,7 @@ class Stream:
                     break
             if process.stdin:
                 process.stdin.close()
-            process.wait(PATIENCE)
+            process.wait(self._patience)
         except (OSError, ValueError):
             pass  # it has said itself why it went; `record` writes the run
         except subprocess.TimeoutExpired:
@@ -137,6 +166,12 @@ class Stream:
         assert process.stdin is not None
         process.stdin.write(json.dumps(message).encode() + b"\n")
         process.stdin.flush()
+
+
+def step_back(process: int = 0) -> None:
+    """Leave the cores to others, where they want them; process: its number, 0 for this one."""
+    with contextlib.suppress(OSError):  # it has gone, or was told to step back further
+        os.setpriority(os.PRIO_PROCESS, process, NICE)
 
 
 def _after() -> float:

@@ -1,4 +1,4 @@
-"""The MLflow store: the only module that imports mlflow, and so longer than others.
+"""The MLflow store: the runs in it, written, completed, read and swept.
 
 Knows nothing of how a run came about (`content` says what it shows) nor of where the store is
 (`location` says that).
@@ -6,89 +6,35 @@ Knows nothing of how a run came about (`content` says what it shows) nor of wher
 
 import getpass
 import json
-import logging
 import os
-import re
-import sqlite3
 import tempfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from knownline.calls import ABSENT, ALREADY_THERE, BAD_REQUEST, said_by, sent_once
+
+# isort: split
+import mlflow
 from filelock import FileLock
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, ExperimentTag, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from tqdm import tqdm
 
-from knownline import location
+from knownline import location, models
 from knownline.content import Content, Dataset, experiment_tags
-from knownline.environment import version
 from knownline.errors import StoreError
-from knownline.line import Line
 from knownline.location import EXPERIMENT, SQLITE
 from knownline.processes import is_gone, process
 
-# Read by mlflow when it is imported. Nothing we start reports to anyone, and a dead server costs
-# seconds: mlflow's own defaults block for 246 s.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
-os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-import mlflow
-import mlflow.pyfunc
-import pandas as pd
-import requests
-from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import (
-    DatasetInput,
-    ExperimentTag,
-    InputTag,
-    LoggedModel,
-    LoggedModelOutput,
-    LoggedModelStatus,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-)
-from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
-from mlflow.protos import databricks_pb2 as codes
-from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from sqlalchemy.exc import SQLAlchemyError
-
-# It prints the traceback of a database error that it raises as well: a full disk, a locked file.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-MODEL = "model"
-"""The model's name on its run: runs:/RUN_ID/model."""
-
-MODEL_CODE = Path("src/served/line_model.py")
-
-_SERVED_WITH = ("mlflow", "numpy", "pandas")
-
 _BY_EPOCH = ("loss", "w", "b")
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three must not be parted
-_ELSEWHERE = {  # the store's fault, or that of the way to it; anything else is ours
-    codes.ErrorCode.Name(code)
-    for code in (codes.INTERNAL_ERROR, codes.TEMPORARILY_UNAVAILABLE, codes.UNAUTHENTICATED,
-                 codes.PERMISSION_DENIED, codes.REQUEST_LIMIT_EXCEEDED)
-}  # fmt: skip
-
-
-_UNREACHABLE = _ELSEWHERE - {codes.ErrorCode.Name(codes.INTERNAL_ERROR)}
-
-_ABSENT = {
-    codes.ErrorCode.Name(code)
-    for code in (codes.RESOURCE_DOES_NOT_EXIST, codes.INVALID_PARAMETER_VALUE)
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +60,12 @@ class Store:
         self.uri = location.store_uri()
         self._streamed: dict[str, set[int]] = {}
         database, artifacts = location.database(), location.artifacts()
-        with _said_by(self.uri, every=True):
+        with said_by(self.uri, every=True):
             if database and not create and not _is_there(database):
-                raise StoreError(f"the MLflow store {self.uri} must be there: run `dvc repro`")
+                raise StoreError(
+                    f"the MLflow store {self.uri} must be there: run `dvc repro` (one that is"
+                    " carried comes by `knownline store pull`)"
+                )
             if database:
                 _create_once(database, artifacts)
             if follow and (embedded := location.embedded()):
@@ -140,7 +89,7 @@ class Store:
 
     def furnish(self) -> None:
         """Give the experiment what its page needs, where an earlier version of this made it."""
-        with _said_by(self.uri):
+        with said_by(self.uri):
             there = self.client.get_experiment(self.experiment).tags
             for key, value in experiment_tags().items():
                 if key not in there:
@@ -157,7 +106,7 @@ class Store:
 
         Raises: StoreError where there is none, or more than one.
         """
-        with _said_by(self.uri, every=True):
+        with said_by(self.uri, every=True):
             if reference == "champion":
                 return self._champion()
             runs = self._all()
@@ -171,15 +120,15 @@ class Store:
 
     def runs(self) -> list[Recorded]:
         """Return every run of the experiment, the latest first."""
-        with _said_by(self.uri, every=True):
+        with said_by(self.uri, every=True):
             return [_recorded(run) for run in self._all()]
 
     def fetch(self, run_id: str, folder: Path) -> None:
         """Bring a run's artifacts into a folder, its model's into model/ there."""
-        with _said_by(self.uri, every=True):
+        with said_by(self.uri, every=True):
             self.client.download_artifacts(run_id, "", str(folder))
             mlflow.artifacts.download_artifacts(
-                f"runs:/{run_id}/{MODEL}", dst_path=str(folder), tracking_uri=self.uri
+                f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
             )
 
     def logged(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
@@ -187,7 +136,7 @@ class Store:
 
         Raises: StoreError where one has two values at a step.
         """
-        with _said_by(self.uri):
+        with said_by(self.uri):
             found = {name: self.client.get_metric_history(run_id, name) for name in names}
         for name, metrics in found.items():
             if len({metric.step for metric in metrics}) != len(metrics):
@@ -196,13 +145,13 @@ class Store:
 
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags on a run."""
-        with _said_by(self.uri):
+        with said_by(self.uri):
             for key, value in tags.items():
                 self.client.set_tag(run_id, key, value)
 
     def begin(self, content: Content) -> str:
         """Open the run of a training that is under way, or open it again, and return its id."""
-        with _said_by(self.uri):
+        with said_by(self.uri):
             run = self._of(content.execution) or self._create(content)
             run_id = str(run.info.run_id)
             if run.info.status == "FINISHED":  # by who went on while we were slow to start
@@ -213,7 +162,7 @@ class Store:
 
     def stream(self, run_id: str, epochs: list[tuple[int, float, float, float]]) -> None:
         """Add epoch, loss, w and b to a run under way; an epoch that is there stays as it is."""
-        with _said_by(self.uri):
+        with said_by(self.uri):
             now = int(time.time() * 1000)
             if run_id not in self._streamed:  # once: a whole history takes long to read
                 self._streamed[run_id] = self._steps(run_id, "b")
@@ -227,7 +176,7 @@ class Store:
 
     def end(self, run_id: str, status: str, why: str) -> None:
         """Close a run whose training did not end well: FAILED or KILLED, and why."""
-        with _said_by(self.uri):
+        with said_by(self.uri):
             if self.client.get_run(run_id).info.status == "FINISHED":
                 return  # another went on from its checkpoint and completed it
             self.client.set_tag(run_id, "mlflow.note.content", f"**{status.title()}**: {why}")
@@ -238,7 +187,7 @@ class Store:
 
         waiting: executions whose training ended well and that `record` will complete.
         """
-        with _said_by(self.uri):
+        with said_by(self.uri):
             found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
             gone = [
                 run
@@ -261,7 +210,7 @@ class Store:
         Every call can be repeated: an epoch that is there already is not logged again. The model
         comes last, and with it the status FINISHED.
         """
-        with _said_by(self.uri):
+        with said_by(self.uri):
             run = self._of(content.execution) or self._create(content)
             if run.info.status == "FINISHED":
                 return _recorded(run)
@@ -275,7 +224,7 @@ class Store:
                     self.client.log_artifacts(run_id, str(path), folder)
                 else:
                     self.client.log_artifact(run_id, str(path), folder)
-            self._log_model(run_id, content, line)
+            models.log(self.client, self.experiment, run_id, content, line)
             self.client.set_terminated(run_id)
             return _recorded(run)
 
@@ -290,7 +239,7 @@ class Store:
             "mlflow.source.type": "PROJECT",
             "mlflow.user": getpass.getuser(),
         }
-        with _sent_once():
+        with sent_once():
             return self.client.create_run(
                 self.experiment, content.start_ms, own, run_name=content.name
             )
@@ -345,63 +294,14 @@ class Store:
                 self.client.log_inputs(run_id, datasets=[_dataset(data) for data in datasets])
                 return
             except MlflowException as error:
-                if not left or error.error_code != codes.ErrorCode.Name(codes.BAD_REQUEST):
+                if not left or error.error_code != BAD_REQUEST:
                     raise
-
-    def _log_model(self, run_id: str, content: Content, line: Path) -> None:
-        """Log the line as a model from code: no pickle, requirements given, not inferred (8 s).
-
-        In steps that can be repeated. mlflow's log_model makes a second model at the second try,
-        and to note its failure asks a server that hangs twice more: 26 s.
-        """
-        model = self._model_of(run_id, content, Line.from_json(line.read_text()))
-        outputs = self.client.get_run(run_id).outputs
-        if model.model_id not in {o.model_id for o in (outputs.model_outputs if outputs else [])}:
-            with _sent_once():
-                self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
-        self.client.log_batch(
-            run_id,
-            [
-                Metric(key, x, content.end_ms, 0, model_id=model.model_id, run_id=run_id)
-                for key, x in content.metrics.items()
-            ],
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            mlflow.pyfunc.save_model(
-                f"{scratch}/{MODEL}",
-                python_model=str(MODEL_CODE),
-                artifacts={"line": str(line)},
-                signature=ModelSignature(
-                    Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
-                ),
-                input_example=pd.DataFrame({"x": [0.0, 1.0]}),
-                pip_requirements=[f"{name}=={version(name)}" for name in _SERVED_WITH],
-                mlflow_model=Model(
-                    artifact_path=model.artifact_location,
-                    run_id=run_id,
-                    model_uuid=model.model_id,
-                    model_id=model.model_id,
-                ),
-            )
-            self.client.log_model_artifacts(model.model_id, f"{scratch}/{MODEL}")
-        self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-
-    def _model_of(self, run_id: str, content: Content, line: Line) -> LoggedModel:
-        """Return the model that an earlier try began, or a new one."""
-        found = self.client.search_logged_models([self.experiment], f"source_run_id = '{run_id}'")
-        if found:
-            return found[0]
-        numbers = {"w": str(line.w), "b": str(line.b)}
-        with _sent_once():
-            return self.client.create_logged_model(
-                self.experiment, MODEL, run_id, params={**numbers, **content.params}
-            )
 
     def _champion(self) -> Recorded:
         try:
             version = self.client.get_model_version_by_alias(EXPERIMENT, "champion")
         except MlflowException as error:
-            if error.error_code not in _ABSENT:
+            if error.error_code not in ABSENT:
                 raise
             raise StoreError(
                 f"{EXPERIMENT} must have a champion in {self.uri} (got none)"
@@ -423,16 +323,6 @@ class Store:
             [self.experiment], query, order_by=["attributes.start_time DESC"], max_results=1
         )
         return found[0] if found else None
-
-
-def answers(model: Path, x: list[float]) -> list[float] | str:
-    """Return what the model in a folder predicts for x, or why it does not; pickle is forbidden."""
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    try:
-        predicted = mlflow.pyfunc.load_model(str(model)).predict(pd.DataFrame({"x": x}))
-        return [float(y) for y in predicted]
-    except Exception as error:  # whatever a damaged model raises is the answer
-        return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
 
 
 def _point_mlflow_at(uri: str) -> None:
@@ -482,7 +372,7 @@ def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
     try:
         return str(client.create_experiment(EXPERIMENT, artifacts, experiment_tags()))
     except MlflowException as error:
-        if error.error_code != codes.ErrorCode.Name(codes.RESOURCE_ALREADY_EXISTS):
+        if error.error_code != ALREADY_THERE:
             raise
         found = client.get_experiment_by_name(EXPERIMENT)  # a neighbour was quicker
         assert found is not None
@@ -513,73 +403,3 @@ def _date(run: Run) -> str:
 
 def _recorded(run: Run) -> Recorded:
     return Recorded(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)
-
-
-@contextmanager
-def _sent_once() -> Iterator[None]:
-    """Do not send a request again whose answer is lost: it may have made something already.
-
-    What was made is found and completed when the whole is tried again.
-    """
-    retries = os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    try:
-        yield
-    finally:
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = retries
-
-
-@contextmanager
-def _said_by(uri: str, *, every: bool = False) -> Iterator[None]:
-    """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
-        code = error.error_code if isinstance(error, MlflowException) else None
-        if not (every or code is None or code in _ELSEWHERE):
-            raise
-        raise StoreError(f"the MLflow store {uri} must answer (got {_cause(error)})") from error
-
-
-def _cause(error: Exception) -> str:
-    """Return why, in a few words: requests wraps what the network said in four other errors."""
-    text = str(error).strip() or type(error).__name__
-    if found := re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", text):
-        return found[1].strip().lower()
-    if "Read timed out" in text or "ConnectTimeout" in text:
-        return f"no answer within {os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT']} seconds"
-    return text.splitlines()[0][:200]
-
-
-def answering(store: Store) -> AbstractContextManager[None]:
-    """Turn whatever a store's own client raises within the block into StoreError."""
-    return _said_by(store.uri, every=True)
-
-
-def load(uri: str) -> Any:
-    """Load a model with pickle forbidden.
-
-    Raises: StoreError where its files cannot be fetched now; what a damaged model raises else.
-    """
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    try:
-        return mlflow.pyfunc.load_model(uri)
-    except Exception as error:
-        if _is_out_of_reach(error):
-            raise StoreError(
-                f"the files of {uri} must be within reach (got {_cause(error)})"
-            ) from error
-        raise
-
-
-def _is_out_of_reach(error: BaseException | None) -> bool:
-    """Return whether a network, a server or a right is what fails, not the files themselves."""
-    while error is not None:
-        if isinstance(error, requests.HTTPError) and error.response is not None:
-            return error.response.status_code != 404
-        if isinstance(error, requests.RequestException | PermissionError | ImportError):
-            return True
-        if isinstance(error, MlflowException) and error.error_code in _UNREACHABLE:
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -169,7 +169,7 @@ def _fit(params: Params, device: training.Device, part: Part, rows: Compressed) 
             disable=None,
             leave=False,
         ) as bar,
-        Stream(part.opening(params)) as stream,
+        Stream(part.opening(params), epochs=wanted.epochs) as stream,
     ):
 
         def watch(step: training.Step) -> None:

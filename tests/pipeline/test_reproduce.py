@@ -110,7 +110,8 @@ def test_a_table_that_dvc_keeps_comes_from_the_cache_or_the_remote(workspace: Wo
     assert "must be in DVC's cache or remote" in done.stderr
 
 
-def test_a_changed_byte_of_the_users_table_is_found(workspace: Workspace) -> None:
+@pytest.mark.parametrize("seen_by", ["us", "dvc"])
+def test_a_changed_byte_of_the_users_table_is_found(workspace: Workspace, seen_by: str) -> None:
     table = workspace.path / "data/own/mine.csv"
     table.write_text("a,b\n" + "".join(f"{i},{3 * i + i % 2}\n" for i in range(30)))
     workspace.dvc("add", "data/own/mine.csv")
@@ -121,10 +122,16 @@ def test_a_changed_byte_of_the_users_table_is_found(workspace: Workspace) -> Non
     kept = workspace.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
     kept.chmod(0o644)
     kept.write_bytes(kept.read_bytes().replace(b"7,22", b"7,23"))
+    if seen_by == "us":
+        kept.chmod(0o444)  # DVC trusts what nobody may write to
     done = reproduce(workspace, run.run_id)
-    assert done.returncode in (1, 2)  # DVC may notice; if it does not, we do
-    if done.returncode == 1:
+    if seen_by == "us":
+        assert done.returncode == 1, done.stderr
         assert "differs: data: train/part-00000.parquet has other bytes" in done.stdout
+    else:
+        assert done.returncode == 2, done.stdout
+        assert "the table of the run must be in DVC's cache or remote (got " in done.stderr
+        assert "error.dvc.org" not in done.stderr
 
 
 def edit(name: str, old: bytes, new: bytes) -> Callable[[Workspace, Run], None]:

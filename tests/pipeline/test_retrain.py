@@ -106,8 +106,14 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(
     assert (second["drift"], second["gate"], second["verdict"]) == ("none", "passed", "kept")
     report = (workspace.path / "reports/retrain.md").read_text()
     assert report.startswith("# Retraining of 2026-11-02: version 1 stays, version 2 was tried")
-    assert summary.read_text() == f"before\n{report}"
-    assert second["description"] == report
+    assert "![The fit](plots/fit.png)" in report
+    card = second["description"]  # read where plots/ is not
+    assert summary.read_text() == f"before\n{card}"
+    assert "![" not in card
+    assert set(report.splitlines()) - set(card.splitlines()) == {
+        "![The fit](plots/fit.png)",
+        "![Loss by epoch](plots/loss.png)",
+    }
     assert len(report) <= 5000
     for heading in ("## The fit", "## Champion and challenger", "## What changed", "## The model"):
         assert heading in report
@@ -547,3 +553,45 @@ def test_a_champion_whose_run_has_lost_a_file_still_has_successors(workspace: Wo
     (run.artifacts / "identity.json").unlink()
     expect(retrain(workspace, "2026-11-02"), 0, "kept: version 1 stays")
     assert "- unknown: " in (workspace.path / "reports/retrain.md").read_text()
+
+
+def test_an_edit_that_nobody_committed_is_not_promoted(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "z: 4.0", "z: 400.0")
+    expect(retrain(workspace), 3, "nothing will be promoted: params.yaml", "tree was not clean")
+    assert "champion" not in aliases(workspace)
+    commit(workspace, "so be it")
+    expect(retrain(workspace), 0, "promoted")
+    assert workspace.runs()[-1].tags["git_dirty"] == "false"
+
+
+def test_who_was_rolled_back_before_its_day_was_settled_stays_down(workspace: Workspace) -> None:
+    expect(retrain(workspace), 0)
+    workspace.replace("params.yaml", "w: 20.0", "w: 20.2")
+    commit(workspace, "the truth has moved")
+    expect(retrain(workspace, "2026-11-02"), 0, "promoted")
+    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:  # as a kill leaves it
+        store.execute("delete from model_version_tags where key = 'settled' and version = 2")
+    workspace.knownline("rollback", "--reason", "too steep for Bob")
+    expect(retrain(workspace, "2026-11-02"), 3, "it served and was rolled back: too steep for Bob")
+    assert aliases(workspace)["champion"] == 1
+
+
+def test_the_days_branch_must_not_be_checked_out(workspace: Workspace) -> None:
+    workspace.git("switch", "--quiet", "--create", f"retrain/{DAY}")
+    before = (workspace.path / "params.yaml").read_bytes()
+    expect(retrain(workspace), 2, f"retrain/{DAY} must not be checked out", "git switch main")
+    assert (workspace.path / "params.yaml").read_bytes() == before
+
+
+def test_a_table_that_nobody_would_keep_and_a_seed_for_one_are_refused(
+    workspace: Workspace,
+) -> None:
+    use(workspace, "data/own/mine.csv", "a", "b")
+    (workspace.path / "data/own/mine.csv").write_text("a,b\n1,2\n2,3\n3,5\n4,6\n")
+    expect(retrain(workspace, DAY, "--seed", "7"), 2, "--seed must be left out")
+    (workspace.path / ".gitignore").open("a").write("*.csv\n")
+    commit(workspace, "my own table")
+    expect(retrain(workspace), 2, "which git ignores", "dvc add data/own/mine.csv")
+    workspace.dvc("add", "data/own/mine.csv")
+    expect(retrain(workspace), 0, "promoted")
+    assert "mine.csv.dvc" in workspace.git("show", "--stat", f"retrain/{DAY}~1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Workspace
+from tests.conftest import Workspace, commit
 from tests.pipeline.test_retrain import aliases, expect, pushing, retrain
 
 __all__ = ["pushing"]
@@ -142,6 +142,18 @@ def test_bare_runners_retrain_day_after_day_on_one_store(runner: Runner) -> None
     expect(retrain(third, "2026-11-02", "--push"), 0, "nothing new")
     assert aliases(third) == {"champion": 1, "challenger": 2}
     expect(third.knownline("reproduce", "champion", ok=False), 0, "proven")
+
+
+def test_a_rollback_is_carried_too(pushing: Workspace, runner: Runner) -> None:
+    expect(retrain(pushing, "2026-11-01", "--push"), 0, "promoted")
+    pushing.replace("params.yaml", "w: 20.0", "w: 20.2")
+    commit(pushing, "the truth has moved")
+    expect(retrain(pushing, "2026-11-02", "--push"), 0, "promoted")
+    other = runner()
+    done = other.knownline("rollback", "--reason", "too steep", "--push")
+    assert "version 1 is the champion again" in done.stdout
+    store(pushing, "pull", 0, "is here")
+    assert aliases(pushing)["champion"] == 1
 
 
 def test_arguments(built: Workspace) -> None:

@@ -195,6 +195,13 @@ def test_every_line_of_ci_runs_on_a_fresh_clone(origin: Workspace, tmp_path: Pat
     assert re.search(r"w = 20\.0\d+ ± 0\.00\d+ \(true 20\)", summary)
 
 
+def test_an_issue_is_opened_once_also_without_a_report(origin: Workspace, tmp_path: Path) -> None:
+    runner = Runner(tmp_path / "origin.git", tmp_path / "runner", "")
+    for said in ("", "open already: Drift"):
+        assert said in runner.do(".github/open-issue Drift reports/retrain.md").stdout
+    assert [issue["title"] for issue in runner.issues()] == ["Drift"]
+
+
 @pytest.mark.parametrize("kept_by", ["a server", "the DVC remote"])
 def test_every_line_of_retrain_runs_on_bare_runners(
     kept_by: str, origin: Workspace, tmp_path: Path

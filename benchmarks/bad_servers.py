@@ -1,0 +1,100 @@
+"""What a bad tracking server costs: seconds of `knownline record` until it says so and gives up.
+
+Each kind of trouble, at the first request and in the middle of a recording, beside a command that
+only loads the same modules; what counts is the difference, of 10 seconds at most. Run it on a
+machine that does nothing else: `python -m benchmarks.bad_servers`.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.pipeline.servers import Proxy, deaf, free_port, over_sqlite
+
+ROOT = Path(__file__).resolve().parent.parent
+MIDDLE = 20
+"""Requests that a recording in the middle has made."""
+
+
+def main() -> None:
+    """Print one line for each kind of trouble; exit with 1 where one costs more than 10 s."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=3, help="repetitions a kind (3)")
+    times = parser.parse_args().times
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        work = Path(scratch) / "work"
+        _trained(work)
+        (Path(scratch) / "server").mkdir()
+        server = stack.enter_context(over_sqlite(Path(scratch) / "server"))
+        proxy = stack.enter_context(Proxy(server))
+        loads = statistics.median(_loading(work) for _ in range(times))
+        print(f"loading the modules alone: {loads:.1f} s")
+        silent = free_port()
+        stack.enter_context(deaf(silent))
+        for name, uri in (
+            ("nobody listens", f"http://127.0.0.1:{free_port()}"),
+            ("accepts, never answers", f"http://127.0.0.1:{silent}"),
+            ("no such host", "http://nowhere.invalid:5000"),
+        ):
+            worst = max(worst, _told(name, [_record(work, uri) for _ in range(times)], loads))
+        for how in ("500", "503 later", "hang", "cut", "lost"):
+            for after in (0, MIDDLE):
+                took = []
+                for _ in range(times):
+                    proxy.turn(how, after=after)
+                    took.append(_record(work, proxy.uri))
+                worst = max(worst, _told(f"{how}, after {after} requests", took, loads))
+    sys.exit(worst > 10)
+
+
+def _told(name: str, took: list[float], loads: float) -> float:
+    lost = statistics.median(took) - loads
+    print(f"{name}: {lost:.1f} s lost (at most 10)", flush=True)
+    return lost
+
+
+def _trained(work: Path) -> None:
+    """Check out a workspace with a training that is not recorded."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(work)], check=True)
+    for stage in ("generate", "train", "evaluate"):
+        _knownline(work, stage).check_returncode()
+
+
+def _record(work: Path, uri: str) -> float:
+    began = time.monotonic()
+    done = _knownline(work, "record", MLFLOW_TRACKING_URI=uri)
+    took = time.monotonic() - began
+    assert done.returncode == 2, done.stderr
+    return took
+
+
+def _loading(work: Path) -> float:
+    """Return the seconds of a recording that has nothing to do with a server: it is refused."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", "import knownline.record"], env=_env(work), check=True
+    )
+    done.check_returncode()
+    return time.monotonic() - began
+
+
+def _knownline(work: Path, stage: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "src/knownline", stage],
+        cwd=work, env=_env(work, **env), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _env(work: Path, **env: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(work / "src"), **env}
+
+
+if __name__ == "__main__":
+    main()
