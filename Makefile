@@ -57,9 +57,13 @@ format: $(READY)  ## put every file into the one format
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 .PHONY: bench
-bench: $(READY)  ## time a whole run beside a plain tutorial pipeline (minutes)
-	@python benchmarks/whole_run.py
-	@python benchmarks/watching.py
+bench: $(READY)  ## time the pass and a whole run beside their peers (an hour, 4 GB of disk)
+	@python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
+	@python -m benchmarks.passes --picture docs/pictures/scale.png
+	@python -m benchmarks.merging
+	@python -m benchmarks.whole_run
+	@python -m benchmarks.watching
+	@python -m benchmarks.bad_servers
 
 .PHONY: drill
 drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost (hours)

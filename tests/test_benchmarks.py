@@ -1,0 +1,49 @@
+"""The benchmarks run, and what they print of given figures is right. No figure decides a test."""
+
+import subprocess
+import sys
+
+import pytest
+from benchmarks.passes import Result, goals, table
+
+from tests.conftest import ROOT
+
+
+def result(seconds: float, megabytes: int = 100, times: int = 5) -> Result:
+    return Result(seconds, megabytes * 2**20, times, None)
+
+
+def test_the_table_has_the_slope_and_the_memory_of_the_largest() -> None:
+    found = {
+        "one_pass": {10**n: result(2.0 * 10 ** (n - 7)) for n in (5, 6, 7, 8)},
+        "article": {10**n: result(1.0, 10 ** (n - 4), times=1) for n in (5, 6, 7, 8)},
+    }
+    _, _, ours, theirs, *_ = table(found, [10**5, 10**6, 10**7, 10**8])
+    assert ours == "| knownline, the pass | 0.02 | 0.2 | 2 | 20 | 1.00 | 100 MB |"
+    assert theirs == ("| the article's loop, 100 epochs | 1¹ | 1¹ | 1¹ | 1¹ | 0.00 | 10,000 MB |")
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(1.0, "met"), (1.0001, "missed")])
+def test_a_goal_is_met_or_missed(seconds: float, word: str) -> None:
+    found = {"one_pass": {1000: result(seconds)}, "duckdb": {1000: result(1.0)}}
+    assert goals(found, 1000)[-1].endswith(f"(at most 1, {word})")
+
+
+def test_ours_and_a_peer_find_one_line() -> None:
+    sides = ["bare_read", "one_pass", "scikit_learn", "our_epochs", "our_stage", "article"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.passes", "--sizes", "1000", "--times", "1", "--sides",
+         *sides],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n| ") == len(sides)
+
+
+def test_chunks_are_merged() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.merging", "--chunks", "1000", "--times", "1"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1,000 chunks, 0 MB of moments" in done.stdout
