@@ -98,7 +98,7 @@ def _retrain(params: Params, wish: Wish) -> int:
     params = door.read_params()
     identity = provenance.identity(params, provenance.data_sha256())
     settled = None if wish.force else registry.settled(identity.fingerprint)
-    if settled:
+    if settled and not _only_tried(settled, commit):
         _publish(branch, wish, params)
         if wish.push:
             _carry(carriage.push)  # where an earlier try could not
@@ -204,6 +204,11 @@ def _nothing_new(settled: Version) -> int:
     return SERVED
 
 
+def _only_tried(settled: Version, commit: str) -> bool:
+    """Return whether it was settled from a tree that was not clean, and now is."""
+    return settled.tags.get("git_dirty") == "true" and not provenance.commit(commit).dirty
+
+
 def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
     """Return the run, also where DVC's marker speaks of another store.
 
@@ -227,6 +232,7 @@ def _tags(run: Recorded, line: Line, wish: Wish) -> dict[str, str]:
         "fingerprint": run.tags["fingerprint"],
         "data_sha256": run.tags["data_sha256"],
         "git_commit": run.tags["git_commit"],
+        "git_dirty": run.tags["git_dirty"],
         "gate": run.tags["gate"],
         "retrained_on": wish.day.isoformat(),
         "line": line.to_json(),

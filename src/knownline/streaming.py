@@ -21,7 +21,7 @@ from knownline.errors import UsageError
 AFTER = 5.0
 """Seconds of training before anything is streamed: nobody watches a short one.
 
-The environment variable KNOWNLINE_LIVE_AFTER says otherwise.
+The environment variable KNOWNLINE_LIVE_AFTER says otherwise, and that it may cost something.
 """
 
 NEVER = "inf"
@@ -124,7 +124,7 @@ class Stream:
             stdout=subprocess.DEVNULL,
             process_group=0,
         )
-        if self._lasts() < LONG:
+        if not _asked() and self._lasts() < LONG:
             step_back(process.pid)  # else it does so itself once it has started
         return process
 
@@ -174,9 +174,14 @@ def step_back(process: int = 0) -> None:
         os.setpriority(os.PRIO_PROCESS, process, NICE)
 
 
+def _asked() -> str | None:
+    """Return what the environment says: who says it wants to see it, whatever it costs."""
+    return os.environ.get("KNOWNLINE_LIVE_AFTER") or None
+
+
 def _after() -> float:
     """Return how many seconds a training runs before it is shown."""
-    text = os.environ.get("KNOWNLINE_LIVE_AFTER") or str(AFTER)
+    text = _asked() or str(AFTER)
     try:
         seconds = float(text)
     except ValueError:

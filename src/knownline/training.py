@@ -17,6 +17,7 @@ from knownline.errors import DeviceError, DivergedError
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
+Sum = Callable[[torch.Tensor], torch.Tensor]
 Device = torch.device
 
 
@@ -159,6 +160,14 @@ class Halving:
         return self._rows
 
 
+def _sums(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
+    """Return how a number is shared by all rows, and how rows become their mean."""
+    if not halving:
+        return lambda number: number, torch.mean
+    sums = Halving(inputs)
+    return sums.shared, sums.mean
+
+
 class _Shared(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, number: torch.Tensor, halving: Halving) -> torch.Tensor:
@@ -226,14 +235,11 @@ def fit(
     columns = np.empty((3, epochs))
     first = done.columns.shape[1]
     columns[:, :first] = done.columns
-    sums = Halving(inputs) if halving else None
+    shared, mean = _sums(inputs, halving=halving)
     for epoch in range(first, epochs):
-        if sums:
-            prediction = inputs * sums.shared(w) + sums.shared(b)
-            loss = sums.mean((prediction - targets) ** 2)
-        else:
-            prediction = inputs * w + b
-            loss = ((prediction - targets) ** 2).mean()
+        prediction = inputs * shared(w) + shared(b)
+        losses = (prediction - targets) ** 2
+        loss = mean(losses)
         loss.backward()  # type: ignore[no-untyped-call]
         assert w.grad is not None
         assert b.grad is not None
