@@ -36,7 +36,7 @@ def with_environment(workspace: Workspace) -> Workspace:
     return workspace
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A checkout in which the README is followed from top to bottom."""
     folder = tmp_path_factory.mktemp("with a space") / "a clone"
@@ -62,7 +62,7 @@ def wait_for_queue(workspace: Workspace) -> str:
     pytest.fail(shown)
 
 
-def test_1_the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> None:
+def the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> None:
     repro, ui = commands(blocks("sh")[0])
     shown = shell(newcomer, repro)
     assert re.search(r"w = 20\.0\d+ ± 0\.00\d+ \(true 20\)", shown)
@@ -102,7 +102,7 @@ def test_1_the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace
     assert newcomer.git("status", "--short") in ("", "?? dvc.lock\n")
 
 
-def test_2_a_changed_parameter_is_a_second_run(newcomer: Workspace) -> None:
+def a_changed_parameter_is_a_second_run(newcomer: Workspace) -> None:
     for line in commands(blocks("sh")[1]):
         shell(newcomer, line)
     assert [run.params["train.learning_rate"] for run in newcomer.runs()] == ["0.25", "0.1"]
@@ -110,7 +110,7 @@ def test_2_a_changed_parameter_is_a_second_run(newcomer: Workspace) -> None:
     assert "nothing new, this is run" in shell(newcomer, "make repro")
 
 
-def test_3_the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
+def the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
     newcomer.git("add", "--all")
     newcomer.git("commit", "--quiet", "--allow-empty", "--message", "lock")
     shell(newcomer, "\n".join(commands(blocks("sh")[2])))
@@ -121,12 +121,12 @@ def test_3_the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
     assert len({run.tags["dvc_exp_name"] for run in newcomer.runs()[2:]}) == 2
 
 
-def test_4_the_proof(newcomer: Workspace) -> None:
+def the_proof(newcomer: Workspace) -> None:
     (line,) = commands(blocks("sh")[3])
     assert "proven: " in shell(newcomer, line)
 
 
-def test_5_the_table_of_ones_own(newcomer: Workspace) -> None:
+def the_table_of_ones_own(newcomer: Workspace) -> None:
     wanted = yaml.safe_load(blocks("yaml")[0])
     params = yaml.safe_load((newcomer.path / "params.yaml").read_text())
     params["truth"] = wanted["truth"]
@@ -138,7 +138,7 @@ def test_5_the_table_of_ones_own(newcomer: Workspace) -> None:
     assert f"w = {line['w']:.6f}, b = {line['b']:.6f}" in README
 
 
-def test_6_the_retraining_and_who_serves(newcomer: Workspace) -> None:
+def the_retraining_and_who_serves(newcomer: Workspace) -> None:
     newcomer.git("checkout", "--", "params.yaml", "dvc.lock")
     activate, retrain, champion = commands(blocks("sh")[4])
     assert "promoted: version 1 is the champion" in shell(newcomer, f"{activate}\n{retrain}")
@@ -199,3 +199,16 @@ def test_every_file_and_link_it_names_is_there() -> None:
     tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))
     for name in re.findall(r"\b\w+\.py\b", tree):
         assert list((ROOT / "src").rglob(Path(name).name)), name
+
+
+def test_followed_from_top_to_bottom(newcomer: Workspace) -> None:
+    """One test, since each step goes on where the one before it ended."""
+    for step in (
+        the_first_block_prints_the_table_and_opens_the_ui,
+        a_changed_parameter_is_a_second_run,
+        the_sweep_runs_what_did_not_run_yet,
+        the_proof,
+        the_table_of_ones_own,
+        the_retraining_and_who_serves,
+    ):
+        step(newcomer)
