@@ -38,7 +38,7 @@ prove: $(READY)  ## do the champion again, and prove it equal to what was record
 	@python src/knownline reproduce champion; proven=$$?; python src/knownline store push && exit $$proven
 
 .PHONY: ui
-ui: $(READY)  ## open MLflow on http://127.0.0.1:5000 (another: make ui PORT=5001)
+ui: $(READY)  ## open MLflow on 127.0.0.1, at the address it prints (PORT=5001: another port)
 	@python src/knownline ui --port $(PORT)
 
 .PHONY: test

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from knownline.__main__ import main
-from knownline.cli import COMMANDS
+from knownline.__main__ import STAGES, main
+from knownline.cli import ANYWHERE, COMMANDS
 from tests.conftest import ROOT, Workspace
 
 IMPORTS = "import sys\nfrom knownline.__main__ import main\ntry: main({})"
@@ -121,6 +121,26 @@ def test_no_params_yaml_here_is_one_line(
     assert main(["generate"]) == 2
     assert "params.yaml must be in the current folder" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {*STAGES, *ANYWHERE}))
+def test_outside_a_checkout_nothing_is_made(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([command]) == 2
+    assert "dvc.yaml must be in the current folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_who_stops_reading_is_told_nothing(fresh: Workspace, unbuffered: str) -> None:
+    line = "(sleep 0.5; python src/knownline --help) | true"
+    done = fresh.run("bash", "-c", line, PYTHONUNBUFFERED=unbuffered)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "record"])

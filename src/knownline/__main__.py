@@ -5,6 +5,7 @@ so an experiment in a temporary folder runs its own code and not the workspace's
 """
 
 import errno
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +30,12 @@ def main(argv: list[str] | None = None) -> int:
         from knownline.errors import UserError
 
         try:
-            return _call(arguments)
+            status = _call(arguments)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # who reads us has seen enough: `knownline summary | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141  # what a shell calls the end by SIGPIPE
         except UserError as error:
             return refuse(error)
         except KeyboardInterrupt:

@@ -1,8 +1,9 @@
 """The commands, and the help that lists them. Nothing heavy is imported until one is called."""
 
 from importlib import import_module, metadata
+from pathlib import Path
 
-from knownline.errors import UsageError
+from knownline.errors import MissingError, UsageError
 
 COMMANDS = {
     "generate": "draw the points, or read the table in data/own/         (stage 1)",
@@ -23,6 +24,10 @@ COMMANDS = {
 }
 
 
+ANYWHERE = ("completion", "article")
+"""What needs no checkout. Elsewhere any other command would make a store that nobody finds."""
+
+
 def main(argv: list[str]) -> int:
     """Call the command that `argv` begins with, or print what there is."""
     if not argv or argv[0] in ("-h", "--help", "help"):
@@ -33,6 +38,12 @@ def main(argv: list[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise UsageError(f"the command must be one of {', '.join(COMMANDS)} (got {argv[0]})")
+    asked = {"-h", "--help"} & set(argv)
+    if argv[0] not in ANYWHERE and not asked and not Path("dvc.yaml").exists():
+        raise MissingError(
+            f"dvc.yaml must be in the current folder (got {Path.cwd()}, which has none: go to the"
+            " top of the checkout)"
+        )
     return int(import_module(f"knownline.{argv[0]}").main(argv[1:]))
 
 

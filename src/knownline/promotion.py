@@ -141,7 +141,10 @@ def decide(challenger: Challenger, champion: Champion | None, rules: Retrain) ->
 def _not_eligible(challenger: Challenger) -> list[str]:
     broken = [f"the gate refused it: {reason}" for reason in challenger.gate]
     if not challenger.clean:
-        broken.append("the tree was not clean: its commit alone does not give the code that ran")
+        broken.append(
+            "the tree was not clean: its commit alone does not give the code that ran; commit or"
+            " undo the edits"
+        )
     if not challenger.complete:
         broken.append("its run is not complete")
     if not challenger.finite:
@@ -163,15 +166,15 @@ def _compared(champion: Champion, scores: Paired, rules: Retrain) -> Decision:
     if scores.p_worse < level:
         return Decision(
             Verdict.KEPT,
-            [f"the challenger is worse beyond noise: {seen} (p = {scores.p_worse:.2g})"],
+            [f"the challenger is worse beyond noise: {seen} {_p(scores.p_worse, level)}"],
         )
     drift = champion.drift
     drifted = [drift.words] if drift and drift.found else []
     if scores.p_better < level:
-        better = f"the challenger is better beyond noise: {seen} (p = {scores.p_better:.2g})"
+        better = f"the challenger is better beyond noise: {seen} {_p(scores.p_better, level)}"
         return Decision(Verdict.PROMOTED, [better, *drifted])
     p = min(scores.p_better, scores.p_worse)
-    tie = f"neither is better beyond noise: {seen} (p = {p:.2g})"
+    tie = f"neither is better beyond noise: {seen} {_p(p, level)}"
     stale = champion.days >= rules.stale_after_days
     because = drifted + (
         [f"the champion is stale: {champion.days} days, {rules.stale_after_days} make it so"]
@@ -182,3 +185,7 @@ def _compared(champion: Champion, scores: Paired, rules: Retrain) -> Decision:
         return Decision(Verdict.PROMOTED, [*because, tie])
     unknown = [] if drift else ["drift could not be tested"]
     return Decision(Verdict.KEPT, [f"{tie}; a tie keeps the champion", *unknown])
+
+
+def _p(p: float, level: float) -> str:
+    return f"(p = {p:.3g}, {level:g} decides)"

@@ -128,6 +128,13 @@ class Registry:
         with self._answering():
             self._client.update_model_version(NAME, version.number, text[:_TAG])
 
+    def preface(self, version: Version, line: str) -> None:
+        """Put a line before a version's description, once."""
+        with self._answering():
+            text = self._client.get_model_version(NAME, version.number).description or ""
+        if not text.startswith(line):
+            self.describe(version, f"{line}\n\n{text}")
+
     def point(self, alias: str, version: Version | None) -> None:
         """Let an alias point at a version, or at none."""
         with self._answering():

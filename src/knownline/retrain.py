@@ -217,6 +217,7 @@ def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
     """
     run = store.find_complete(fingerprint)
     if run and run.tags.get("git_dirty") == "true" and not provenance.commit(commit).dirty:
+        print("retrain: once more, from a tree that is clean now", flush=True)
         pipeline.repro(commit, force=True)
         run = store.find_complete(fingerprint)
     if run is None:

@@ -65,12 +65,13 @@ def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
     back = _replaced(registry, leaving)
     if back is None:
         raise StoreError(
-            f"the champion must have replaced another (got {leaving.name}, which replaced nobody"
-            " who is still there)"
+            f"the champion must have replaced another (got {leaving.name}: there is none before it"
+            " to go back to)"
         )
     Model(back)  # it must be able to serve
     now = datetime.now(UTC).isoformat(timespec="seconds")
     registry.tag(leaving, {"rolled_back": reason, "rolled_back_at": now})
+    registry.preface(leaving, f"**Rolled back on {now[:10]}, {back.name} serves: {reason}**")
     registry.tag(
         back,
         {

@@ -51,7 +51,7 @@ def _run() -> list[str]:
         "",
         f"  run recorded: {last['name']}",
         f"    id   {last['run_id']}",
-        "    see  make ui, then http://127.0.0.1:5000",
+        "    see  make ui, and open the address it prints",
     ]
 
 

@@ -1,6 +1,7 @@
 """A scheduled retraining from end to end, and its bad days, with real git, DVC and MLflow."""
 
 import json
+import re
 import shutil
 import signal
 import sqlite3
@@ -138,6 +139,11 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(
     assert "version 1 is the champion again, version 3 is not" in done.stdout
     assert aliases(workspace) == {"champion": 1, "challenger": 3}
     assert versions(workspace)[3]["rolled_back"] == "too steep for Bob"
+    top, *_, heading = versions(workspace)[3]["description"].splitlines()[:3]
+    assert re.fullmatch(
+        r"\*\*Rolled back on [\d-]{10}, version 1 serves: too steep for Bob\*\*", top
+    )
+    assert heading.startswith("# Retraining of 2026-11-03")
     assert versions(workspace)[1]["restored"] == "too steep for Bob"
     assert "rolled back from version 3: too steep" in workspace.knownline("champion").stdout
     done = workspace.knownline("rollback", "--reason", "more", ok=False)
