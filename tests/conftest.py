@@ -84,6 +84,19 @@ class Workspace:
         assert old in text
         path.write_text(text.replace(old, new))
 
+    def processes(self, wanted: Callable[[list[bytes]], bool]) -> list[int]:
+        """Return the processes that work in this folder with a command line that is wanted."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes().split(b"\0")
+                here = (process / "cwd").resolve() == self.path.resolve()
+            except OSError:
+                continue
+            if here and wanted(command):
+                found.append(int(process.name))
+        return found
+
     def outputs(self) -> dict[str, bytes]:
         """Return every output and the lock, by path."""
         names = ("data/train", "data/holdout", "data/SHA256SUMS", "models", "reports", "dvc.lock")

@@ -47,3 +47,13 @@ def test_chunks_are_merged() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1,000 chunks, 0 MB of moments" in done.stdout
+
+
+def test_workers_are_timed_side_by_side() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.workers", "--rows", "1000", "--times", "1"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 workers: ")
+    assert done.stdout.count(" times as fast\n") == 2

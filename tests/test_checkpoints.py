@@ -1,5 +1,6 @@
 """A checkpoint is whole, the one that was written, and of this training, or it is not used."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,12 @@ def test_the_next_one_waits_until_this_one_was_cheap(monkeypatch: pytest.MonkeyP
     assert not store.due
     now[0] += 1
     assert store.due
+
+
+def test_one_whose_header_lacks_a_word_is_thrown_away(capsys: pytest.CaptureFixture[str]) -> None:
+    Checkpoints(FINGERPRINT).save(checkpoint())
+    _, head, history = kept().read_bytes().split(b"\n", 2)
+    body = head.replace(b'"started"', b'"begun"') + b"\n" + history
+    kept().write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    assert Checkpoints(FINGERPRINT).load() is None
+    assert "cannot be used" in capsys.readouterr().err

@@ -249,6 +249,7 @@ def tags(**changed: Any) -> dict[str, str]:
         "device": "cpu",
         "experiment": None,
         "backfilled": False,
+        "by_hand": False,
         "facts": {},
     }
     return content.tags(**(wanted | changed))
@@ -273,6 +274,7 @@ def test_tags_are_those_of_the_contract() -> None:
         ({"metrics": metrics(off=9.0)}, "gate", "failed"),
         ({"experiment": "tidal-orb"}, "dvc_exp_name", "tidal-orb"),
         ({"backfilled": True}, "backfilled", "true"),
+        ({"by_hand": True}, "by_hand", "true"),
         ({"facts": {"cpu": "M1"}}, "cpu", "M1"),
         ({"device": "cuda"}, "device", "cuda"),
     ],
@@ -300,7 +302,7 @@ def dotted(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def test_every_parameter_has_its_text() -> None:
-    assert content.texts(params()).keys() == dotted(DEFAULTS).keys()
+    assert content.texts(params().flat()).keys() == dotted(DEFAULTS).keys()
 
 
 @pytest.mark.parametrize(
@@ -319,7 +321,7 @@ def test_every_parameter_has_its_text() -> None:
     ],
 )
 def test_a_parameter_is_written_as_in_yaml(name: str, text: str) -> None:
-    assert content.texts(params(train__compress=False))[name] == text
+    assert content.texts(params(train__compress=False).flat())[name] == text
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,7 @@ def test_a_parameter_is_written_as_in_yaml(name: str, text: str) -> None:
 def test_a_text_is_read_back_as_the_parameter(changed: dict[str, Any]) -> None:
     wanted = params(**changed)
     flat = wanted.flat()
-    for name, text in content.texts(wanted).items():
+    for name, text in content.texts(wanted.flat()).items():
         found = text if isinstance(flat[name], str) else json.loads(text)
         assert found == flat[name]
         assert type(found) is type(flat[name])

@@ -150,7 +150,8 @@ def test_gate_refuses_an_intercept_five_standard_errors_away(z: float) -> None:
 def test_gate_refuses_an_optimiser_that_has_not_arrived() -> None:
     assert refused(replace(GOOD, optimiser_error=0.002)) == [
         "the fit lies 0.002 (relative) from least squares; 1e-09 is allowed:"
-        " the optimiser has not arrived (more epochs? standardize? float64?)"
+        " the optimiser has not arrived"
+        " (more epochs? a learning rate below 1? standardize? float64?)"
     ]
 
 
@@ -321,3 +322,23 @@ def test_the_distances_of_w_and_b_are_correlated_as_their_estimates_are(drawn: D
     # Fisher's transformation: normal with variance 1 / (n - 3).
     apart = (math.atanh(found) - math.atanh(drawn.correlation)) * math.sqrt(SEEDS - 3)
     assert 2 * float(stats.norm.sf(abs(apart))) > NOT_BY_CHANCE
+
+
+def test_points_of_one_height_are_held_against_their_size() -> None:
+    """The standard deviation of y is 0 there: nothing is near, and nothing far, in parts of it."""
+    rows = compress([(np.arange(9.0), np.full(9, 7.0))])
+    half = assess(Line(0.0, 3.5), train=rows, holdout=None, truth=None, last_loss=12.25)
+    assert half.optimiser_error == 0.5
+    assert "has not arrived" in refused(half)[0]
+    there = assess(Line(0.0, 7.0), train=rows, holdout=None, truth=None, last_loss=0.0)
+    assert judge(there, RULES).passed
+    nothing = compress([(np.arange(9.0), np.zeros(9))])
+    assert judge(
+        assess(Line(0.0, 0.0), train=nothing, holdout=None, truth=None, last_loss=0.0), RULES
+    ).passed
+    refused(assess(Line(0.0, 1e-300), train=nothing, holdout=None, truth=None, last_loss=0.0))
+
+
+def test_the_truth_is_said_with_the_digits_it_was_given() -> None:
+    found = replace(GOOD, truth=Line(20.1234567, 5.0), z=Pair(0.0, 0.0))
+    assert "from the true 20.1234567;" in judge(found, RULES).reasons[1]

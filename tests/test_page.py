@@ -245,6 +245,12 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def mixed(over: str, ground: str, opacity: float) -> str:
+    """Return the colour that one of some opacity makes on another."""
+    pairs = [(int(over[i : i + 2], 16), int(ground[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(a * opacity + b * (1 - opacity)):02x}" for a, b in pairs)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_have_contrast(scheme: str) -> None:
     blocks = re.findall(r":root \{(.*?)\}", SHEET, flags=re.DOTALL)
@@ -257,7 +263,9 @@ def test_colours_have_contrast(scheme: str) -> None:
     for ground in ("ground", "panel"):
         for words in ("ink", "soft", "passed", "refused"):
             assert contrast(words, ground) >= 4.5, words
-    for mark in ("fitted", "true", "least", "points", "other"):
+    opacity = float(re.search(r"\.true \{.*?opacity: ([.\d]+)", SHEET)[1])  # type: ignore[index]
+    colours["true"] = mixed(colours["true"], colours["ground"], opacity)
+    for mark in ("fitted", "true", "least", "points", "other", "contour"):
         assert contrast(mark, "ground") >= 3, mark
 
 

@@ -5,6 +5,7 @@ so an experiment in a temporary folder runs its own code and not the workspace's
 """
 
 import errno
+import io
 import os
 import sys
 from importlib import import_module
@@ -23,6 +24,8 @@ _SURROUNDINGS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ER
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, or 2 for a user's mistake."""
     arguments = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without ± shows a question mark
+        sys.stdout.reconfigure(errors="replace")
     if sys.version_info < (3, 11):  # noqa: UP036 — `python` on a PATH may be any
         return _say(f"python must be 3.11 or newer (got {sys.version.split()[0]})")
     try:
@@ -31,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
 
         try:
             status = _call(arguments)
-            sys.stdout.flush()
+            if sys.stdout:  # none where it was closed: `knownline summary >&-`
+                sys.stdout.flush()
             return status
         except BrokenPipeError:  # who reads us has seen enough: `knownline summary | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,9 +63,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _call(arguments: list[str]) -> int:
-    if arguments and arguments[0] in STAGES:
-        return int(import_module(f"knownline.{arguments[0]}").main(arguments[1:]))
-    return int(import_module("knownline.cli").main(arguments))
+    from knownline.door import importing
+
+    stage = arguments[0] if arguments and arguments[0] in STAGES else None
+    with importing():
+        module = import_module(f"knownline.{stage or 'cli'}")
+    return int(module.main(arguments[1:] if stage else arguments))
 
 
 def _say(rule: str) -> int:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from knownline import location
 from knownline.errors import StoreError
 
 # Read by mlflow when it is imported. Nothing we start reports to anyone, and a dead server costs
@@ -18,10 +19,12 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
 os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("PGCONNECT_TIMEOUT", "4")  # read by PostgreSQL's library
 
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2 as codes
+from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 # It prints the traceback of a database error that it raises as well: a full disk, a locked file.
@@ -68,7 +71,27 @@ def said_by(uri: str, *, every: bool = False) -> Iterator[None]:
         code = error.error_code if isinstance(error, MlflowException) else None
         if not (every or code is None or code in _ELSEWHERE):
             raise
-        raise StoreError(f"the MLflow store {uri} must answer (got {cause(error)})") from error
+        where = location.shown(uri)
+        raise StoreError(f"the MLflow store {where} must answer (got {cause(error)})") from error
+
+
+def answers(uri: str) -> None:
+    """Ask a database once whether it is there: mlflow asks fifteen times, for two minutes.
+
+    Raises: StoreError where it does not answer, or nothing here can speak to it.
+    """
+    with said_by(uri):
+        try:
+            engine = create_engine(uri)
+        except ModuleNotFoundError as error:
+            raise StoreError(
+                f"MLFLOW_TRACKING_URI must name a database whose driver is installed (got"
+                f" {location.shown(uri)}: no module {error.name})"
+            ) from error
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def cause(error: Exception) -> str:

@@ -16,7 +16,7 @@ def main(argv: list[str]) -> int:
     registry = Registry(store)
     version = registry.holding(CHAMPION)
     if version is None:
-        raise StoreError(f"knownline must have a champion in {store.uri} (got none)")
+        raise StoreError(f"knownline must have a champion in {store.shown_uri} (got none)")
     previous = registry.holding(PREVIOUS)
     tags = version.tags
     told = {

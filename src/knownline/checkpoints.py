@@ -69,13 +69,11 @@ class Checkpoints:
 
     def load(self) -> Checkpoint | None:
         """Return the checkpoint, or None; one that does not match is thrown away with a warning."""
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
+        if not self._path.is_file():
             return None
         try:
-            return _unpacked(self._fingerprint, content)
-        except ValueError as error:
+            return _unpacked(self._fingerprint, self._path.read_bytes())
+        except (ValueError, TypeError, KeyError) as error:
             print(
                 f"knownline: warning: {self._path} cannot be used ({error}): training begins anew",
                 file=sys.stderr,

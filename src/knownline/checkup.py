@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from tqdm import tqdm
 
-from knownline import files, location, provenance, receipts
+from knownline import bars, files, location, provenance, receipts
 from knownline.errors import StoreError, UserError
+from knownline.layout import DATA, LOCK, MODELS, REPORTS
 from knownline.models import MODEL
-from knownline.processes import is_gone
+from knownline.processes import is_left
 from knownline.tracking import Recorded, Store
 
 OLD = 3600.0
@@ -77,7 +77,7 @@ def tree() -> Iterator[Finding]:
 
 def outputs() -> Iterator[Finding]:
     """Hold what the stages wrote against their seals."""
-    for folder in (Path("data"), Path("models"), Path("reports")):
+    for folder in (DATA, MODELS, REPORTS):
         if not (folder / files.SUMS).exists():
             yield Finding(f"{folder}/", "no stage has written here", "run `dvc repro`")
             continue
@@ -96,7 +96,7 @@ def cache() -> Iterator[Finding]:
         yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
         return
     objects = sorted((Path(asked.stdout.strip()) / "files" / "md5").glob("??/*"))
-    for path in tqdm(objects, desc="cache", delay=2, disable=None, leave=False):
+    for path in bars.over(objects, "cache"):
         if path.name.endswith((".unpacked", ".tmp")) or not path.is_file():
             continue
         named = path.parent.name + path.name.removesuffix(".dir")
@@ -132,7 +132,7 @@ def lock_of_dvc() -> Iterator[Finding]:
 
 def results() -> Iterator[Finding]:
     """Look whether dvc.lock can be read: DVC writes it in place too."""
-    path = Path("dvc.lock")
+    path = LOCK
     if not path.exists() or _whole(path):
         return
     known = subprocess.run(["git", "show", "HEAD:./dvc.lock"], capture_output=True, check=False)
@@ -240,7 +240,7 @@ def moved() -> Iterator[Finding]:
 def runs(store: Store) -> Iterator[Finding]:
     """Look at every run: does it run, and is what it kept what it says."""
     found = store.runs()
-    for run in tqdm(found, desc="runs", delay=2, disable=None, leave=False):
+    for run in bars.over(found, "runs"):
         name = f"run {run.name} ({run.run_id})"
         if run.status == "FINISHED":
             yield from _kept(store, run, name)
@@ -252,7 +252,7 @@ def runs(store: Store) -> Iterator[Finding]:
 def _running(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
     if run.tags.get("execution") in receipts.waiting():
         yield Finding(name, "its training ended and is not recorded", "run `dvc repro`")
-    elif is_gone(run.tags.get("process", "")):
+    elif is_left(run.tags):
         yield Finding(
             name,
             "it says RUNNING and its process is gone",
@@ -283,6 +283,8 @@ def _kept(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
                 "identity.json is not what its fingerprint says",
                 "it was changed: restore or delete the run",
             )
+        if run.tags.get("by_hand"):
+            return  # its dvc.lock is of whatever `dvc repro` ran last
         locked = _locked(folder / "dvc.lock")
         if locked is None:
             yield Finding(name, "its dvc.lock is missing or damaged", "restore or delete the run")

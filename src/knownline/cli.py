@@ -3,6 +3,7 @@
 from importlib import import_module, metadata
 from pathlib import Path
 
+from knownline.door import importing
 from knownline.errors import MissingError, UsageError
 
 COMMANDS = {
@@ -44,7 +45,9 @@ def main(argv: list[str]) -> int:
             f"dvc.yaml must be in the current folder (got {Path.cwd()}, which has none: go to the"
             " top of the checkout)"
         )
-    return int(import_module(f"knownline.{argv[0]}").main(argv[1:]))
+    with importing():
+        module = import_module(f"knownline.{argv[0]}")
+    return int(module.main(argv[1:]))
 
 
 def _help() -> str:

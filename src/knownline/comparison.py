@@ -24,6 +24,7 @@ class Evidence:
     history: loss, w and b by epoch, (epochs,) each. logged: the same, as the store has them.
     line: the fit. metrics: by dotted name. model: the files that make it up, by name.
     predictions: what the model answers, or why it does not.
+    shown: parameters, metrics and tags on the run's page; what a page has beyond, it may have.
     """
 
     params: Mapping[str, Any]
@@ -35,6 +36,7 @@ class Evidence:
     metrics: Mapping[str, Any]
     model: Mapping[str, bytes]
     predictions: Sequence[float] | str
+    shown: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def first_difference(then: Evidence, now: Evidence) -> Difference | None:
         ("line", _lines(then.line, now.line)),
         ("metrics", _mapping(then.metrics, now.metrics, _plain)),
         ("history in the store", _histories(then.logged, now.logged)),
+        ("store", _mapping(then.shown, now.shown, _plain, more=True)),
         ("model", _mapping(then.model, now.model, _contents)),
         ("model", _answers(then.predictions, now.predictions)),
     )
@@ -86,11 +89,17 @@ def all_changes(kind: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> l
 
 
 def _mapping(
-    then: Mapping[str, Any], now: Mapping[str, Any], words: Callable[[Any, Any], str]
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    words: Callable[[Any, Any], str],
+    *,
+    more: bool = False,
 ) -> Iterator[str]:
+    """Yield what differs, in words; `more`: whether `then` may have what `now` does not."""
     for name in [*then, *(name for name in now if name not in then)]:
         if name not in now:
-            yield f"{name} is gone"
+            if not more:
+                yield f"{name} is gone"
         elif name not in then:
             yield f"{name} is new"
         elif not _same(then[name], now[name]):
@@ -119,6 +128,8 @@ def _lines(then: Line, now: Line) -> Iterator[str]:
 def _same(old: Any, new: Any) -> bool:
     if isinstance(old, float) and isinstance(new, float):
         return old.hex() == new.hex()  # by bits: tells 0.0 from -0.0, finds nan equal to nan
+    if isinstance(old, float) and type(new) is int:
+        return old == float(new)  # YAML's 20 for a number that is taken as float64
     return bool(old == new)
 
 

@@ -30,11 +30,12 @@ complete -o default -F _knownline knownline
 
 
 def main(argv: list[str]) -> int:
-    """Print the script; it is to be evaluated by the shell's start-up file."""
+    """Print the script; it is to be kept in a file that the shell's start-up file reads."""
     parser = door.Arguments(
         "completion",
-        "Print a script that completes commands and options; let the shell read it at its start.",
-        'eval "$(knownline completion bash)"',
+        "Print a script that completes commands and options, for a file that the shell reads at its"
+        " start.",
+        "knownline completion bash > ~/.knownline-completion",
     )
     parser.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")
     shell = parser.parse_args(argv).shell

@@ -6,6 +6,7 @@ Knows nothing of MLflow's calls, only of what a reader of its pages wants to see
 import base64
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def description(metrics: dict[str, Any], commit: Commit) -> str:
     lines += ["", "| | fitted | ± | true | standard errors away |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| {name} | {_shown(metrics[name], 6)} | {_shown(metrics['se'][name], 2)}"
-        f" | {_shown(metrics['truth'][name], 6)} | {_shown(metrics['z'][name], 2)} |"
+        f" | {_shown(metrics['truth'][name], 15)} | {_shown(metrics['z'][name], 2)} |"
         for name in ("w", "b")
     ]
     held = metrics["holdout"]
@@ -192,14 +193,14 @@ def tags(
     device: str,
     experiment: str | None,
     backfilled: bool,
+    by_hand: bool,
     facts: dict[str, str],
 ) -> dict[str, str]:
     """Return the tags of the contract, and on what machine the run was made."""
     found = {
         "fingerprint": fingerprint,
         "data_sha256": data_sha256,
-        "git_commit": commit.sha or "none",
-        "git_dirty": str(commit.dirty).lower(),
+        **tags_of(commit),
         "device": device,
         "gate": "passed" if metrics["gate"]["passed"] else "failed",
         **facts,
@@ -208,12 +209,18 @@ def tags(
         found["dvc_exp_name"] = experiment
     if backfilled:
         found["backfilled"] = "true"
+    if by_hand:
+        found["by_hand"] = "true"
     return found
 
 
-def texts(params: Params) -> dict[str, str]:
-    """Return the parameters as MLflow keeps them: text by dotted name."""
-    flat = params.flat()
+def tags_of(commit: Commit) -> dict[str, str]:
+    """Return the tags that say where a run's code stands in git."""
+    return {"git_commit": commit.sha or "none", "git_dirty": str(commit.dirty).lower()}
+
+
+def texts(flat: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as MLflow keeps them: text by dotted name."""
     return {key: v if isinstance(v, str) else _as_yaml(v) for key, v in flat.items()}
 
 

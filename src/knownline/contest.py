@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import date
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +10,12 @@ import numpy.typing as npt
 from knownline import compression, drift, promotion, shards
 from knownline.drift import Drift, Sample
 from knownline.errors import StoreError
+from knownline.layout import HOLDOUT, TRAIN
 from knownline.params import Retrain
 from knownline.promotion import Champion
 from knownline.registry import DamagedModelError, Model, Version
 
 Array = npt.NDArray[np.float64]
-
-TRAIN, HOLDOUT = Path("data/train"), Path("data/holdout")
 
 
 def training_sample() -> Sample:

@@ -61,8 +61,11 @@ def _store(*, repair: bool) -> Iterator[Finding]:
         if moved and not repair:
             return  # every artifact would be missing
         yield from checkup.runs(tracking.Store(create=False, follow=False))
-    except (StoreError, sqlite3.Error) as error:
-        yield Finding("store", f"{location.store_uri()}: {error}", "mend it, or bring back a copy")
+    except StoreError as error:
+        yield Finding("store", str(error), "mend it, or bring back a copy")
+    except sqlite3.Error as error:
+        where = location.shown(location.store_uri())
+        yield Finding("store", f"{where}: {error}", "mend it, or bring back a copy")
 
 
 def _choose() -> object:

@@ -1,7 +1,6 @@
 """The stage `evaluate`: the line against the truth, to metrics, pictures and a page in reports/."""
 
 import json
-from pathlib import Path
 
 from knownline import (
     door,
@@ -14,14 +13,19 @@ from knownline import (
     provenance,
     residuals,
 )
+from knownline.layout import (
+    DATA,
+    HISTORY,
+    HOLDOUT,
+    LINE,
+    METRICS,
+    MODELS,
+    PLOTS,
+    REPORT,
+    REPORTS,
+    TRAIN,
+)
 from knownline.line import Line
-
-DATA = Path("data")
-LINE = Path("models/line.json")
-HISTORY = Path("reports/history.csv")
-METRICS = Path("reports/metrics.json")
-PLOTS = Path("reports/plots")
-REPORT = Path("reports/report.html")
 
 
 def main(argv: list[str]) -> int:
@@ -33,16 +37,16 @@ def main(argv: list[str]) -> int:
     ).parse_args(argv)
     params = door.read_params()
     made = provenance.made_with("evaluate", params)
-    known, held = onepass.known(DATA / "train"), onepass.known(DATA / "holdout")
+    known, held = onepass.known(TRAIN), onepass.known(HOLDOUT)
     assert known is not None  # a rule of generate
     train, (x, y) = known.rows, known.sample
     holdout = held.rows if held else None
-    files.check_seal(LINE.parent)
+    files.check_seal(MODELS)
     # The page tells what the data and the line were made with: they must have been.
     identity = provenance.identity(params, provenance.data_sha256())
     files.check_used(DATA, provenance.made_with("generate", params))
     trained = provenance.made_with("train", params, data_sha256=identity.data)
-    files.check_used(LINE.parent, trained)
+    files.check_used(MODELS, trained)
     line = Line.from_json(LINE.read_text())
     losses, w, b = history.read(HISTORY)
     truth = Line(params.truth.w, params.truth.b) if params.truth else None
@@ -51,7 +55,7 @@ def main(argv: list[str]) -> int:
     )
     gate = evaluation.judge(found, params.evaluate)
     own = params.generate.table is not None
-    names = plots.Names(*params.generate.columns.model_dump().values()) if own else plots.Names()
+    names = plots.Names(*params.generate.columns.short) if own else plots.Names()
     least = train.mean_squared_error(found.ols)
     with files.replaced_folder(PLOTS) as folder:
         for name, png in (
@@ -60,6 +64,8 @@ def main(argv: list[str]) -> int:
             ("path.png", plots.path(w, b, rows=train, truth=truth)),
         ):
             files.write_bytes(folder / name, png)
+        again = "run `dvc repro` again"
+        provenance.check_unchanged("evaluate", made, door.read_params(), then=again)
     report = page.Subject(
         found=found,
         gate=gate,
@@ -77,8 +83,8 @@ def main(argv: list[str]) -> int:
     files.write_text(REPORT, page.render(report))
     metrics = evaluation.as_metrics(found, gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    files.write_used(METRICS.parent, made)
-    used = METRICS.parent / files.USED
-    files.seal(METRICS.parent, [METRICS, REPORT, used, *PLOTS.glob("*.png")])
+    files.write_used(REPORTS, made)
+    used = REPORTS / files.USED
+    files.seal(REPORTS, [METRICS, REPORT, used, *PLOTS.glob("*.png")])
     print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from knownline.compression import Compressed
-from knownline.line import Line, rounded
+from knownline.line import Line, plain, rounded
 from knownline.params import Evaluate
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -32,7 +32,8 @@ class Evaluation:
     were drawn from, or None.
     se: standard errors of the least-squares line. z: (line - truth) / se, None without a truth.
     optimiser_error: root mean square over the training rows of the difference between the
-    predictions of the fit and of least squares, relative to the standard deviation of y.
+    predictions of the fit and of least squares, relative to the standard deviation of y (where
+    that is 0, to the root mean square of y).
     optimiser_rounding: what of it is float64's.
     train_rmse, holdout_rmse: root mean squared error of the fit, in units of y.
     holdout_r2: 1 - squared error / squared distance from the holdout's mean; None where the
@@ -53,6 +54,11 @@ class Evaluation:
     holdout_rmse: float | None
     holdout_r2: float | None
     last_loss: float
+
+    @property
+    def only_rounding(self) -> bool:
+        """Whether what the optimiser left is no more than float64 leaves."""
+        return self.optimiser_error <= self.optimiser_rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def optimiser_error(line: Line, rows: Compressed) -> float:
     dw = line.w - ols.w
     at_mean = line.at(rows.mean_x) - ols.at(rows.mean_x)
     distance = math.hypot(at_mean, dw * rows.sd_x)
-    return _over(distance, math.sqrt(rows.var_y))
+    return _over(distance, _scale(rows))
 
 
 def optimiser_rounding(rows: Compressed) -> float:
@@ -96,7 +102,12 @@ def optimiser_rounding(rows: Compressed) -> float:
 
     It is next to nothing, unless y lies so far from zero that its own last digit is coarse.
     """
-    return _over(8 * _EPS * _rms(rows), math.sqrt(rows.var_y))
+    return _over(8 * _EPS * _rms(rows), _scale(rows))
+
+
+def _scale(rows: Compressed) -> float:
+    """Return the standard deviation of y; where all y are the same, their size."""
+    return math.sqrt(rows.var_y) or _rms(rows)
 
 
 def _rms(rows: Compressed) -> float:
@@ -145,9 +156,13 @@ def judge(found: Evaluation, rules: Evaluate) -> Gate:
     error = found.optimiser_error
     allowed = max(rules.optimiser_tolerance, found.optimiser_rounding)
     good = [f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"]
-    arrived = 0 <= error <= allowed
+    arrived = 0 <= error <= allowed < math.inf
     if not arrived:
-        try_this = "a smaller learning rate" if error > 1e3 else "more epochs? standardize? float64"
+        try_this = (
+            "a smaller learning rate"
+            if error > 1e3
+            else "more epochs? a learning rate below 1? standardize? float64"
+        )
         broken.append(f"{good[0]}: the optimiser has not arrived ({try_this}?)")
     if found.truth is None:
         good.append("there is no truth to hold the fit against (truth: null)")
@@ -168,7 +183,7 @@ def _truth_reason(
     near = abs(z) <= allowed
     words = (
         f"{name} = {rounded(fitted, se)} lies {_far(z)} standard errors ({se:.2g} each)"
-        f" from the true {true:g}; {allowed:g} are allowed"
+        f" from the true {plain(true)}; {allowed:g} are allowed"
     )
     if not near and not arrived:
         words += f" (of these, {_far(_over(ols - true, se))} are the sample's)"

@@ -9,8 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,15 +112,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def seal(folder: Path, files: Iterable[Path], threads: int = 1) -> str:
-    """Write the sums of `files` to `folder`/SHA256SUMS, paths relative to it; return its own sum.
+def seal(folder: Path, files: Iterable[Path]) -> str:
+    """Write the sums of `files` to `folder`/SHA256SUMS and return its own sum."""
+    return seal_as(folder, {file: sha256_of(file) for file in files})
+
+
+def seal_as(folder: Path, sums: Mapping[Path, str]) -> str:
+    """Write the sums of files to `folder`/SHA256SUMS, paths relative to it; return its own sum.
 
     The seal is written after the files, so that a kill in between leaves files that no seal fits.
     """
-    names = sorted(os.path.relpath(file, folder) for file in files)
-    with ThreadPoolExecutor(threads) as pool:
-        sums = pool.map(sha256_of, (folder / name for name in names))
-        text = "".join(f"{sha}  {name}\n" for sha, name in zip(sums, names, strict=True))
+    names = {os.path.relpath(file, folder): sha for file, sha in sums.items()}
+    text = "".join(f"{sha}  {name}\n" for name, sha in sorted(names.items()))
     write_text(folder / SUMS, text)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -3,20 +3,21 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline import door, files, provenance, shards, synthesis, tables, workers
+from knownline import bars, door, files, provenance, shards, synthesis, tables, workers
 from knownline.errors import ParamsError, TableError
+from knownline.layout import DATA, HOLDOUT, TRAIN
 from knownline.line import Line
 from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
 
 Array = npt.NDArray[np.float64]
-Chunks = Iterator[tuple[Array, Array]]
-
-DATA = Path("data")
+Indices = npt.NDArray[np.intp]
 
 
 def main(argv: list[str]) -> int:
@@ -33,44 +34,118 @@ def main(argv: list[str]) -> int:
     wanted = params.generate
     rows = wanted.rows if wanted.table is None else _checked_rows(wanted)
     with (
-        files.replaced_folder(DATA / "holdout") as held,
-        files.replaced_folder(DATA / "train") as kept,
+        files.replaced_folder(HOLDOUT) as held,
+        files.replaced_folder(TRAIN) as kept,
+        _Finisher(threads) as finisher,
     ):
-        _write_split(_source(params, threads), rows, wanted, train=kept, holdout=held)
-    written = [path for name in ("train", "holdout") for path in (DATA / name).glob("*.parquet")]
-    files.seal(DATA, written, threads)
+        with (
+            shards.ShardWriter(kept, synthesis.CHUNK_ROWS, finisher.take) as train,
+            shards.ShardWriter(held, synthesis.CHUNK_ROWS, finisher.take) as holdout,
+        ):
+            _write(_source(params, rows, threads), rows, wanted, train=train, holdout=holdout)
+        sums = {TRAIN / path.name: finisher.sum_of(path) for path in train.files}
+        sums |= {HOLDOUT / path.name: finisher.sum_of(path) for path in holdout.files}
+        again = "run `dvc repro` again"
+        provenance.check_unchanged("generate", made, door.read_params(), then=again)
+    files.seal_as(DATA, sums)
     files.write_used(DATA, made)
     held_out = holdout_rows(rows, wanted.holdout)
     print(f"generate: {rows:,} rows, {held_out:,} of them held out")
     return 0
 
 
-def _source(params: Params, threads: int) -> Chunks:
-    """Return the chunks of x and y that params ask for, drawn or read.
+class _Finisher:
+    """Syncs and hashes files while others are written; a context that waits for all of them."""
 
-    A chunk is valid until the next one is asked for.
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads)
+        self._sums: dict[Path, Future[str]] = {}
+
+    def __enter__(self) -> Self:
+        """Return the finisher itself."""
+        return self
+
+    def __exit__(self, *failed: object) -> None:
+        """Wait for what was begun."""
+        self._pool.shutdown(cancel_futures=failed[0] is not None)
+
+    def take(self, path: Path) -> None:
+        """Begin with a file that is whole."""
+        self._sums[path] = self._pool.submit(_finished, path)
+
+    def sum_of(self, path: Path) -> str:
+        """Return a file's SHA-256 in hex, once it outlasts a loss of power."""
+        return self._sums[path].result()
+
+
+def _finished(path: Path) -> str:
+    files.sync(path)
+    return files.sha256_of(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Neighbouring rows of the whole, and where each goes; valid until the next one is asked for.
+
+    x, y: (rows,). train: which of them are trained on, None for all. holdout: the others.
     """
+
+    x: Array
+    y: Array
+    train: Indices | None
+    holdout: Indices
+
+
+def _split(x: Array, y: Array, start: int, rows: int, wanted: Generate) -> _Chunk:
+    """Return rows start … start+len(x)-1 of `rows`, and which of them are held out."""
+    if wanted.holdout == 0:
+        return _Chunk(x, y, None, np.empty(0, dtype=np.intp))
+    out = synthesis.held_out(
+        start, start + len(x), rows=rows, fraction=wanted.holdout, seed=wanted.seed
+    )
+    return _Chunk(x, y, np.flatnonzero(~out), np.flatnonzero(out))
+
+
+def _source(params: Params, rows: int, threads: int) -> Iterator[_Chunk]:
+    """Return the chunks that params ask for, drawn or read."""
     wanted = params.generate
     if wanted.table is not None:
-        return tables.Table(Path(wanted.table), wanted.columns.x, wanted.columns.y).chunks()
+        return _of_table(wanted, rows)
     assert params.truth is not None  # a rule of Params
     return _drawn(wanted, Line(params.truth.w, params.truth.b), threads)
 
 
-def _drawn(wanted: Generate, truth: Line, threads: int) -> Chunks:
+def _of_table(wanted: Generate, rows: int) -> Iterator[_Chunk]:
+    """Yield the chunks of a table, which must have as many rows as when it was checked."""
+    assert wanted.table is not None
+    start = 0
+    for x, y in tables.Table(Path(wanted.table), wanted.columns.x, wanted.columns.y).chunks():
+        if start + len(x) > rows:
+            raise _changed(wanted, start + len(x))
+        yield _split(x, y, start, rows, wanted)
+        start += len(x)
+    if start != rows:
+        raise _changed(wanted, start)
+
+
+def _changed(wanted: Generate, rows: int) -> TableError:
+    return TableError(f"{wanted.table} must not change while it is read (got {rows} rows)")
+
+
+def _drawn(wanted: Generate, truth: Line, threads: int) -> Iterator[_Chunk]:
     """Yield the chunks in order; so many threads draw ahead, each chunk into memory used again."""
     free = [synthesis.Block() for _ in range(threads + 2)]
-    ahead: deque[tuple[synthesis.Block, Future[tuple[Array, Array]]]] = deque()
+    ahead: deque[tuple[synthesis.Block, Future[_Chunk]]] = deque()
 
-    def finite(block: synthesis.Block, chunk: int) -> tuple[Array, Array]:
+    def finite(block: synthesis.Block, chunk: int) -> _Chunk:
         x, y = block.draw(wanted, truth, chunk)
         if not np.isfinite(y).all():
             raise ParamsError(
                 "truth must give a finite y for every x of generate.x (got one past float64)"
             )
-        return x, y
+        return _split(x, y, chunk * synthesis.CHUNK_ROWS, wanted.rows, wanted)
 
-    def next_drawn() -> tuple[Array, Array]:
+    def next_drawn() -> _Chunk:
         block, drawn = ahead.popleft()
         free.append(block)
         return drawn.result()
@@ -111,33 +186,27 @@ def _checked_rows(wanted: Generate) -> int:
     return rows
 
 
-def _write_split(
-    chunks: Chunks, rows: int, wanted: Generate, *, train: Path, holdout: Path
+def _write(
+    chunks: Iterator[_Chunk],
+    rows: int,
+    wanted: Generate,
+    *,
+    train: shards.ShardWriter,
+    holdout: shards.ShardWriter,
 ) -> None:
-    """Write each row to one of two folders; refuse a training set no line can be fitted to."""
-    start, low, high = 0, np.inf, -np.inf
-    with (
-        shards.ShardWriter(train, synthesis.CHUNK_ROWS) as kept,
-        shards.ShardWriter(holdout, synthesis.CHUNK_ROWS) as held,
-    ):
-        for x, y in chunks:
-            if start + len(x) > rows:
-                raise TableError(
-                    f"{wanted.table} must not change while it is read (got {start + len(x)} rows)"
-                )
-            out = synthesis.held_out(
-                start, start + len(x), rows=rows, fraction=wanted.holdout, seed=wanted.seed
-            )
-            chosen = np.flatnonzero(~out)
-            kept.append(x, y, chosen)
-            held.append(x, y, np.flatnonzero(out))
-            start += len(x)
-            if not low < high and len(chosen):
-                low, high = min(low, x[chosen].min()), max(high, x[chosen].max())
+    """Write each row to its half; refuse a training set no line can be fitted to."""
+    low, high = np.inf, -np.inf
+    with bars.bar("generate", " rows", total=rows) as bar:
+        for chunk in chunks:
+            train.append(chunk.x, chunk.y, chunk.train)
+            holdout.append(chunk.x, chunk.y, chunk.holdout)
+            if not low < high:
+                x = chunk.x if chunk.train is None else chunk.x[chunk.train]
+                if len(x):
+                    low, high = min(low, x.min()), max(high, x.max())
+            bar.update(len(chunk.x))
     if low == high:
         raise ParamsError(
             "generate.holdout must leave two different x to train on"
             f" (got {wanted.holdout}, which leaves x = {low} only)"
         )
-    if start != rows:
-        raise TableError(f"{wanted.table} must not change while it is read (got {start} rows)")

@@ -15,7 +15,19 @@ def rounded(value: float, error: float) -> str:
         return f"{value:.6g}"
     if abs(value) > 1e9 * error:
         return f"{value:.10g}"
-    return f"{value:.{max(0, 1 - math.floor(math.log10(error)))}f}"
+    places = 1 - math.floor(math.log10(error))
+    size = max(abs(value), error)
+    if 1e-4 <= size < 1e7:
+        return f"{round(value, places) + 0.0:.{max(0, places)}f}"
+    value = round(value, places)
+    digits = max(math.floor(math.log10(abs(value))) + places, 0) if value else 0
+    mantissa, _, power = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(power)}"
+
+
+def plain(value: float) -> str:
+    """Return a number that somebody chose with the digits it was given: 20, 20.1234567, 1e-09."""
+    return f"{value:.15g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,13 @@ Knows nothing of MLflow's calls, only of where its paths lie.
 """
 
 import os
+import re
 import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
+
+from knownline.errors import StoreError
 
 EXPERIMENT = "knownline"
 
@@ -34,11 +37,25 @@ def store_uri() -> str:
 
     A relative SQLite path is taken from the workspace, so that an experiment in a temporary folder
     does not make a store of its own.
+
+    Raises: StoreError for SQLite where it is no file, as in memory, where a run would be lost.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlruns/mlflow.db"
-    if uri.startswith(SQLITE):
-        return f"{SQLITE}{workspace() / uri.removeprefix(SQLITE)}"
-    return uri
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{SQLITE}mlruns/mlflow.db"
+    if not uri.startswith("sqlite"):
+        return uri
+    name = uri.removeprefix(SQLITE)
+    path = workspace() / name
+    if name in (uri, "") or re.search(r"^~|^:memory:|[?#]|/$", name) or path.is_dir():
+        raise StoreError(
+            "MLFLOW_TRACKING_URI must be sqlite:/// and the path of a file, without ~ and options"
+            f" (got {uri})"
+        )
+    return f"{SQLITE}{path}"
+
+
+def shown(uri: str) -> str:
+    """Return a store's URI as it may be printed: without a password."""
+    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
 def database() -> Path | None:
@@ -49,7 +66,8 @@ def database() -> Path | None:
 
 def embedded() -> Path | None:
     """Return the embedded store's file; None where MLFLOW_TRACKING_URI names another store."""
-    return None if os.environ.get("MLFLOW_TRACKING_URI") else database()
+    file, own = database(), workspace() / "mlruns" / "mlflow.db"
+    return own if file is not None and file.resolve() == own.resolve() else None
 
 
 def artifacts() -> str:

@@ -1,7 +1,9 @@
 """A run's model in MLflow: logged from code, loaded with pickle forbidden."""
 
+import json
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from knownline.calls import cause, is_out_of_reach, sent_once
 # isort: split
 import mlflow.pyfunc
 import pandas as pd
+import yaml
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
@@ -26,6 +29,19 @@ MODEL = "model"
 MODEL_CODE = Path("src/served/line_model.py")
 
 _SERVED_WITH = ("mlflow", "numpy", "pandas")
+
+SURROUNDINGS = ("requirements.txt", "python_env.yaml", "conda.yaml")
+"""Files that say what a model was made on, as environment.json of its run does."""
+
+_ADDED = "registered_model_meta"
+"""What MLflow adds to its copy of a registered model."""
+
+_OWN = ("artifact_path", "model_id", "model_size_bytes", "model_uuid", "run_id",
+        "utc_time_created")  # fmt: skip
+"""Keys of MLmodel that name one run's model."""
+
+_VERSIONS = ("mlflow_version", "cloudpickle_version", "python_version")
+"""Keys of MLmodel that differ with what it was made on."""
 
 
 def log(client: MlflowClient, experiment: str, run_id: str, content: Content, line: Path) -> None:
@@ -47,24 +63,72 @@ def log(client: MlflowClient, experiment: str, run_id: str, content: Content, li
         ],
     )
     with tempfile.TemporaryDirectory() as scratch:
-        mlflow.pyfunc.save_model(
-            f"{scratch}/{MODEL}",
-            python_model=str(MODEL_CODE),
-            artifacts={"line": str(line)},
-            signature=ModelSignature(
-                Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
-            ),
-            input_example=pd.DataFrame({"x": [0.0, 1.0]}),
-            pip_requirements=[f"{name}=={version(name)}" for name in _SERVED_WITH],
-            mlflow_model=Model(
-                artifact_path=model.artifact_location,
-                run_id=run_id,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
-            ),
+        whose = Model(
+            artifact_path=model.artifact_location,
+            run_id=run_id,
+            model_uuid=model.model_id,
+            model_id=model.model_id,
         )
+        _save(Path(scratch) / MODEL, line, MODEL_CODE, whose)
         client.log_model_artifacts(model.model_id, f"{scratch}/{MODEL}")
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _save(folder: Path, line: Path, code: Path, whose: Model) -> None:
+    """Write a model's files into a new folder."""
+    mlflow.pyfunc.save_model(
+        str(folder),
+        python_model=str(code),
+        artifacts={"line": str(line)},
+        signature=ModelSignature(
+            Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
+        ),
+        input_example=pd.DataFrame({"x": [0.0, 1.0]}),
+        pip_requirements=[f"{name}=={version(name)}" for name in _SERVED_WITH],
+        mlflow_model=whose,
+    )
+
+
+def contents(folder: Path, aside: Collection[str] = ()) -> dict[str, bytes]:
+    """Return a model's files by name, MLmodel without what one run has and no other.
+
+    aside: names of files that are left out.
+    """
+    found = {
+        path.relative_to(folder).as_posix().removeprefix("artifacts/"): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (_ADDED, *aside)
+    }
+    if "MLmodel" in found:
+        found["MLmodel"] = _common(found["MLmodel"], aside)
+    return found
+
+
+def _common(card: bytes, aside: Collection[str]) -> bytes:
+    """Return what an MLmodel has in common with that of the same model of another run.
+
+    One that is none of ours is returned as it is, and equals none.
+    """
+    try:
+        content = yaml.safe_load(card)
+        served = content["flavors"]["python_function"]
+        served["model_code_path"] = Path(served["model_code_path"]).name  # as its loader reads it
+        served["artifacts"] = {name: x["path"] for name, x in served["artifacts"].items()}
+        for key in _OWN:
+            content.pop(key, None)
+        for key in _VERSIONS if aside else ():
+            (content if key in content else served).pop(key, None)
+        return json.dumps(content, sort_keys=True).encode()
+    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        return card
+
+
+def expected(line: Path, code: Path, aside: Collection[str] = ()) -> dict[str, bytes]:
+    """Return the `contents` of the model that a line and the code that serves it make here."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / MODEL
+        _save(folder, line, code, Model())
+        return contents(folder, aside)
 
 
 def _model_of(

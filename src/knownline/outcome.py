@@ -9,14 +9,13 @@ from typing import Any
 
 from knownline import comparison, files, tracking
 from knownline.errors import StoreError
+from knownline.layout import RETRAINED
 from knownline.line import rounded
 from knownline.params import Params
 from knownline.promotion import Champion, Decision
 from knownline.registry import Registry, Version
 from knownline.report import Report
 from knownline.tracking import Recorded
-
-REPORT = Path("reports/retrain.md")
 
 
 def told(
@@ -36,7 +35,7 @@ def told(
     line = old.line if old else None
     links = {"Run": run.run_id}
     if store.uri.startswith("http"):
-        links["Run"] = f"{store.uri}/#/experiments/{store.experiment}/runs/{run.run_id}"
+        links["Run"] = f"{store.shown_uri}/#/experiments/{store.experiment}/runs/{run.run_id}"
     return Report(
         day=day.isoformat(),
         decision=decision,
@@ -83,8 +82,8 @@ def _changed(registry: Registry, old: Version, run: Recorded) -> list[str]:
 def settle(registry: Registry, new: Version, report: Report, stands: Champion | None) -> None:
     """Write the report and the words on run and version; `settled` comes last."""
     text, card = report.markdown(), report.markdown(pictures=False)
-    files.write_text(REPORT, text)
-    registry.attach(report.run_id, REPORT)
+    files.write_text(RETRAINED, text)
+    registry.attach(report.run_id, RETRAINED)
     registry.describe(new, card)
     drift = stands.drift if stands else None
     said = {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from knownline import sketches
 from knownline.compression import Compressed
 from knownline.evaluation import Evaluation, Gate
-from knownline.line import Line, rounded
+from knownline.line import Line, plain, rounded
 from knownline.params import Params
 from knownline.residuals import Residuals
 from knownline.sketches import Course, Sketch, equation
@@ -62,7 +62,7 @@ def render(of: Subject) -> str:
             "Fitted and true" if found.truth else "The fitted line",
             _coefficients(found) + _rest(found),
         ),
-        _section("", _figures([sketches.errors(found, of.params.evaluate.z)], wide=True)),
+        _section("", _figures([_errors(of)], wide=True)),
         _section("The fit and what it leaves", _figures([fit, left]) + _checks(of.residuals)),
         _section(
             "How the training went",
@@ -113,8 +113,13 @@ def _about(params: Params) -> str:
 
 
 def _names(params: Params) -> tuple[str, str]:
-    columns = params.generate.columns
-    return (columns.x, columns.y) if params.generate.table else ("x", "y")
+    return params.generate.columns.short if params.generate.table else ("x", "y")
+
+
+def _errors(of: Subject) -> Sketch:
+    wanted = of.params.generate
+    shared = wanted.table is None and wanted.noise.kind == "shared-integer"
+    return sketches.errors(of.found, of.params.evaluate.z, shared=shared)
 
 
 def _coefficients(found: Evaluation) -> str:
@@ -127,7 +132,7 @@ def _coefficients(found: Evaluation) -> str:
         row = [name, rounded(fitted, se), rounded(se, se), rounded(ols, se)]
         if found.truth and found.z:
             z = getattr(found.z, name)
-            row += [f"{getattr(found.truth, name):g}", f"{z:+.2f}" if abs(z) < 1e4 else f"{z:+.2g}"]
+            row += [plain(getattr(found.truth, name)), f"{z:+.2f}" if abs(z) < 1e4 else f"{z:+.2g}"]
         rows.append(row)
     return _table("w: slope; b: value at x = 0; errors are standard errors.", head, rows)
 
@@ -137,9 +142,13 @@ def _rest(found: Evaluation) -> str:
     if found.holdout_rmse is None:
         words += " None held out."
     else:
-        r2 = "" if found.holdout_r2 is None else f", R²\u00a0{found.holdout_r2:.6f}"
+        r2 = "" if found.holdout_r2 is None else f", R²\u00a0{_fixed(found.holdout_r2)}"
         words += f" {found.holdout_rows:,} held out, error there {found.holdout_rmse:.4g}{r2}."
     return f"<p>{_minus(words)}</p>"
+
+
+def _fixed(value: float) -> str:
+    return f"{value:.6f}" if abs(value) < 1e3 else f"{value:.2e}"
 
 
 def _checks(residuals: Residuals) -> str:
@@ -154,10 +163,10 @@ def _checks(residuals: Residuals) -> str:
     parts[-1] += " None of this decides the gate.</p>"
     said = []
     for check in residuals.checks:
-        often = "fewer than 1" if check.p < 1e-3 else f"{1000 * check.p:,.0f}"
+        often = "fewer than 1" if check.p < 1e-3 else f"about {1000 * check.p:,.0f}"
         said.append(
-            f"{_SIGNS[check.sign]} {check.about}: {often} of 1,000 samples of pure noise show as"
-            f" much ({check.statistic})"
+            f"{_SIGNS[check.sign]} {check.about}: {often} of 1,000 samples of pure noise"
+            f" show as much ({check.statistic}, by χ²)"
         )
     return "\n".join([*parts, _list([words[0].upper() + words[1:] for words in said])])
 
@@ -205,8 +214,7 @@ def _provenance(of: Subject) -> str:
 def _points(params: Params) -> str:
     wanted = params.generate
     if wanted.table:
-        x, y = _names(params)
-        return f"{wanted.table}, {y} against {x}"
+        return f"{wanted.table}, {wanted.columns.y} against {wanted.columns.x}"
     noise, spaced = wanted.noise, wanted.x
     assert params.truth  # drawn points have one
     line = equation(Line(params.truth.w, params.truth.b))

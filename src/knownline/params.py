@@ -37,6 +37,10 @@ class Truth(Section):
     b: Finite
 
 
+_ROOM = 32
+"""Letters of a column's name in a picture."""
+
+
 class Columns(Section):
     """The names of the two columns of a user's table."""
 
@@ -48,6 +52,12 @@ class Columns(Section):
         if self.x == self.y:
             raise _broken("x", "must name another column than generate.columns.y", self.x)
         return self
+
+    @property
+    def short(self) -> tuple[str, str]:
+        """The names as there is room for them beside a picture."""
+        x, y = (n if len(n) <= _ROOM else f"{n[: _ROOM - 1]}…" for n in (self.x, self.y))
+        return x, y
 
 
 class Spacing(Section):

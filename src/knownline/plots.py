@@ -107,7 +107,7 @@ def loss(losses: Array, least: float) -> bytes:
         axes.set_title("Loss by epoch")
         axes.set_xlabel("epoch")
         axes.set_ylabel("mean squared error")
-        axes.legend(loc="upper right")
+        axes.legend(loc="upper right" if losses[-1] <= losses[0] else "upper left")
         return _png(figure)
 
 
@@ -118,8 +118,9 @@ def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
         axes = figure.subplots()
         ols = rows.least_squares()
         walked_w, walked_b = np.concatenate([[0.0], w]), np.concatenate([[0.0], b])
-        axes.set_xlim(*_room([*walked_w, ols.w]))
-        axes.set_ylim(*_room([*walked_b, ols.b]))
+        ends = [ols, truth] if truth else [ols]
+        axes.set_xlim(*_room([*walked_w, *(end.w for end in ends)]))
+        axes.set_ylim(*_room([*walked_b, *(end.b for end in ends)]))
         _contours(axes, rows, ols)
         axes.plot(
             walked_w, walked_b, color=FITTED, lw=1.4, marker="o", ms=3.5, label="(w, b) by epoch"
@@ -130,7 +131,7 @@ def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
                 [truth.w], [truth.b], "s", color="none", mec=TRUE, mew=1.8, ms=11, label="truth"
             )
         axes.plot([ols.w], [ols.b], "+", color=INK, mew=1.8, ms=12, label="least squares")
-        axes.set_title("The path of (w, b), downhill on the loss")
+        axes.set_title("The path of (w, b) over the loss")
         axes.set_xlabel("w")
         axes.set_ylabel("b")
         axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=0.9)

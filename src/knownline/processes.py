@@ -6,6 +6,7 @@ among all that ever ran anywhere.
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 _INITIAL = "pid:[4026531836]"
@@ -16,6 +17,34 @@ _INITIAL = "pid:[4026531836]"
 def process() -> str:
     """Return what names this process."""
     return " ".join([*_here(), str(os.getpid()), _started(os.getpid()) or "-"])
+
+
+def pipeline() -> str | None:
+    """Return what names the process of DVC that runs this stage; None where none does.
+
+    It starts the stages that follow: while it lives, what this stage leaves is not left.
+    """
+    if not os.environ.get("DVC_STAGE"):
+        return None
+    pid = os.getppid()
+    try:
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+        if program.endswith(b"sh"):  # the one that DVC calls the stage's command by
+            pid = int(_fields(pid)[1])
+    except (OSError, IndexError):
+        return None
+    started = _started(pid)
+    return " ".join([*_here(), str(pid), started]) if started else None
+
+
+def is_left(tags: Mapping[str, str]) -> bool:
+    """Return whether all who could end a run are gone: who trains or records it, and the pipeline.
+
+    tags: the run's. Between the two stages only the pipeline is there.
+    """
+    return is_gone(tags.get("process", "")) and (
+        "pipeline" not in tags or is_gone(tags["pipeline"])
+    )
 
 
 def is_gone(named: str) -> bool:
@@ -63,13 +92,20 @@ def _namespace() -> str:
         return "-"  # no /proc: processes are told by their number alone
 
 
+def _fields(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the third on: state, parent, … Raises: OSError."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def _started(pid: int) -> str | None:
     """Return when a process started, in ticks since the boot: no clock can be set that changes it.
 
-    None where there is no such process. Source: proc(5), /proc/PID/stat, field 22.
+    None where there is no such process, or only its number, which nobody has asked after yet (a
+    zombie). Source: proc(5), /proc/PID/stat, fields 3 and 22.
     """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = _fields(pid)
+        return None if fields[0] in "ZX" else fields[19]
     except OSError:
         if Path("/proc/self").exists():
             return None

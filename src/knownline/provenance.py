@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import yaml
 
 from knownline import files
 from knownline.errors import MissingError, WorkspaceError
+from knownline.layout import DATA
 from knownline.params import Params
 
 JUDGED = ("generate", "train", "evaluate")
@@ -29,8 +30,8 @@ BASE = "KNOWNLINE_COMMIT"
 
 def data_sha256() -> str:
     """Return the hash of the data: the SHA-256 of data/SHA256SUMS, which lists every file's."""
-    files.sealed(Path("data"))  # refuses what is no seal
-    return files.sha256_of(Path("data") / files.SUMS)
+    files.sealed(DATA)  # refuses what is no seal
+    return files.sha256_of(DATA / files.SUMS)
 
 
 def code_hashes(root: Path, stages: Sequence[str] = JUDGED) -> dict[str, str]:
@@ -53,6 +54,33 @@ def made_with(stage: str, params: Params, **more: str) -> dict[str, Any]:
     reaches `record`, whose fingerprint it changes.
     """
     return {**params.used_by(stage), **more, "code": code_hashes(Path(), (stage,))}
+
+
+def check_unchanged(stage: str, made: Mapping[str, Any], params: Params, *, then: str) -> None:
+    """Hold what a stage began with against what is there now that it ends; `then`: what to do.
+
+    DVC notes parameters and code as they are when a stage ends, whichever it ran with.
+
+    Raises: WorkspaceError with the name of what changed.
+    """
+    now = made_with(stage, params)
+    for name, sha in now["code"].items():
+        if made["code"].get(name) != sha:
+            raise WorkspaceError(
+                f"{name} must not change while `{stage}` runs: {then} (got other bytes than at"
+                " its beginning)"
+            )
+    for key in now.keys() - {"code"}:
+        if made[key] != now[key]:
+            raise WorkspaceError(
+                f"{key} in params.yaml must not change while `{stage}` runs: {then} (got other"
+                " values than at its beginning)"
+            )
+
+
+def digest(made: Mapping[str, Any]) -> str:
+    """Return what a stage's outputs are made with as one SHA-256, in hex."""
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +151,11 @@ def commit(base: str | None = None) -> Commit:
         }
         _git("read-tree", base, env=env)
         _git("add", "--all", "--", ".", env=env)
+        # Not `git diff`: how that looks is the user's own (diff.noprefix, diff.context, …).
         patch = _git(
-            "diff", "--cached", "--binary", "--full-index", "--no-color", "--no-ext-diff",
-            "--no-textconv", base, "--", ".", ":(exclude)dvc.lock", env=env,
+            "diff-index", "--cached", "--patch", "--binary", "--full-index", "--unified=3",
+            "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", base, "--",
+            ".", ":(exclude)dvc.lock", env=env,
         )  # fmt: skip
     return Commit(sha.decode().strip(), patch)
 

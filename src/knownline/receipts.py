@@ -23,13 +23,13 @@ _KEEP = "*\n!.gitignore\n"
 class Receipt:
     """One execution of `train`.
 
-    fingerprint: what went into it.
+    trained: the digest of what it was made with. What judges it may change before it is recorded.
     started: seconds since 1970, UTC. seconds: how long the fit took.
     device: where the fit ran. facts: host, CPU, python. packages: name to version.
     execution: names this execution, so that a recording cut short is found and completed.
     """
 
-    fingerprint: str
+    trained: str
     started: float
     seconds: float
     device: str
@@ -55,15 +55,15 @@ def begin() -> None:
 
 
 def leave(receipt: Receipt) -> None:
-    """Write a receipt; one of the same fingerprint that was not taken yet is replaced."""
+    """Write a receipt; one of the same training that was not taken yet is replaced."""
     make_folder()
-    files.write_text(_path(receipt.fingerprint), json.dumps(asdict(receipt), indent=1) + "\n")
+    files.write_text(_path(receipt.trained), json.dumps(asdict(receipt), indent=1) + "\n")
 
 
-def find(fingerprint: str) -> Receipt | None:
+def find(trained: str) -> Receipt | None:
     """Return the receipt of a training that is not recorded yet, or None."""
     try:
-        return Receipt(**json.loads(_path(fingerprint).read_text()))
+        return Receipt(**json.loads(_path(trained).read_text()))
     except FileNotFoundError:
         return None
     except (TypeError, ValueError):
@@ -72,14 +72,14 @@ def find(fingerprint: str) -> Receipt | None:
 
 def waiting() -> set[str]:
     """Return the executions whose training ended well and that are not recorded yet."""
-    fingerprints = (path.stem for path in (STORE / "receipts").glob("*.json"))
-    return {receipt.execution for name in fingerprints if (receipt := find(name))}
+    names = (path.stem for path in (STORE / "receipts").glob("*.json"))
+    return {receipt.execution for name in names if (receipt := find(name))}
 
 
-def take(fingerprint: str) -> None:
+def take(trained: str) -> None:
     """Remove a receipt: its training is recorded."""
-    _path(fingerprint).unlink(missing_ok=True)
+    _path(trained).unlink(missing_ok=True)
 
 
-def _path(fingerprint: str) -> Path:
-    return STORE / "receipts" / f"{fingerprint}.json"
+def _path(trained: str) -> Path:
+    return STORE / "receipts" / f"{trained}.json"

@@ -6,6 +6,7 @@ decided here from the receipt that a training leaves and from what the store alr
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,16 +14,26 @@ from tempfile import TemporaryDirectory
 
 from knownline import content, door, environment, files, history, provenance, receipts, tracking
 from knownline.content import Content
-from knownline.errors import StoreError
+from knownline.errors import StoreError, WorkspaceError
+from knownline.layout import (
+    DATA,
+    HISTORY,
+    LINE,
+    LOCK,
+    METRICS,
+    MODELS,
+    PARAMS,
+    PLOTS,
+    REPORT,
+    REPORTS,
+)
 from knownline.params import Params
-from knownline.provenance import Identity
+from knownline.provenance import Commit, Identity
 from knownline.receipts import Receipt
 
-LINE = Path("models/line.json")
-HISTORY = Path("reports/history.csv")
-METRICS = Path("reports/metrics.json")
-PLOTS = Path("reports/plots")
-REPORT = Path("reports/report.html")
+MOST_CHANGES = 50
+"""Megabytes of changes that are not committed, which a run keeps."""
+
 LAST = receipts.STORE / "last.json"
 """Which run the marker's fingerprint became, for `knownline summary`; in no output of DVC."""
 
@@ -31,15 +42,15 @@ def main(argv: list[str]) -> int:
     """Record the execution that left a receipt, or make sure that its like is in the store."""
     door.Arguments("record", "Record the run in MLflow, once.", "knownline record").parse_args(argv)
     params = door.read_params()
-    for folder in (LINE.parent, METRICS.parent):
+    for folder in (MODELS, REPORTS):
         files.check_seal(folder)
     identity = provenance.identity(params, provenance.data_sha256())
-    files.check_used(Path("data"), provenance.made_with("generate", params))
+    files.check_used(DATA, provenance.made_with("generate", params))
     trained = provenance.made_with("train", params, data_sha256=identity.data)
-    files.check_used(LINE.parent, trained)
-    files.check_used(METRICS.parent, provenance.made_with("evaluate", params))
+    files.check_used(MODELS, trained)
+    files.check_used(REPORTS, provenance.made_with("evaluate", params))
     fingerprint = identity.fingerprint
-    receipt = receipts.find(fingerprint)
+    receipt = receipts.find(provenance.digest(trained))
     try:
         store = tracking.Store()
         run = None if receipt else store.find_complete(fingerprint)
@@ -55,11 +66,29 @@ def main(argv: list[str]) -> int:
         ) from error
     _sweep(store)  # before the marker: a kill in between brings `record` here again
     receipts.make_folder()
-    files.write_text(LAST, json.dumps({"fingerprint": fingerprint, "run_id": run.run_id,
-                                       "name": run.name, "store": store.uri}) + "\n")  # fmt: skip
+    last = {"fingerprint": fingerprint, "run_id": run.run_id, "name": run.name,
+            "store": store.shown_uri}  # fmt: skip
+    files.write_text(LAST, json.dumps(last) + "\n")
     files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
-    receipts.take(fingerprint)
+    receipts.take(provenance.digest(trained))
     return 0
+
+
+def _tell_of_changes(commit: Commit) -> None:
+    """Say what is kept with the run besides its commit, where somebody may not expect it.
+
+    Raises: WorkspaceError where it is too much to keep with every run.
+    """
+    if commit.paths in ([], ["params.yaml"]):
+        return
+    size = len(commit.patch) / 1e6
+    some = ", ".join(commit.paths[:5]) + (", …" if len(commit.paths) > 5 else "")
+    if size > MOST_CHANGES:
+        raise WorkspaceError(
+            f"what is not committed must be at most {MOST_CHANGES} MB, since it is kept with the"
+            f" run: commit it, or name it in .gitignore (got {size:,.0f} MB: {some})"
+        )
+    print(f"record: not committed, so kept with the run ({size:.1f} MB): {some}")
 
 
 def _sweep(store: tracking.Store) -> None:
@@ -80,9 +109,13 @@ def _record(
 ) -> tracking.Recorded:
     metrics = json.loads(METRICS.read_text())
     commit, fingerprint = provenance.commit(), identity.fingerprint
+    _tell_of_changes(commit)
+    if provenance.identity(params, identity.data) != identity:
+        raise WorkspaceError("src/ must not change while a run is recorded: run `dvc repro` again")
     execution, start_ms, end_ms = content.from_receipt(receipt, fingerprint, time.time())
     losses, w, b = history.read(HISTORY)
     experiment = _experiment()
+    lock = [LOCK] if LOCK.exists() else []
     whole = Content(
         execution=execution,
         name=content.run_name(params, experiment),
@@ -95,9 +128,10 @@ def _record(
             device=receipt.device if receipt else "unknown",
             experiment=experiment,
             backfilled=receipt is None,
+            by_hand=not os.environ.get("DVC_STAGE"),
             facts=receipt.facts if receipt else environment.facts(),
         ),
-        params=content.texts(params),
+        params=content.texts(params.flat()),
         # w and b are there by epoch; a second value at step 0 would belong to no epoch.
         metrics={
             k: v for k, v in content.telling_first(content.numbers(metrics)) if k not in ("w", "b")
@@ -108,21 +142,16 @@ def _record(
         end_ms=end_ms,
     )
     with TemporaryDirectory() as scratch:
-        made = Path(scratch)
+        made = Path(scratch) / "kept"
+        made.mkdir()
         packages = receipt.packages if receipt else environment.packages()
         (made / "identity.json").write_text(identity.as_json())
         (made / "environment.json").write_text(json.dumps(packages, indent=1) + "\n")
         if commit.dirty:
             (made / "changes.patch").write_bytes(commit.patch)
-        wanted = {made: None, PLOTS: "plots"} | dict.fromkeys(
-            (
-                Path("params.yaml"),
-                Path("dvc.lock"),
-                METRICS,
-                HISTORY,
-                REPORT,
-                Path("data") / files.SUMS,
-            )
-        )
-        there = {path: folder for path, folder in wanted.items() if path.exists()}
-        return store.record(whole, line=LINE, artifacts=there)
+        # Copies: MLflow takes no links, and DVC may be told to lay outputs as links to its cache.
+        for path in (PARAMS, *lock, METRICS, HISTORY, REPORT, DATA / files.SUMS):
+            shutil.copyfile(path, made / path.name)
+        shutil.copytree(PLOTS, made / "plots")
+        line = Path(shutil.copyfile(LINE, Path(scratch) / LINE.name))
+        return store.record(whole, line=line, artifacts=made)

@@ -16,12 +16,15 @@ import yaml
 from knownline import commands, streaming
 from knownline.commands import dvc, give_remotes, must, said
 from knownline.errors import ReplicaError
-from knownline.provenance import JUDGED
+from knownline.provenance import JUDGED, Commit
+
+_APPLY = ("git", "apply", "--binary", "--whitespace=nowarn", "--no-ignore-whitespace", "-")
+"""Byte for byte, whatever the user's git is told to mend (apply.whitespace)."""
 
 
 @contextmanager
-def checkout(commit: str, patch: bytes, params: bytes, *, keep: bool) -> Iterator[Path]:
-    """Yield a folder with the code of `commit`, `patch` applied and `params` as params.yaml.
+def checkout(commit: Commit, params: bytes, *, keep: bool) -> Iterator[Path]:
+    """Yield a folder with the code of `commit`, its patch applied and `params` as params.yaml.
 
     `keep` leaves it where it is; else it is removed whatever happens.
 
@@ -29,19 +32,20 @@ def checkout(commit: str, patch: bytes, params: bytes, *, keep: bool) -> Iterato
     """
     top = _here("git", "rev-parse", "--show-toplevel").strip()
     prefix = _here("git", "rev-parse", "--show-prefix").strip()
-    if _call(Path.cwd(), "git", "cat-file", "-e", f"{commit}^{{commit}}").returncode:
-        raise ReplicaError(f"the run's commit must be in this repository (got {commit}: not here)")
+    sha = commit.sha or "none"
+    if _call(Path.cwd(), "git", "cat-file", "-e", f"{sha}^{{commit}}").returncode:
+        raise ReplicaError(f"the run's commit must be in this repository (got {sha}: not here)")
     scratch = Path(tempfile.mkdtemp(prefix="knownline-reproduce-"))
     try:
         clone = scratch / "checkout"
         quiet = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
         must("git", "clone", "--quiet", "--shared", "--no-checkout", top, str(clone))
-        must("git", *quiet, "-C", str(clone), "checkout", "--quiet", "--detach", commit)
+        must("git", *quiet, "-C", str(clone), "checkout", "--quiet", "--detach", sha)
         folder = clone / prefix
-        if patch:
-            applied = _call(folder, "git", "apply", "--binary", "-", stdin=patch)
+        if commit.patch:
+            applied = _call(folder, *_APPLY, stdin=commit.patch)
             if applied.returncode:
-                raise ReplicaError(f"the run's patch must apply to {commit} (got {said(applied)})")
+                raise ReplicaError(f"the run's patch must apply to {sha} (got {said(applied)})")
         (folder / "params.yaml").write_bytes(params)
         yield folder
     finally:

@@ -74,7 +74,7 @@ class Report:
         for name in ("w", "b"):
             value, error, true = found[name], found["se"][name], found["truth"][name]
             shown = "–" if value is None else rounded(value, error or 0.0)
-            rows.append(f"| {name} | {shown} | {_number(error, 2)} | {_number(true, 6)} |")
+            rows.append(f"| {name} | {shown} | {_number(error, 2)} | {_number(true, 15)} |")
         gate = found["gate"]
         rows += ["", f"Gate {'passed' if gate['passed'] else '**refused**'}:", ""]
         return "\n".join([*rows, _list(gate["reasons"])])

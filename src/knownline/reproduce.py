@@ -2,6 +2,8 @@
 
 import json
 import signal
+import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +11,9 @@ from tempfile import TemporaryDirectory
 
 from knownline import comparison, door, environment, evidence, files, models, replica, tracking
 from knownline.comparison import Difference, Evidence
-from knownline.errors import ReplicaError
-from knownline.tracking import Recorded
+from knownline.errors import ReplicaError, StoreError
+from knownline.provenance import Commit
+from knownline.tracking import Recorded, Store
 
 PROVEN, DIFFERS = 0, 1
 
@@ -42,42 +45,66 @@ def main(argv: list[str]) -> int:
     with TemporaryDirectory(prefix="knownline-recorded-") as scratch:
         kept = Path(scratch)
         store.fetch(run.run_id, kept)
-        predicted = models.answers(kept / models.MODEL, evidence.PROBES)
-        then = evidence.recorded(kept, store.logged(run.run_id, ("loss", "w", "b")), predicted)
-        outcome = _do_again(run, kept, then, keep=arguments.keep)
         other = comparison.changed(_surroundings(run, kept), _surroundings_now(run))
+        aside = models.SURROUNDINGS if other else ()
+        then = _recorded(store, run, kept, aside)
+        outcome = _do_again(run, kept, then, aside, keep=arguments.keep)
     verdict = "differs" if outcome.difference else "proven"
     _say(run, then, outcome, other, keep=arguments.keep)
-    store.tag(
-        run.run_id,
-        {
-            "reproduced": verdict,
-            "reproduced_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "reproduced_on": f"{environment.facts()['host']}, {environment.facts()['cpu']}",
-        },
-    )
+    facts = environment.facts()
+    noted = {
+        "reproduced": verdict,
+        "reproduced_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "reproduced_on": f"{facts['host']}, {facts['cpu']}",
+    }
+    try:
+        store.tag(run.run_id, noted)
+    except StoreError as error:  # what was found holds, written down or not
+        print(f"knownline: warning: the outcome is not on the run: {error}", file=sys.stderr)
     return DIFFERS if outcome.difference else PROVEN
 
 
-def _do_again(run: Recorded, kept: Path, then: Evidence, *, keep: bool) -> Outcome:
+def _recorded(store: Store, run: Recorded, kept: Path, aside: Collection[str]) -> Evidence:
+    """Return what a run was, from its artifacts in `kept` and from its page.
+
+    aside: files of the model that are not compared.
+    """
+    model = kept / models.MODEL
+    return evidence.recorded(
+        kept,
+        store.logged(run.run_id, ("loss", "w", "b")),
+        store.shown(run.run_id),
+        models.contents(model, aside),
+        models.answers(model, evidence.PROBES),
+    )
+
+
+def _do_again(
+    run: Recorded, kept: Path, then: Evidence, aside: Collection[str], *, keep: bool
+) -> Outcome:
     """Execute the run's stages in a checkout of its own and compare.
 
     What differs before anything is executed (a parameter, a module) is not executed.
     """
     patch = kept / "changes.patch"
-    with replica.checkout(
-        run.tags["git_commit"],
-        patch.read_bytes() if patch.exists() else b"",
-        (kept / "params.yaml").read_bytes(),
-        keep=keep,
-    ) as folder:
+    try:
+        commit = Commit(
+            run.tags.get("git_commit", "none"), patch.read_bytes() if patch.exists() else b""
+        )
+        params = (kept / "params.yaml").read_bytes()
+    except OSError as error:
+        raise ReplicaError(f"the run's artifacts must be whole (got {error})") from error
+    with replica.checkout(commit, params, keep=keep) as folder:
         difference = _claimed(run, kept) or comparison.planned_difference(
             then, *evidence.planned(folder)
         )
         if difference is None:
             replica.bring_tables(folder)
             replica.execute(folder)
-            difference = comparison.first_difference(then, evidence.present(folder))
+            code = folder / models.MODEL_CODE
+            model = models.expected(folder / "models/line.json", code, aside)
+            now = evidence.present(folder, commit, then.params, model)
+            difference = comparison.first_difference(then, now)
         return Outcome(difference, folder)
 
 
@@ -89,7 +116,7 @@ def _claimed(run: Recorded, kept: Path) -> Difference | None:
             "identity",
             f"identity: identity.json has SHA-256 {sha[:12]}…, not the run's fingerprint",
         )
-    data = json.loads((kept / "identity.json").read_bytes())["data"]
+    data = str(json.loads((kept / "identity.json").read_bytes())["data"])
     if data != run.tags.get("data_sha256"):
         return Difference("identity", f"identity: the data's hash is {data[:12]}…, not the tag's")
     return None
@@ -98,8 +125,8 @@ def _claimed(run: Recorded, kept: Path) -> Difference | None:
 def _surroundings(run: Recorded, kept: Path) -> dict[str, str]:
     """Return what the run ran on: packages, then device, then CPU and python."""
     try:
-        packages = json.loads((kept / "environment.json").read_bytes())
-    except (OSError, ValueError) as error:
+        packages = dict(json.loads((kept / "environment.json").read_bytes()).items())
+    except (OSError, AttributeError, ValueError) as error:
         raise ReplicaError(f"environment.json must be whole (got {error})") from error
     return {**packages, **{key: run.tags[key] for key in _MACHINE if key in run.tags}}
 
@@ -114,16 +141,16 @@ _MACHINE = ("device", "cpu", "python", "system")
 
 
 def _say(run: Recorded, then: Evidence, outcome: Outcome, other: str | None, *, keep: bool) -> None:
-    print(f"run {run.name} ({run.run_id}), commit {run.tags['git_commit'][:12]}")
+    print(f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}")
     if outcome.difference:
         print(f"differs: {outcome.difference.words}")
         print(f"environment: {other}" if other else "environment: the same packages and machine")
     else:
         epochs = len(then.history["loss"])
         print(
-            f"proven: {len(then.data)} data files, {epochs:,} epochs of loss, w and b (in"
-            f" history.csv and in the store), the line, {len(then.metrics)} metrics and the model"
-            " are equal, bit for bit"
+            f"proven: {len(then.data) - 1} data files, {epochs:,} epochs of loss, w and b, the"
+            f" line, {len(then.metrics)} metrics and the model are equal, bit for bit, in the"
+            " run's files and on its page"
         )
         if other:
             print(f"on another environment: {other}")

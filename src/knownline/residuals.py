@@ -82,7 +82,7 @@ def _checks(x: Array, r: Array) -> list[Check]:
     square = straight * straight
     bend = _unit(square - _mean(square * straight) * straight)
     spread = r * r
-    checks = [_score("a trend along x", r, straight)]
+    checks = [_score("a trend along x, of which least squares leaves none", r, straight)]
     if np.any(bend):  # x of two values has none
         checks.append(_score("a bend that no straight line follows", r, bend))
     checks.append(_score("a scatter that changes along x", spread - _mean(spread), straight))

@@ -30,6 +30,7 @@ from knownline import (
 )
 from knownline.branch import Branch
 from knownline.errors import UsageError, WorkspaceError
+from knownline.layout import LINE, METRICS, PARAMS
 from knownline.line import Line
 from knownline.params import Params, with_seed
 from knownline.promotion import Challenger, Decision, Verdict
@@ -37,7 +38,6 @@ from knownline.registry import CHALLENGER, CHAMPION, Registry, Version
 from knownline.tracking import Recorded
 
 SERVED, REFUSED = 0, 3
-PARAMS = Path("params.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ def _retrain(params: Params, wish: Wish) -> int:
             _carry(carriage.push)  # where an earlier try could not
         return _nothing_new(settled)
     run = _recorded(store, identity.fingerprint, commit)
-    metrics = json.loads(Path("reports/metrics.json").read_text())
-    line = Line.from_json(Path("models/line.json").read_text())
+    metrics = json.loads(METRICS.read_text())
+    line = Line.from_json(LINE.read_text())
     new = registry.register(run.run_id, _tags(run, line, wish))
     registry.point(CHALLENGER, new)
     old = _other(registry, new)
@@ -224,7 +224,7 @@ def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
         pipeline.repro(commit, force=True, only="record")
         run = store.find_complete(fingerprint)
     if run is None:
-        raise WorkspaceError(f"the run must be in {store.uri} after `dvc repro` (got none)")
+        raise WorkspaceError(f"the run must be in {store.shown_uri} after `dvc repro` (got none)")
     return run
 
 

@@ -3,7 +3,7 @@
 The bytes depend on the points alone: plain encoding, no statistics, no time stamp.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,12 @@ SHARD_CHUNKS = 64
 class ShardWriter:
     """Writes chunks of any length as row groups of exactly `chunk_rows` rows, the last one less."""
 
-    def __init__(self, folder: Path, chunk_rows: int) -> None:
+    def __init__(
+        self, folder: Path, chunk_rows: int, written: Callable[[Path], object] = files.sync
+    ) -> None:
+        """written: called with each file once it is whole; whoever gives one sees to its sync."""
         self._folder = folder
+        self._written = written
         self._chunk_rows = chunk_rows
         self._waiting: Array = np.empty((2, chunk_rows))
         self._waiting_rows = 0
@@ -57,7 +61,7 @@ class ShardWriter:
         """Write what waits, unless the block failed, and close."""
         if kind is None:
             if self._waiting_rows or not self.files:
-                self._write_group()
+                self._write_waiting()
             self._close()
         elif self._writer is not None:
             with suppress(Exception):  # the block's own error is the one to be seen
@@ -68,6 +72,9 @@ class ShardWriter:
     def append(self, x: Array, y: Array, chosen: Indices | None = None) -> None:
         """Add rows: x and y of (rows,) each, which are copied; or of them those chosen."""
         start, rows = 0, len(x) if chosen is None else len(chosen)
+        if chosen is None and rows == self._chunk_rows and not self._waiting_rows:
+            self._write_group(x, y)
+            return
         while start < rows:
             free = self._chunk_rows - self._waiting_rows
             stop = min(start + free, rows)
@@ -80,17 +87,20 @@ class ShardWriter:
             self._waiting_rows += stop - start
             start = stop
             if self._waiting_rows == self._chunk_rows:
-                self._write_group()
+                self._write_waiting()
 
-    def _write_group(self) -> None:
+    def _write_waiting(self) -> None:
+        rows, self._waiting_rows = self._waiting_rows, 0
+        self._write_group(*self._waiting[:, :rows])
+
+    def _write_group(self, x: Array, y: Array) -> None:
         if self._groups % SHARD_CHUNKS == 0:
             self._close()
             self._open()
-        arrays = [_column(column) for column in self._waiting[:, : self._waiting_rows]]
-        self._writer.write_table(pa.table(arrays, schema=SCHEMA), row_group_size=self._chunk_rows)
-        self.rows += self._waiting_rows
+        table = pa.table([_column(x), _column(y)], schema=SCHEMA)
+        self._writer.write_table(table, row_group_size=self._chunk_rows)
+        self.rows += len(x)
         self._groups += 1
-        self._waiting_rows = 0
 
     def _open(self) -> None:
         path = self._folder / f"part-{len(self.files):05d}.parquet"
@@ -111,7 +121,7 @@ class ShardWriter:
             self._writer.close()
             self._stream.close()
             self._writer = self._stream = None
-            files.sync(self.files[-1])
+            self._written(self.files[-1])
 
 
 def _column(values: Array) -> Any:
@@ -169,6 +179,11 @@ def spans(path: Path, groups: int) -> list[Span]:
     full = [group for group, count in enumerate(counts) if count]
     cuts = [tuple(full[start : start + groups]) for start in range(0, len(full), groups)]
     return [Span(path, cut, tuple(counts[group] for group in cut)) for cut in cuts]
+
+
+def size(folder: Path) -> int:
+    """Return the bytes of a folder's files."""
+    return sum(path.stat().st_size for path in paths(folder) if path.is_file())
 
 
 def rows(folder: Path) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from knownline import svg
 from knownline.compression import Compressed
 from knownline.evaluation import Evaluation
-from knownline.line import Line, rounded
+from knownline.line import Line, plain, rounded
 from knownline.svg import Panel, Scale
 
 Array = npt.NDArray[np.float64]
@@ -61,12 +61,16 @@ class Course:
     def scale(self) -> tuple[Scale, Array, str]:
         """The scale of the epochs, where they lie on it, and its name."""
         if self.epochs > LONG:
-            return Scale(1.0, float(self.epochs), log=True), self.shown + 1, "epochs done"
-        return Scale(0.0, max(self.epochs - 1.0, 1.0)), self.shown, "epoch"
+            return Scale(1.0, float(self.epochs), log=True), self.shown + 1, "epoch, the first is 1"
+        ends = (0.0, self.epochs - 1.0) if self.epochs > 1 else (-0.5, 0.5)
+        return Scale(*ends, whole=True), self.shown, "epoch"
 
 
-def errors(found: Evaluation, allowed: float) -> Sketch:
-    """Return what the optimiser and what the sample left, each in standard errors."""
+def errors(found: Evaluation, allowed: float, *, shared: bool = False) -> Sketch:
+    """Return what the optimiser and what the sample left, each in standard errors.
+
+    shared: whether all points have the same noise.
+    """
     rows = []
     for name in ("w", "b"):
         fitted, ols, se = (getattr(part, name) for part in (found.line, found.ols, found.se))
@@ -77,12 +81,20 @@ def errors(found: Evaluation, allowed: float) -> Sketch:
             size = _sizes(distance, se)
             rows.append((f"{name}: the {who} left {_short(size)} standard errors", size, who))
     limit = (allowed, f"{allowed:g} allowed") if found.truth else (1.0, "1: what a sample leaves")
-    caption = (
-        "The sample's part is least squares − truth: more points make it smaller, more epochs do"
-        " not. The optimiser's part is fit − least squares: more epochs make it smaller."
+    fewer = (
+        "all points have the same noise, and more of them do not make it smaller"
+        if shared
+        else "more points make it smaller, more epochs do not"
+    )
+    rest = (
+        "what is left of it is float64's rounding"
+        if found.only_rounding
+        else "more epochs make it smaller, unless the learning rate is too large"
+    )
+    caption = f"The optimiser's part is fit − least squares: {rest}. " + (
+        f"The sample's part is least squares − truth: {fewer}."
         if found.truth
-        else "The optimiser's part is fit − least squares. The sample's part cannot be known"
-        " without a truth; it is about one standard error."
+        else "The sample's part cannot be known without a truth; it is about one standard error."
     )
     key = [("sample", "least squares − truth")] if found.truth else []
     return Sketch(
@@ -124,7 +136,7 @@ def points(
     drawn[1].y_name = f"{names[1]} − fitted"
     return (
         Sketch("The fit", str(drawn[0]), key, ""),
-        Sketch("What the line leaves", str(drawn[1]), key[:1] + key[2:], ""),
+        Sketch("What the line leaves", str(drawn[1]), key, ""),
     )
 
 
@@ -134,14 +146,15 @@ def loss(course: Course, least: float) -> Sketch:
     log = least > 0 or float(course.loss.min()) > 0
     y = Scale.over(course.loss, least, log=True) if log else Scale.over(course.loss, 0.0)
     says = (
-        f"The mean squared error falls from {course.loss[0]:.4g} to {course.loss[-1]:.4g} over"
+        f"The mean squared error goes from {course.loss[0]:.4g} to {course.loss[-1]:.4g} over"
         f" {_epochs(course.epochs)}; least squares has {least:.4g}."
     )
     panel = Panel(says, scale, y, name, "mean squared error")
     if not log or least > 0:
         panel.level(least, "least")
     _curve(panel, at, course.loss, "fitted")
-    key = [("fitted", "loss"), ("least", f"least squares: {least:.4g}")]
+    key = [("fitted", "loss")]
+    key += [("least", f"least squares: {least:.4g}")] if not log or least > 0 else []
     return Sketch("The loss by epoch", str(panel), key, "")
 
 
@@ -153,14 +166,15 @@ def coefficient(course: Course, name: str, found: Evaluation) -> Sketch:
     y = Scale.over(values, ols, *([true] if true is not None else []))
     se = getattr(found.se, name)
     says = (
-        f"{name} goes from {values[0]:.5g} to {_plain(float(values[-1]), se)}; least squares lies"
-        f" at {_plain(ols, se)}" + ("." if true is None else f", the truth at {true:g}.")
+        f"{name} goes from {_plain(float(values[0]), se)} to {_plain(float(values[-1]), se)};"
+        f" least squares lies at {_plain(ols, se)}"
+        + ("." if true is None else f", the truth at {plain(true)}.")
     )
     panel = Panel(says, scale, y, epoch, name)
     key = [("fitted", f"{name} by epoch"), ("least", f"least squares: {_plain(ols, se)}")]
     if true is not None:
         panel.level(true, "true")
-        key.append(("true", f"true: {true:g}"))
+        key.append(("true", f"true: {plain(true)}"))
     panel.level(ols, "least")
     _curve(panel, at, values, "fitted")
     return Sketch(f"{name} by epoch", str(panel), key, "")
@@ -176,12 +190,17 @@ def distance(course: Course, found: Evaluation) -> Sketch:
     }
     far = np.maximum(away["w"], away["b"])
     large = np.flatnonzero(~(far <= 0.1))
-    if len(large) == len(far):
-        caption = "The optimiser's part is still larger than a tenth of a standard error."
+    if len(large) and large[-1] == len(far) - 1:
+        caption = (
+            "What is left of the optimiser's part is float64's rounding."
+            if found.only_rounding
+            else "The optimiser's part is still larger than a tenth of a standard error."
+        )
     else:
         first = 0 if len(large) == 0 else int(course.shown[large[-1] + 1])
+        about = "about epoch" if len(course.shown) < course.epochs else "epoch"
         caption = (
-            f"From epoch {first:,} on the optimiser's part is less than a tenth of a standard"
+            f"From {about} {first:,} on the optimiser's part is less than a tenth of a standard"
             " error: what is left is the sample's."
         )
     y = Scale.over(*(np.maximum(part, NEARLY) for part in away.values()), 1.0, log=True)
@@ -224,7 +243,7 @@ def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
     key = [("start", "start"), ("way", "(w, b) by epoch"), ("end", "least squares")]
     key += [("goal", "truth")] if truth else []
     key.append(("contour", "equal loss, ten times the next"))
-    return Sketch("Downhill on the loss", str(panel), key, "")
+    return Sketch("The way over the loss", str(panel), key, "")
 
 
 def equation(line: Line) -> str:

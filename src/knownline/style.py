@@ -8,7 +8,7 @@ SHEET = """\
 :root {
   --ground: #ffffff; --panel: #f6f7f9; --ink: #1f2933; --soft: #52606d; --rule: #d3d9df;
   --grid: #e4e7eb; --fitted: #c4421a; --true: #1f7a4d; --least: #1f2933; --points: #6f8aa6;
-  --other: #6b4fbb; --contour: #8b97a3; --passed: #17633c; --refused: #a82a0d;
+  --other: #6b4fbb; --contour: #84909c; --passed: #17633c; --refused: #a82a0d;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -44,6 +44,7 @@ svg text.under, svg text.name { text-anchor: middle; }
 svg text.beside { text-anchor: end; }
 svg text.first { text-anchor: start; }
 svg text.above, svg text.name { fill: var(--ink); }
+svg text.above { paint-order: stroke; stroke: var(--ground); stroke-width: 4px; }
 svg * { vector-effect: non-scaling-stroke; }
 .key { display: flex; flex-wrap: wrap; gap: .1rem 1.2rem; list-style: none; margin: .25rem 0;
   padding: 0; font-size: .9rem; }
@@ -52,7 +53,7 @@ svg * { vector-effect: non-scaling-stroke; }
 polyline, path, circle { fill: none; stroke-linecap: round; stroke-linejoin: round; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .fitted { stroke: var(--fitted); stroke-width: 2; } .thin { stroke-width: 1; }
-.true { stroke: var(--true); stroke-width: 5; opacity: .65; }
+.true { stroke: var(--true); stroke-width: 5; opacity: .8; }
 .least { stroke: var(--least); stroke-width: 1.5; stroke-dasharray: 6 5; }
 .other { stroke: var(--other); stroke-width: 2; stroke-dasharray: 1 5; }
 .points { stroke: var(--points); stroke-width: 5; } .many { stroke-width: 2.5; }
@@ -84,5 +85,9 @@ summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
   table { font-size: .9rem; }
   th, td { padding-right: .4rem; }
 }
-@media print { details > * { display: block; } main { max-width: none; } }
+@media print {
+  details > * { display: block; }
+  details::details-content { display: block; content-visibility: visible; block-size: auto; }
+  main { max-width: none; }
+}
 """

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from knownline import door, receipts
-from knownline.errors import MissingError
-from knownline.line import rounded
+from knownline.errors import DamagedError, MissingError
+from knownline.layout import METRICS
+from knownline.line import plain, rounded
 
-METRICS = Path("reports/metrics.json")
 LAST = Path("mlruns/last.json")
 
 
@@ -23,8 +23,21 @@ def main(argv: list[str]) -> int:
         metrics = json.loads(METRICS.read_text())
     except FileNotFoundError:
         raise MissingError(f"{METRICS} must be there: run `dvc repro` (got no file)") from None
-    print("\n".join(["", *_verdict(metrics), *_run(), ""]))
+    except ValueError as error:
+        raise _damaged(error) from error
+    try:
+        verdict = _verdict(metrics)
+    except (KeyError, TypeError) as error:
+        raise _damaged(error) from error
+    print("\n".join(["", *verdict, *_run(), ""]))
     return 0
+
+
+def _damaged(error: Exception) -> DamagedError:
+    return DamagedError(
+        f"{METRICS} must be what `evaluate` wrote: delete it and run `dvc repro` (got other bytes:"
+        f" {error})"
+    )
 
 
 def _verdict(metrics: dict[str, Any]) -> list[str]:
@@ -63,7 +76,7 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 
 def _true(value: float | None) -> str:
-    return "" if value is None else f" (true {value:g})"
+    return "" if value is None else f" (true {plain(value)})"
 
 
 def _unseen(held: dict[str, Any]) -> str:

@@ -21,6 +21,9 @@ WIDTH, HEIGHT = 480.0, 316.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 32.0, 50.0
 """Room around the plot, wide enough for the larger letters of a narrow screen."""
 
+LETTER = 10.0
+"""The width of such a letter."""
+
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 """Controls, those of direction among them, which would change what stands beside them."""
 
@@ -29,11 +32,15 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A range of numbers laid over a length; with `log`, by their logarithm."""
+    """A range of numbers laid over a length; with `log`, by their logarithm.
+
+    whole: whether only whole numbers mean anything.
+    """
 
     low: float
     high: float
     log: bool = False
+    whole: bool = False
 
     @classmethod
     def over(cls, *values: Any, log: bool = False) -> "Scale":
@@ -71,6 +78,7 @@ class Scale:
         rough = (self.high / 2 - self.low / 2) * 2 / most
         power = 10.0 ** math.floor(math.log10(rough)) if rough > 1e-300 else 1e-300
         step = next((k * power for k in (1, 2, 5, 10) if k * power >= rough), 10 * power)
+        step = max(step, 1.0) if self.whole else step
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         return [(n * step, written(n * step, step)) for n in range(first, min(last, first + 9) + 1)]
 
@@ -98,6 +106,11 @@ class Panel:
     y_name: str = ""
     marks: list[str] = field(default_factory=list)
 
+    @property
+    def left(self) -> float:
+        """The room for the numbers beside the plot: more where they are long."""
+        return max(LEFT, 12 + LETTER * max((len(text) for _, text in self.y.ticks()), default=0))
+
     def line(self, x: Any, y: Any, kind: str) -> None:
         """Draw a line through points, x and y of (points,) each."""
         points = " ".join(f"{a},{b}" for a, b in zip(*self._placed(x, y), strict=True))
@@ -115,7 +128,7 @@ class Panel:
     def ellipse(self, centre: tuple[float, float], axes: Iterable[float], kind: str) -> None:
         """Draw the image of the unit circle under centre + [[a, c], [b, d]], axes = a, b, c, d."""
         x, y = self._placed([centre[0]], [centre[1]])
-        wide = (WIDTH - LEFT - RIGHT) / (self.x.high - self.x.low)
+        wide = (WIDTH - self.left - RIGHT) / (self.x.high - self.x.low)
         high = -(HEIGHT - TOP - BOTTOM) / (self.y.high - self.y.low)
         a, b, c, d = axes
         matrix = " ".join(f"{v:.4g}" for v in (a * wide, b * high, c * wide, d * high))
@@ -125,23 +138,23 @@ class Panel:
 
     def __str__(self) -> str:
         """Return the chart as an <svg> element."""
-        width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        width, height = WIDTH - self.left - RIGHT, HEIGHT - TOP - BOTTOM
         parts = [
             f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{safe(self.says)}">'
         ]
         for value, text in self.x.ticks():
-            at = _number(LEFT + width * float(self.x.at(value)))
+            at = _number(self.left + width * float(self.x.at(value)))
             parts.append(f'<path class="grid" d="M{at} {TOP:g}v{height:g}"/>')
             parts.append(f'<text class="under" x="{at}" y="{HEIGHT - 36:g}">{text}</text>')
         for value, text in self.y.ticks():
             at = _number(TOP + height * (1 - float(self.y.at(value))))
-            parts.append(f'<path class="grid" d="M{LEFT:g} {at}h{width:g}"/>')
-            parts.append(f'<text class="beside" x="{LEFT - 6:g}" y="{at}">{text}</text>')
+            parts.append(f'<path class="grid" d="M{self.left:g} {at}h{width:g}"/>')
+            parts.append(f'<text class="beside" x="{self.left - 6:g}" y="{at}">{text}</text>')
         # An inner svg: what leaves the plot is cut off, without an id that could clash.
-        parts.append(f'<svg x="{LEFT:g}" y="{TOP:g}" width="{width:g}" height="{height:g}">')
+        parts.append(f'<svg x="{self.left:g}" y="{TOP:g}" width="{width:g}" height="{height:g}">')
         parts += [*self.marks, "</svg>"]
         for name, place in (
-            (self.x_name, f'class="name" x="{LEFT + width / 2:g}" y="{HEIGHT - 12:g}"'),
+            (self.x_name, f'class="name" x="{self.left + width / 2:g}" y="{HEIGHT - 12:g}"'),
             (self.y_name, 'class="name first" x="0" y="14"'),
         ):
             parts.append(f"<text {place}>{safe(name)}</text>")
@@ -149,7 +162,7 @@ class Panel:
 
     def _placed(self, x: Any, y: Any) -> tuple[list[str], list[str]]:
         """Return coordinates in the plot; what lies very far outside is moved nearer."""
-        across = np.clip(self.x.at(x), -9, 10) * (WIDTH - LEFT - RIGHT)
+        across = np.clip(self.x.at(x), -9, 10) * (WIDTH - self.left - RIGHT)
         down = (1 - np.clip(self.y.at(y), -9, 10)) * (HEIGHT - TOP - BOTTOM)
         return [_number(v) for v in across], [_number(v) for v in down]
 
@@ -174,15 +187,16 @@ def bars(says: str, rows: list[tuple[str, float, str]], limit: tuple[float, str]
         parts.append(
             f'<text class="under" x="{_number(at)}" y="{height - 14:g}"{anchor}>{text}</text>'
         )
+    share = float(scale.at(limit[0]))
+    at = 10 + width * share
+    side = "end" if share > 0.6 else "start"
+    # Before the words: these have a halo.
+    parts.append(f'<path class="limit" d="M{_number(at)} 0v{height - foot + 6:g}"/>')
     for place, (words, size, kind) in enumerate(rows):
         top = head + each * place
         long = _number(width * float(np.clip(scale.at(size), 0, 1)))
         parts.append(f'<text class="above" x="12" y="{top + 15:g}">{safe(words)}</text>')
         parts.append(f'<rect class="{kind}" x="10" y="{top + 22:g}" width="{long}" height="14"/>')
-    share = float(scale.at(limit[0]))
-    at = 10 + width * share
-    side = "end" if share > 0.6 else "start"
-    parts.append(f'<path class="limit" d="M{_number(at)} 0v{height - foot + 6:g}"/>')
     parts.append(
         f'<text class="above" x="{_number(at + (-8 if side == "end" else 8))}" y="10"'
         f' style="text-anchor:{side}">{safe(limit[1])}</text>'

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from knownline.calls import ABSENT, ALREADY_THERE, BAD_REQUEST, said_by, sent_once
+from knownline.calls import ABSENT, ALREADY_THERE, BAD_REQUEST, answers, said_by, sent_once
 
 # isort: split
 import mlflow
@@ -25,13 +25,12 @@ from mlflow.entities import DatasetInput, ExperimentTag, InputTag, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-from tqdm import tqdm
 
-from knownline import location, models
+from knownline import bars, location, models
 from knownline.content import Content, Dataset, experiment_tags
 from knownline.errors import StoreError
 from knownline.location import EXPERIMENT, SQLITE
-from knownline.processes import is_gone, process
+from knownline.processes import is_left, process
 
 _BY_EPOCH = ("loss", "w", "b")
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three must not be parted
@@ -58,16 +57,19 @@ class Store:
         Raises: StoreError where it cannot be reached or used.
         """
         self.uri = location.store_uri()
+        self.shown_uri = location.shown(self.uri)
         self._streamed: dict[str, set[int]] = {}
         database, artifacts = location.database(), location.artifacts()
         with said_by(self.uri, every=True):
             if database and not create and not _is_there(database):
                 raise StoreError(
-                    f"the MLflow store {self.uri} must be there: run `dvc repro` (one that is"
+                    f"the MLflow store {self.shown_uri} must be there: run `dvc repro` (one that is"
                     " carried comes by `knownline store pull`)"
                 )
             if database:
                 _create_once(database, artifacts)
+            elif not self.uri.startswith("http") and "://" in self.uri:
+                answers(self.uri)
             if follow and (embedded := location.embedded()):
                 location.follow(embedded)
             _point_mlflow_at(self.uri)
@@ -75,13 +77,13 @@ class Store:
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
             if experiment is None and not create:
                 raise StoreError(
-                    f"the experiment {EXPERIMENT} must be in {self.uri}: run `dvc repro`"
+                    f"the experiment {EXPERIMENT} must be in {self.shown_uri}: run `dvc repro`"
                 )
             if experiment is None:
                 self.experiment = _create_experiment(self.client, artifacts if database else None)
             elif experiment.lifecycle_stage != "active":
                 raise StoreError(
-                    f"the experiment {EXPERIMENT} in {self.uri} must not be deleted: run"
+                    f"the experiment {EXPERIMENT} in {self.shown_uri} must not be deleted: run"
                     f" `mlflow experiments restore -x {experiment.experiment_id}`"
                 )
             else:
@@ -114,7 +116,7 @@ class Store:
         found = found or [run for run in runs if run.info.run_name == reference]
         if len(found) != 1:
             ids = ", ".join(f"{run.info.run_id[:12]} of {_date(run)}" for run in found[:5])
-            got = f"{len(found)}: {ids}" if found else f"none in {self.uri}"
+            got = f"{len(found)}: {ids}" if found else f"none in {self.shown_uri}"
             raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {got})")
         return _recorded(found[0])
 
@@ -143,9 +145,20 @@ class Store:
                 raise StoreError(f"metric {name} of run {run_id} must have one value a step")
         return {name: {m.step: m.value for m in metrics} for name, metrics in found.items()}
 
+    def shown(self, run_id: str) -> dict[str, Any]:
+        """Return the parameters, the latest metrics and the tags that a run's page shows."""
+        with said_by(self.uri, every=True):
+            data = self.client.get_run(run_id).data
+        kinds: dict[str, dict[str, Any]] = {
+            "parameter": data.params,
+            "metric": data.metrics,
+            "tag": data.tags,
+        }
+        return {f"{kind} {key}": x for kind, all_ in kinds.items() for key, x in all_.items()}
+
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags on a run."""
-        with said_by(self.uri):
+        with said_by(self.uri, every=True):
             for key, value in tags.items():
                 self.client.set_tag(run_id, key, value)
 
@@ -192,20 +205,25 @@ class Store:
             gone = [
                 run
                 for run in found
-                if is_gone(run.data.tags.get("process", ""))
-                and run.data.tags.get("execution") not in waiting
+                if is_left(run.data.tags) and run.data.tags.get("execution") not in waiting
             ]
+        swept = []
         for run in gone:
-            self.end(run.info.run_id, "KILLED", "its process is gone (killed, or the power failed)")
-        return [_recorded(run) for run in gone]
+            with said_by(self.uri):  # asked again: a neighbour may record it since
+                now = self.client.get_run(run.info.run_id)
+            if now.info.status == "RUNNING" and is_left(now.data.tags):
+                self.end(
+                    run.info.run_id,
+                    "KILLED",
+                    "its process is gone (killed, or the power failed) and nobody recorded it",
+                )
+                swept.append(_recorded(run))
+        return swept
 
-    def record(
-        self, content: Content, *, line: Path, artifacts: dict[Path, str | None]
-    ) -> Recorded:
+    def record(self, content: Content, *, line: Path, artifacts: Path) -> Recorded:
         """Write a whole run, or complete the one that was streamed or that an earlier try began.
 
-        line: the file that becomes the model. artifacts: file or folder, and the artifact folder
-        it goes to (None: the top).
+        line: the file that becomes the model. artifacts: a folder of all that is kept with it.
 
         Every call can be repeated: an epoch that is there already is not logged again. The model
         comes last, and with it the status FINISHED.
@@ -215,15 +233,13 @@ class Store:
             if run.info.status == "FINISHED":
                 return _recorded(run)
             run_id = run.info.run_id
-            self.client.update_run(run_id, status="RUNNING")
+            # Ours now: who looks for runs whose process is gone finds one that is not.
+            self.client.set_tag(run_id, "process", process())
+            self.client.update_run(run_id, status="RUNNING", name=content.name)
             self._describe(run, content)
             self._log_history(run_id, content)
             self._log_inputs(run_id, content.datasets)
-            for path, folder in artifacts.items():
-                if path.is_dir():
-                    self.client.log_artifacts(run_id, str(path), folder)
-                else:
-                    self.client.log_artifact(run_id, str(path), folder)
+            self.client.log_artifacts(run_id, str(artifacts))
             models.log(self.client, self.experiment, run_id, content, line)
             self.client.set_terminated(run_id)
             return _recorded(run)
@@ -278,9 +294,9 @@ class Store:
         return {metric.step for metric in self.client.get_metric_history(run_id, name)}
 
     def _log(self, run_id: str, metrics: list[Metric]) -> None:
-        # 300,000 epochs take a store about a minute; the bar is for a terminal alone.
+        # 300,000 epochs take a store about a minute.
         batches = range(0, len(metrics), _BATCH)
-        for start in tqdm(batches, desc="record", delay=2, disable=None, leave=False):
+        for start in bars.over(batches, "record"):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
     def _log_inputs(self, run_id: str, datasets: list[Dataset]) -> None:
@@ -304,7 +320,7 @@ class Store:
             if error.error_code not in ABSENT:
                 raise
             raise StoreError(
-                f"{EXPERIMENT} must have a champion in {self.uri} (got none)"
+                f"{EXPERIMENT} must have a champion in {self.shown_uri} (got none)"
             ) from None
         return _recorded(self.client.get_run(str(version.run_id)))
 

@@ -22,8 +22,8 @@ def main(argv: list[str]) -> int:
     runs = f"#/experiments/{store.experiment}/runs?viewStateShareKey={VIEW}"
     runs += "&workflowType=machine_learning"
     if not store.uri.startswith("sqlite:"):
-        shown = f"{store.uri.rstrip('/')}/{runs}" if store.uri.startswith("http") else store.uri
-        print(f"The runs are at {shown}")
+        where = store.shown_uri
+        print(f"The runs are at {where.rstrip('/')}/{runs}" if where.startswith("http") else where)
         return 0
     _require_free(port)
     runs = f"http://{HOST}:{port}/{runs}"

@@ -136,7 +136,7 @@ def start(workers: int, *command: str) -> None:
 
     Raises: WorkersError with what they said last where that did not help.
     """
-    env = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"}  # a worker is no stage
+    env = _environment()
     env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
     # On one machine they meet on 127.0.0.1, whatever the machine's name resolves to.
     env.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
@@ -157,6 +157,30 @@ def start(workers: int, *command: str) -> None:
         said.seek(0)
         if status:
             raise WorkersError(_why(workers, said.read().decode(errors="replace")))
+
+
+@contextmanager
+def beside(*command: str) -> Iterator[None]:
+    """Run a script and its arguments in one process while the block runs, and wait for its end.
+
+    It says nothing; a block that fails ends it.
+    """
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(
+        [sys.executable, *command], env=_environment(), stdin=quiet, stdout=quiet, stderr=quiet
+    ) as process:
+        try:
+            yield
+            process.wait()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what makes a process a stage: who helps one is none."""
+    return {k: v for k, v in os.environ.items() if k != "DVC_STAGE"}
 
 
 def _why(workers: int, said: str) -> str:

@@ -5,15 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 from tests.conftest import Workspace, needs
-from tests.pipeline.servers import free_port
+from tests.pipeline.servers import free_port, wait_until_it_answers
 
 CHROMIUM = "needs Chromium (Debian: apt-get install chromium)"
 
@@ -102,15 +100,7 @@ def serving_ui(workspace: Workspace) -> Iterator[str]:
         assert server.stdout
         printed = server.stdout.readline()
         address = next(word for word in printed.split() if word.startswith("http"))
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+        wait_until_it_answers(port, server)
         yield address
     finally:
         if server.poll() is None:

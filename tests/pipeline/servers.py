@@ -33,6 +33,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_until_it_answers(port: int, server: subprocess.Popen[Any], path: str = "health") -> None:
+    """Wait until a server answers, as long as it lives; the first answer may take a minute."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2).close()
+            return
+        except OSError:
+            assert server.poll() is None, f"it ended with {server.returncode}"
+            assert time.monotonic() < deadline, "it does not answer"
+            time.sleep(0.2)
+
+
 @contextmanager
 def serving(folder: Path, command: list[str], port: int, **env: str) -> Iterator[int]:
     """Run a server of mlflow's until the block ends; its process group is what is yielded."""
@@ -50,16 +63,10 @@ def serving(folder: Path, command: list[str], port: int, **env: str) -> Iterator
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                path = "health" if command[0] == "server" else "ping"
-                urlopen(f"http://127.0.0.1:{port}/{path}", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, log.read_text()
-                assert server.poll() is None, log.read_text()
-                time.sleep(0.2)
+        try:
+            wait_until_it_answers(port, server, "health" if command[0] == "server" else "ping")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {log.read_text()}") from error
         yield server.pid
     finally:
         if server.poll() is None:
@@ -160,8 +167,11 @@ def over_postgresql(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def postgresql() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Run a cluster in a private folder, on a Unix socket there; yield its URI and a connector."""
+def postgresql(port: int | None = None) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Run a cluster in a private folder, on a Unix socket there; yield its URI and a connector.
+
+    port: where on 127.0.0.1 it listens too, and asks for a password; nowhere if None.
+    """
     programs = _programs()
     needs(programs is not None, POSTGRESQL)
     assert programs is not None
@@ -189,13 +199,15 @@ def postgresql() -> Iterator[tuple[str, Callable[[], Any]]]:
         assert done.returncode == 0, f"{program}: {done.stdout}"
 
     try:
-        call("initdb", "-D", str(data), "-U", owner, "-A", "trust", "-E", "UTF8", "--no-locale")
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        trust = ["--auth-local=trust", "--auth-host=scram-sha-256"]
+        call("initdb", "-D", str(data), "-U", owner, *trust, "-E", "UTF8", "--no-locale")
+        listen = f"'127.0.0.1' -c port={port}" if port else "''"
+        options = f"-c listen_addresses={listen} -c unix_socket_directories={folder} -c fsync=off"
         call("pg_ctl", "start", "-w", "-D", str(data), "-l", str(log), "-o", options)
         try:
             yield (
-                f"postgresql://{owner}@/postgres?host={folder}",
-                lambda: _Connection(str(folder), owner),
+                f"postgresql://{owner}@/postgres?host={folder}&port={port or 5432}",
+                lambda: _Connection(str(folder), owner, port or 5432),
             )
         finally:
             call("pg_ctl", "stop", "-m", "immediate", "-D", str(data))
@@ -214,10 +226,13 @@ def _programs() -> Path | None:
 class _Connection:
     """A connection to PostgreSQL that takes SQLite's queries."""
 
-    def __init__(self, host: str, user: str) -> None:
+    def __init__(self, host: str, user: str, port: int) -> None:
         import psycopg
 
-        self._connection = psycopg.connect(host=host, user=user, dbname="postgres")
+        # Each statement is its own transaction: CREATE DATABASE wants that.
+        self._connection = psycopg.connect(
+            host=host, user=user, port=port, dbname="postgres", autocommit=True
+        )
 
     def execute(self, query: str, values: Any = ()) -> Any:
         cursor = self._connection.cursor()

@@ -201,7 +201,7 @@ def test_what_a_kill_left_is_removed_when_it_is_old(workspace: Workspace) -> Non
 def test_no_store_a_damaged_one_and_a_dead_server_are_findings(workspace: Workspace) -> None:
     done = workspace.knownline("doctor", ok=False, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 1
-    assert "store: http://127.0.0.1:9: the MLflow store" in done.stdout
+    assert "store: the MLflow store http://127.0.0.1:9 must answer" in done.stdout
     (workspace.path / "mlruns/mlflow.db").write_bytes(b"\xff" * 5000)
     assert one(workspace).startswith("store: ")
     (workspace.path / "mlruns/mlflow.db").unlink()
@@ -217,3 +217,14 @@ def test_a_package_of_another_version_and_a_device_that_is_not_here(workspace: W
     found = doctor(workspace, code=1)
     assert any(line.startswith("packages: pyyaml must be 0.1 (got ") for line in found)
     assert any("train.device must be available here" in line for line in found)
+
+
+def test_a_run_of_stages_called_by_hand_is_not_blamed_for_the_lock(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
+    workspace.git("commit", "-qam", "slower")
+    for stage in ("train", "evaluate", "record"):
+        workspace.knownline(stage)
+    run = workspace.runs()[-1]
+    assert run.tags["by_hand"] == "true"
+    assert [line for line in doctor(workspace, code=1) if run.run_id in line] == []
+    assert workspace.knownline("reproduce", run.run_id).stdout.count("proven: ") == 1

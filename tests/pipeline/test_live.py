@@ -51,15 +51,9 @@ def wait_for_live_run(workspace: Workspace) -> Run:
 
 def trainer(workspace: Workspace) -> int:
     """Return the number of the process that trains in this workspace."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").resolve() == workspace.path.resolve()
-        except OSError:
-            continue
-        if here and command[-3:-1] == [b"src/knownline", b"train"]:
-            return int(process.name)
-    pytest.fail("nothing trains")
+    found = workspace.processes(lambda words: words[-3:-1] == [b"src/knownline", b"train"])
+    assert found, "nothing trains"
+    return found[0]
 
 
 def wait_for_end(workspace: Workspace, run: Run, status: str) -> Run:
@@ -203,3 +197,120 @@ def test_a_dead_server_costs_a_long_training_one_warning(workspace: Workspace) -
     run = workspace.runs()[-1]
     assert run.status == "FINISHED"
     assert_every_epoch_once(run)
+
+
+@pytest.mark.parametrize("what", ["code", "parameter"])
+def test_what_changes_while_a_training_runs_is_not_recorded_as_what_ran(
+    workspace: Workspace, what: str
+) -> None:
+    """DVC notes code and parameters at the end of a stage, whichever it ran with."""
+    make_long(workspace)
+    workspace.git("commit", "-qam", "long")
+    process = start(workspace)
+    live = wait_for_live_run(workspace)
+    if what == "code":
+        workspace.replace(
+            "src/knownline/training.py", "w -= learning_rate", "w -= 1 * learning_rate"
+        )
+        name = "src/knownline/training.py"
+    else:
+        workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.2")
+        name = "train in params.yaml"
+    _, told = process.communicate()
+    assert process.returncode
+    wanted = f"knownline: error: {name} must not change while `train` runs: put it back, and"
+    assert wanted in told
+    failed = wait_for_end(workspace, live, "FAILED")
+    assert f"{name} must not change" in failed.tags["mlflow.note.content"]
+    workspace.git("checkout", "--", "src", "params.yaml")
+    workspace.dvc("repro", ok=True, **SOON)
+    (run,) = (run for run in workspace.runs() if run.run_id == live.run_id)
+    assert run.status == "FINISHED"
+    assert "backfilled" not in run.tags
+    assert run.tags["git_dirty"] == "false"
+    assert_every_epoch_once(run)
+    assert len(workspace.runs()) == 2  # with that of the workspace as it came
+
+
+def test_how_a_training_is_judged_may_change_before_it_is_recorded(workspace: Workspace) -> None:
+    make_long(workspace)
+    workspace.dvc("repro", "--single-item", "generate")
+    workspace.dvc("repro", "--single-item", "train", ok=True, **SOON)
+    (live,) = (run for run in workspace.runs() if run.status == "RUNNING")
+    workspace.replace("params.yaml", "z: 4.0", "z: 5.0")
+    workspace.dvc("repro")
+    (run,) = (run for run in workspace.runs() if run.run_id == live.run_id)
+    assert run.status == "FINISHED"
+    assert run.params["evaluate.z"] == "5.0"
+    assert "z 5" in run.name
+    assert "backfilled" not in run.tags
+    assert len(workspace.runs()) == 2
+
+
+def test_a_training_done_again_before_it_was_recorded_is_one_run(workspace: Workspace) -> None:
+    make_long(workspace)
+    workspace.dvc("repro", "--single-item", "generate")
+    workspace.dvc("repro", "--single-item", "train", ok=True, **SOON)
+    workspace.dvc("repro", "--single-item", "--force", "train", ok=True, **SOON)
+    assert "KILLED" not in workspace.dvc("repro").stdout
+    _, run = workspace.runs()
+    assert run.status == "FINISHED"
+    assert_every_epoch_once(run)
+
+
+def test_neighbours_in_a_queue_do_not_take_one_another_for_dead(workspace: Workspace) -> None:
+    """Between its training and its record a run has no process of its own."""
+    make_long(workspace, **{"learning_rate: 0.25": "learning_rate: 0.2"})
+    workspace.git("commit", "-qam", "long")
+    rates = "train.learning_rate=0.21,0.22,0.23,0.24"
+    workspace.dvc("exp", "run", "--queue", "--set-param", rates)
+    workspace.dvc("queue", "start", "--jobs", "2", ok=True, **SOON)
+    deadline = time.monotonic() + 400
+    while re.search("Queued|Running", status := workspace.dvc("queue", "status").stdout):
+        assert time.monotonic() < deadline, status
+        time.sleep(1)
+    assert status.count("Success") == 4, status
+    _, *swept = workspace.runs()
+    assert len(swept) == 4
+    for run in swept:
+        assert run.status == "FINISHED"
+        assert "Killed" not in run.tags["mlflow.note.content"]
+        assert "pipeline" in run.tags
+        assert_every_epoch_once(run)
+
+
+def test_a_zombie_is_gone() -> None:
+    """A process that was killed and that nobody has asked after, as in many a container."""
+    with subprocess.Popen(["sleep", "600"]) as child:
+        named = " ".join([*processes._here(), str(child.pid), str(processes._started(child.pid))])
+        assert not processes.is_gone(named)
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and still there
+        assert Path(f"/proc/{child.pid}").exists()
+        assert processes.is_gone(named)
+
+
+@pytest.mark.parametrize("shell", [False, True])
+def test_the_pipeline_is_the_process_that_started_the_stage(shell: bool) -> None:
+    code = "from knownline import processes; print(processes.pipeline())"
+    command = [sys.executable, "-c", code]
+    if shell:
+        command = ["sh", "-c", f"{sys.executable} -c '{code}'; true"]
+
+    def told(**env: str) -> str:
+        own = {**os.environ, **env}
+        return subprocess.run(command, env=own, capture_output=True, text=True, check=True).stdout
+
+    assert told(DVC_STAGE="train").strip() == processes.process()
+    assert told(DVC_STAGE="").strip() == "None"
+
+
+def test_a_run_is_left_when_neither_its_process_nor_its_pipeline_is_there() -> None:
+    here = processes.process()
+    dead = here.rpartition(" ")[0] + " 1"
+    assert processes.is_left({"process": dead})
+    assert processes.is_left({"process": dead, "pipeline": dead})
+    assert not processes.is_left({"process": dead, "pipeline": here})
+    assert not processes.is_left({"process": here, "pipeline": dead})
+    assert not processes.is_left({"pipeline": dead})
+    assert not processes.is_left({})

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, Workspace, checkout
-from tests.pipeline.servers import free_port
+from tests.pipeline.servers import free_port, postgresql, wait_until_it_answers
 
 README = (ROOT / "README.md").read_text()
 MAKE = ("make", "--silent", "-o", ".venv/.ready")
@@ -80,14 +81,7 @@ def the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> No
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.3)
+        wait_until_it_answers(port, server)
         (run,) = newcomer.runs()
         request = Request(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
@@ -212,3 +206,36 @@ def test_followed_from_top_to_bottom(newcomer: Workspace) -> None:
         the_retraining_and_who_serves,
     ):
         step(newcomer)
+
+
+def test_the_server_over_postgresql_as_the_readme_has_it(fresh: Workspace, tmp_path: Path) -> None:
+    """USER, PASSWORD, HOST and DATABASE as a reader fills them in; the port is a free one."""
+    (block,) = (block for block in blocks("sh") if "postgresql://" in block)
+    serve, use = commands(block)
+    home, port, database_port = tmp_path / "home", free_port(), free_port()
+    home.mkdir()
+    with postgresql(database_port) as (_, connect):
+        with closing(connect()) as tables:
+            tables.execute("create role reader login password 'secret'")
+            tables.execute("create database knownline owner reader")
+        address = f"reader:secret@127.0.0.1:{database_port}/knownline"
+        serve = serve.replace("USER:PASSWORD@HOST/DATABASE", address)
+        env = fresh.env(HOME=str(home), MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+        server = subprocess.Popen(
+            ["bash", "-ec", f"exec {serve} --port {port}"],
+            cwd=fresh.path,
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            wait_until_it_answers(port, server)
+            use = use.replace(":5000", f":{port}")
+            fresh.run("bash", "-ec", f"{use}; dvc repro; python src/knownline summary")
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+    assert not (fresh.path / "mlruns/mlflow.db").exists()
+    assert list((home / "mlartifacts").rglob("fit.png"))
+    assert fresh.git("status", "--short") in ("", "?? dvc.lock\n")

@@ -134,7 +134,7 @@ def test_a_dirty_tree_is_recorded_with_a_patch_that_restores_it(workspace: Works
     assert "dvc.lock" not in patch.read_text()
 
 
-@pytest.mark.parametrize("call", ["log_inputs", "log_artifact", "log_model_artifacts"])
+@pytest.mark.parametrize("call", ["log_inputs", "log_artifacts", "log_model_artifacts"])
 def test_a_recording_killed_in_the_middle_is_completed_once(
     workspace: Workspace, call: str
 ) -> None:

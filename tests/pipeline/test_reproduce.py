@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -183,6 +184,61 @@ def edit_model_file(workspace: Workspace, run: Run) -> None:
     assert named != content
 
 
+def model_file(name: str, text: str) -> Callable[[Workspace, Run], None]:
+    """Return what writes a file into the run's model."""
+
+    def change(workspace: Workspace, run: Run) -> None:
+        (folder,) = workspace.path.glob("mlruns/artifacts/models/*/artifacts")
+        (folder / name).write_text(text)
+
+    return change
+
+
+def other_model_code(workspace: Workspace, run: Run) -> None:
+    """Let MLmodel name other code: the model's own lies untouched beside it."""
+    (folder,) = workspace.path.glob("mlruns/artifacts/models/*/artifacts")
+    code = (folder / "line_model.py").read_text()
+    (folder / "other.py").write_text(code)
+    card = folder / "MLmodel"
+    card.write_text(re.sub("model_code_path: .*", "model_code_path: other.py", card.read_text()))
+
+
+def in_store(table: str, key: str, value: str) -> Callable[[Workspace, Run], None]:
+    """Return what changes a value on the run's page."""
+
+    def change(workspace: Workspace, run: Run) -> None:
+        tables = ("metrics", "latest_metrics") if table == "metrics" else (table,)
+        with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+            for each in tables:
+                query = f"update {each} set value = ? where key = ? and run_uuid = ?"
+                assert store.execute(query, [value, key, run.run_id]).rowcount == 1
+
+    return change
+
+
+def out_of_store(table: str, key: str) -> Callable[[Workspace, Run], None]:
+    """Return what takes a metric from the run's page."""
+
+    def change(workspace: Workspace, run: Run) -> None:
+        with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+            for each in (table, f"latest_{table}"):
+                store.execute(
+                    f"delete from {each} where key = ? and run_uuid = ?", [key, run.run_id]
+                )
+
+    return change
+
+
+def other_data_hash(workspace: Workspace, run: Run) -> None:
+    """Change the data's hash in all that says it, so that each agrees with the others."""
+    path = run.artifacts / "identity.json"
+    data = run.tags["data_sha256"]
+    path.write_text(path.read_text().replace(data, "0" * 64))
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    in_store("tags", "data_sha256", "0" * 64)(workspace, run)
+    in_store("tags", "fingerprint", sha)(workspace, run)
+
+
 def edit_code(workspace: Workspace, run: Run) -> None:
     workspace.replace(
         "src/knownline/training.py", "w -= learning_rate", "w -= 1.01 * learning_rate"
@@ -217,7 +273,16 @@ def edit_code(workspace: Workspace, run: Run) -> None:
         (drop_from_store, "history in the store: epoch 40: b was nan"),
         (edit("metrics.json", b'"rows": 79', b'"rows": 78'), "metrics: rows was 78, is 79"),
         (edit_model, "model: line.json has other bytes from byte"),
-        (edit_model_file, "model: it does not answer"),
+        (edit_model_file, "model: MLmodel has other bytes from byte"),
+        (model_file("MLmodel", "{"), "model: MLmodel has other bytes from byte"),
+        (model_file("requirements.txt", "evil==1"), "model: requirements.txt has other bytes"),
+        (model_file("evil.py", "print()"), "model: evil.py is gone"),
+        (other_model_code, "model: MLmodel has other bytes from byte"),
+        (in_store("metrics", "z.w", "1e-6"), "store: metric z.w was 1e-06, is 0.3"),
+        (out_of_store("metrics", "holdout.rmse"), "store: metric holdout.rmse is new"),
+        (in_store("params", "train.learning_rate", "9"), "store: parameter train.learning_rate"),
+        (in_store("tags", "gate", "failed"), "store: tag gate was failed, is passed"),
+        (other_data_hash, "data: SHA256SUMS has other bytes"),
     ],
 )
 def test_what_was_changed_is_the_first_difference(
@@ -240,6 +305,55 @@ def test_another_environment_is_named(workspace: Workspace) -> None:
     assert re.search(r"on another environment: numpy was 1\.\S+, is 2", done.stdout)
 
 
+def test_a_verdict_that_cannot_be_written_down_holds(workspace: Workspace) -> None:
+    (run,) = workspace.runs()
+    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+        store.execute(
+            "create trigger never before insert on tags begin select raise(abort, 'never'); end"
+        )
+    done = reproduce(workspace, run.run_id)
+    assert done.returncode == 0, done.stderr
+    assert "proven: " in done.stdout
+    assert done.stderr.startswith("knownline: warning: the outcome is not on the run: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("diff.noprefix", "true"),
+        ("diff.context", "0"),
+        ("diff.external", "false"),
+        ("diff.submodule", "log"),
+        ("apply.whitespace", "fix"),
+        ("core.autocrlf", "true"),
+    ],
+)
+def test_the_users_git_settings_change_nothing(
+    workspace: Workspace, tmp_path: Path, setting: str, value: str
+) -> None:
+    settings = tmp_path / "gitconfig"
+    settings.write_text("")
+    workspace.run("git", "config", "--file", str(settings), setting, value)
+    code = workspace.path / "src/knownline/training.py"
+    code.write_bytes(code.read_bytes() + b"# ends in blanks   \n# and in CR LF\r\n")
+    env = {"GIT_CONFIG_GLOBAL": str(settings)}
+    workspace.dvc("repro", ok=True, **env)
+    run = workspace.runs()[-1]
+    assert run.tags["git_dirty"] == "true"
+    done = reproduce(workspace, run.run_id, **env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = reproduce(workspace, run.run_id)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_whole_number_past_float64_is_the_float_it_became(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "b: 5.0}", "b: 9007199254740993}")
+    run = recorded(workspace)
+    done = reproduce(workspace, run.run_id)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def unfinished(workspace: Workspace, run: Run) -> None:
     with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
         store.execute("update runs set status = 'RUNNING'")
@@ -254,6 +368,16 @@ def artifact_gone(workspace: Workspace, run: Run) -> None:
     (run.artifacts / "history.csv").unlink()
 
 
+def tag_gone(workspace: Workspace, run: Run) -> None:
+    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+        store.execute("delete from tags where key = 'git_commit'")
+
+
+def artifact(name: str, text: str) -> Callable[[Workspace, Run], None]:
+    """Return what writes over one of a run's artifacts."""
+    return lambda workspace, run: cast("None", (run.artifacts / name).write_text(text))
+
+
 def store_gone(workspace: Workspace, run: Run) -> None:
     (workspace.path / "mlruns/mlflow.db").unlink()
 
@@ -264,6 +388,11 @@ def store_gone(workspace: Workspace, run: Run) -> None:
         (unfinished, "the run must have finished"),
         (commit_gone, "the run's commit must be in this repository (got 0000"),
         (artifact_gone, "the run's artifacts must be whole"),
+        (tag_gone, "the run's commit must be in this repository (got none: not here)"),
+        (artifact("params.yaml", "[1, 2]"), "params.yaml and the code of the run must be whole"),
+        (artifact("params.yaml", "a: [1"), "params.yaml and the code of the run must be whole"),
+        (artifact("environment.json", "[]"), "environment.json must be whole"),
+        (artifact("identity.json", "[]"), "the run's artifacts must be whole"),
         (store_gone, "must be there: run `dvc repro`"),
     ],
 )

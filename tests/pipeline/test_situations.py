@@ -1,8 +1,11 @@
 """The situations in which `record` must execute or not, each with real DVC and a counted store."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+
+import pytest
 
 from tests.conftest import Run, Workspace, commit
 
@@ -149,3 +152,41 @@ def gone(workspace: Workspace) -> str:
     """Return the name of a process that is no more."""
     name = "import sys; sys.path.insert(0, 'src'); from knownline import processes as p;"
     return workspace.run("python", "-c", f"{name} print(p.process())").stdout.strip()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hardlink"])
+def test_outputs_that_are_links_into_the_cache_are_recorded(
+    workspace: Workspace, kind: str
+) -> None:
+    workspace.dvc("config", "--local", "cache.type", kind)
+    workspace.dvc("checkout", "--relink")
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
+    workspace.dvc("repro")
+    run = workspace.runs()[-1]
+    assert_complete(run)
+    assert (run.artifacts / "history.csv").stat().st_nlink == 1
+    assert not (run.artifacts / "history.csv").is_symlink()
+    workspace.dvc("repro", "--force")
+    assert workspace.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+    assert workspace.knownline("reproduce", run.run_id).stdout.count("proven: ") == 1
+
+
+def test_what_is_kept_besides_the_commit_is_said(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
+    assert "not committed" not in workspace.dvc("repro").stdout
+    (workspace.path / "secrets.env").write_text("TOKEN=1\n")
+    workspace.replace("params.yaml", "learning_rate: 0.1", "learning_rate: 0.2")
+    shown = workspace.dvc("repro").stdout
+    assert "record: not committed, so kept with the run (0.0 MB): params.yaml, secrets.env" in shown
+
+
+def test_more_than_a_run_should_keep_is_refused(workspace: Workspace) -> None:
+    (workspace.path / "scratch.bin").write_bytes(os.urandom(60_000_000))
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
+    told = workspace.dvc("repro", ok=False).stderr
+    assert "what is not committed must be at most 50 MB, since it is kept with the run" in told
+    assert "scratch.bin)" in told
+    assert len(workspace.runs()) == 1
+    (workspace.path / "scratch.bin").unlink()
+    workspace.dvc("repro")
+    assert_complete(workspace.runs()[-1])

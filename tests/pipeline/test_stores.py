@@ -54,3 +54,41 @@ def test_a_store_that_fails_while_it_is_written_costs_one_line(workspace: Worksp
     line = one_line(workspace.dvc("repro", ok=False).stderr)
     assert "OperationalError" in line
     assert "`dvc repro` records it later" in line
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("sqlite://", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///:memory:", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///mlruns", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///~/x.db", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///x.db?timeout=5", "must be sqlite:/// and the path of a file"),
+        ("mysql://u:secret@127.0.0.1:1/x", "must name a database whose driver is installed"),
+        ("postgresql://u:secret@127.0.0.1:1/x", "must answer"),
+        ("http://u:secret@127.0.0.1:1", "must answer (got connection refused)"),
+    ],
+)
+def test_a_store_that_cannot_be_one_costs_one_line(
+    workspace: Workspace, uri: str, says: str
+) -> None:
+    """Also none that keeps nothing: a run in memory would be lost."""
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
+    before = set(workspace.path.iterdir())
+    told = workspace.dvc("repro", ok=False, MLFLOW_TRACKING_URI=uri).stderr
+    line = one_line(told)
+    assert says in line
+    assert "`dvc repro` records it later" in line
+    assert "secret" not in told
+    assert "u:***@" in line or "u:secret" not in uri
+    assert set(workspace.path.iterdir()) == before
+    workspace.dvc("repro")
+    assert workspace.runs()[-1].params["train.epochs"] == "101"
+
+
+def test_blanks_around_a_store_are_nothing(fresh: Workspace) -> None:
+    fresh.dvc("repro", MLFLOW_TRACKING_URI=" sqlite:///elsewhere.db ")
+    (run,) = fresh.runs("elsewhere.db")
+    assert run.status == "FINISHED"
+    assert not (fresh.path / "mlruns/mlflow.db").exists()

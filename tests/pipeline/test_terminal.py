@@ -3,7 +3,9 @@
 import json
 import os
 import pty
+import re
 import subprocess
+import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -14,42 +16,6 @@ from tests.conftest import Workspace
 
 LONG = 120_000
 """Epochs that take longer than two seconds on anything that is sold today."""
-
-
-@pytest.fixture
-def long_training(fresh: Workspace) -> Workspace:
-    fresh.replace("params.yaml", "epochs: 100", f"epochs: {LONG}")
-    fresh.knownline("generate")
-    return fresh
-
-
-def test_a_long_training_shows_a_bar_on_a_terminal(long_training: Workspace) -> None:
-    controller, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 100))
-    process = subprocess.Popen(
-        ["python", "src/knownline", "train"],
-        cwd=long_training.path,
-        env=long_training.env(TERM="xterm"),
-        stdout=subprocess.DEVNULL,
-        stderr=terminal,
-    )
-    os.close(terminal)
-    shown = b""
-    try:
-        while part := os.read(controller, 65536):
-            shown += part
-    except OSError:  # Linux says so when the other end is closed
-        pass
-    os.close(controller)
-    assert process.wait() == 0
-    assert b"train:" in shown
-    assert b"epochs/s" in shown
-
-
-def test_nothing_is_drawn_where_there_is_no_terminal(long_training: Workspace) -> None:
-    done = long_training.knownline("train")
-    assert done.stderr == ""
-    assert done.stdout.count("\n") == 1
 
 
 def on_a_terminal(workspace: Workspace, *command: str, columns: int = 80, **env: str) -> str:
@@ -74,6 +40,26 @@ def on_a_terminal(workspace: Workspace, *command: str, columns: int = 80, **env:
     os.close(controller)
     process.wait()
     return shown.decode()
+
+
+@pytest.fixture
+def long_training(fresh: Workspace) -> Workspace:
+    fresh.replace("params.yaml", "epochs: 100", f"epochs: {LONG}")
+    fresh.knownline("generate")
+    return fresh
+
+
+def test_a_long_training_shows_a_bar_on_a_terminal(long_training: Workspace) -> None:
+    shown = on_a_terminal(long_training, "python", "src/knownline", "train", columns=100)
+    assert "train:" in shown
+    assert "epochs/s" in shown
+    assert "train: w = " in shown
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(long_training: Workspace) -> None:
+    done = long_training.knownline("train")
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["summary", "--help", "article", "ui --help", "nonsense"])
@@ -109,3 +95,44 @@ def test_dvc_tells_two_runs_apart(workspace: Workspace) -> None:
     points = loss["content"]["data"]["values"]
     assert {point["rev"] for point in points} == {"HEAD", "workspace"}
     assert len(points) == 200
+
+
+def test_drawing_and_reading_show_how_far_they_are(fresh: Workspace) -> None:
+    """A stage that is slowed down by as much as it takes; what is shown is its own."""
+    fresh.replace("params.yaml", "rows: 99", "rows: 3000000")
+    slow = """
+import sys, time, runpy
+sys.path.insert(0, "src")
+from knownline import shards
+class Slow(shards.ShardWriter):
+    def append(self, *a): time.sleep(0.03); super().append(*a)
+shards.ShardWriter = Slow
+read = shards.Span.read
+def slowly(self): time.sleep(1.2); return read(self)
+shards.Span.read = slowly
+sys.argv = ["knownline", sys.argv[1]]
+runpy.run_module("knownline.__main__", run_name="__main__")
+"""
+    for stage, word in (("generate", "generate"), ("train", "read")):
+        shown = on_a_terminal(fresh, sys.executable, "-c", slow, stage, columns=100)
+        assert re.search(rf"{word}: +\d+%.*rows/s", shown), shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_an_output_without_our_signs_shows_something_else(built: Workspace, encoding: str) -> None:
+    done = built.run("python", "src/knownline", "summary", PYTHONIOENCODING=f"{encoding}:strict")
+    assert "w = 20.002" in done.stdout
+
+
+def test_a_closed_output_is_no_mistake(built: Workspace) -> None:
+    done = built.run("sh", "-c", "python src/knownline summary >&-")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_damaged_result_costs_one_line(workspace: Workspace, content: str) -> None:
+    (workspace.path / "reports/metrics.json").write_text(content)
+    done = workspace.knownline("summary", ok=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("knownline: error: reports/metrics.json must be what `evaluate`")
+    assert done.stderr.count("\n") == 1

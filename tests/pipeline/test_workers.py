@@ -1,16 +1,18 @@
 """Several processes of torchrun read the data: the same bits, and never a half result."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from knownline.stamps import YOUNG
 from tests import bits
 from tests.conftest import Workspace
 
@@ -19,30 +21,14 @@ Stop = Callable[[], bool]
 
 def readers(workspace: Workspace) -> list[int]:
     """Return the processes that read this workspace's data for torchrun."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").resolve() == workspace.path.resolve()
-        except OSError:
-            continue
-        if here and b"--pass-only" in command and b"torch.distributed.run" not in command:
-            found.append(int(process.name))
-    return found
+    return workspace.processes(
+        lambda words: b"--pass-only" in words and b"torch.distributed.run" not in words
+    )
 
 
 def agents(workspace: Workspace) -> list[int]:
     """Return the processes of torchrun itself."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").resolve() == workspace.path.resolve()
-        except OSError:
-            continue
-        if here and b"torch.distributed.run" in command:
-            found.append(int(process.name))
-    return found
+    return workspace.processes(lambda words: b"torch.distributed.run" in words)
 
 
 def start(workspace: Workspace, workers: int = 2) -> subprocess.Popen[str]:
@@ -208,7 +194,8 @@ def test_what_is_no_number_of_workers_is_refused_before_anything_is_written(
 
 def test_another_learning_rate_reads_no_data(workspace: Workspace) -> None:
     """Proven by data that are no longer there to be read, but for how they look."""
-    workspace.knownline("train")  # the files were too young when `dvc repro` read them
+    time.sleep(YOUNG)  # they were too young for that when `dvc repro` read them
+    workspace.knownline("train")
     workspace.knownline("evaluate")
     looked = workspace.path / "looked"
     code = f"""
@@ -227,3 +214,62 @@ runpy.run_module("knownline.__main__", run_name="__main__")
     for stage in ("train", "evaluate"):
         workspace.run(sys.executable, "-c", code, stage)
     assert not looked.exists()
+
+
+@contextmanager
+def two_hosts() -> Iterator[list[tuple[list[str], str, str]]]:
+    """Yield two network namespaces joined by a cable: how to run there, address, interface."""
+    ip = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    tag = f"kl{os.getpid()}"
+    names = [f"{tag}a", f"{tag}b"]
+    if ip is None or os.geteuid() or subprocess.run([ip, "netns", "add", names[0]]).returncode:
+        pytest.skip("network namespaces are for root, on Linux with iproute2")
+
+    def call(*arguments: str) -> None:
+        subprocess.run([ip, *arguments], check=True)
+
+    try:
+        call("netns", "add", names[1])
+        call("link", "add", names[0], "type", "veth", "peer", "name", names[1])
+        hosts = []
+        for number, name in enumerate(names, 1):
+            address = f"10.213.77.{number}"
+            call("link", "set", name, "netns", name)
+            inside = ("-n", name)
+            call(*inside, "address", "add", f"{address}/24", "dev", name)
+            call(*inside, "link", "set", name, "up")
+            call(*inside, "link", "set", "lo", "up")
+            hosts.append(([ip, "netns", "exec", name], address, name))
+        yield hosts
+    finally:
+        for name in names:
+            subprocess.run([ip, "netns", "delete", name], check=False, capture_output=True)
+
+
+def test_two_hosts_with_one_folder_make_the_bits_of_one_process(
+    drawn: Workspace, alone: str
+) -> None:
+    """Hosts as the network sees them: each has an address and a loopback of its own."""
+    with two_hosts() as hosts:
+        first = hosts[0][1]
+        started = []
+        for inside, address, interface in hosts:
+            run = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2"]
+            run += ["--rdzv-backend=c10d", f"--rdzv-endpoint={first}:29513", "--rdzv-id=knownline"]
+            # Both have the machine's name: torchrun cannot tell by it whose address it is.
+            run += [f"--rdzv-conf=is_host={int(address == first)}", f"--local-addr={address}"]
+            run += ["src/knownline", "train"]
+            started.append(
+                subprocess.Popen(
+                    [*inside, sys.executable, *run],
+                    cwd=drawn.path,
+                    env=drawn.env(GLOO_SOCKET_IFNAME=interface),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        said = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
+    assert "".join(said).count("train: w = ") == 1
+    assert bits.of(drawn) == alone

@@ -1,0 +1,20 @@
+"""Where the pipeline's files lie in a checkout."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+
+DATA = Path("data")
+TRAIN = DATA / "train"
+HOLDOUT = DATA / "holdout"
+
+MODELS = Path("models")
+LINE = MODELS / "line.json"
+
+REPORTS = Path("reports")
+HISTORY = REPORTS / "history.csv"
+METRICS = REPORTS / "metrics.json"
+PLOTS = REPORTS / "plots"
+REPORT = REPORTS / "report.html"
+RETRAINED = REPORTS / "retrain.md"
