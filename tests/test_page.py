@@ -182,7 +182,10 @@ def test_the_residuals_are_described_in_words() -> None:
     shown = Page(render(of)).text
     for check in of.residuals.checks:
         assert f"sign of {check.about}: " in shown
-        assert check.statistic in shown
+        assert (
+            f"{format(check.as_much, ',') if check.as_much else 'none'} of 1,000 samples" in shown
+        )
+        assert f"({check.name} = " in shown
     assert "None of this decides the gate." in shown
     silent = Page(render(subject(noise=0.0))).text
     assert "No more can be said: there is nothing but rounding in them." in silent

@@ -15,7 +15,7 @@ from knownline.compression import Compressed
 from knownline.evaluation import Evaluation, Gate
 from knownline.line import Line, plain, rounded
 from knownline.params import Params
-from knownline.residuals import Residuals
+from knownline.residuals import SAMPLES, Residuals
 from knownline.sketches import Course, Sketch, equation
 from knownline.style import SHEET
 from knownline.svg import safe
@@ -163,10 +163,11 @@ def _checks(residuals: Residuals) -> str:
     parts[-1] += " None of this decides the gate.</p>"
     said = []
     for check in residuals.checks:
-        often = "fewer than 1" if check.p < 1e-3 else f"about {1000 * check.p:,.0f}"
+        often = f"{check.as_much:,}" if check.as_much else "none"
+        value = check.value if check.value > 1e-6 else 0
         said.append(
-            f"{_SIGNS[check.sign]} {check.about}: {often} of 1,000 samples of pure noise"
-            f" show as much ({check.statistic}, by χ²)"
+            f"{_SIGNS[check.sign]} {check.about}: {often} of {SAMPLES:,} samples of pure noise show"
+            f" as much ({check.name} = {value:.3g})"
         )
     return "\n".join([*parts, _list([words[0].upper() + words[1:] for words in said])])
 

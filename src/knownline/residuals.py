@@ -1,26 +1,33 @@
 """What is left of the points when a line is taken away, and whether it looks like noise.
 
-Three questions that the gate does not ask, since no threshold is right for every table. Each gets
-the probability that pure noise looks at least so bad. Knows nothing of files or of pictures.
+Questions that the gate does not ask, since no threshold is right for every table. How often pure
+noise looks at least so bad is counted, on a thousand samples of it at the same x: the laws that the
+statistics follow with many rows are off by a factor of four where it matters (docs/decisions/0008).
+Knows nothing of files or of pictures.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.compression import halving_sum
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
 
 FEWEST = 8
-"""Rows below which the normal approximations behind the probabilities say nothing."""
+"""Rows below which the statistics say nothing."""
 
-FAINT, CLEAR = 0.05, 0.001
-"""Probabilities below which a check shows a faint, a clear sign."""
+SAMPLES = 1000
+"""Samples of pure noise that the points are held against."""
+
+_AT_ONCE = 100
+_KEY = 20200910
+
+FAINT = 0.05
+"""The share of the samples below which a check shows a faint sign; a clear one where none does."""
 
 Sign = Literal["none", "faint", "clear"]
 
@@ -29,18 +36,21 @@ Sign = Literal["none", "faint", "clear"]
 class Check:
     """One question put to the residuals.
 
-    about: what is looked for. statistic: the number behind it, named. p: how often pure noise
-    gives as much or more.
+    about: what is looked for. name, value: the statistic behind it. as_much: how many of SAMPLES
+    samples of pure noise give as much or more.
     """
 
     about: str
-    statistic: str
-    p: float
+    name: str
+    value: float
+    as_much: int
 
     @property
     def sign(self) -> Sign:
         """How plainly the residuals show what is looked for."""
-        return "clear" if self.p < CLEAR else "faint" if self.p < FAINT else "none"
+        return (
+            "clear" if not self.as_much else "faint" if self.as_much < FAINT * SAMPLES else "none"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ def examine(x: Array, y: Array, line: Line) -> Residuals:
     """Return what the residuals of a line look like; x and y of (rows,) each."""
     with np.errstate(over="ignore", invalid="ignore"):
         r = y - line.at(x)
-        sd, size = _rms(r), _rms(y)
+        sd, size = float(_rms(r)), float(_rms(y))
     if not math.isfinite(sd) or sd == 0:
         return Residuals(len(x), sd, float(x[0]), 0.0, [], "there is nothing but rounding in them")
     far = int(np.argmax(np.abs(r)))
@@ -78,54 +88,88 @@ def examine(x: Array, y: Array, line: Line) -> Residuals:
 
 
 def _checks(x: Array, r: Array) -> list[Check]:
+    questions = {
+        "a trend along x, of which least squares leaves none": ("n·r²", _trend),
+        "a bend that no straight line follows": ("n·r²", _bend),
+        "a scatter that changes along x": ("n·r²", _scatter),
+        "a shape other than the normal's bell": ("K²", _normality),
+    }
     straight = _unit(x)
     square = straight * straight
     bend = _unit(square - _mean(square * straight) * straight)
-    spread = r * r
-    checks = [_score("a trend along x, of which least squares leaves none", r, straight)]
-    if np.any(bend):  # x of two values has none
-        checks.append(_score("a bend that no straight line follows", r, bend))
-    checks.append(_score("a scatter that changes along x", spread - _mean(spread), straight))
-    centred = r - _mean(r)
-    if _rms(centred) > 0:
-        checks.append(_normality(centred))
-    return checks
+    along = {_trend: straight, _bend: bend, _scatter: straight, _normality: straight}
+    if not np.any(bend):  # x of two values has none
+        del questions["a bend that no straight line follows"]
+    found = {ask: float(ask(r[None], along[ask])[0]) for _, ask in questions.values()}
+    more = dict.fromkeys(found, 0)
+    for noise in _samples(len(x)):
+        # A line is taken from the noise as well, but where a trend is asked for: it left none.
+        left = noise - _mean(noise)[:, None]
+        left = left - _mean(left * straight)[:, None] * straight
+        for ask, value in found.items():
+            sample = ask(noise if ask is _trend else left, along[ask])
+            more[ask] += int(np.count_nonzero(sample >= value))
+    return [Check(about, name, found[ask], more[ask]) for about, (name, ask) in questions.items()]
 
 
-def _score(about: str, r: Array, direction: Array) -> Check:
-    """Return n times the squared correlation, which is χ²(1) where the two have nothing in common.
+def _samples(rows: int) -> Any:
+    """Yield samples of pure noise, (_AT_ONCE, rows), the same ones at every call."""
+    draws = np.random.Generator(np.random.Philox(key=_KEY))
+    for _ in range(SAMPLES // _AT_ONCE):
+        yield draws.standard_normal((_AT_ONCE, rows))
+
+
+def _trend(r: Array, straight: Array) -> Array:
+    """Return n times the squared correlation of r, (samples, n), with x: (samples,)."""
+    return _correlation(r, straight)
+
+
+def _bend(r: Array, bend: Array) -> Array:
+    """Return the same with what a parabola has beyond a line."""
+    return _correlation(r, bend)
+
+
+def _scatter(r: Array, straight: Array) -> Array:
+    """Return the same of the squares with x.
 
     Source: Breusch and Pagan, The Lagrange Multiplier Test and its Applications to Model
     Specification in Econometrics (1980).
     """
+    spread = r * r
+    return _correlation(spread - _mean(spread)[:, None], straight)
+
+
+def _correlation(r: Array, direction: Array) -> Array:
     along = _mean(_unit(r) * direction)
-    statistic = len(r) * along * along
-    shown = f"n·r² = {statistic if statistic > 1e-6 else 0:.3g}"
-    return Check(about, shown, math.erfc(math.sqrt(statistic / 2)))
+    found: Array = r.shape[-1] * along * along
+    return found
 
 
-def _normality(r: Array) -> Check:
-    """Return D'Agostino and Pearson's K², which is χ²(2) for a normal sample.
+def _normality(r: Array, _: Array) -> Array:
+    """Return D'Agostino and Pearson's K² of each sample, (samples, n).
 
     Source: D'Agostino, Belanger and D'Agostino, A Suggestion for Using Powerful and Informative
     Tests of Normality (1990); the kurtosis by Anscombe and Glynn (1983).
     """
-    second = _mean(r * r)
-    skewness = _mean(r * r * r) / second**1.5
-    kurtosis = _mean(r * r * r * r) / second**2
-    squared = _skewness_z(skewness, len(r)) ** 2 + _kurtosis_z(kurtosis, len(r)) ** 2
-    about = "a shape other than the normal's bell"
-    return Check(about, f"K² = {squared:.3g}", math.exp(-squared / 2))
+    r = r - _mean(r)[:, None]
+    square = r * r
+    second = np.maximum(_mean(square), np.finfo(np.float64).tiny)
+    skewness = _mean(square * r) / second**1.5
+    kurtosis = _mean(square * square) / second**2
+    n = r.shape[-1]
+    found: Array = _skewness_z(skewness, n) ** 2 + _kurtosis_z(kurtosis, n) ** 2
+    return found
 
 
-def _skewness_z(skewness: float, n: int) -> float:
+def _skewness_z(skewness: Array, n: int) -> Array:
     y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
     beta = 3 * (n * n + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
     w2 = math.sqrt(2 * (beta - 1)) - 1
-    return math.asinh(y / math.sqrt(2 / (w2 - 1))) / math.sqrt(0.5 * math.log(w2))
+    found: Array = np.arcsinh(y / math.sqrt(2 / (w2 - 1))) / math.sqrt(0.5 * math.log(w2))
+    return found
 
 
-def _kurtosis_z(kurtosis: float, n: int) -> float:
+def _kurtosis_z(kurtosis: Array, n: int) -> Array:
     expected = 3 * (n - 1) / (n + 1)
     variance = 24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5))
     x = (kurtosis - expected) / math.sqrt(variance)
@@ -133,25 +177,36 @@ def _kurtosis_z(kurtosis: float, n: int) -> float:
     root *= math.sqrt(6 * (n + 3) * (n + 5) / (n * (n - 2) * (n - 3)))
     a = 6 + 8 / root * (2 / root + math.sqrt(1 + 4 / root**2))
     cube = (1 - 2 / a) / (1 + x * math.sqrt(2 / (a - 4)))
-    return (1 - 2 / (9 * a) - math.cbrt(cube)) / math.sqrt(2 / (9 * a))
+    found: Array = (1 - 2 / (9 * a) - np.cbrt(cube)) / math.sqrt(2 / (9 * a))
+    return found
 
 
 def _unit(values: Array) -> Array:
-    """Return values with mean 0 and mean square 1; zeros where they are all the same."""
-    low, high = values.min(), values.max()
-    centred = values - _mean(values)
-    rms = _rms(centred)
-    alike = rms <= 1e-12 * max(abs(low), abs(high), 1.0)
-    return np.zeros_like(values) if alike else centred / rms
+    """Return values, (..., n), with mean 0 and mean square 1; zeros where they are all the same."""
+    size = np.abs(values).max(axis=-1, keepdims=True)
+    centred = values - _mean(values)[..., None]
+    rms = _rms(centred)[..., None]
+    alike = rms <= 1e-12 * np.maximum(size, 1.0)
+    return np.where(alike, 0.0, centred / np.where(alike, 1.0, rms))
 
 
-def _mean(values: Array) -> float:
-    return halving_sum(values) / len(values)
+def _mean(values: Array) -> Array:
+    """Return the means over the last axis, summed by halving: the same bits on every machine."""
+    rows = values.shape[-1]
+    sums, left = values, rows
+    while left > 1:
+        half = 1 << (left - 1).bit_length() - 1
+        lower = sums[..., :half].copy()
+        lower[..., : left - half] += sums[..., half:left]
+        sums, left = lower, half
+    found: Array = sums[..., 0] / rows
+    return found
 
 
-def _rms(values: Array) -> float:
-    """Return the root mean square; scaled, so that no square leaves the range."""
-    top = float(np.abs(values).max())
-    if top == 0 or not math.isfinite(top):
-        return top
-    return top * math.sqrt(_mean((values / top) ** 2))
+def _rms(values: Array) -> Array:
+    """Return the root mean squares over the last axis; scaled, so that no square overflows."""
+    top = np.abs(values).max(axis=-1)
+    safe = np.where((top > 0) & np.isfinite(top), top, 1.0)
+    scaled = values / safe[..., None]
+    found: Array = np.where(safe == top, top * np.sqrt(_mean(scaled * scaled)), top)
+    return found
