@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ from knownline import synthesis
 from knownline.compression import compress
 from knownline.evaluation import Evaluation, Gate, Pair, as_metrics, assess, judge
 from knownline.line import Line
-from knownline.params import Columns, Evaluate, Generate, Noise, Spacing
+from knownline.params import Columns, Evaluate, Generate, Noise, Params, Spacing
+from tests.conftest import ROOT
 
 TRUTH = Line(20.0, 5.0)
 RULES = Evaluate(z=4.0, optimiser_tolerance=1e-9)
@@ -342,3 +344,24 @@ def test_points_of_one_height_are_held_against_their_size() -> None:
 def test_the_truth_is_said_with_the_digits_it_was_given() -> None:
     found = replace(GOOD, truth=Line(20.1234567, 5.0), z=Pair(0.0, 0.0))
     assert "from the true 20.1234567;" in judge(found, RULES).reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "advice"),
+    [
+        ({}, "(more epochs?)"),
+        ({"learning_rate": 1.0}, "(a learning rate below 1?)"),
+        ({"standardize": False, "learning_rate": 1e-5}, "(more epochs? standardize?)"),
+        ({"dtype": "float32"}, "(more epochs? float64?)"),
+    ],
+)
+def test_what_is_advised_is_not_so_already(changed: dict[str, Any], advice: str) -> None:
+    params = Params.parse((ROOT / "params.yaml").read_text()).train.model_copy(update=changed)
+    gate = judge(replace(GOOD, optimiser_error=0.002), RULES, params)
+    assert gate.reasons[0].endswith(f"the optimiser has not arrived {advice}")
+
+
+def test_what_float64_leaves_is_said_to_be_its_own() -> None:
+    gate = judge(replace(GOOD, optimiser_error=1e-8, optimiser_rounding=1e-6), RULES)
+    assert gate.passed
+    assert "1e-06 is allowed (float64 leaves so much here)" in gate.reasons[0]

@@ -320,3 +320,17 @@ def test_odd_numbers_give_a_page_too(epochs: int, noise: float) -> None:
 
 def test_the_module_names_no_file() -> None:
     assert "open(" not in Path(page.__file__).read_text()
+
+
+@pytest.mark.parametrize(
+    ("of", "words"),
+    [
+        (subject(left=0.5, epochs=10), "more epochs make it smaller, unless the learning rate"),
+        (subject(left=1.0), "it has stopped getting smaller"),
+        (subject(left=1.0, epochs=3000), "it has stopped getting smaller"),
+        (subject(left=0.1), "what is left of it is float64's rounding"),
+        (subject(epochs=1), "more epochs make it smaller, unless the learning rate is too large"),
+    ],
+)
+def test_what_makes_the_optimisers_part_smaller_is_true(of: Subject, words: str) -> None:
+    assert f"fit − least squares: {words}" in Page(render(of)).text

@@ -11,7 +11,7 @@ import numpy as np
 
 from knownline.compression import Compressed
 from knownline.line import Line, plain, rounded
-from knownline.params import Evaluate
+from knownline.params import Evaluate, Train
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -150,20 +150,21 @@ def assess(
     )
 
 
-def judge(found: Evaluation, rules: Evaluate) -> Gate:
-    """Return whether the fit may be used; what is not known to be good is refused."""
+def judge(found: Evaluation, rules: Evaluate, train: Train | None = None) -> Gate:
+    """Return whether the fit may be used; what is not known to be good is refused.
+
+    train: how it was fitted, so that what is advised is not what was done.
+    """
     broken = _not_finite(found)
     error = found.optimiser_error
     allowed = max(rules.optimiser_tolerance, found.optimiser_rounding)
     good = [f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"]
+    if allowed > rules.optimiser_tolerance:
+        good[0] += " (float64 leaves so much here)"
     arrived = 0 <= error <= allowed < math.inf
     if not arrived:
-        try_this = (
-            "a smaller learning rate"
-            if error > 1e3
-            else "more epochs? a learning rate below 1? standardize? float64"
-        )
-        broken.append(f"{good[0]}: the optimiser has not arrived ({try_this}?)")
+        advice = "a smaller learning rate?" if error > 1e3 else _advice(train)
+        broken.append(f"{good[0]}: the optimiser has not arrived ({advice})")
     if found.truth is None:
         good.append("there is no truth to hold the fit against (truth: null)")
     else:
@@ -171,6 +172,20 @@ def judge(found: Evaluation, rules: Evaluate) -> Gate:
             near, words = _truth_reason(found, name, rules.z, arrived=arrived)
             (good if near else broken).append(words)
     return Gate(passed=not broken, reasons=broken or good)
+
+
+def _advice(train: Train | None) -> str:
+    """Return what may bring the optimiser nearer, of what is not so already."""
+    found = []
+    if train is None or not train.standardize or train.learning_rate < 1:
+        found.append("more epochs?")
+    if train is None or (train.standardize and train.learning_rate >= 1):
+        found.append("a learning rate below 1?")
+    if train is None or not train.standardize:
+        found.append("standardize?")
+    if train is None or train.dtype != "float64":
+        found.append("float64?")
+    return " ".join(found)
 
 
 def _truth_reason(

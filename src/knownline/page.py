@@ -22,6 +22,8 @@ from knownline.svg import safe
 
 Array = npt.NDArray[np.float64]
 
+_HASHES = ("Data, SHA-256", "Fingerprint")
+
 _SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear sign of"}
 
 
@@ -68,7 +70,9 @@ def render(of: Subject) -> str:
             "How the training went",
             _figures(
                 [
-                    sketches.loss(course, of.rows.mean_squared_error(found.ols)),
+                    sketches.loss(
+                        course, *map(of.rows.mean_squared_error, (found.line, found.ols))
+                    ),
                     sketches.distance(course, found),
                     sketches.coefficient(course, "w", found),
                     sketches.coefficient(course, "b", found),
@@ -119,7 +123,8 @@ def _names(params: Params) -> tuple[str, str]:
 def _errors(of: Subject) -> Sketch:
     wanted = of.params.generate
     shared = wanted.table is None and wanted.noise.kind == "shared-integer"
-    return sketches.errors(of.found, of.params.evaluate.z, shared=shared)
+    stalled = Course.of(of.loss, of.w, of.b).stalled(of.found)
+    return sketches.errors(of.found, of.params.evaluate.z, shared=shared, stalled=stalled)
 
 
 def _coefficients(found: Evaluation) -> str:
@@ -164,10 +169,9 @@ def _checks(residuals: Residuals) -> str:
     said = []
     for check in residuals.checks:
         often = f"{check.as_much:,}" if check.as_much else "none"
-        value = check.value if check.value > 1e-6 else 0
         said.append(
             f"{_SIGNS[check.sign]} {check.about}: {often} of {SAMPLES:,} samples of pure noise show"
-            f" as much ({check.name} = {value:.3g})"
+            f" as much ({check.name} = {check.value:.3g})"
         )
     return "\n".join([*parts, _list([words[0].upper() + words[1:] for words in said])])
 
@@ -199,7 +203,7 @@ def _provenance(of: Subject) -> str:
         ("Fingerprint", of.fingerprint),
     ]
     terms = "\n".join(
-        f"<div><dt>{name}</dt><dd>{_code(text) if len(text) == 64 else safe(text)}</dd></div>"
+        f"<div><dt>{name}</dt><dd>{_code(text) if name in _HASHES else safe(text)}</dd></div>"
         for name, text in facts
     )
     rows = [[key, str("null" if value is None else value)] for key, value in params.flat().items()]

@@ -23,6 +23,9 @@ FEWEST = 8
 SAMPLES = 1000
 """Samples of pure noise that the points are held against."""
 
+ROUNDING = 1e-6
+"""A statistic below which there is nothing but rounding in it."""
+
 _AT_ONCE = 100
 _KEY = 20200910
 
@@ -89,7 +92,7 @@ def examine(x: Array, y: Array, line: Line) -> Residuals:
 
 def _checks(x: Array, r: Array) -> list[Check]:
     questions = {
-        "a trend along x, of which least squares leaves none": ("n·r²", _trend),
+        "a trend along x, which least squares would not leave": ("n·r²", _trend),
         "a bend that no straight line follows": ("n·r²", _bend),
         "a scatter that changes along x": ("n·r²", _scatter),
         "a shape other than the normal's bell": ("K²", _normality),
@@ -101,6 +104,8 @@ def _checks(x: Array, r: Array) -> list[Check]:
     if not np.any(bend):  # x of two values has none
         del questions["a bend that no straight line follows"]
     found = {ask: float(ask(r[None], along[ask])[0]) for _, ask in questions.values()}
+    if found[_trend] < ROUNDING:  # the fit has arrived: there is none to look for
+        del found[_trend], questions["a trend along x, which least squares would not leave"]
     more = dict.fromkeys(found, 0)
     for noise in _samples(len(x)):
         # A line is taken from the noise as well, but where a trend is asked for: it left none.

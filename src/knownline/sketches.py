@@ -57,6 +57,17 @@ class Course:
         shown = np.unique(np.rint(places).astype(np.int64))
         return cls(last + 1, shown.astype(np.float64), loss[shown], w[shown], b[shown])
 
+    def stalled(self, found: Evaluation) -> bool:
+        """Whether w and b came no nearer to least squares over the last tenth of the epochs."""
+        before = int(np.searchsorted(self.shown, 0.9 * (self.epochs - 1)))
+        before = min(before, len(self.shown) - 2)
+        if before < 0:
+            return False
+        away = np.hypot(
+            (self.w - found.ols.w) / (found.se.w or 1), (self.b - found.ols.b) / (found.se.b or 1)
+        )
+        return bool(away[-1] > 0.999 * away[before])
+
     @property
     def scale(self) -> tuple[Scale, Array, str]:
         """The scale of the epochs, where they lie on it, and its name."""
@@ -66,10 +77,12 @@ class Course:
         return Scale(*ends, whole=True), self.shown, "epoch"
 
 
-def errors(found: Evaluation, allowed: float, *, shared: bool = False) -> Sketch:
+def errors(
+    found: Evaluation, allowed: float, *, shared: bool = False, stalled: bool = False
+) -> Sketch:
     """Return what the optimiser and what the sample left, each in standard errors.
 
-    shared: whether all points have the same noise.
+    shared: whether all points have the same noise. stalled: see `Course.stalled`.
     """
     rows = []
     for name in ("w", "b"):
@@ -89,6 +102,8 @@ def errors(found: Evaluation, allowed: float, *, shared: bool = False) -> Sketch
     rest = (
         "what is left of it is float64's rounding"
         if found.only_rounding
+        else "it has stopped getting smaller"
+        if stalled
         else "more epochs make it smaller, unless the learning rate is too large"
     )
     caption = f"The optimiser's part is fit − least squares: {rest}. " + (
@@ -140,13 +155,13 @@ def points(
     )
 
 
-def loss(course: Course, least: float) -> Sketch:
-    """Return the loss by epoch, and the least that any line can reach."""
+def loss(course: Course, last: float, least: float) -> Sketch:
+    """Return the loss each epoch began with; last: the fit's own, least: the least of any line."""
     scale, at, name = course.scale
     log = least > 0 or float(course.loss.min()) > 0
     y = Scale.over(course.loss, least, log=True) if log else Scale.over(course.loss, 0.0)
     says = (
-        f"The mean squared error goes from {course.loss[0]:.4g} to {course.loss[-1]:.4g} over"
+        f"The mean squared error goes from {course.loss[0]:.4g} to {last:.4g} in"
         f" {_epochs(course.epochs)}; least squares has {least:.4g}."
     )
     panel = Panel(says, scale, y, name, "mean squared error")

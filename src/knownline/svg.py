@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 480.0, 316.0
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 32.0, 50.0
 """Room around the plot, wide enough for the larger letters of a narrow screen."""
 
-LETTER = 10.0
+LETTER = 11.0
 """The width of such a letter."""
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
