@@ -190,13 +190,13 @@ def bars(says: str, rows: list[tuple[str, float, str]], limit: tuple[float, str]
     share = float(scale.at(limit[0]))
     at = 10 + width * share
     side = "end" if share > 0.6 else "start"
-    # Before the words: these have a halo.
-    parts.append(f'<path class="limit" d="M{_number(at)} 0v{height - foot + 6:g}"/>')
+    words_and_limit = [f'<path class="limit" d="M{_number(at)} 0v{height - foot + 6:g}"/>']
     for place, (words, size, kind) in enumerate(rows):
         top = head + each * place
         long = _number(width * float(np.clip(scale.at(size), 0, 1)))
-        parts.append(f'<text class="above" x="12" y="{top + 15:g}">{safe(words)}</text>')
         parts.append(f'<rect class="{kind}" x="10" y="{top + 22:g}" width="{long}" height="14"/>')
+        words_and_limit.append(f'<text class="above" x="12" y="{top + 15:g}">{safe(words)}</text>')
+    parts += words_and_limit  # over the bars; the words have a halo
     parts.append(
         f'<text class="above" x="{_number(at + (-8 if side == "end" else 8))}" y="10"'
         f' style="text-anchor:{side}">{safe(limit[1])}</text>'
