@@ -21,6 +21,7 @@ from knownline.compression import (
     Compressed,
     Moments,
     Pivot,
+    Room,
     chunk_moments,
     compress,
     halving_sum,
@@ -181,13 +182,17 @@ def test_moments_are_the_exact_ones_to_rounding(points: Points, places: list[int
     assert error_of(moments.rr, true.yy) <= FEW * EPS * n * parts * noise
 
 
+def moments_of(x: Array, y: Array, pivot: Pivot) -> Moments:
+    return Moments.of(chunk_moments([(x, y)], pivot)[0])
+
+
 @settings(deadline=None)
 @given(points=some_points, places=cuts)
 def test_merged_chunks_are_one_pass_to_rounding(points: Points, places: list[int]) -> None:
     x, y = columns(points)
     pivot = pivot_line(x, y)
-    once = chunk_moments(x, y, pivot)
-    first, *rest = [chunk_moments(p, q, pivot) for p, q in cut(x, y, places)]
+    once = moments_of(x, y, pivot)
+    first, *rest = [moments_of(p, q, pivot) for p, q in cut(x, y, places)]
     merged = first
     for moments in rest:
         merged = merged.merged(moments)
@@ -224,7 +229,17 @@ def test_merged_moments_are_the_exact_ones_of_all_rows(left: Points, right: Poin
 
 
 def test_the_moments_of_a_chunk_are_48_bytes() -> None:
-    assert len(astuple(chunk_moments(*drawn(0), Pivot(0.0, 0.0, 0.0)))) * 8 == 48
+    assert chunk_moments([drawn(0)], Pivot(0.0, 0.0, 0.0)).nbytes == 48
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 1000, 1024, 65_536])
+def test_chunks_taken_together_have_the_bits_of_each_by_itself(rows: int) -> None:
+    draw = np.random.default_rng(rows)
+    chunks = [(draw.normal(1e6, 1.0, rows), draw.normal(-3.0, 2.0, rows)) for _ in range(5)]
+    pivot, room = Pivot(1e6, 0.5, 0.1), Room()
+    together = chunk_moments(chunks, pivot, room)
+    alone = np.concatenate([chunk_moments([chunk], pivot, room) for chunk in chunks])
+    assert together.tobytes() == alone.tobytes()
 
 
 @settings(deadline=None)

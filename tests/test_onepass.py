@@ -277,7 +277,9 @@ def test_merged_chunks_have_the_exact_moments_and_no_order_of_arrival() -> None:
     x, y = points(37 * CHUNK)
     pivot = compression.pivot_line(x[:CHUNK], y[:CHUNK])
     parts = [
-        compression.chunk_moments(x[i : i + CHUNK], y[i : i + CHUNK], pivot)
+        compression.Moments.of(
+            compression.chunk_moments([(x[i : i + CHUNK], y[i : i + CHUNK])], pivot)[0]
+        )
         for i in range(0, len(x), CHUNK)
     ]
     merged = compression.merge(np.array([astuple(part) for part in parts]))

@@ -13,7 +13,7 @@ depend on the data alone. Knows nothing of files, of torch or of the truth.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -35,6 +35,12 @@ class Moments:
     uu: float
     ur: float
     rr: float
+
+    @classmethod
+    def of(cls, row: Array) -> "Moments":
+        """Return the moments that a row of numbers, (6,), holds."""
+        rows, *rest = row.tolist()
+        return cls(int(rows), *rest)
 
     def merged(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows together."""
@@ -122,65 +128,72 @@ class Compressed:
 
 
 class Room:
-    """Memory for the arithmetic on a chunk, used again for the next one.
+    """Memory for the arithmetic on a few chunks, used again for the next ones.
 
     Fresh memory for every step costs more than the steps: the system clears each page first. One
     thread, one room.
     """
 
     def __init__(self) -> None:
-        self._columns: Array = np.empty((3, 0))
-        self._halves: Array = np.empty(0)
+        self._memory: Array = np.empty(0)
 
-    def columns(self, rows: int) -> Array:
-        """Return three columns, (3, rows), of no particular content."""
-        if rows > self._columns.shape[1]:
-            self._columns = np.empty((3, rows))
-        return self._columns[:, :rows]
-
-    def halves(self, rows: int) -> Array:
-        """Return one column, (rows,), of no particular content."""
-        if rows > len(self._halves):
-            self._halves = np.empty(rows)
-        return self._halves
+    def take(self, columns: int, chunks: int, rows: int) -> Array:
+        """Return columns of some chunks, (columns, chunks, rows), of no particular content."""
+        wanted = columns * chunks * rows
+        if wanted > len(self._memory):
+            self._memory = np.empty(wanted)
+        return self._memory[:wanted].reshape(columns, chunks, rows)
 
 
-def halving_sum(values: Array, room: Room | None = None) -> float:
-    """Return the sum of `values`, (n,), by adding the upper half to the lower until one is left.
+def halving_sum(values: Array) -> float:
+    """Return the sum of `values`, (n,): see `halving_sums`."""
+    return float(halving_sums(values[None], np.empty((1, len(values))))[0])
 
-    Every step is an elementwise addition, so the order does not depend on SIMD width, threads or
-    device, as that of `numpy.sum` does. The error grows with log2(n), as in pairwise summation.
-    Where n is no power of two, zeros stand for what is missing.
+
+def halving_sums(values: Array, room: Array) -> Array:
+    """Return the sums of the rows of `values`, (k, n), by adding the upper half to the lower.
+
+    room: memory, (k, n / 2) or more. Until one is left every step is an elementwise addition, so
+    the order does not depend on SIMD width, threads or device, as that of `numpy.sum` does. The
+    error grows with log2(n), as in pairwise summation. Where n is no power of two, zeros stand for
+    what is missing.
     """
-    rows = len(values)
+    rows = values.shape[1]
     if rows < 2:
-        return float(values[0]) if rows else 0.0
+        return values[:, 0].copy() if rows else np.zeros(len(values))
     half = 1 << (rows - 1).bit_length() - 1
-    sums = (room or Room()).halves(half)
-    paired = rows - half
-    np.add(values[:paired], values[half:], out=sums[:paired])
-    np.add(values[paired:half], 0.0, out=sums[paired:half])  # makes -0.0 the 0.0 of a sum
+    sums, paired = room, rows - half
+    np.add(values[:, :paired], values[:, half:], out=sums[:, :paired])
+    # Makes -0.0 the 0.0 of a sum.
+    np.add(values[:, paired:half], 0.0, out=sums[:, paired:half])
     while half > 1:
         half //= 2
-        np.add(sums[:half], sums[half : 2 * half], out=sums[:half])
-    return float(sums[0])
+        np.add(sums[:, :half], sums[:, half : 2 * half], out=sums[:, :half])
+    return sums[:, 0].copy()
 
 
-def chunk_moments(x: Array, y: Array, pivot: Pivot, room: Room | None = None) -> Moments:
-    """Return the moments of one chunk, x and y of (rows,) each, about a pivot line."""
-    rows, room = len(x), room or Room()
-    u, r, product = room.columns(rows)
-    np.subtract(x, pivot.x0, out=u)
+def chunk_moments(
+    chunks: Sequence[tuple[Array, Array]], pivot: Pivot, room: Room | None = None
+) -> Array:
+    """Return the moments of chunks about a pivot line, (chunks, 6), each what it is by itself.
+
+    chunks: x and y of (rows,) each, all of the same length. Several at once take as many calls of
+    numpy as one, and what threads wait for is each other's calls.
+    """
+    rows = len(chunks[0][0])
+    u, r, product, sums = (room or Room()).take(4, len(chunks), rows)
+    for place, (x, y) in enumerate(chunks):
+        np.subtract(x, pivot.x0, out=u[place])
+        np.subtract(y, pivot.y0, out=r[place])
     np.multiply(u, pivot.slope, out=product)
-    np.subtract(y, pivot.y0, out=r)
     np.subtract(r, product, out=r)
-    mean_u, mean_r = halving_sum(u, room) / rows, halving_sum(r, room) / rows
-    np.subtract(u, mean_u, out=u)
-    np.subtract(r, mean_r, out=r)
-    uu = halving_sum(np.multiply(u, u, out=product), room)
-    ur = halving_sum(np.multiply(u, r, out=product), room)
-    rr = halving_sum(np.multiply(r, r, out=product), room)
-    return Moments(rows, mean_u, mean_r, uu, ur, rr)
+    mean_u, mean_r = halving_sums(u, sums) / rows, halving_sums(r, sums) / rows
+    np.subtract(u, mean_u[:, None], out=u)
+    np.subtract(r, mean_r[:, None], out=r)
+    uu = halving_sums(np.multiply(u, u, out=product), sums)
+    ur = halving_sums(np.multiply(u, r, out=product), sums)
+    rr = halving_sums(np.multiply(r, r, out=product), sums)
+    return np.stack([np.full(len(chunks), float(rows)), mean_u, mean_r, uu, ur, rr], axis=1)
 
 
 def merge(chunks: Array) -> Moments:
@@ -195,8 +208,7 @@ def merge(chunks: Array) -> Moments:
         lower, upper = table[:, : count - half], table[:, half:count]
         table[:, : count - half] = np.array(_together(tuple(lower), tuple(upper)))
         count = half
-    rows, *rest = table[:, 0].tolist()
-    return Moments(int(rows), *rest)
+    return Moments.of(table[:, 0])
 
 
 def _together(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -226,7 +238,7 @@ def pivot_line(x: Array, y: Array) -> Pivot:
     would be noise over next to nothing, and moments about so steep a line would lose the rest.
     """
     flat = Pivot(float(x[0]), float(y[0]), 0.0)
-    about = chunk_moments(x, y, flat)
+    about = Moments.of(chunk_moments([(x, y)], flat)[0])
     slope = about.ur / about.uu if about.uu > 0 else 0.0
     explained = slope * about.ur
     clear = math.isfinite(slope) and explained * len(x) > 100 * (about.rr - explained)
@@ -244,10 +256,10 @@ def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
         for x, y in chunks:
             if len(x):
                 pivot = pivot or pivot_line(x, y)
-                found.append(astuple(chunk_moments(x, y, pivot, room)))
+                found.append(chunk_moments([(x, y)], pivot, room))
         if pivot is None:
             raise ValueError("there is no row to compress")
-        return Compressed(pivot, merge(np.array(found)))
+        return Compressed(pivot, merge(np.concatenate(found)))
 
 
 def quiet() -> Any:

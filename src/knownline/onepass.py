@@ -33,6 +33,9 @@ SAMPLE = 2_000
 SPAN_GROUPS = 8
 """Row groups that a thread reads at a time: half a million rows, 8 MB of the file."""
 
+AT_ONCE = 4
+"""Chunks whose moments are taken together: 8 MB of memory a thread."""
+
 AHEAD = 2
 """Files checked while others are read: what is checked is still in memory when it is read."""
 
@@ -169,12 +172,18 @@ class _Sampler:
 
 def _moments(span: Span, pivot: Pivot, sampler: _Sampler) -> tuple[Array, Array]:
     """Read a span; return its chunks' moments, (chunks, 6), and its sample, (2, points)."""
-    found, sample, room = [], [np.empty((2, 0))], Room()
+    found, sample, room = [np.empty((0, 6))], [np.empty((2, 0))], Room()
+    waiting: list[tuple[Array, Array]] = []
     with compression.quiet():
         for (x, y), chosen in zip(span.read(), sampler.firsts(span), strict=True):
-            found.append(astuple(compression.chunk_moments(x, y, pivot, room)))
+            if waiting and (len(waiting) == AT_ONCE or len(x) != len(waiting[0][0])):
+                found.append(compression.chunk_moments(waiting, pivot, room))
+                waiting = []
+            waiting.append((x, y))
             sample.append(np.stack([x[chosen], y[chosen]]))
-    return np.array(found), np.concatenate(sample, axis=1)
+        if waiting:
+            found.append(compression.chunk_moments(waiting, pivot, room))
+    return np.concatenate(found), np.concatenate(sample, axis=1)
 
 
 def _in_threads(
