@@ -180,7 +180,7 @@ def draw(found: Results, path: Path) -> None:
     from knownline import plots
 
     ours = {"one_pass": "-", "our_stage": "-", "our_epochs": "-"}
-    shown = [s for s in found if s not in ("our_drawing", "plain_drawing")]
+    shown = [s for s in found if s not in ("first_pass", "our_drawing", "plain_drawing")]
     with mpl.rc_context(plots._STYLE):
         figure = Figure(figsize=(8.4, 4.8), layout="constrained")
         FigureCanvasAgg(figure)
