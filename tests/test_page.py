@@ -328,6 +328,8 @@ def test_the_module_names_no_file() -> None:
         (subject(left=0.5, epochs=10), "more epochs make it smaller, unless the learning rate"),
         (subject(left=1.0), "it has stopped getting smaller"),
         (subject(left=1.0, epochs=3000), "it has stopped getting smaller"),
+        (subject(left=1.1, epochs=50), "it grows, as it does where the learning rate is too large"),
+        (subject(left=0.9999), "more epochs make it smaller, unless the learning rate is too"),
         (subject(left=0.1), "what is left of it is float64's rounding"),
         (subject(epochs=1), "more epochs make it smaller, unless the learning rate is too large"),
     ],

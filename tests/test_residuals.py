@@ -168,3 +168,21 @@ def test_whatever_the_numbers_a_count_comes_out(values: list[float], w: float, b
     x = np.arange(float(len(values)))
     for check in examine(x, np.array(values), Line(w, b)).checks:
         assert 0 <= check.as_much <= SAMPLES
+
+
+def test_residuals_that_are_all_the_same_have_no_shape() -> None:
+    x = np.arange(20.0)
+    assert not any(
+        "bell" in check.about for check in examine(x, np.full(20, 7.0), Line(0.0, 3.5)).checks
+    )
+
+
+@pytest.mark.parametrize("unit", [1.6e-19, 1.0, 1e30])
+def test_the_unit_of_x_changes_no_answer(unit: float) -> None:
+    x, y = points(2, 40)
+    bent = y + 0.05 * (x - 50) ** 2
+    known = examine(x, bent, least_squares(x, bent))
+    line = least_squares(x, bent)
+    other = examine(x * unit, bent, Line(line.w / unit, line.b))
+    assert [check.as_much for check in other.checks] == [check.as_much for check in known.checks]
+    assert len(known.checks) == 3

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from knownline.line import plain, rounded
 from knownline.params import Params
 from knownline.provenance import Commit
 from knownline.receipts import Receipt
@@ -122,7 +123,7 @@ def run_name(params: Params, experiment: str | None) -> str:
 def _in_words(key: str, value: Any) -> str:
     if key in ("train.standardize", "train.compress"):  # as they are where they were changed
         return "raw x" if key == "train.standardize" else "row by row"
-    return _WORDS[key].format(f"{value:g}" if isinstance(value, float) else value)
+    return _WORDS[key].format(plain(value) if isinstance(value, float) else value)
 
 
 def experiment_tags() -> dict[str, str]:
@@ -167,7 +168,8 @@ def description(metrics: dict[str, Any], commit: Commit) -> str:
     lines += [f"- {reason}" for reason in gate["reasons"]]
     lines += ["", "| | fitted | ± | true | standard errors away |", "|---|---:|---:|---:|---:|"]
     lines += [
-        f"| {name} | {_shown(metrics[name], 6)} | {_shown(metrics['se'][name], 2)}"
+        f"| {name} | {_fitted(metrics[name], metrics['se'][name])}"
+        f" | {_shown(metrics['se'][name], 2)}"
         f" | {_shown(metrics['truth'][name], 15)} | {_shown(metrics['z'][name], 2)} |"
         for name in ("w", "b")
     ]
@@ -268,6 +270,10 @@ def from_receipt(receipt: Receipt | None, fingerprint: str, now: float) -> tuple
         return f"backfill-{fingerprint}", int(now * 1000), int(now * 1000)
     start = receipt.started
     return receipt.execution, int(start * 1000), int((start + receipt.seconds) * 1000)
+
+
+def _fitted(value: float | None, error: float | None) -> str:
+    return "–" if value is None else rounded(value, error or 0.0)
 
 
 def _shown(value: float | None, digits: int) -> str:

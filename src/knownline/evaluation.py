@@ -198,7 +198,7 @@ def _truth_reason(
     near = abs(z) <= allowed
     words = (
         f"{name} = {rounded(fitted, se)} lies {_far(z)} standard errors ({se:.2g} each)"
-        f" from the true {plain(true)}; {allowed:g} are allowed"
+        f" from the true {plain(true)}; {plain(allowed)} are allowed"
     )
     if not near and not arrived:
         words += f" (of these, {_far(_over(ols - true, se))} are the sample's)"

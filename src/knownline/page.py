@@ -16,7 +16,7 @@ from knownline.evaluation import Evaluation, Gate
 from knownline.line import Line, plain, rounded
 from knownline.params import Params
 from knownline.residuals import SAMPLES, Residuals
-from knownline.sketches import Course, Sketch, equation
+from knownline.sketches import Course, Sketch
 from knownline.style import SHEET
 from knownline.svg import safe
 
@@ -123,8 +123,8 @@ def _names(params: Params) -> tuple[str, str]:
 def _errors(of: Subject) -> Sketch:
     wanted = of.params.generate
     shared = wanted.table is None and wanted.noise.kind == "shared-integer"
-    stalled = Course.of(of.loss, of.w, of.b).stalled(of.found)
-    return sketches.errors(of.found, of.params.evaluate.z, shared=shared, stalled=stalled)
+    trend = Course.of(of.loss, of.w, of.b).trend(of.found)
+    return sketches.errors(of.found, of.params.evaluate.z, shared=shared, trend=trend)
 
 
 def _coefficients(found: Evaluation) -> str:
@@ -195,7 +195,7 @@ def _provenance(of: Subject) -> str:
         (
             "Training",
             f"{train.epochs:,} epochs of gradient descent at learning rate"
-            f" {train.learning_rate:g}, {train.dtype},"
+            f" {plain(train.learning_rate)}, {train.dtype},"
             f" x {'standardised' if train.standardize else 'as it is'}, on"
             f" {'three points that have the loss of all rows' if train.compress else 'all rows'}",
         ),
@@ -222,7 +222,7 @@ def _points(params: Params) -> str:
         return f"{wanted.table}, {wanted.columns.y} against {wanted.columns.x}"
     noise, spaced = wanted.noise, wanted.x
     assert params.truth  # drawn points have one
-    line = equation(Line(params.truth.w, params.truth.b))
+    line = sketches.chosen(Line(params.truth.w, params.truth.b))
     kinds = {
         "normal": "standard deviation",
         "integer": "up to",
@@ -231,7 +231,8 @@ def _points(params: Params) -> str:
     where = "evenly spaced" if spaced.spacing == "grid" else "at random"
     return (
         f"{wanted.rows:,} drawn from {line} + {noise.kind} noise"
-        f" ({kinds[noise.kind]} {noise.scale:g}), x {where} from {spaced.low:g} to {spaced.high:g},"
+        f" ({kinds[noise.kind]} {plain(noise.scale)}), x {where} from {plain(spaced.low)} to"
+        f" {plain(spaced.high)},"
         f" seed {wanted.seed}"
     )
 

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     _sweep(store)  # before the marker: a kill in between brings `record` here again
     receipts.make_folder()
     last = {"fingerprint": fingerprint, "run_id": run.run_id, "name": run.name,
-            "store": store.shown_uri}  # fmt: skip
+            "store": store.shown_uri, "metrics": files.sha256_of(METRICS)}  # fmt: skip
     files.write_text(LAST, json.dumps(last) + "\n")
     files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
     receipts.take(provenance.digest(trained))

@@ -86,7 +86,8 @@ def examine(x: Array, y: Array, line: Line) -> Residuals:
     elif len(x) < FEWEST:
         unchecked = f"{len(x)} rows are too few, {FEWEST} are needed"
     else:
-        checks = _checks(x, r / sd)
+        with np.errstate(all="ignore"):  # what is not finite is left out
+            checks = _checks(x, r / sd)
     return Residuals(len(x), sd, float(x[far]), float(abs(r[far]) / sd), checks, unchecked)
 
 
@@ -104,7 +105,10 @@ def _checks(x: Array, r: Array) -> list[Check]:
     if not np.any(bend):  # x of two values has none
         del questions["a bend that no straight line follows"]
     found = {ask: float(ask(r[None], along[ask])[0]) for _, ask in questions.values()}
-    if found[_trend] < ROUNDING:  # the fit has arrived: there is none to look for
+    for question, (_, ask) in list(questions.items()):
+        if not math.isfinite(found[ask]):  # residuals that are all the same have no shape
+            del found[ask], questions[question]
+    if found.get(_trend, 1.0) < ROUNDING:  # the fit has arrived: there is none to look for
         del found[_trend], questions["a trend along x, which least squares would not leave"]
     more = dict.fromkeys(found, 0)
     for noise in _samples(len(x)):
@@ -191,7 +195,7 @@ def _unit(values: Array) -> Array:
     size = np.abs(values).max(axis=-1, keepdims=True)
     centred = values - _mean(values)[..., None]
     rms = _rms(centred)[..., None]
-    alike = rms <= 1e-12 * np.maximum(size, 1.0)
+    alike = rms <= 1e-12 * size
     return np.where(alike, 0.0, centred / np.where(alike, 1.0, rms))
 
 

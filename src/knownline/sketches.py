@@ -57,16 +57,21 @@ class Course:
         shown = np.unique(np.rint(places).astype(np.int64))
         return cls(last + 1, shown.astype(np.float64), loss[shown], w[shown], b[shown])
 
-    def stalled(self, found: Evaluation) -> bool:
-        """Whether w and b came no nearer to least squares over the last tenth of the epochs."""
+    def trend(self, found: Evaluation) -> str:
+        """Return how the distance to least squares went in the last tenth of the epochs.
+
+        It grows, it stands still, or (as far as one epoch tells) it shrinks.
+        """
         before = int(np.searchsorted(self.shown, 0.9 * (self.epochs - 1)))
         before = min(before, len(self.shown) - 2)
         if before < 0:
-            return False
+            return "shrinks"
         away = np.hypot(
             (self.w - found.ols.w) / (found.se.w or 1), (self.b - found.ols.b) / (found.se.b or 1)
         )
-        return bool(away[-1] > 0.999 * away[before])
+        if abs(away[-1] - away[before]) <= 1e-7 * away[-1]:
+            return "stands still"
+        return "grows" if away[-1] > away[before] else "shrinks"
 
     @property
     def scale(self) -> tuple[Scale, Array, str]:
@@ -78,11 +83,11 @@ class Course:
 
 
 def errors(
-    found: Evaluation, allowed: float, *, shared: bool = False, stalled: bool = False
+    found: Evaluation, allowed: float, *, shared: bool = False, trend: str = "shrinks"
 ) -> Sketch:
     """Return what the optimiser and what the sample left, each in standard errors.
 
-    shared: whether all points have the same noise. stalled: see `Course.stalled`.
+    shared: whether all points have the same noise. trend: see `Course.trend`.
     """
     rows = []
     for name in ("w", "b"):
@@ -93,7 +98,9 @@ def errors(
         for who, distance in left:
             size = _sizes(distance, se)
             rows.append((f"{name}: the {who} left {_short(size)} standard errors", size, who))
-    limit = (allowed, f"{allowed:g} allowed") if found.truth else (1.0, "1: what a sample leaves")
+    limit = (
+        (allowed, f"{plain(allowed)} allowed") if found.truth else (1.0, "1: what a sample leaves")
+    )
     fewer = (
         "all points have the same noise, and more of them do not make it smaller"
         if shared
@@ -102,9 +109,11 @@ def errors(
     rest = (
         "what is left of it is float64's rounding"
         if found.only_rounding
-        else "it has stopped getting smaller"
-        if stalled
-        else "more epochs make it smaller, unless the learning rate is too large"
+        else {
+            "grows": "it grows, as it does where the learning rate is too large",
+            "stands still": "it has stopped getting smaller",
+            "shrinks": "more epochs make it smaller, unless the learning rate is too large",
+        }[trend]
     )
     caption = f"The optimiser's part is fit − least squares: {rest}. " + (
         f"The sample's part is least squares − truth: {fewer}."
@@ -129,7 +138,7 @@ def points(
     line, truth = found.line, found.truth
     shown = _shown(len(x), found.rows)
     key = [("points", shown), ("fitted", f"fitted: {equation(line)}")]
-    key += [("true", f"true: {equation(truth)}")] if truth else []
+    key += [("true", f"true: {chosen(truth)}")] if truth else []
     drawn = []
     for base in (Line(0.0, 0.0), line):
         lines = [("true", truth)] if truth else []
@@ -143,7 +152,7 @@ def points(
             panel.line(ends, height, kind)
         drawn.append(panel)
     drawn[0].says = f"{shown} and the fitted line, {equation(line)}"
-    drawn[0].says += f"; the true line is {equation(truth)}." if truth else "."
+    drawn[0].says += f"; the true line is {chosen(truth)}." if truth else "."
     drawn[1].says = (
         f"The distances of {shown} from the fitted line; their root mean square over all rows is"
         f" {found.train_rmse:.4g}."
@@ -189,7 +198,7 @@ def coefficient(course: Course, name: str, found: Evaluation) -> Sketch:
     key = [("fitted", f"{name} by epoch"), ("least", f"least squares: {_plain(ols, se)}")]
     if true is not None:
         panel.level(true, "true")
-        key.append(("true", f"true: {plain(true)}"))
+        key.append(("true", f"true: {plain(true)}".replace("-", "−")))
     panel.level(ols, "least")
     _curve(panel, at, values, "fitted")
     return Sketch(f"{name} by epoch", str(panel), key, "")
@@ -263,8 +272,17 @@ def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
 
 def equation(line: Line) -> str:
     """Return y = w x + b with five digits each."""
-    sign = "−" if line.b < 0 else "+"
-    return f"y = {line.w:.5g} x {sign} {abs(line.b):.5g}".replace("-", "−")
+    return _equation(f"{line.w:.5g}", f"{line.b:.5g}")
+
+
+def chosen(truth: Line) -> str:
+    """Return y = w x + b with the digits that they were given."""
+    return _equation(plain(truth.w), plain(truth.b))
+
+
+def _equation(w: str, b: str) -> str:
+    sign = "−" if b.startswith("-") else "+"
+    return f"y = {w} x {sign} {b.removeprefix('-')}".replace("-", "−")
 
 
 def _plain(value: float, error: float) -> str:

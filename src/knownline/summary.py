@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knownline import door, receipts
+from knownline import door, files, receipts
 from knownline.errors import DamagedError, MissingError
 from knownline.layout import METRICS
 from knownline.line import plain, rounded
@@ -23,11 +23,11 @@ def main(argv: list[str]) -> int:
         metrics = json.loads(METRICS.read_text())
     except FileNotFoundError:
         raise MissingError(f"{METRICS} must be there: run `dvc repro` (got no file)") from None
-    except ValueError as error:
+    except (IsADirectoryError, ValueError) as error:
         raise _damaged(error) from error
     try:
         verdict = _verdict(metrics)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _damaged(error) from error
     print("\n".join(["", *verdict, *_run(), ""]))
     return 0
@@ -56,9 +56,15 @@ def _run() -> list[str]:
     """Return what to say of the run that the current files were recorded as."""
     try:
         last, marker = json.loads(LAST.read_text()), json.loads(receipts.MARKER.read_text())
-    except (FileNotFoundError, ValueError):
-        last, marker = {}, None
-    if last.get("fingerprint") is None or marker != {"fingerprint": last["fingerprint"]}:
+    except (OSError, ValueError):
+        last, marker = None, None
+    # The files may be those of another run, checked out since.
+    if (
+        not isinstance(last, dict)
+        or not {"fingerprint", "name", "run_id", "metrics"} <= last.keys()
+        or marker != {"fingerprint": last["fingerprint"]}
+        or files.sha256_of(METRICS) != last["metrics"]
+    ):
         return ["", "  not recorded: run `dvc repro`"]
     return [
         "",

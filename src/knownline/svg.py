@@ -195,7 +195,7 @@ def bars(says: str, rows: list[tuple[str, float, str]], limit: tuple[float, str]
         top = head + each * place
         long = _number(width * float(np.clip(scale.at(size), 0, 1)))
         parts.append(f'<rect class="{kind}" x="10" y="{top + 22:g}" width="{long}" height="14"/>')
-        words_and_limit.append(f'<text class="above" x="12" y="{top + 15:g}">{safe(words)}</text>')
+        words_and_limit.append(f'<text class="above" x="12" y="{top + 11:g}">{safe(words)}</text>')
     parts += words_and_limit  # over the bars; the words have a halo
     parts.append(
         f'<text class="above" x="{_number(at + (-8 if side == "end" else 8))}" y="10"'

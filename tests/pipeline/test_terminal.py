@@ -136,3 +136,16 @@ def test_a_damaged_result_costs_one_line(workspace: Workspace, content: str) -> 
     assert done.returncode == 2
     assert done.stderr.startswith("knownline: error: reports/metrics.json must be what `evaluate`")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_summary_names_no_other_run(workspace: Workspace) -> None:
+    """After an experiment was undone: marker and note are of that one, the files are not."""
+    workspace.dvc("exp", "run", "--set-param", "train.learning_rate=0.05")
+    assert "run recorded: lr 0.05" in workspace.knownline("summary").stdout
+    workspace.git("checkout", "params.yaml", "dvc.lock")
+    workspace.dvc("checkout")
+    shown = workspace.knownline("summary").stdout
+    assert "w = 20.002" in shown
+    assert "not recorded: run `dvc repro`" in shown
+    workspace.dvc("repro")
+    assert "run recorded: 99 rows, lr 0.25" in workspace.knownline("summary").stdout
