@@ -29,31 +29,26 @@ def test_a_goal_is_met_or_missed(seconds: float, word: str) -> None:
     assert goals(found, 1000)[-1].endswith(f"(at most 1, {word})")
 
 
-def test_ours_and_a_peer_find_one_line() -> None:
-    sides = ["bare_read", "one_pass", "scikit_learn", "our_epochs", "our_stage", "article"]
+def told(name: str, *arguments: str) -> str:
+    """Run a benchmark and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.passes", "--sizes", "1000", "--times", "1", "--sides",
-         *sides],
+        [sys.executable, "-m", f"benchmarks.{name}", "--times", "1", *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n| ") == len(sides)
+    return done.stdout
+
+
+def test_ours_and_a_peer_find_one_line() -> None:
+    sides = ["bare_read", "one_pass", "scikit_learn", "our_epochs", "our_stage", "article"]
+    assert told("passes", "--sizes", "1000", "--sides", *sides).count("\n| ") == len(sides)
 
 
 def test_chunks_are_merged() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.merging", "--chunks", "1000", "--times", "1"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "1,000 chunks, 0 MB of moments" in done.stdout
+    assert "1,000 chunks, 0 MB of moments" in told("merging", "--chunks", "1000")
 
 
 def test_workers_are_timed_side_by_side() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.workers", "--rows", "1000", "--times", "1"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 workers: ")
-    assert done.stdout.count(" times as fast\n") == 2
+    shown = told("workers", "--rows", "1000")
+    assert shown.startswith("1 workers: ")
+    assert shown.count(" times as fast\n") == 2
