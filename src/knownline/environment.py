@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 import sys
 from functools import cache
@@ -9,9 +10,22 @@ from importlib import metadata
 from pathlib import Path
 
 
+_FIELD = re.compile(r"^(Name|Version):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+"""A line of a package's METADATA, whose form is that of a mail's header (PEP 566)."""
+
+
 def packages() -> dict[str, str]:
-    """Return the version of every installed package, sorted by name: what pip freeze would say."""
-    found = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    """Return the version of every installed package, sorted by name: what pip freeze would say.
+
+    The two lines are picked out here: importlib parses the whole of each file as a mail, README
+    and all, three times, which takes a training longer than all its epochs.
+    """
+    found: dict[str, str] = {}
+    for package in metadata.distributions():
+        text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
+        fields = dict(_FIELD.findall(text.partition("\n\n")[0]))
+        if "Name" in fields:  # of two on the path, the first is the one that is imported
+            found.setdefault(fields["Name"], fields.get("Version", ""))
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

@@ -24,6 +24,9 @@ from knownline.params import Params
 JUDGED = ("generate", "train", "evaluate")
 """The stages that decide what a run's numbers are; `record` only writes them down."""
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The parser in C, where PyYAML was built with it: a stage reads dvc.yaml three times."""
+
 BASE = "KNOWNLINE_COMMIT"
 """Names the commit a retraining made of HEAD and what it laid; the tree is held against it."""
 
@@ -40,7 +43,8 @@ def code_hashes(root: Path, stages: Sequence[str] = JUDGED) -> dict[str, str]:
     These are the modules that dvc.yaml lists for those stages, and a test holds dvc.yaml to it.
     """
     try:
-        listed = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+        text = (root / "dvc.yaml").read_text(encoding="utf-8")
+        listed = yaml.load(text, Loader=_LOADER)["stages"]
     except FileNotFoundError:
         raise MissingError("dvc.yaml must be in the current folder (got none there)") from None
     deps = {dep for name in stages for dep in listed[name]["deps"] if str(dep).endswith(".py")}
