@@ -64,7 +64,7 @@ def _measure(folder: Path, times: int) -> None:
 
     os.chdir(folder.parent.parent)
     took = []
-    with workers.joined() as team:
+    with workers.joined("cpu") as team:
         for _ in range(times + 1):
             distributed.barrier()
             began = time.perf_counter()

@@ -9,11 +9,13 @@ first chunk decides. Moments of r keep the noise's own digits, however far the d
 and however small the noise is beside y.
 
 Order: a sum is taken by elementwise halving within a chunk, and so are the chunks merged; the bits
-depend on the data alone. Knows nothing of files, of torch or of the truth.
+depend on the data alone. The arrays of a chunk are numpy's, or those of a library that has the same
+names for the same elementwise steps (`xp`): float64 is the same IEEE arithmetic on every device.
+Knows nothing of files, of torch or of the truth.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -134,15 +136,27 @@ class Room:
     thread, one room.
     """
 
-    def __init__(self) -> None:
-        self._memory: Array = np.empty(0)
+    def __init__(self, empty: Callable[[int], Any] = np.empty) -> None:
+        """empty: returns so many float64 of no particular content, wherever they are to lie."""
+        self._empty = empty
+        self._memory = empty(0)
 
-    def take(self, columns: int, chunks: int, rows: int) -> Array:
+    def take(self, columns: int, chunks: int, rows: int) -> Any:
         """Return columns of some chunks, (columns, chunks, rows), of no particular content."""
         wanted = columns * chunks * rows
         if wanted > len(self._memory):
-            self._memory = np.empty(wanted)
+            self._memory = self._empty(wanted)
         return self._memory[:wanted].reshape(columns, chunks, rows)
+
+
+Work = Callable[[Sequence[tuple[Array, Array]], Pivot], Array]
+"""Takes the moments of some chunks of one length about a pivot line: (chunks, 6)."""
+
+
+def on_cpu() -> Work:
+    """Return the arithmetic by numpy, with a room of its own: for one thread."""
+    room = Room()
+    return lambda chunks, pivot: chunk_moments(chunks, pivot, room)
 
 
 def halving_sum(values: Array) -> float:
@@ -150,50 +164,54 @@ def halving_sum(values: Array) -> float:
     return float(halving_sums(values[None], np.empty((1, len(values))))[0])
 
 
-def halving_sums(values: Array, room: Array) -> Array:
+def halving_sums(values: Any, room: Any, xp: Any = np) -> Any:
     """Return the sums of the rows of `values`, (k, n), by adding the upper half to the lower.
 
-    room: memory, (k, n / 2) or more. Until one is left every step is an elementwise addition, so
-    the order does not depend on SIMD width, threads or device, as that of `numpy.sum` does. The
-    error grows with log2(n), as in pairwise summation. Where n is no power of two, zeros stand for
-    what is missing.
+    room: memory, (k, n / 2) or more. xp: the library whose arrays these are. Until one is left
+    every step is an elementwise addition, so the order does not depend on SIMD width, threads or
+    device, as that of `numpy.sum` does. The error grows with log2(n), as in pairwise summation.
+    Where n is no power of two, zeros stand for what is missing.
     """
     rows = values.shape[1]
     if rows < 2:
-        return values[:, 0].copy() if rows else np.zeros(len(values))
+        return values[:, 0] + 0.0 if rows else xp.full((len(values),), 0.0, dtype=values.dtype)
     half = 1 << (rows - 1).bit_length() - 1
     sums, paired = room, rows - half
-    np.add(values[:, :paired], values[:, half:], out=sums[:, :paired])
+    xp.add(values[:, :paired], values[:, half:], out=sums[:, :paired])
     # Makes -0.0 the 0.0 of a sum.
-    np.add(values[:, paired:half], 0.0, out=sums[:, paired:half])
+    xp.add(values[:, paired:half], 0.0, out=sums[:, paired:half])
     while half > 1:
         half //= 2
-        np.add(sums[:, :half], sums[:, half : 2 * half], out=sums[:, :half])
-    return sums[:, 0].copy()
+        xp.add(sums[:, :half], sums[:, half : 2 * half], out=sums[:, :half])
+    return sums[:, 0] + 0.0
 
 
 def chunk_moments(
-    chunks: Sequence[tuple[Array, Array]], pivot: Pivot, room: Room | None = None
-) -> Array:
+    chunks: Sequence[tuple[Any, Any]], pivot: Pivot, room: Room | None = None, xp: Any = np
+) -> Any:
     """Return the moments of chunks about a pivot line, (chunks, 6), each what it is by itself.
 
-    chunks: x and y of (rows,) each, all of the same length. Several at once take as many calls of
-    numpy as one, and what threads wait for is each other's calls.
+    chunks: x and y of (rows,) each, all of the same length, arrays of xp as the room's. Several at
+    once take as many calls as one, and what threads wait for is each other's calls.
     """
     rows = len(chunks[0][0])
     u, r, product, sums = (room or Room()).take(4, len(chunks), rows)
     for place, (x, y) in enumerate(chunks):
-        np.subtract(x, pivot.x0, out=u[place])
-        np.subtract(y, pivot.y0, out=r[place])
-    np.multiply(u, pivot.slope, out=product)
-    np.subtract(r, product, out=r)
-    mean_u, mean_r = halving_sums(u, sums) / rows, halving_sums(r, sums) / rows
-    np.subtract(u, mean_u[:, None], out=u)
-    np.subtract(r, mean_r[:, None], out=r)
-    uu = halving_sums(np.multiply(u, u, out=product), sums)
-    ur = halving_sums(np.multiply(u, r, out=product), sums)
-    rr = halving_sums(np.multiply(r, r, out=product), sums)
-    return np.stack([np.full(len(chunks), float(rows)), mean_u, mean_r, uu, ur, rr], axis=1)
+        xp.subtract(x, pivot.x0, out=u[place])
+        xp.subtract(y, pivot.y0, out=r[place])
+    xp.multiply(u, pivot.slope, out=product)
+    xp.subtract(r, product, out=r)
+    mean_u, mean_r = halving_sums(u, sums, xp), halving_sums(r, sums, xp)
+    # An array, since torch on a GPU multiplies by the reciprocal of a divisor that is a number.
+    count = xp.full_like(mean_u, float(rows))
+    xp.divide(mean_u, count, out=mean_u)
+    xp.divide(mean_r, count, out=mean_r)
+    xp.subtract(u, mean_u[:, None], out=u)
+    xp.subtract(r, mean_r[:, None], out=r)
+    uu = halving_sums(xp.multiply(u, u, out=product), sums, xp)
+    ur = halving_sums(xp.multiply(u, r, out=product), sums, xp)
+    rr = halving_sums(xp.multiply(r, r, out=product), sums, xp)
+    return xp.stack([count, mean_u, mean_r, uu, ur, rr], axis=1)
 
 
 def merge(chunks: Array) -> Moments:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline import bars, compression, files, location, shards, workers
-from knownline.compression import Compressed, Moments, Pivot, Room
+from knownline.compression import Compressed, Moments, Pivot, Work
 from knownline.errors import DamagedError
 from knownline.shards import Span
 from knownline.stamps import Look, Stamps
@@ -39,6 +39,9 @@ AT_ONCE = 4
 AHEAD = 2
 """Files checked while others are read: what is checked is still in memory when it is read."""
 
+CODE = ("accelerator.py", "compression.py", "onepass.py", "shards.py", "workers.py")
+"""The modules that make what is kept; torch need not be imported to know them."""
+
 KEPT = 100
 """Results kept; the oldest goes."""
 
@@ -54,11 +57,18 @@ class Known:
     sample: Array
 
 
-def known(folder: Path, team: Team = ALONE, *, reread: bool = False) -> Known | None:
+def known(
+    folder: Path,
+    team: Team = ALONE,
+    *,
+    reread: bool = False,
+    arithmetic: Callable[[], Work] = compression.on_cpu,
+) -> Known | None:
     """Return what is known of a sealed folder, or None where it has no row; reads it if it must.
 
     In a team, every process calls it, and rank 0 has the answer; the others return None.
-    `reread` reads the rows whatever is kept.
+    `reread` reads the rows whatever is kept. `arithmetic` says where the moments are taken, anew
+    for each thread; their bits do not depend on it.
 
     Raises: MissingError or DamagedError with the name of a file that is not what was sealed.
     """
@@ -70,7 +80,7 @@ def known(folder: Path, team: Team = ALONE, *, reread: bool = False) -> Known | 
         if team.rank == 0:
             _check(sums, stamps)
         return found
-    found = _read(sums, stamps, team)
+    found = _read(sums, stamps, team, arithmetic)
     if found:
         kept.save(found)
     return found
@@ -98,7 +108,9 @@ def _check(sums: dict[Path, str], stamps: Stamps) -> None:
     stamps.keep(dict(zip(sums.values(), looks, strict=True)))
 
 
-def _read(sums: dict[Path, str], stamps: Stamps, team: Team) -> Known | None:
+def _read(
+    sums: dict[Path, str], stamps: Stamps, team: Team, arithmetic: Callable[[], Work]
+) -> Known | None:
     """Read this process's share of the rows; return in rank 0 what is known of all."""
     paths = sorted(sums)
     try:
@@ -125,7 +137,9 @@ def _read(sums: dict[Path, str], stamps: Stamps, team: Team) -> Known | None:
     before = {span.path for span in spans[:1]} if team.rank == 0 else set()
     parts: list[tuple[Array, Array]] = []
     with bars.bar("read", " rows", total=sum(sum(span.rows) for span in mine)) as bar:
-        read = _in_threads(mine, before, checked, lambda span: _moments(span, pivot, sampler))
+        read = _in_threads(
+            mine, before, checked, lambda span: _moments(span, pivot, sampler, arithmetic())
+        )
         for span, part in zip(mine, read, strict=True):
             parts.append(part)
             bar.update(sum(span.rows))
@@ -170,19 +184,19 @@ class _Sampler:
             start += count
 
 
-def _moments(span: Span, pivot: Pivot, sampler: _Sampler) -> tuple[Array, Array]:
+def _moments(span: Span, pivot: Pivot, sampler: _Sampler, work: Work) -> tuple[Array, Array]:
     """Read a span; return its chunks' moments, (chunks, 6), and its sample, (2, points)."""
-    found, sample, room = [np.empty((0, 6))], [np.empty((2, 0))], Room()
+    found, sample = [np.empty((0, 6))], [np.empty((2, 0))]
     waiting: list[tuple[Array, Array]] = []
     with compression.quiet():
         for (x, y), chosen in zip(span.read(), sampler.firsts(span), strict=True):
             if waiting and (len(waiting) == AT_ONCE or len(x) != len(waiting[0][0])):
-                found.append(compression.chunk_moments(waiting, pivot, room))
+                found.append(work(waiting, pivot))
                 waiting = []
             waiting.append((x, y))
             sample.append(np.stack([x[chosen], y[chosen]]))
         if waiting:
-            found.append(compression.chunk_moments(waiting, pivot, room))
+            found.append(work(waiting, pivot))
     return np.concatenate(found), np.concatenate(sample, axis=1)
 
 
@@ -222,8 +236,7 @@ class _Kept:
     """What is known of a folder, in a file of mlruns/moments."""
 
     def __init__(self, sums: dict[Path, str]) -> None:
-        code = [files.sha256_of(Path(str(m.__file__))) for m in (compression, shards, workers)]
-        self._key = _hash({Path(__file__): files.sha256_of(Path(__file__)), **sums}, *code)
+        self._key = _hash(sums, *(files.sha256_of(Path(__file__).with_name(name)) for name in CODE))
         self._path = _folder() / self._key
 
     def load(self) -> Known | None:

@@ -28,32 +28,27 @@ def main(argv: list[str]) -> int:
     begun = provenance.made_with("train", params)
     count = workers.wanted()
     signal.signal(signal.SIGTERM, door.interrupt)
-    if only:
-        _read_as_a_worker()
+    if only and not workers.under_torchrun():
+        onepass.known(TRAIN)
         return 0
     alone = count == 1 and not workers.under_torchrun()
     with _reading(alone and shards.size(TRAIN) in WORTH), door.importing():
-        from knownline import fitting
+        from knownline import accelerator, fitting
 
         device = fitting.device_of(params)
     if workers.under_torchrun():
-        if _read_as_a_worker():
+        with workers.joined(device.type) as team:
+            onepass.known(TRAIN, team, arithmetic=lambda: accelerator.on(team.device))
+        if only or team.rank:
             return 0
     elif not alone:
         _read_in_workers(count)
-    known = onepass.known(TRAIN)
+    known = onepass.known(TRAIN, arithmetic=lambda: accelerator.on(str(device)))
     assert known is not None  # a rule of generate
     line = fitting.fit(params, known.rows, TRAIN, device, begun)
     epochs = "1 epoch" if params.train.epochs == 1 else f"{params.train.epochs:,} epochs"
     print(f"train: w = {line.w!r}, b = {line.b!r} after {epochs}")
     return 0
-
-
-def _read_as_a_worker() -> int:
-    """Read this process's share of the data; return its rank."""
-    with workers.joined() as team:
-        onepass.known(TRAIN, team)
-    return team.rank
 
 
 @contextmanager

@@ -33,10 +33,14 @@ RESTARTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The processes that share a piece of work; rank 0 puts it together."""
+    """The processes that share a piece of work; rank 0 puts it together.
+
+    device: where a process works, and where what it tells the others must lie: cpu or cuda:N.
+    """
 
     rank: int = 0
     size: int = 1
+    device: str = "cpu"
 
     def share(self, count: int) -> range:
         """Return which of `count` pieces are this process's: neighbours, in order of rank."""
@@ -49,9 +53,9 @@ class Team:
         import torch
         from torch import distributed
 
-        tensor = torch.from_numpy(values.copy())
+        tensor = torch.tensor(values, device=self.device)
         distributed.broadcast(tensor, src=0)
-        return tensor.numpy()
+        return tensor.cpu().numpy()
 
     def gathered(self, values: Array, lengths: Sequence[int]) -> list[Array]:
         """Return in rank 0 the `values`, (lengths[rank],), of every process, in order of rank.
@@ -63,11 +67,11 @@ class Team:
         import torch
         from torch import distributed
 
-        padded = torch.zeros(max(lengths), dtype=torch.float64)
+        padded = torch.zeros(max(lengths), dtype=torch.float64, device=self.device)
         padded[: len(values)] = torch.from_numpy(values)
         room = [torch.empty_like(padded) for _ in lengths] if self.rank == 0 else None
         distributed.gather(padded, room, dst=0)
-        return [x.numpy()[:n] for x, n in zip(room or [], lengths, strict=False)]
+        return [x.cpu().numpy()[:n] for x, n in zip(room or [], lengths, strict=False)]
 
 
 ALONE = Team()
@@ -115,16 +119,24 @@ def under_torchrun() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[Team]:
-    """Yield the team that torchrun started, or this process alone."""
-    if not under_torchrun():
-        yield ALONE
-        return
+def joined(kind: str) -> Iterator[Team]:
+    """Yield the team that torchrun started, for work on a kind of device, cpu or cuda.
+
+    NCCL wants a GPU for each process. Where a machine has fewer, its processes work on the CPU; a
+    team is of one kind, so the machines of one should be alike.
+    """
+    import torch
     from torch import distributed
 
-    distributed.init_process_group("gloo")
+    place = int(os.environ.get("LOCAL_RANK", "0"))
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    own_gpu = kind == "cuda" and torch.cuda.device_count() >= neighbours
+    device = torch.device("cuda", place) if own_gpu else torch.device("cpu")
+    distributed.init_process_group(
+        "nccl" if own_gpu else "gloo", device_id=device if own_gpu else None
+    )
     try:
-        yield Team(distributed.get_rank(), distributed.get_world_size())
+        yield Team(distributed.get_rank(), distributed.get_world_size(), str(device))
     finally:
         distributed.destroy_process_group()
 

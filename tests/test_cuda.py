@@ -1,0 +1,91 @@
+"""CPU and GPU make one hash. Runs where torch sees a GPU of NVIDIA's (or of AMD's, by ROCm)."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from knownline import compression, onepass, training
+from knownline.accelerator import Accelerator
+from knownline.compression import Pivot
+from tests import bits
+from tests.conftest import Workspace
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+Array = npt.NDArray[np.float64]
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def drawn(seed: int, rows: int, offset: float = 0.0) -> tuple[Array, Array]:
+    draws = np.random.default_rng(seed)
+    x = offset + draws.uniform(1.0, 99.0, rows)
+    return x, 20.0 * x + 5.0 + 1.5 * draws.standard_normal(rows)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 1000, 65_535, 65_536])
+@pytest.mark.parametrize("offset", [0.0, 1e8, -1e300])
+def test_moments_have_the_bits_of_numpy(rows: int, offset: float) -> None:
+    worker = Accelerator(CUDA)
+    for seed in range(10):
+        chunks = [drawn(seed + i, rows, offset) for i in range(1 + seed % 4)]
+        pivot = Pivot(offset, 3.0, 19.7 + seed)
+        with compression.quiet():
+            expected = compression.chunk_moments(chunks, pivot)
+        assert worker.moments(chunks, pivot).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("halving", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fit_has_the_bits_of_the_cpu(halving: bool, dtype: str, seed: int) -> None:
+    x, y = drawn(seed, 150_001 if halving else 3)
+    x = (x - x.mean()) / x.std()
+    found = {
+        device: training.fit(
+            x, y, epochs=50, learning_rate=0.2, dtype=dtype, device=device, halving=halving
+        )
+        for device in (CPU, CUDA)
+    }
+    for name in ("loss", "w", "b"):
+        one, other = (getattr(found[device], name).tobytes() for device in (CPU, CUDA))
+        assert one == other, name
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_the_stage_makes_one_hash(fresh: Workspace, compress: bool) -> None:
+    bits.configure(fresh, compress=compress)
+    fresh.knownline("generate")
+    found = {}
+    for device in ("cpu", "cuda"):
+        shutil.rmtree(fresh.path / "mlruns/moments", ignore_errors=True)
+        before = "auto" if device == "cpu" else "cpu"
+        fresh.replace("params.yaml", f"device: {before}\n", f"device: {device}\n")
+        fresh.knownline("train")
+        found[device] = bits.of(fresh)
+    assert found["cpu"] == found["cuda"]
+
+
+def test_the_pass_on_the_gpu_is_that_on_the_cpu(
+    fresh: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bits.configure(fresh)
+    fresh.knownline("generate")
+    monkeypatch.chdir(fresh.path)
+    folder = Path("data/train")
+    plain = onepass.known(folder, reread=True)
+    found = onepass.known(folder, reread=True, arithmetic=lambda: Accelerator(CUDA).moments)
+    assert plain is not None
+    assert found is not None
+    assert (found.rows, found.sample.tobytes()) == (plain.rows, plain.sample.tobytes())
+
+
+def test_two_workers_without_a_gpu_each_work_on_the_cpu(fresh: Workspace) -> None:
+    workers = torch.cuda.device_count() + 1
+    bits.configure(fresh)
+    found = {bits.made(fresh, workers=n, threads=1) for n in (1, workers)}
+    assert len(found) == 1
