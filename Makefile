@@ -60,6 +60,8 @@ format: $(READY)  ## put every file into the one format
 bench: $(READY)  ## time the pass and a whole run beside their peers (an hour, 4 GB of disk)
 	@python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
 	@python -m benchmarks.passes --picture docs/pictures/scale.png
+	@python -m benchmarks.workers
+	@python -m benchmarks.gpu
 	@python -m benchmarks.merging
 	@python -m benchmarks.whole_run
 	@python -m benchmarks.watching

@@ -67,7 +67,7 @@ def main() -> None:
     found: Results = {side: {} for side in given.sides}
     for rows in given.sizes:
         with tempfile.TemporaryDirectory(dir=given.folder) as scratch:
-            folder = _drawn(Path(scratch) / "work", rows)
+            folder = written(Path(scratch) / "work", rows)
             for side in given.sides:
                 found[side][rows] = _timed(side, folder, given.times)
                 print(f"{SIDES[side]}, {rows:,} rows: {_told(found[side][rows])}",
@@ -79,7 +79,7 @@ def main() -> None:
         draw(found, given.picture)
 
 
-def _drawn(root: Path, rows: int) -> Path:
+def written(root: Path, rows: int) -> Path:
     """Make a workspace whose data/train has so many rows; return that folder."""
     root.mkdir()
     for name in ("dvc.yaml", "params.yaml"):

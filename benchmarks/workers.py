@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.passes import ROOT, _drawn
+from benchmarks.passes import ROOT, written
 
 ROUNDS = 3
 
@@ -34,7 +34,7 @@ def main() -> None:
         return
     took: dict[int, list[float]] = {count: [] for count in given.workers}
     with tempfile.TemporaryDirectory(dir=given.folder) as scratch:
-        folder = _drawn(Path(scratch) / "work", given.rows)
+        folder = written(Path(scratch) / "work", given.rows)
         for _ in range(ROUNDS):
             for count in given.workers:
                 took[count] += _seconds(folder, count, given.times)

@@ -43,15 +43,14 @@ class Accelerator:
     def moments(self, chunks: Sequence[tuple[Array, Array]], pivot: Pivot) -> Array:
         """Return the moments of some chunks of one length about a pivot line: (chunks, 6)."""
         shape = 2, len(chunks), len(chunks[0][0])
-        pinned = self._pinned.take(*shape)
-        here = pinned.numpy()
-        for place, (x, y) in enumerate(chunks):
-            here[0, place], here[1, place] = x, y
         with self._in_stream():
-            x, y = self._columns.take(*shape).copy_(pinned, non_blocking=True)
-            found = compression.chunk_moments(
-                list(zip(x, y, strict=True)), pivot, self._room, torch
-            )
+            pinned = self._pinned.take(*shape)
+            here = pinned.numpy()
+            for place, (x, y) in enumerate(chunks):
+                here[0, place], here[1, place] = x, y
+            xs, ys = self._columns.take(*shape).copy_(pinned, non_blocking=True)
+            pairs = list(zip(xs, ys, strict=True))
+            found = compression.chunk_moments(pairs, pivot, self._room, torch)
             out: Array = found.cpu().numpy()  # waits for the stream: `pinned` is free again
         return out
 
