@@ -1,5 +1,7 @@
 """What every command shares: its arguments, and one line for a user's mistake."""
 
+from __future__ import annotations
+
 import argparse
 import gc
 import os
@@ -9,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from knownline.errors import MissingError, ParamsError, UsageError, UserError
 from knownline.layout import PARAMS
-from knownline.params import Params
+
+if TYPE_CHECKING:  # its pydantic takes longer to import than all the rest
+    from knownline.params import Params
 
 
 class Arguments(argparse.ArgumentParser):
@@ -39,6 +43,8 @@ def read_params() -> Params:
 
     Raises: ParamsError, and MissingError where there is none.
     """
+    from knownline.params import Params
+
     path = PARAMS
     try:
         return Params.parse(path.read_text(encoding="utf-8"))

@@ -106,6 +106,11 @@ def check_used(folder: Path, used: dict[str, Any]) -> None:
         )
 
 
+def size(folder: Path) -> int:
+    """Return the bytes of the files that lie in a folder."""
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:

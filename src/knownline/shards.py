@@ -181,11 +181,6 @@ def spans(path: Path, groups: int) -> list[Span]:
     return [Span(path, cut, tuple(counts[group] for group in cut)) for cut in cuts]
 
 
-def size(folder: Path) -> int:
-    """Return the bytes of a folder's files."""
-    return sum(path.stat().st_size for path in paths(folder) if path.is_file())
-
-
 def rows(folder: Path) -> int:
     """Return the number of rows in a folder, as its files' footers say."""
     return sum(pq.read_metadata(path).num_rows for path in paths(folder))

@@ -4,11 +4,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from knownline import door, onepass, provenance, shards, workers
+from knownline import door, files, provenance, workers
 from knownline.layout import TRAIN
 
 WORTH = range(1 << 26, 1 << 32)
-"""Bytes of data that a process of its own reads while this one imports torch.
+"""Bytes of data that a process of its own reads while this one imports numpy, Arrow and torch.
 
 With less, its start takes longer than it saves; with more, the import hardly counts, and what is
 read here shows how far it is.
@@ -24,16 +24,18 @@ def main(argv: list[str]) -> int:
         "--pass-only", action="store_true", help="read the data, keep what is known of it, stop"
     )
     only = parser.parse_args(argv).pass_only
+    signal.signal(signal.SIGTERM, door.interrupt)
+    if only and not workers.under_torchrun():
+        from knownline import onepass
+
+        onepass.known(TRAIN)
+        return 0
     params = door.read_params()
     begun = provenance.made_with("train", params)
     count = workers.wanted()
-    signal.signal(signal.SIGTERM, door.interrupt)
-    if only and not workers.under_torchrun():
-        onepass.known(TRAIN)
-        return 0
     alone = count == 1 and not workers.under_torchrun()
-    with _reading(alone and shards.size(TRAIN) in WORTH), door.importing():
-        from knownline import accelerator, fitting
+    with _reading(alone and files.size(TRAIN) in WORTH), door.importing():
+        from knownline import accelerator, fitting, onepass
 
         device = fitting.device_of(params)
     if workers.under_torchrun():
@@ -42,7 +44,9 @@ def main(argv: list[str]) -> int:
         if only or team.rank:
             return 0
     elif not alone:
-        _read_in_workers(count)
+        onepass.check(TRAIN)
+        if onepass.find(TRAIN) is None:
+            workers.start(count, workers.script(), "train", "--pass-only")
     known = onepass.known(TRAIN, arithmetic=lambda: accelerator.on(str(device)))
     assert known is not None  # a rule of generate
     line = fitting.fit(params, known.rows, TRAIN, device, begun)
@@ -55,17 +59,11 @@ def main(argv: list[str]) -> int:
 def _reading(wanted: bool) -> Iterator[None]:
     """Let another process read the data while the block runs, and wait for it.
 
-    What it finds is kept. Where it fails, `onepass.known` fails here too, and says why.
+    What it finds is kept, or was before. Where it fails, `onepass.known` fails here too, and says
+    why.
     """
-    if not wanted or onepass.find(TRAIN) is not None:
+    if not wanted:
         yield
         return
     with workers.beside(workers.script(), "train", "--pass-only"):
         yield
-
-
-def _read_in_workers(count: int) -> None:
-    """Let torchrun's workers read the data, unless what is known of it is kept."""
-    onepass.check(TRAIN)
-    if onepass.find(TRAIN) is None:
-        workers.start(count, workers.script(), "train", "--pass-only")

@@ -4,6 +4,8 @@ The result never depends on it. Processes are torchrun's (torch elastic, gloo): 
 by it finds the others through its environment. Knows nothing of what the work is.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import subprocess
@@ -13,13 +15,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from knownline.errors import WorkersError
 
-Array = npt.NDArray[np.float64]
+if TYPE_CHECKING:  # not imported by `train` before another process is reading
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float64]
 
 MOST = 1024
 """Workers on one machine."""
