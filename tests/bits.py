@@ -1,7 +1,13 @@
 """One hash of all that the pipeline makes, for the tests that hold it to be the same everywhere."""
 
 import hashlib
+import os
+import random
 import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
 
 import numpy as np
 
@@ -42,11 +48,53 @@ def configure(workspace: Workspace, *, compress: bool = True, rows: int = ROWS) 
 
 def made(workspace: Workspace, *, workers: int, threads: int, **env: str) -> str:
     """Draw and fit, nothing kept of before; return the hash of what was made."""
-    shutil.rmtree(workspace.path / "mlruns/moments", ignore_errors=True)
     more = {"KNOWNLINE_WORKERS": str(workers), "OMP_NUM_THREADS": str(threads), **env}
+    clear(workspace)
     for stage in ("generate", "train"):
         workspace.knownline(stage, ok=True, **more)
     return of(workspace)
+
+
+def made_after_kills(
+    workspace: Workspace, dice: random.Random, *, workers: int, threads: int, **env: str
+) -> tuple[str, int]:
+    """Draw and fit, each killed at its start, middle or end, and done again after.
+
+    Returns the hash of what was made, and how many kills found something to kill.
+    """
+    more = {"KNOWNLINE_WORKERS": str(workers), "OMP_NUM_THREADS": str(threads), **env}
+    clear(workspace)
+    kills = 0
+    for stage in ("generate", "train"):
+        began = time.monotonic()
+        workspace.knownline(stage, ok=True, **more)  # how long it takes
+        took = time.monotonic() - began
+        if stage == "train":
+            clear(workspace)
+        process = subprocess.Popen(
+            ["python", "src/knownline", stage],
+            cwd=workspace.path,
+            env=workspace.env(**more),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            process.wait(dice.uniform(0.2, 1.0) * took)
+        except subprocess.TimeoutExpired:
+            kills += 1
+        while left := workspace.processes(lambda words: True):  # torchrun's have sessions of theirs
+            for number in left:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+            process.wait()
+        workspace.knownline(stage, ok=True, **more)
+    return of(workspace), kills
+
+
+def clear(workspace: Workspace) -> None:
+    """Forget what is known of data and where a training stood."""
+    for name in ("moments", "checkpoints", "receipts"):
+        shutil.rmtree(workspace.path / "mlruns" / name, ignore_errors=True)
 
 
 def of(workspace: Workspace) -> str:

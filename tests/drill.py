@@ -366,24 +366,36 @@ def _named(path: Path, said: str) -> bool:
 
 
 def matrix(scratch: Path, dice: random.Random, count: int) -> str:
-    """Draw and fit with every number of workers and threads on every width of SIMD: one hash."""
-    workspace = checkout(scratch / "matrix")
-    bits.configure(workspace)
+    """Draw and fit with every number of workers and threads on every width of SIMD: one hash.
+
+    Each once as it is, and once killed and taken up again; with three points, and row by row, where
+    workers share nothing but the pass.
+    """
     cases = [
-        (workers, threads, width)
-        for workers in (1, 2, 3, 4, 8, 16)
+        (compress, workers, threads, width)
+        for compress, teams in ((True, (1, 2, 3, 4, 8, 16)), (False, (1,)))
+        for workers in teams
         for threads in (1, 2)
         for width in bits.simd()
     ]
     chosen = cases if count >= len(cases) else dice.sample(cases, count)
-    found = {}
-    for workers, threads, width in chosen:
-        env = bits.simd()[width]
-        found[workers, threads, width] = bits.made(
-            workspace, workers=workers, threads=threads, **env
-        )
-        demand(len(set(found.values())) == 1, f"not one hash: {found}")
-    return f"{len(chosen)} of workers x threads x SIMD {list(bits.simd())}: one hash"
+    found: dict[bool, dict[str, str]] = {True: {}, False: {}}
+    kills = 0
+    for compress in (True, False):
+        workspace = checkout(scratch / f"compress-{compress}")
+        bits.configure(workspace, compress=compress)
+        for _, workers, threads, width in (case for case in chosen if case[0] == compress):
+            name, env = f"{workers} x {threads} x {width}", bits.simd()[width]
+            found[compress][name] = bits.made(workspace, workers=workers, threads=threads, **env)
+            found[compress][f"{name}, killed"], more = bits.made_after_kills(
+                workspace, dice, workers=workers, threads=threads, **env
+            )
+            kills += more
+            demand(len(set(found[compress].values())) == 1, f"not one hash: {found[compress]}")
+    return (
+        f"{len(chosen)} of compressed or not x workers x threads x SIMD {list(bits.simd())}:"
+        f" one hash, {kills} kills included"
+    )
 
 
 PARTS: list[tuple[Callable[[Path, random.Random, int], str], int, int]] = [
@@ -393,7 +405,7 @@ PARTS: list[tuple[Callable[[Path, random.Random, int], str], int, int]] = [
     (kills, 4, 140),
     (first_users, 4, 16),
     (disk_full, 2, 20),
-    (matrix, 2, 36),
+    (matrix, 2, 42),
 ]
 
 
