@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from knownline import tables
+from knownline import files, onepass, tables
 from knownline.__main__ import main
 
 Array = npt.NDArray[np.float64]
@@ -188,11 +188,11 @@ def test_another_seed_gives_other_bytes() -> None:
 
 def test_nothing_of_an_earlier_run_is_left(folder: Path) -> None:
     assert main(["generate"]) == 0
-    once = tree(folder)
+    once = tree(folder / "data")
     Path("data/train/part-00007.parquet").write_bytes(b"from a larger run")
     Path("data/holdout/notes.txt").write_text("mine")
     assert main(["generate"]) == 0
-    assert tree(folder) == once
+    assert tree(folder / "data") == once
 
 
 def test_files_that_dvcs_cache_shares_are_not_written_into() -> None:
@@ -585,3 +585,32 @@ def test_a_y_past_float64_in_a_later_chunk_is_refused_and_nothing_is_written(
     was = tree(before / "data")
     assert "truth must give a finite y for every x" in refusal(capsys)
     assert tree(before / "data") == was
+
+
+def test_what_generate_hashed_is_not_hashed_again_unless_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_params()
+    assert main(["generate"]) == 0
+    hashed: list[str] = []
+    sum_of = files.sha256_of
+
+    def sha256_of(path: Path) -> str:
+        hashed.append(path.as_posix())
+        return sum_of(path)
+
+    monkeypatch.setattr(files, "sha256_of", sha256_of)
+    train, holdout = Path("data/train"), Path("data/holdout")
+    onepass.check(train)
+    onepass.check(holdout)
+    assert hashed == []
+    path = train / "part-00000.parquet"
+    path.write_bytes(path.read_bytes())
+    onepass.check(train)
+    assert hashed == [path.as_posix()]
+
+
+def test_looks_that_cannot_be_kept_are_no_reason_to_fail() -> None:
+    write_params()
+    Path("mlruns").write_text("in the way of the folder")
+    assert main(["generate"]) == 0

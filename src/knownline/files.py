@@ -48,6 +48,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
+def forget_oldest(folder: Path, kept: int) -> None:
+    """Remove the files of a folder but for so many, the latest written."""
+
+    def written(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:  # another process was quicker
+            return 0.0
+
+    for path in sorted(filter(Path.is_file, folder.glob("*")), key=written)[:-kept]:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `path` if the block ends well.

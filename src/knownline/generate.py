@@ -10,11 +10,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from knownline import bars, door, files, provenance, shards, synthesis, tables, workers
+from knownline import bars, door, files, provenance, shards, stamps, synthesis, tables, workers
 from knownline.errors import ParamsError, TableError
 from knownline.layout import DATA, HOLDOUT, TRAIN
 from knownline.line import Line
 from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
+from knownline.stamps import Look, Stamps
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -43,12 +44,15 @@ def main(argv: list[str]) -> int:
             shards.ShardWriter(held, synthesis.CHUNK_ROWS, finisher.take) as holdout,
         ):
             _write(_source(params, rows, threads), rows, wanted, train=train, holdout=holdout)
-        sums = {TRAIN / path.name: finisher.sum_of(path) for path in train.files}
-        sums |= {HOLDOUT / path.name: finisher.sum_of(path) for path in holdout.files}
+        done = {TRAIN / path.name: finisher.result_of(path) for path in train.files}
+        done |= {HOLDOUT / path.name: finisher.result_of(path) for path in holdout.files}
         again = "run `dvc repro` again"
         provenance.check_unchanged("generate", made, door.read_params(), then=again)
-    files.seal_as(DATA, sums)
+    files.seal_as(DATA, {path: sha for path, (sha, _) in done.items()})
     files.write_used(DATA, made)
+    for folder in (TRAIN, HOLDOUT):  # so that `train` need not hash what was hashed just now
+        its = {path: found for path, found in done.items() if path.parent == folder}
+        Stamps({path: sha for path, (sha, _) in its.items()}).keep(dict(its.values()))
     held_out = holdout_rows(rows, wanted.holdout)
     print(f"generate: {rows:,} rows, {held_out:,} of them held out")
     return 0
@@ -59,7 +63,7 @@ class _Finisher:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads)
-        self._sums: dict[Path, Future[str]] = {}
+        self._done: dict[Path, Future[tuple[str, Look | None]]] = {}
 
     def __enter__(self) -> Self:
         """Return the finisher itself."""
@@ -71,16 +75,17 @@ class _Finisher:
 
     def take(self, path: Path) -> None:
         """Begin with a file that is whole."""
-        self._sums[path] = self._pool.submit(_finished, path)
+        self._done[path] = self._pool.submit(_finished, path)
 
-    def sum_of(self, path: Path) -> str:
-        """Return a file's SHA-256 in hex, once it outlasts a loss of power."""
-        return self._sums[path].result()
+    def result_of(self, path: Path) -> tuple[str, Look | None]:
+        """Return a file's SHA-256 in hex and its look, once it outlasts a loss of power."""
+        return self._done[path].result()
 
 
-def _finished(path: Path) -> str:
+def _finished(path: Path) -> tuple[str, Look | None]:
     files.sync(path)
-    return files.sha256_of(path)
+    seen = stamps.settled(path)  # before it is hashed: what changes later looks different
+    return files.sha256_of(path), seen
 
 
 @dataclass(frozen=True, slots=True)

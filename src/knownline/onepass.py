@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from knownline import bars, compression, files, location, shards, workers
+from knownline import bars, compression, files, shards, stamps, workers
 from knownline.compression import Compressed, Moments, Pivot, Work
 from knownline.errors import DamagedError
 from knownline.shards import Span
@@ -74,13 +74,13 @@ def known(
     """
     sums = files.sealed_in(folder.parent, folder)
     files.check_nothing_beside(sums, folder, folder.parent)
-    kept, stamps = _Kept(sums), Stamps(_folder() / "stamps" / _hash(sums))
+    kept, seen = _Kept(sums), Stamps(sums)
     found = None if reread or team.rank else kept.load()
     if team.told(np.array([float(found is not None)]))[0]:
         if team.rank == 0:
-            _check(sums, stamps)
+            _check(sums, seen)
         return found
-    found = _read(sums, stamps, team, arithmetic)
+    found = _read(sums, seen, team, arithmetic)
     if found:
         kept.save(found)
     return found
@@ -93,7 +93,7 @@ def check(folder: Path) -> None:
     """
     sums = files.sealed_in(folder.parent, folder)
     files.check_nothing_beside(sums, folder, folder.parent)
-    _check(sums, Stamps(_folder() / "stamps" / _hash(sums)))
+    _check(sums, Stamps(sums))
 
 
 def find(folder: Path) -> Known | None:
@@ -101,30 +101,30 @@ def find(folder: Path) -> Known | None:
     return _Kept(files.sealed_in(folder.parent, folder)).load()
 
 
-def _check(sums: dict[Path, str], stamps: Stamps) -> None:
+def _check(sums: dict[Path, str], seen: Stamps) -> None:
     """Hold files against their sums, several at a time."""
     with ThreadPoolExecutor(workers.threads()) as pool:
-        looks = list(pool.map(stamps.check, sums.keys(), sums.values()))
-    stamps.keep(dict(zip(sums.values(), looks, strict=True)))
+        looks = list(pool.map(seen.check, sums.keys(), sums.values()))
+    seen.keep(dict(zip(sums.values(), looks, strict=True)))
 
 
 def _read(
-    sums: dict[Path, str], stamps: Stamps, team: Team, arithmetic: Callable[[], Work]
+    sums: dict[Path, str], seen: Stamps, team: Team, arithmetic: Callable[[], Work]
 ) -> Known | None:
     """Read this process's share of the rows; return in rank 0 what is known of all."""
     paths = sorted(sums)
     try:
         spans = list(chain.from_iterable(shards.spans(path, SPAN_GROUPS) for path in paths))
     except DamagedError:
-        _check(sums, stamps)  # which says it better
+        _check(sums, seen)  # which says it better
         raise
     if not spans:
-        _check(sums, stamps)
+        _check(sums, seen)
         return None
     looks: dict[str, Look | None] = {}
 
     def checked(path: Path) -> None:
-        looks[sums[path]] = stamps.check(path, sums[path])
+        looks[sums[path]] = seen.check(path, sums[path])
 
     first = np.zeros(3)
     if team.rank == 0:
@@ -143,7 +143,7 @@ def _read(
         for span, part in zip(mine, read, strict=True):
             parts.append(part)
             bar.update(sum(span.rows))
-    stamps.keep(looks)
+    seen.keep(looks)
     shares = [[spans[i] for i in workers.share(len(spans), r, team.size)] for r in range(team.size)]
     chunks = [sum(len(span.groups) for span in share) for share in shares]
     points = [sum(sampler.count(span) for span in share) for share in shares]
@@ -236,8 +236,9 @@ class _Kept:
     """What is known of a folder, in a file of mlruns/moments."""
 
     def __init__(self, sums: dict[Path, str]) -> None:
-        self._key = _hash(sums, *(files.sha256_of(Path(__file__).with_name(name)) for name in CODE))
-        self._path = _folder() / self._key
+        code = (files.sha256_of(Path(__file__).with_name(name)) for name in CODE)
+        self._key = stamps.name_of(sums, *code)
+        self._path = stamps.folder().parent / self._key
 
     def load(self) -> Known | None:
         """Return what is kept, or None; a file that is not what was written counts as none."""
@@ -264,24 +265,4 @@ class _Kept:
         body = json.dumps(content).encode() + b"\n"
         sha = hashlib.sha256(body).hexdigest().encode()
         files.write_bytes(self._path, sha + b"\n" + body)
-        for folder in (_folder(), _folder() / "stamps"):
-            old = [path for path in folder.glob("*") if path.is_file()]
-            for path in sorted(old, key=_age)[:-KEPT]:
-                path.unlink(missing_ok=True)
-
-
-def _age(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _folder() -> Path:
-    """Return where results are kept: the workspace's, also for an experiment's own folder."""
-    return location.workspace() / "mlruns" / "moments"
-
-
-def _hash(sums: dict[Path, str], *more: str) -> str:
-    text = [f"{sha}  {path.name}" for path, sha in sorted(sums.items())]
-    return hashlib.sha256("\n".join([*text, *more]).encode()).hexdigest()
+        files.forget_oldest(self._path.parent, KEPT)

@@ -4,39 +4,98 @@ A file looks the same when device, number, size and times are the same; git's in
 by the same. What DVC hashes holds none of it. Knows nothing of what the files mean.
 """
 
+import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from knownline import files
+from knownline import files, location
 
-YOUNG = 2.0
-"""Seconds after a change in which another one could leave the same times."""
+MARGIN = 2.0
+"""Seconds for which a file system's clock may stand still; FAT's does so longest."""
+
+SOON = 0.05
+"""Seconds in which most file systems' clocks have moved on."""
+
+KEPT = 200
+"""Sets of files whose looks are kept: a training set and its holdout are two."""
 
 Look = tuple[int, int, int, int, int]
 
 
-def look(file: Path) -> Look | None:
-    """Return how a file looks, or None where there is none or its times say nothing yet."""
+class Clock(NamedTuple):
+    """A file system, by the number of its device, and its time in ns since 1970."""
+
+    device: int
+    time: int
+
+
+def clock(folder: Path) -> Clock:
+    """Return the time that a folder's file system would give a change now.
+
+    It stands still between its ticks, some milliseconds or two seconds. So it is asked, by a file
+    that is gone again. Where none can be made, there is no such clock.
+    """
+    try:
+        with tempfile.TemporaryFile(prefix=".now.tmp-", dir=folder) as file:
+            found = os.fstat(file.fileno())
+    except OSError:
+        return Clock(-1, 0)
+    return Clock(found.st_dev, found.st_mtime_ns)
+
+
+def look(file: Path, now: Clock) -> Look | None:
+    """Return how a file looks, or None where there is none or its times say nothing.
+
+    A file that changed at the clock's present tick could change again and look the same; one that
+    changed earlier cannot. On a file system whose clock is another, a tick is taken to last MARGIN.
+    """
     try:
         found = os.stat(file)  # noqa: PTH116 — as short as Path's, and follows links
     except OSError:
         return None
-    changed = max(found.st_mtime_ns, found.st_ctime_ns)
-    if not 0 <= changed < time.time_ns() - int(YOUNG * 1e9):
+    tick = now.time if found.st_dev == now.device else time.time_ns() - int(MARGIN * 1e9)
+    if not 0 <= max(found.st_mtime_ns, found.st_ctime_ns) < tick:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-class Stamps:
-    """The files of one set that were checked, by their sums; kept in a file."""
+def settled(file: Path) -> Look | None:
+    """Return how a file looks that was written just now, once the clock has moved on.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    None where that takes longer than SOON: then it is hashed once more, by whoever reads it.
+    """
+    until = time.monotonic() + SOON
+    while (found := look(file, clock(file.parent))) is None and time.monotonic() < until:
+        time.sleep(0.001)
+    return found
+
+
+def folder() -> Path:
+    """Return where looks are kept: in the workspace, also for an experiment's own folder."""
+    return location.workspace() / "mlruns" / "moments" / "stamps"
+
+
+def name_of(sums: Mapping[Path, str], *more: str) -> str:
+    """Return one SHA-256 in hex for the names and sums of files, and for what else is given."""
+    text = [f"{sha}  {path.name}" for path, sha in sorted(sums.items())]
+    return hashlib.sha256("\n".join([*text, *more]).encode()).hexdigest()
+
+
+class Stamps:
+    """The looks of the files of one folder, by their sums; kept in a file."""
+
+    def __init__(self, sums: Mapping[Path, str]) -> None:
+        """sums: every file of the folder."""
+        self._path = folder() / name_of(sums)
+        self._clock = clock(next(iter(sums)).parent.parent)
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(self._path.read_text())
             self._looks = {str(sha): tuple(numbers) for sha, numbers in found.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             self._looks = {}
@@ -46,14 +105,19 @@ class Stamps:
 
         Raises: MissingError or DamagedError with the file's name.
         """
-        now = look(file)
+        now = look(file, self._clock)
         if now is None or self._looks.get(expected) != now:
             files.check_file(file, expected)
         return now
 
     def keep(self, looks: Mapping[str, Look | None]) -> None:
-        """Keep how checked files looked before they were read, by their sums."""
+        """Keep how checked files looked before they were read, by their sums.
+
+        Where there is no room to, they are hashed once more next time: nothing is lost.
+        """
         found = {sha: seen for sha, seen in looks.items() if seen}
         if not found.items() <= self._looks.items():
             self._looks |= found
-            files.write_text(self._path, json.dumps(self._looks))
+            with suppress(OSError):
+                files.write_text(self._path, json.dumps(self._looks))
+                files.forget_oldest(self._path.parent, KEPT)

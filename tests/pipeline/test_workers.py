@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from knownline.stamps import YOUNG
 from tests import bits
 from tests.conftest import Workspace
 
@@ -194,7 +193,6 @@ def test_what_is_no_number_of_workers_is_refused_before_anything_is_written(
 
 def test_another_learning_rate_reads_no_data(workspace: Workspace) -> None:
     """Proven by data that are no longer there to be read, but for how they look."""
-    time.sleep(YOUNG)  # they were too young for that when `dvc repro` read them
     workspace.knownline("train")
     workspace.knownline("evaluate")
     looked = workspace.path / "looked"
