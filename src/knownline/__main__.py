@@ -72,7 +72,9 @@ def _call(arguments: list[str]) -> int:
 
 
 def _say(rule: str) -> int:
-    print(f"knownline: error: {rule}", file=sys.stderr)
+    from knownline.errors import one_line
+
+    print(f"knownline: error: {one_line(rule)}", file=sys.stderr)
     return 2
 
 
