@@ -66,7 +66,7 @@ def _parse(argv: list[str]) -> Wish:
         " or kept, 3 refused, 2 could not run. Repeating it for the same day is harmless.",
         "knownline retrain --push",
     )
-    seed = door.whole(0, 2**63 - 1, "a whole number, 0 or more and less than 2^63")
+    seed = door.whole(0, 2**63 - 1, "0 or more, whole and less than 2^63")
     parser.add_argument("--seed", type=seed, help="of the drawn data (the day's: YYYYMMDD, UTC)")
     parser.add_argument("--date", type=_date, help="the day, YYYY-MM-DD (today, UTC)")
     parser.add_argument("--force", action="store_true", help="also where nothing is new")
@@ -79,7 +79,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a day, YYYY-MM-DD (got {text[:80]})") from None
+        raise argparse.ArgumentTypeError(f"must be YYYY-MM-DD (got {text[:80]})") from None
 
 
 def _retrain(params: Params, wish: Wish) -> int:
