@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from knownline import bars
 from tests.conftest import Workspace
 
 LONG = 120_000
@@ -116,6 +117,26 @@ runpy.run_module("knownline.__main__", run_name="__main__")
     for stage, word in (("generate", "generate"), ("train", "read")):
         shown = on_a_terminal(fresh, sys.executable, "-c", slow, stage, columns=100)
         assert re.search(rf"{word}: +\d+%.*rows/s", shown), shown
+
+
+def test_a_run_done_again_shows_which_step_it_is_at(built: Workspace) -> None:
+    (run,) = built.runs()
+    again = ("python", "src/knownline", "reproduce", run.run_id)
+    shown = on_a_terminal(built, *again, columns=60)
+    steps = re.findall(r"reproduce: ([a-z ]+), (\d) of 6 \[\d\d:\d\d\]", shown)
+    assert len(set(steps)) >= 2, shown
+    assert [n for _, n in steps] == sorted(n for _, n in steps)
+    drawn = [part for part in re.split(r"[\r\n]", shown) if part.startswith("reproduce: ")]
+    assert max(map(len, drawn)) <= 60
+    assert shown.rindex("reproduce: ") < shown.index("run 99 rows")  # wiped before the verdict
+    assert re.search(r"\r +\rrun 99 rows", shown)
+
+
+def test_steps_are_quiet_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with bars.steps("reproduce", 2) as begin:
+        begin("fetch")
+        begin("compare")
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
