@@ -160,8 +160,9 @@ def test_the_changes_it_tells_of_fit_the_code() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, keys in yaml.safe_load(blocks["yaml"]).items():
         assert set(keys) <= set(params[section])
+    tests = "".join((ROOT / f"tests/test_{x}.py").read_text() for x in ("training", "evaluation"))
     for name in re.findall(r"^- `(test_\w+)`", text, flags=re.MULTILINE):
-        assert f"def {name}(" in (ROOT / "tests/test_training.py").read_text()
+        assert f"def {name}(" in tests
 
 
 OURS = "make-it-yours.md"
