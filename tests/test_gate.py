@@ -77,7 +77,7 @@ def test_without_a_truth_the_gate_says_so() -> None:
 
 def test_a_table_far_from_the_truth_is_told_that_it_need_not_have_one() -> None:
     """The shipped truth, w = 20 and b = 5, stays where somebody only names a table."""
-    hint = "data/own/t.csv is held against truth in params.yaml: null there where nobody knows"
+    hint = "data/own/t.csv is held against the truth in params.yaml: write `truth: null` where"
     gate = judge(at_z(5.0, 0.0), RULES, table="data/own/t.csv")
     assert len(gate.reasons) == 2
     assert gate.reasons[1].startswith(hint)

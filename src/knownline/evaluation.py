@@ -176,8 +176,8 @@ def judge(
             (good if near else broken).append(words)
         if table and not all(near for near, _ in told):
             broken.append(
-                f"{table} is held against truth in params.yaml: null there where nobody knows the"
-                " answer"
+                f"{table} is held against the truth in params.yaml: write `truth: null` where"
+                " nobody knows it"
             )
     return Gate(passed=not broken, reasons=broken or good)
 
