@@ -53,13 +53,15 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(
-    command: str, capsys: pytest.CaptureFixture[str]
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
-    shown = capsys.readouterr().out
+    shown = helped(command, capsys)
     assert f"knownline {command}" in shown.partition("Example: ")[2]
     assert max(map(len, shown.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", "50")
+    *rest, example = helped(command, capsys).splitlines()
+    assert max(map(len, rest)) <= 50
+    assert example == shown.splitlines()[-1]  # in one piece, to be copied
 
 
 CONTRACT = re.compile(r"knownline: error: \S.* must .+ \(got .+\)\n")
@@ -115,6 +117,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(
         ("retrain --push=now", "--push must have no value (got now)"),
         ("rollback", "--reason must be given, see knownline rollback --help (got nothing)"),
         ("reproduce", "run must be given, see knownline reproduce --help (got nothing)"),
+        ("reproduce ", "run must be an id, the beginning of one, a name or champion (got none)"),
         ("store", "direction must be given, see knownline store --help (got nothing)"),
         ("store psuh", "direction must be one of pull, push (got psuh)"),
         ("completion tcsh", "shell must be one of bash, zsh, fish (got tcsh)"),
@@ -124,7 +127,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(
 def test_a_wrong_argument_is_told_its_rule(
     arguments: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments.split()) == 2
+    assert main(arguments.split(" ")) == 2
     assert says in capsys.readouterr().err
 
 

@@ -78,6 +78,20 @@ def test_to_look_costs_no_import(tmp_path: Path) -> None:
     assert not {"mlflow", "sqlalchemy", "torch"} & set(done.stdout.split())
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MLFLOW_TRACKING_URI", "localhost:5000"), ("KNOWNLINE_LIVE_AFTER", "x"),
+     ("KNOWNLINE_WORKERS", "many")],
+)  # fmt: skip
+def test_a_refused_environment_leaves_the_record_as_it_was(
+    name: str, value: str, workspace: Workspace
+) -> None:
+    done = workspace.knownline("train", ok=False, **{name: value})
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"knownline: error: {name} must be ")
+    assert (workspace.path / "mlruns/recorded.json").exists()
+
+
 def test_a_training_that_could_not_be_recorded_does_not_begin(fresh: Workspace) -> None:
     fresh.knownline("generate")
     done = fresh.knownline("train", ok=False, MLFLOW_TRACKING_URI="localhost:5000")

@@ -24,10 +24,14 @@ class Arguments(argparse.ArgumentParser):
         super().__init__(
             prog=f"knownline {command}",
             description=summary,
-            epilog=f"Example: {example}",
             allow_abbrev=False,
             exit_on_error=False,
         )
+        self._example = example
+
+    def format_help(self) -> str:
+        """Return the help; its example is on one line, however narrow, to be copied."""
+        return f"{super().format_help()}\nExample: {self._example}\n"
 
     def parse_args(self, argv: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
         """Return the arguments. Raises: UsageError where one is wrong, missing or unknown."""

@@ -21,7 +21,7 @@ from knownline import (
     tracking,
 )
 from knownline.comparison import Difference, Evidence
-from knownline.errors import ReplicaError, StoreError
+from knownline.errors import ReplicaError, StoreError, UsageError
 from knownline.provenance import JUDGED, Commit
 from knownline.tracking import Recorded, Store
 
@@ -49,6 +49,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
     parser.add_argument("--keep", action="store_true", help="leave the folder it was done in")
     arguments = parser.parse_args(argv)
+    if not arguments.run.strip():  # every id begins with it
+        raise UsageError("run must be an id, the beginning of one, a name or champion (got none)")
     signal.signal(signal.SIGTERM, door.interrupt)
     store = tracking.Store(create=False)
     run = store.find(arguments.run)

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from knownline import door, location, onepass, provenance, shards, workers
+from knownline import door, location, onepass, provenance, shards, streaming, workers
 from knownline.layout import TRAIN
 
 WORTH = range(1 << 26, 1 << 32)
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     if only:
         _read_as_a_worker()
         return 0
+    streaming.after()
     location.store_uri()  # where no run can ever be recorded, better said before than after
     alone = count == 1 and not workers.under_torchrun()
     with _reading(alone and shards.size(TRAIN) in WORTH), door.importing():

@@ -150,6 +150,15 @@ def test_a_closed_output_is_no_mistake(built: Workspace) -> None:
     assert done.stderr == ""
 
 
+def test_a_closed_stderr_is_no_mistake_and_what_is_said_there_goes_nowhere(
+    workspace: Workspace,
+) -> None:
+    done = workspace.run("sh", "-c", "python src/knownline doctor 2>&-")
+    assert done.stdout == "doctor: healthy\n"
+    done = workspace.run("sh", "-c", "python src/knownline nonsense 2>&-", ok=False)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
 @pytest.mark.parametrize("content", ["{", "{}", "[]"])
 def test_a_damaged_result_costs_one_line(workspace: Workspace, content: str) -> None:
     (workspace.path / "reports/metrics.json").write_text(content)
