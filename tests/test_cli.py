@@ -89,7 +89,8 @@ def test_wrong_arguments_are_one_line_and_exit_2(
     )
     wrong = [["--no-such"], ["too", "many"], ["-x"], [ESCAPES, "--no-such"]]
     wrong += [[option] for option in valued] + [[option, "--help"[:3]] for option in valued]
-    wrong += [[f"{option}=yes"] for option in alone]
+    wrong += [[f"{option}=yes"] for option in alone] + [[f"{option}=it's"] for option in alone]
+    wrong += [[f"{option}="] for option in valued] + [["", "--no-such"], ["", "", ""]]
     wrong += [[f"{option}={ESCAPES}"] for option in alone]
     wrong += [[]] if places or "required" in shown else []
     for arguments in wrong:
@@ -114,6 +115,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(
         ("retrain --seed -1", "whole and less than 2^63 (got -1)"),
         ("retrain --seed 9223372036854775808", "2^63 (got 9223372036854775808)"),
         ("retrain --date 1.1.2026", "--date must be YYYY-MM-DD (got 1.1.2026)"),
+        ("retrain --seed=", "(got nothing)"),
         ("retrain --push=now", "--push must have no value (got now)"),
         ("rollback", "--reason must be given, see knownline rollback --help (got nothing)"),
         ("reproduce", "run must be given, see knownline reproduce --help (got nothing)"),

@@ -43,8 +43,8 @@ class Arguments(argparse.ArgumentParser):
             raise UsageError(f"{self._word(error.argument_name)} {_rule(error.message)}") from None
         if unknown:
             raise UsageError(
-                f"{self.prog} must be called with the arguments of its --help (got"
-                f" {' '.join(unknown)[:_SHOWN]})"
+                f"{self.prog} must be called with the arguments of its --help"
+                f" (got {given(' '.join(unknown))})"
             )
         return found
 
@@ -58,16 +58,17 @@ class Arguments(argparse.ArgumentParser):
         return next((a.dest for a in self._actions if a.metavar == shown), shown)
 
 
-_SHOWN = 80
-"""Letters of what was given that an error shows."""
+def given(text: str) -> str:
+    """Return as much of what was given as an error shows."""
+    return text.strip()[:80] or "nothing"
 
 
 def _rule(message: str) -> str:
     """Return argparse's own words as a rule; those of our types are one already."""
     if message.startswith("expected "):
         return "must have a value (got nothing)"
-    if found := re.fullmatch(r"ignored explicit argument '(.*)'", message, flags=re.DOTALL):
-        return f"must have no value (got {found[1][:_SHOWN]})"
+    if found := re.fullmatch(r"ignored explicit argument (['\"])(.*)\1", message, flags=re.DOTALL):
+        return f"must have no value (got {given(found[2])})"
     return message
 
 
@@ -77,7 +78,7 @@ def whole(low: int, high: int, rule: str) -> Callable[[str], int]:
     def read(text: str) -> int:
         number = int(text) if re.fullmatch("-?[0-9]{1,30}", text) else None
         if number is None or not low <= number <= high:
-            raise argparse.ArgumentTypeError(f"must be {rule} (got {text[:_SHOWN]})")
+            raise argparse.ArgumentTypeError(f"must be {rule} (got {given(text)})")
         return number
 
     return read
@@ -92,7 +93,7 @@ def one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
             known = ", ".join(words)
-            raise argparse.ArgumentTypeError(f"must be one of {known} (got {text[:_SHOWN]})")
+            raise argparse.ArgumentTypeError(f"must be one of {known} (got {given(text)})")
         return text
 
     return read

@@ -79,7 +79,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be YYYY-MM-DD (got {text[:80]})") from None
+        raise argparse.ArgumentTypeError(f"must be YYYY-MM-DD (got {door.given(text)})") from None
 
 
 def _retrain(params: Params, wish: Wish) -> int:
