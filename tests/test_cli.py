@@ -1,11 +1,13 @@
 """The doors: help, wrong arguments, what is imported, and one line for a mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from knownline.__main__ import STAGES, main
 from knownline.cli import ANYWHERE, COMMANDS
@@ -51,25 +53,84 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(
-    command: str, capsys: pytest.CaptureFixture[str]
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
-    shown = capsys.readouterr().out
+    shown = helped(command, capsys)
     assert f"knownline {command}" in shown.partition("Example: ")[2]
     assert max(map(len, shown.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", "50")
+    *rest, example = helped(command, capsys).splitlines()
+    assert max(map(len, rest)) <= 50
+    assert example == shown.splitlines()[-1]  # in one piece, to be copied
+
+
+CONTRACT = re.compile(r"knownline: error: \S.* must .+ \(got .+\)\n")
+
+ESCAPES = "\x1b]0;x\x07\x9b31m\u202eabc"
+"""A title for the terminal, a bell, red by C1, and what turns the direction of reading."""
+
+
+def helped(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("wrong", [["--no-such"], ["too", "many"]])
 def test_wrong_arguments_are_one_line_and_exit_2(
-    command: str, wrong: list[str], capsys: pytest.CaptureFixture[str]
+    command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([command, *wrong]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f"knownline: error: {command}: ")
-    assert told.err.count("\n") == 1
+    """Every argument that the help tells of is called without, with a wrong, and with no value."""
+    shown = helped(command, capsys)
+    valued = re.findall(r"^  (--[a-z-]+) [A-Z]+", shown, flags=re.MULTILINE)
+    alone = set(re.findall(r"^  (--[a-z-]+)", shown, flags=re.MULTILINE)) - {*valued}
+    places = re.findall(
+        r"^  (?:[a-z]+|\{[a-z,]+\}) ", shown.partition("arguments:")[2], re.MULTILINE
+    )
+    wrong = [["--no-such"], ["too", "many"], ["-x"], [ESCAPES, "--no-such"]]
+    wrong += [[option] for option in valued] + [[option, "--help"[:3]] for option in valued]
+    wrong += [[f"{option}=yes"] for option in alone] + [[f"{option}=it's"] for option in alone]
+    wrong += [[f"{option}="] for option in valued] + [["", "--no-such"], ["", "", ""]]
+    wrong += [[f"{option}={ESCAPES}"] for option in alone]
+    wrong += [[]] if places or "required" in shown else []
+    for arguments in wrong:
+        assert main([command, *arguments]) == 2, arguments
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert CONTRACT.fullmatch(told.err), told.err
+        assert told.err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            "ui --port -1",
+            "--port must be a whole number from 0, any that is free, to 65535 (got -1)",
+        ),
+        ("ui --port 65536", "to 65535 (got 65536)"),
+        ("ui --port 5e3", "to 65535 (got 5e3)"),
+        ("ui --port", "--port must have a value (got nothing)"),
+        ("retrain --seed x", "--seed must be 0 or more, whole and less than 2^63 (got x)"),
+        ("retrain --seed -1", "whole and less than 2^63 (got -1)"),
+        ("retrain --seed 9223372036854775808", "2^63 (got 9223372036854775808)"),
+        ("retrain --date 1.1.2026", "--date must be YYYY-MM-DD (got 1.1.2026)"),
+        ("retrain --seed=", "(got nothing)"),
+        ("retrain --push=now", "--push must have no value (got now)"),
+        ("rollback", "--reason must be given, see knownline rollback --help (got nothing)"),
+        ("reproduce", "run must be given, see knownline reproduce --help (got nothing)"),
+        ("reproduce ", "run must be an id, the beginning of one, a name or champion (got none)"),
+        ("store", "direction must be given, see knownline store --help (got nothing)"),
+        ("store psuh", "direction must be one of pull, push (got psuh)"),
+        ("completion tcsh", "shell must be one of bash, zsh, fish (got tcsh)"),
+        ("doctor --repiar", "knownline doctor must be called with the arguments of its --help"),
+    ],
+)
+def test_a_wrong_argument_is_told_its_rule(
+    arguments: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split(" ")) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +251,63 @@ def test_the_ui_refuses_a_port_that_is_taken(
         port = taken.getsockname()[1]
         assert main(["ui", "--port", str(port)]) == 2
     assert f"--port must be free on 127.0.0.1 (got {port}" in capsys.readouterr().err
+
+
+def test_a_wrong_port_is_found_before_a_store_is_made(
+    fresh: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    monkeypatch.chdir(fresh.path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["ui", "--port", str(taken.getsockname()[1])]) == 2
+    assert not (fresh.path / "mlruns/mlflow.db").exists()
+
+
+def test_port_0_is_a_free_one_and_the_address_is_true(
+    built: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    became: list[str] = []
+    monkeypatch.chdir(built.path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def become(_: str, command: list[str]) -> int:
+        became.extend(command)
+        return 0
+
+    monkeypatch.setattr("os.execv", become)
+    assert main(["ui", "--port", "0"]) == 0
+    port = became[became.index("--port") + 1]
+    assert int(port) > 0
+    assert capsys.readouterr().out.startswith(f"MLflow: http://127.0.0.1:{port}/#/")
+
+
+ESCAPED = r"\x1b]0;x\x07\x9b31m\u202eabc"
+
+
+@pytest.mark.parametrize("where", ["cell", "column", "parameter", "file", "unknown key"])
+def test_what_would_steer_a_terminal_is_shown_as_text(
+    where: str,
+    fresh: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = fresh.path / "data/own/mine.csv"
+    table.write_text(
+        {"cell": f"x,y\n1,{ESCAPES}\n", "column": f"{ESCAPES},y\n1,2\n"}.get(where, "")
+    )
+    wanted = {"file": f"data/own/{ESCAPES}.csv", "parameter": f"{ESCAPES}"}
+    params = yaml.safe_load((fresh.path / "params.yaml").read_text())
+    params["generate"]["table"] = wanted.get(where, "data/own/mine.csv")
+    params["generate"] |= {ESCAPES: 1} if where == "unknown key" else {}
+    (fresh.path / "params.yaml").write_text(yaml.safe_dump(params))
+    monkeypatch.chdir(fresh.path)
+    assert main(["generate"]) == 2
+    line = capsys.readouterr().err
+    assert ESCAPED in line
+    assert line.rstrip("\n").isprintable()
 
 
 def test_summary_is_what_the_files_say(built: Workspace) -> None:

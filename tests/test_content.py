@@ -94,6 +94,16 @@ def metrics(
             None,
             "forbes.csv, lr 0.25, 100 epochs",
         ),
+        (
+            {"generate__table": "data/own/forbes.csv"},
+            None,
+            "forbes.csv, true w 20, true b 5, lr 0.25, 100 epochs",
+        ),
+        (
+            {"generate__table": "data/own/forbes.csv", "truth__w": 21.0},
+            None,
+            "forbes.csv, true w 21, true b 5, lr 0.25, 100 epochs",
+        ),
     ],
 )
 def test_a_run_is_named_by_what_tells_it_from_its_neighbours(

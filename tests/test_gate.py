@@ -75,6 +75,18 @@ def test_without_a_truth_the_gate_says_so() -> None:
     ]
 
 
+def test_a_table_far_from_the_truth_is_told_that_it_need_not_have_one() -> None:
+    """The shipped truth, w = 20 and b = 5, stays where somebody only names a table."""
+    hint = "data/own/t.csv is held against the truth in params.yaml: write `truth: null` where"
+    gate = judge(at_z(5.0, 0.0), RULES, table="data/own/t.csv")
+    assert len(gate.reasons) == 2
+    assert gate.reasons[1].startswith(hint)
+    assert len(judge(at_z(5.0, 0.0), RULES).reasons) == 1
+    far = judge(replace(GOOD, optimiser_error=1.0), RULES, table="data/own/t.csv")
+    assert not any(hint in reason for reason in far.reasons)
+    assert judge(GOOD, RULES, table="data/own/t.csv") == judge(GOOD, RULES)
+
+
 def test_without_a_truth_the_optimiser_is_judged_all_the_same() -> None:
     (reason,) = refused(replace(GOOD, truth=None, z=None, optimiser_error=1e-3))
     assert "the optimiser has not arrived" in reason

@@ -445,7 +445,7 @@ def test_arguments_it_does_not_take_are_refused(
     before: Path, capsys: Capture, argument: str
 ) -> None:
     whole = tree(before)
-    assert re.search(rf"^generate: .*{argument}", refusal(capsys, argument))
+    assert re.search(rf"^knownline generate must .*\(got {argument}\)$", refusal(capsys, argument))
     assert tree(before) == whole
 
 

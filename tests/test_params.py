@@ -566,11 +566,17 @@ def test_one_more_row_never_takes_a_row_out_of_the_holdout(rows: int, fraction: 
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("epochz", "train.epochs"), ("learning-rate", "train.learning_rate")]
+    ("typed", "meant"),
+    [
+        ("epochz", "train.epochs"),
+        ("learning-rate", "train.learning_rate"),
+        ("drift_levle", "retrain.drift_level"),  # which no stage reads, and every stage refuses
+    ],
 )
 def test_a_misspelt_key_is_told_what_it_is_like(typed: str, meant: str) -> None:
-    text = SHIPPED.replace(meant.partition(".")[2] + ":", typed + ":")
-    with pytest.raises(ParamsError, match=rf"^train\.{typed} .*: {re.escape(meant)}\? \(got"):
+    section, _, key = meant.partition(".")
+    text = SHIPPED.replace(f"{key}:", f"{typed}:")
+    with pytest.raises(ParamsError, match=rf"^{section}\.{typed} .*: {re.escape(meant)}\? \(got"):
         Params.parse(text)
 
 

@@ -74,3 +74,31 @@ def test_a_repository_of_somebody_else_is_refused(
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
     with pytest.raises(WorkspaceError, match="dubious ownership"):
         provenance.commit()
+
+
+def test_a_repository_without_a_commit_is_left_out_and_named(repository: Path) -> None:
+    for name in ("new", "new [x]", "deep/er"):
+        (repository / name).mkdir(parents=True)
+        git(repository / name, "init", "--quiet")
+        (repository / name / "file").write_text("x\n")
+    assert sorted(provenance.commit().left_out) == ["deep/er/", "new [x]/", "new/"]
+    assert not provenance.commit().dirty
+    (repository / "b.txt").write_text("b\n")
+    assert provenance.commit().paths == ["b.txt"]
+    git(repository / "new", "add", ".")
+    git(repository / "new", "commit", "--quiet", "-m", "x")
+    assert provenance.commit().paths == ["b.txt", "new"]
+    (repository / ".gitignore").write_text("new*\ndeep\n")
+    assert provenance.commit().left_out == ()
+
+
+@pytest.mark.parametrize("name", ["ü.txt", "a b.txt", "x\ty.txt", 'q"q', "\x1b[31m.txt"])
+def test_every_name_is_said_whatever_its_letters(repository: Path, name: str) -> None:
+    (repository / name).write_text("x\n")
+    found = provenance.commit()
+    assert len(found.paths) == 1
+    assert name.isprintable() is (found.paths == [name.replace('"', '\\"')])
+    assert found.paths[0].isprintable()
+    git(repository, "stash", "--include-untracked", "--quiet")
+    subprocess.run(["git", "apply"], cwd=repository, input=found.patch, check=True)
+    assert (repository / name).read_text() == "x\n"

@@ -362,10 +362,20 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, suffix: str, ke
         read(path)
 
 
-def test_a_csv_that_is_separated_otherwise_shows_its_header(path: Path) -> None:
-    path.write_text("x;y\n1,5;2\n")
-    with pytest.raises(TableError, match=r"which has x;y \(got x\)$"):
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_a_csv_that_is_separated_otherwise_is_told_what_is_wanted(
+    path: Path, sign: str, name: str
+) -> None:
+    path.write_text(f"x{sign}y\n1,5{sign}2\n")
+    hint = f"its fields are parted by {name}: commas are wanted, and points in its numbers"
+    with pytest.raises(TableError, match=rf" \({hint}\) \(got x\)$"):
         read(path)
+
+
+def test_a_column_of_a_parquet_may_hold_a_semicolon(parquet: Path) -> None:
+    write_parquet(parquet, {"x;y": [1.0]})
+    with pytest.raises(TableError, match=r"which has x;y \(got x\)$"):
+        read(parquet)
 
 
 # Files that are no table

@@ -24,6 +24,7 @@ _SURROUNDINGS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ER
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, or 2 for a user's mistake."""
     arguments = sys.argv[1:] if argv is None else argv
+    _stand_in()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without ± shows a question mark
         sys.stdout.reconfigure(errors="replace")
     if sys.version_info < (3, 11):  # noqa: UP036 — `python` on a PATH may be any
@@ -34,8 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
         try:
             status = _call(arguments)
-            if sys.stdout:  # none where it was closed: `knownline summary >&-`
-                sys.stdout.flush()
+            sys.stdout.flush()
             return status
         except BrokenPipeError:  # who reads us has seen enough: `knownline summary | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,8 +71,21 @@ def _call(arguments: list[str]) -> int:
     return int(module.main(arguments[1:] if stage else arguments))
 
 
+def _stand_in() -> None:
+    """Open what the caller closed, as in `knownline doctor 2>&-`: what is said there goes nowhere.
+
+    Else it would be printed elsewhere, and a file of ours would get the number of the closed one.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — to the very end
+            setattr(sys, name, nowhere)
+
+
 def _say(rule: str) -> int:
-    print(f"knownline: error: {rule}", file=sys.stderr)
+    from knownline.errors import one_line
+
+    print(f"knownline: error: {one_line(rule)}", file=sys.stderr)
     return 2
 
 

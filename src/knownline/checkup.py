@@ -21,8 +21,8 @@ from typing import Any
 import yaml
 
 from knownline import bars, files, location, provenance, receipts
-from knownline.errors import StoreError, UserError
-from knownline.layout import DATA, LOCK, MODELS, REPORTS
+from knownline.errors import StoreError, UserError, one_line
+from knownline.layout import DATA, LOCK, MODELS, PARAMS, REPORTS
 from knownline.models import MODEL
 from knownline.processes import is_left
 from knownline.tracking import Recorded, Store
@@ -54,8 +54,7 @@ class Finding:
     mend: Callable[[], None] | None = None
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}: {self.todo}"
-        return " ".join(text.split())
+        return one_line(f"{self.where}: {self.what}: {self.todo}")
 
 
 def tree() -> Iterator[Finding]:
@@ -67,11 +66,18 @@ def tree() -> Iterator[Finding]:
         return
     if commit.sha is None:
         yield Finding("git", "no commit is checked out", "commit, so that runs can be done again")
-    elif commit.dirty:
+        return
+    if set(commit.paths) - {str(PARAMS)}:  # to try another parameter is what this is for
         yield Finding(
             "git",
             "the workspace has changes beyond its commit",
             "commit them; until then runs are recorded with a patch",
+        )
+    for folder in commit.left_out:
+        yield Finding(
+            "git",
+            f"{folder} is a git repository without a commit, of which no run keeps anything",
+            "commit there, or name it in .gitignore",
         )
 
 

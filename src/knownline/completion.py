@@ -37,7 +37,8 @@ def main(argv: list[str]) -> int:
         " start.",
         "knownline completion bash > ~/.knownline-completion",
     )
-    parser.add_argument("shell", choices=SHELLS, help="bash, zsh or fish")
+    known = f"{{{','.join(SHELLS)}}}"
+    parser.add_argument("shell", type=door.one_of(*SHELLS), metavar=known, help="whose script")
     shell = parser.parse_args(argv).shell
     words = {command: _words(command) for command in COMMANDS}
     sys.stdout.write(_fish(words) if shell == "fish" else _bash(words, zsh=shell == "zsh"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from knownline.errors import one_line
 from knownline.line import plain, rounded
 from knownline.params import Params
 from knownline.provenance import Commit
@@ -98,6 +99,7 @@ _WORDS = {
     "evaluate.optimiser_tolerance": "tolerance {}",
 }
 _DRAWN = ("truth.", "generate.rows", "generate.x.", "generate.noise.")
+_TRUTH = ("truth.w", "truth.b")
 _ALWAYS = ("generate.rows", "train.learning_rate", "train.epochs")
 
 
@@ -113,11 +115,12 @@ def run_name(params: Params, experiment: str | None) -> str:
         if key in flat and flat[key] != value and key != "generate.table"
     ]  # fmt: skip
     keys = dict.fromkeys([*changed, *_ALWAYS])
-    # A table has its own rows, x, noise and truth, whatever stands beside it.
+    # A table has its own rows, x and noise, whatever stands beside it. A truth that it is held
+    # against is said whole, also the shipped one: most tables have none.
     words = [_in_words(key, flat[key]) for key in keys if not (table and key.startswith(_DRAWN))]
-    return ", ".join(
-        [*([Path(table).name] if table else []), *words, *([experiment] if experiment else [])]
-    )
+    held = [_in_words(key, flat[key]) for key in _TRUTH if table and key in flat]
+    own = [one_line(Path(table).name)] if table else []
+    return ", ".join([*own, *held, *words, *([experiment] if experiment else [])])
 
 
 def _in_words(key: str, value: Any) -> str:

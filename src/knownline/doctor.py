@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from knownline import checkup, door, location, tracking
 from knownline.checkup import Finding
-from knownline.errors import StoreError
+from knownline.errors import StoreError, one_line
 
 HEALTHY, FINDINGS = 0, 1
 
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     for finding in _findings(repair=repair):
         if repair and finding.mend:
             finding.mend()
-            print(f"mended: {finding.where}: {finding.what}".replace("\n", " "))
+            print(one_line(f"mended: {finding.where}: {finding.what}"))
         else:
             print(finding)
             left += 1

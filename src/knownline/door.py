@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,21 +22,85 @@ if TYPE_CHECKING:  # its pydantic takes longer to import than all the rest
 
 
 class Arguments(argparse.ArgumentParser):
-    """A parser whose error is one line, like all of ours."""
+    """A parser whose error is one line, like all of ours: what, its rule, and what was given."""
 
     def __init__(self, command: str, summary: str, example: str) -> None:
         super().__init__(
             prog=f"knownline {command}",
             description=summary,
-            epilog=f"Example: {example}",
             allow_abbrev=False,
+            exit_on_error=False,
         )
+        self._example = example
+
+    def format_help(self) -> str:
+        """Return the help; its example is on one line, however narrow, to be copied."""
+        return f"{super().format_help()}\nExample: {self._example}\n"
+
+    def parse_args(self, argv: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        """Return the arguments. Raises: UsageError where one is wrong, missing or unknown."""
+        try:
+            found, unknown = self.parse_known_args(argv)
+        except argparse.ArgumentError as error:
+            if not error.argument_name:
+                self.error(error.message)
+            raise UsageError(f"{self._word(error.argument_name)} {_rule(error.message)}") from None
+        if unknown:
+            raise UsageError(
+                f"{self.prog} must be called with the arguments of its --help"
+                f" (got {given(' '.join(unknown))})"
+            )
+        return found
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of printing a usage and leaving."""
-        raise UsageError(
-            f"{self.prog.removeprefix('knownline ')}: {message} (see {self.prog} --help)"
-        )
+        """Raise UsageError instead of printing a usage and leaving: an argument is missing."""
+        missing = ", ".join(map(self._word, message.rpartition(": ")[2].split(", ")))
+        raise UsageError(f"{missing} must be given, see {self.prog} --help (got nothing)")
+
+    def _word(self, shown: str) -> str:
+        """Return the name of an argument that the help shows by what it may be: {pull,push}."""
+        return next((a.dest for a in self._actions if a.metavar == shown), shown)
+
+
+def given(text: str) -> str:
+    """Return as much of what was given as an error shows."""
+    return text.strip()[:80] or "nothing"
+
+
+def _rule(message: str) -> str:
+    """Return argparse's own words as a rule; those of our types are one already."""
+    if message.startswith("expected "):
+        return "must have a value (got nothing)"
+    if found := re.fullmatch(r"ignored explicit argument (['\"])(.*)\1", message, flags=re.DOTALL):
+        return f"must have no value (got {given(found[2])})"
+    return message
+
+
+def whole(low: int, high: int, rule: str) -> Callable[[str], int]:
+    """Return what reads an argument that is a whole number from low to high, as `rule` says."""
+
+    def read(text: str) -> int:
+        number = int(text) if re.fullmatch("-?[0-9]{1,30}", text) else None
+        if number is None or not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"must be {rule} (got {given(text)})")
+        return number
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return what reads an argument that is one of these words.
+
+    argparse's own `choices` says so in other words with every Python.
+    """
+
+    def read(text: str) -> str:
+        if text not in words:
+            known = ", ".join(words)
+            raise argparse.ArgumentTypeError(f"must be one of {known} (got {given(text)})")
+        return text
+
+    return read
 
 
 def read_params() -> Params:

@@ -15,11 +15,21 @@ UserError             one line on stderr, exit 2, nothing written
 """
 
 
+def one_line(text: str) -> str:
+    """Return a text as one line that a terminal only shows.
+
+    A table, a file name or a parameter may hold bytes that move the cursor, ring, colour what
+    follows or turn its direction: they are written as escapes. What can be read stays as it is.
+    """
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+
+
 class UserError(Exception):
     """A mistake the user can mend; its text is one line: name, rule, value."""
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().split())
+        return one_line(super().__str__())
 
 
 class UsageError(UserError):

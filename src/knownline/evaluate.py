@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     found = evaluation.assess(
         line, train=train, holdout=holdout, truth=truth, last_loss=float(losses[-1])
     )
-    gate = evaluation.judge(found, params.evaluate, params.train)
+    gate = evaluation.judge(found, params.evaluate, params.train, params.generate.table)
     own = params.generate.table is not None
     names = plots.Names(*params.generate.columns.short) if own else plots.Names()
     least = train.mean_squared_error(found.ols)

@@ -150,10 +150,13 @@ def assess(
     )
 
 
-def judge(found: Evaluation, rules: Evaluate, train: Train | None = None) -> Gate:
+def judge(
+    found: Evaluation, rules: Evaluate, train: Train | None = None, table: str | None = None
+) -> Gate:
     """Return whether the fit may be used; what is not known to be good is refused.
 
-    train: how it was fitted, so that what is advised is not what was done.
+    train: how it was fitted, so that what is advised is not what was done. table: what the rows
+    were read from, None where they were drawn around the truth.
     """
     broken = _not_finite(found)
     error = found.optimiser_error
@@ -168,9 +171,14 @@ def judge(found: Evaluation, rules: Evaluate, train: Train | None = None) -> Gat
     if found.truth is None:
         good.append("there is no truth to hold the fit against (truth: null)")
     else:
-        for name in ("w", "b"):
-            near, words = _truth_reason(found, name, rules.z, arrived=arrived)
+        told = [_truth_reason(found, name, rules.z, arrived=arrived) for name in ("w", "b")]
+        for near, words in told:
             (good if near else broken).append(words)
+        if table and not all(near for near, _ in told):
+            broken.append(
+                f"{table} is held against the truth in params.yaml: write `truth: null` where"
+                " nobody knows it"
+            )
     return Gate(passed=not broken, reasons=broken or good)
 
 

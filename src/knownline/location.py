@@ -10,12 +10,15 @@ import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from knownline.errors import StoreError
 
 EXPERIMENT = "knownline"
 
 SQLITE = "sqlite:///"
+
+_DATABASES = ("postgresql", "mysql", "mssql")
 
 PLACES = (
     ("experiments", "artifact_location"),
@@ -36,12 +39,15 @@ def store_uri() -> str:
     """Return where runs are recorded.
 
     A relative SQLite path is taken from the workspace, so that an experiment in a temporary folder
-    does not make a store of its own.
+    does not make a store of its own. Nothing is asked over a network: whether a server answers is
+    for later, since a training does not wait for one.
 
-    Raises: StoreError for SQLite where it is no file, as in memory, where a run would be lost.
+    Raises: StoreError where no run could ever be recorded there: for SQLite where it is no file, as
+    in memory; for an address of no form that MLflow takes; for a database without its driver.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{SQLITE}mlruns/mlflow.db"
     if not uri.startswith("sqlite"):
+        _require_form(uri)
         return uri
     name = uri.removeprefix(SQLITE)
     path = workspace() / name
@@ -51,6 +57,47 @@ def store_uri() -> str:
             f" (got {uri})"
         )
     return f"{SQLITE}{path}"
+
+
+def _require_form(uri: str) -> None:
+    """Refuse what is the address of no server and of no database. Raises: StoreError."""
+    scheme, there, _ = uri.partition("://")
+    if there and scheme.partition("+")[0] in _DATABASES:
+        _require_driver(uri)
+    elif not (uri == "databricks" or _is_web(uri)):
+        near = f": http://{uri}?" if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri) else ""
+        raise StoreError(
+            "MLFLOW_TRACKING_URI must be http:// or https:// and a host, sqlite:/// and a file, or"
+            f" a database such as postgresql://USER:PASSWORD@HOST/NAME{near} (got {shown(uri)})"
+        )
+
+
+def _is_web(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port  # raises for one that is no number, or too large
+    except ValueError:
+        return False
+    host = parts.hostname and not re.search(r"\s", uri)
+    return parts.scheme in ("http", "https") and bool(host) and port != 0
+
+
+def _require_driver(uri: str) -> None:
+    """Refuse the address of a database that nothing here can speak to. Raises: StoreError."""
+    import sqlalchemy  # half a second, for who has a database
+
+    try:
+        sqlalchemy.make_url(uri).get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"MLFLOW_TRACKING_URI must name a database whose driver is installed (got {shown(uri)}:"
+            f" no module {error.name})"
+        ) from error
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        why = str(error).partition("(Background")[0]
+        raise StoreError(
+            f"MLFLOW_TRACKING_URI must be the address of a database (got {shown(uri)}: {why})"
+        ) from error
 
 
 def shown(uri: str) -> str:

@@ -116,10 +116,12 @@ class Commit:
 
     sha: the commit checked out, None outside git or before the first commit.
     patch: what the working tree has beyond it, untracked files included; empty when clean.
+    left_out: git repositories in the tree that have no commit: git can say nothing of them.
     """
 
     sha: str | None
     patch: bytes
+    left_out: tuple[str, ...] = ()
 
     @property
     def dirty(self) -> bool:
@@ -129,7 +131,8 @@ class Commit:
     @property
     def paths(self) -> list[str]:
         """The files that the patch is about, as git names them."""
-        return re.findall(r"(?m)^diff --git a/(.+?) b/", self.patch.decode(errors="replace"))
+        text = self.patch.decode(errors="replace")  # a name with a quote or an escape is quoted
+        return re.findall(r'(?m)^diff --git "?a/(.+?)"? "?b/', text)
 
 
 def commit(base: str | None = None) -> Commit:
@@ -154,14 +157,38 @@ def commit(base: str | None = None) -> Commit:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects.strip()),
         }
         _git("read-tree", base, env=env)
-        _git("add", "--all", "--", ".", env=env)
+        left_out = _add_all(env)
         # Not `git diff`: how that looks is the user's own (diff.noprefix, diff.context, …).
         patch = _git(
-            "diff-index", "--cached", "--patch", "--binary", "--full-index", "--unified=3",
+            "-c", "core.quotePath=false", "diff-index", "--cached", "--patch", "--binary",
+            "--full-index", "--unified=3",
             "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", base, "--",
             ".", ":(exclude)dvc.lock", env=env,
         )  # fmt: skip
-    return Commit(sha.decode().strip(), patch)
+    return Commit(sha.decode().strip(), patch, left_out)
+
+
+def _add_all(env: dict[str, str]) -> tuple[str, ...]:
+    """Add the tree to the index of `env`; return the repositories in it that git cannot add.
+
+    Of a repository in the tree git adds the commit it is at. One that has none yet, as a
+    `git init` leaves it, would make git refuse the whole tree.
+
+    Raises: WorkspaceError where git cannot for another reason.
+    """
+    try:
+        _git("add", "--all", "--", ".", env=env)
+        return ()
+    except WorkspaceError:
+        listed = os.fsdecode(_git("ls-files", "--others", "--exclude-standard", "-z"))
+        nested = [name for name in listed.split("\0") if name.endswith("/")]
+        empty = [
+            n for n in nested if _call("-C", n, "rev-parse", "-q", "--verify", "HEAD").returncode
+        ]
+        if not empty:
+            raise
+        _git("add", "--all", "--", ".", *(f":(exclude,literal){name}" for name in empty), env=env)
+        return tuple(empty)
 
 
 def _in_git() -> bool:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from knownline import content, door, environment, files, history, provenance, receipts, tracking
 from knownline.content import Content
-from knownline.errors import StoreError, WorkspaceError
+from knownline.errors import StoreError, WorkspaceError, one_line
 from knownline.layout import (
     DATA,
     HISTORY,
@@ -79,10 +79,15 @@ def _tell_of_changes(commit: Commit) -> None:
 
     Raises: WorkspaceError where it is too much to keep with every run.
     """
+    for folder in commit.left_out:
+        print(
+            f"record: {one_line(folder)} is a git repository without a commit, so nothing of it is"
+            " kept with the run: commit there, or name it in .gitignore"
+        )
     if commit.paths in ([], ["params.yaml"]):
         return
     size = len(commit.patch) / 1e6
-    some = ", ".join(commit.paths[:5]) + (", …" if len(commit.paths) > 5 else "")
+    some = ", ".join(map(one_line, commit.paths[:5])) + (", …" if len(commit.paths) > 5 else "")
     if size > MOST_CHANGES:
         raise WorkspaceError(
             f"what is not committed must be at most {MOST_CHANGES} MB, since it is kept with the"

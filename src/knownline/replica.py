@@ -7,7 +7,7 @@ an index and a configuration of its own. Knows nothing of MLflow.
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,15 +75,16 @@ def bring_tables(folder: Path) -> None:
             )
 
 
-def execute(folder: Path) -> None:
+def execute(folder: Path, begin: Callable[[str], object]) -> None:
     """Run the stages that decide the numbers, as the folder's own dvc.yaml says, one by one.
 
-    No cache of DVC is asked, and none is written.
+    begin: told of each as it begins. No cache of DVC is asked, and none is written.
 
     Raises: ReplicaError with what a stage said where it fails.
     """
     stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name in JUDGED:
+        begin(name)
         done = _call(folder, "sh", "-c", str(stages[name]["cmd"]))
         if done.returncode:
             raise ReplicaError(f"the stage {name} of the run must run again (got {said(done)})")

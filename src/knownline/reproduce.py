@@ -3,19 +3,31 @@
 import json
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from knownline import comparison, door, environment, evidence, files, models, replica, tracking
+from knownline import (
+    bars,
+    comparison,
+    door,
+    environment,
+    evidence,
+    files,
+    models,
+    replica,
+    tracking,
+)
 from knownline.comparison import Difference, Evidence
-from knownline.errors import ReplicaError, StoreError
-from knownline.provenance import Commit
+from knownline.errors import ReplicaError, StoreError, UsageError
+from knownline.provenance import JUDGED, Commit
 from knownline.tracking import Recorded, Store
 
 PROVEN, DIFFERS = 0, 1
+
+_STEPS = ("fetch", "check out", *JUDGED, "compare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +49,24 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
     parser.add_argument("--keep", action="store_true", help="leave the folder it was done in")
     arguments = parser.parse_args(argv)
+    if not arguments.run.strip():  # every id begins with it
+        raise UsageError("run must be an id, the beginning of one, a name or champion (got none)")
     signal.signal(signal.SIGTERM, door.interrupt)
     store = tracking.Store(create=False)
     run = store.find(arguments.run)
     if run.status != "FINISHED":
         raise ReplicaError(f"the run must have finished (got {run.run_id}: {run.status})")
-    with TemporaryDirectory(prefix="knownline-recorded-") as scratch:
+    with (
+        TemporaryDirectory(prefix="knownline-recorded-") as scratch,
+        bars.steps("reproduce", len(_STEPS)) as begin,
+    ):
         kept = Path(scratch)
+        begin("fetch")
         store.fetch(run.run_id, kept)
         other = comparison.changed(_surroundings(run, kept), _surroundings_now(run))
         aside = models.SURROUNDINGS if other else ()
         then = _recorded(store, run, kept, aside)
-        outcome = _do_again(run, kept, then, aside, keep=arguments.keep)
+        outcome = _do_again(run, kept, then, aside, begin, keep=arguments.keep)
     verdict = "differs" if outcome.difference else "proven"
     _say(run, then, outcome, other, keep=arguments.keep)
     facts = environment.facts()
@@ -80,9 +98,15 @@ def _recorded(store: Store, run: Recorded, kept: Path, aside: Collection[str]) -
 
 
 def _do_again(
-    run: Recorded, kept: Path, then: Evidence, aside: Collection[str], *, keep: bool
+    run: Recorded,
+    kept: Path,
+    then: Evidence,
+    aside: Collection[str],
+    begin: Callable[[str], object],
+    *,
+    keep: bool,
 ) -> Outcome:
-    """Execute the run's stages in a checkout of its own and compare.
+    """Execute the run's stages in a checkout of its own and compare; `begin` is told each step.
 
     What differs before anything is executed (a parameter, a module) is not executed.
     """
@@ -94,13 +118,15 @@ def _do_again(
         params = (kept / "params.yaml").read_bytes()
     except OSError as error:
         raise ReplicaError(f"the run's artifacts must be whole (got {error})") from error
+    begin("check out")
     with replica.checkout(commit, params, keep=keep) as folder:
         difference = _claimed(run, kept) or comparison.planned_difference(
             then, *evidence.planned(folder)
         )
         if difference is None:
             replica.bring_tables(folder)
-            replica.execute(folder)
+            replica.execute(folder, begin)
+            begin("compare")
             code = folder / models.MODEL_CODE
             model = models.expected(folder / "models/line.json", code, aside)
             now = evidence.present(folder, commit, then.params, model)

@@ -66,13 +66,12 @@ def _parse(argv: list[str]) -> Wish:
         " or kept, 3 refused, 2 could not run. Repeating it for the same day is harmless.",
         "knownline retrain --push",
     )
-    parser.add_argument("--seed", type=int, help="of the drawn data (the day's: YYYYMMDD, UTC)")
+    seed = door.whole(0, 2**63 - 1, "0 or more, whole and less than 2^63")
+    parser.add_argument("--seed", type=seed, help="of the drawn data (the day's: YYYYMMDD, UTC)")
     parser.add_argument("--date", type=_date, help="the day, YYYY-MM-DD (today, UTC)")
     parser.add_argument("--force", action="store_true", help="also where nothing is new")
     parser.add_argument("--push", action="store_true", help="push branch retrain/DATE and outputs")
     given = parser.parse_args(argv)
-    if given.seed is not None and not 0 <= given.seed < 2**63:
-        raise UsageError(f"--seed must be 0 or more and less than 2^63 (got {given.seed})")
     return Wish(given.date or datetime.now(UTC).date(), given.seed, given.force, given.push)
 
 
@@ -80,7 +79,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be YYYY-MM-DD (got {text})") from None
+        raise argparse.ArgumentTypeError(f"must be YYYY-MM-DD (got {door.given(text)})") from None
 
 
 def _retrain(params: Params, wish: Wish) -> int:

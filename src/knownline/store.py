@@ -14,7 +14,8 @@ def main(argv: list[str]) -> int:
         " time.",
         "knownline store pull",
     )
-    parser.add_argument("direction", choices=("pull", "push"))
+    way = door.one_of("pull", "push")
+    parser.add_argument("direction", type=way, metavar="{pull,push}", help="which way")
     direction = parser.parse_args(argv).direction
     signal.signal(signal.SIGTERM, door.interrupt)
     with succession.only_one():

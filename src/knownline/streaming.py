@@ -58,7 +58,7 @@ class Stream:
 
         Raises: UsageError where KNOWNLINE_LIVE_AFTER is no number of seconds.
         """
-        self._after = _after()
+        self._after = after()
         self._opening = opening
         self._epochs = epochs
         self._first: int | None = None
@@ -179,7 +179,7 @@ def _asked() -> str | None:
     return os.environ.get("KNOWNLINE_LIVE_AFTER") or None
 
 
-def _after() -> float:
+def after() -> float:
     """Return how many seconds a training runs before it is shown."""
     text = _asked() or str(AFTER)
     try:

@@ -102,8 +102,16 @@ class Table:
                 rule = "a column" if name not in names else "only one column"
                 raise TableError(
                     f"generate.columns.{key} must name {rule} of {self.path},"
-                    f" which has {_listed(names)} (got {_shown(name)})"
+                    f" which has {_listed(names)}{self._parted(names)} (got {_shown(name)})"
                 )
+
+    def _parted(self, names: list[str]) -> str:
+        """Return a hint where the one column looks like several that no comma parts."""
+        signs = {";": "semicolons", "\t": "tabs", "|": "bars"}
+        found = next((word for sign, word in signs.items() if sign in "".join(names)), None)
+        if len(names) != 1 or found is None or self.path.suffix != ".csv":
+            return ""
+        return f" (its fields are parted by {found}: commas are wanted, and points in its numbers)"
 
     def _numbers(self, batch: Any, name: str, first: int) -> Array:
         """Return a column of a batch as float64; `first` is the row its first value stands in."""

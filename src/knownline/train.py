@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from knownline import door, files, provenance, workers
+from knownline import door, files, location, provenance, streaming, workers
 from knownline.layout import TRAIN
 
 WORTH = range(1 << 26, 1 << 32)
@@ -33,6 +33,8 @@ def main(argv: list[str]) -> int:
     params = door.read_params()
     begun = provenance.made_with("train", params)
     count = workers.wanted()
+    streaming.after()
+    location.store_uri()  # where no run can ever be recorded, better said before than after
     alone = count == 1 and not workers.under_torchrun()
     with _reading(alone and files.size(TRAIN) in WORTH), door.importing():
         from knownline import accelerator, fitting, onepass

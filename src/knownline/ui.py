@@ -4,7 +4,7 @@ import os
 import socket
 import sys
 
-from knownline import door, tracking
+from knownline import door, location, tracking
 from knownline.content import VIEW
 from knownline.errors import UsageError
 
@@ -14,8 +14,12 @@ HOST = "127.0.0.1"
 def main(argv: list[str]) -> int:
     """Become the MLflow server; Ctrl-C ends it."""
     parser = door.Arguments("ui", "Open MLflow on 127.0.0.1.", "knownline ui --port 5001")
-    parser.add_argument("--port", type=int, default=5000, help="the port to listen on (5000)")
-    port = parser.parse_args(argv).port
+    number = door.whole(0, 2**16 - 1, f"a whole number from 0, any that is free, to {2**16 - 1}")
+    parser.add_argument(
+        "--port", type=number, default=5000, help="the port to listen on (5000); 0: a free one"
+    )
+    asked = parser.parse_args(argv).port
+    port = _free(asked) if location.database() else asked  # before a store is made
     store = tracking.Store()  # an empty store is created before the server looks for it
     store.furnish()
     # MLflow's own start page is of traces and judges: this is the table of runs, in our view of it.
@@ -25,7 +29,6 @@ def main(argv: list[str]) -> int:
         where = store.shown_uri
         print(f"The runs are at {where.rstrip('/')}/{runs}" if where.startswith("http") else where)
         return 0
-    _require_free(port)
     runs = f"http://{HOST}:{port}/{runs}"
     print(f"MLflow: {runs}  (Ctrl-C ends it)", flush=True)
     # `mlflow ui` ignores MLFLOW_TRACKING_URI and makes a store of its own: it must be told.
@@ -34,10 +37,12 @@ def main(argv: list[str]) -> int:
     return os.execv(sys.executable, [sys.executable, *command])
 
 
-def _require_free(port: int) -> None:
+def _free(port: int) -> int:
+    """Return the port, or one that is free for 0. Raises: UsageError where it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise UsageError(f"--port must be free on {HOST} (got {port}: {error})") from None
+        return int(probe.getsockname()[1])

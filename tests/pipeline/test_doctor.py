@@ -40,6 +40,25 @@ def test_uncommitted_changes(workspace: Workspace) -> None:
     assert one(workspace).startswith("git: the workspace has changes beyond its commit: commit")
 
 
+def test_a_parameter_that_is_tried_is_no_finding(workspace: Workspace) -> None:
+    """A run keeps params.yaml whole, and to change it is what the pipeline is for."""
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
+    workspace.dvc("repro")
+    assert doctor(workspace, code=0) == []
+    workspace.replace("params.yaml", "epochs: 101", "epochs: 102")
+    assert one(workspace) == "pipeline: something changed since it ran: run `dvc repro`"
+
+
+def test_a_repository_without_a_commit(workspace: Workspace) -> None:
+    (workspace.path / "theirs").mkdir()
+    workspace.git("init", "--quiet", "theirs")
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.2")
+    shown = workspace.dvc("repro").stdout
+    assert "record: theirs/ is a git repository without a commit, so nothing of it is kept" in shown
+    assert workspace.runs()[-1].status == "FINISHED"
+    assert "git: theirs/ is a git repository without a commit" in one(workspace)
+
+
 def test_a_parameter_that_changed_since(workspace: Workspace) -> None:
     workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
     workspace.git("commit", "-qam", "more epochs")

@@ -78,9 +78,19 @@ def test_what_the_tests_say_to_another_loss(tmp_path: Path) -> None:
     changed = tmp_path / "src/knownline/training.py"
     changed.write_text(changed.read_text().replace(old, new))
     named = re.findall(r"^- `(test_\w+)`", text, flags=re.MULTILINE)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+    ]
     done = subprocess.run(
-        [*command, "tests/test_training.py"],
+        [*command, "tests/test_training.py", "tests/test_evaluation.py"],
         cwd=tmp_path,
         env={**os.environ, **QUIET, "PYTHONPATH": str(tmp_path / "src")},
         capture_output=True,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from knownline import bars
 from tests.conftest import Workspace
 
 LONG = 120_000
@@ -118,6 +119,26 @@ runpy.run_module("knownline.__main__", run_name="__main__")
         assert re.search(rf"{word}: +\d+%.*rows/s", shown), shown
 
 
+def test_a_run_done_again_shows_which_step_it_is_at(built: Workspace) -> None:
+    (run,) = built.runs()
+    again = ("python", "src/knownline", "reproduce", run.run_id)
+    shown = on_a_terminal(built, *again, columns=60)
+    steps = re.findall(r"reproduce: ([a-z ]+), (\d) of 6 \[\d\d:\d\d\]", shown)
+    assert len(set(steps)) >= 2, shown
+    assert [n for _, n in steps] == sorted(n for _, n in steps)
+    drawn = [part for part in re.split(r"[\r\n]", shown) if part.startswith("reproduce: ")]
+    assert max(map(len, drawn)) <= 60
+    assert shown.rindex("reproduce: ") < shown.index("run 99 rows")  # wiped before the verdict
+    assert re.search(r"\r +\rrun 99 rows", shown)
+
+
+def test_steps_are_quiet_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with bars.steps("reproduce", 2) as begin:
+        begin("fetch")
+        begin("compare")
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_an_output_without_our_signs_shows_something_else(built: Workspace, encoding: str) -> None:
     done = built.run("python", "src/knownline", "summary", PYTHONIOENCODING=f"{encoding}:strict")
@@ -127,6 +148,15 @@ def test_an_output_without_our_signs_shows_something_else(built: Workspace, enco
 def test_a_closed_output_is_no_mistake(built: Workspace) -> None:
     done = built.run("sh", "-c", "python src/knownline summary >&-")
     assert done.stderr == ""
+
+
+def test_a_closed_stderr_is_no_mistake_and_what_is_said_there_goes_nowhere(
+    workspace: Workspace,
+) -> None:
+    done = workspace.run("sh", "-c", "python src/knownline doctor 2>&-")
+    assert done.stdout == "doctor: healthy\n"
+    done = workspace.run("sh", "-c", "python src/knownline nonsense 2>&-", ok=False)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]"])
