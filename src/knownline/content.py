@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from knownline.line import plain, rounded
+from knownline.formatting import UNKNOWN, plain, rounded, significant
 from knownline.params import Params
 from knownline.provenance import Commit
 from knownline.receipts import Receipt
@@ -169,16 +169,16 @@ def description(metrics: dict[str, Any], commit: Commit) -> str:
     lines += ["", "| | fitted | ± | true | standard errors away |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| {name} | {_fitted(metrics[name], metrics['se'][name])}"
-        f" | {_shown(metrics['se'][name], 2)}"
-        f" | {_shown(metrics['truth'][name], 15)} | {_shown(metrics['z'][name], 2)} |"
+        f" | {significant(metrics['se'][name], 2)}"
+        f" | {significant(metrics['truth'][name], 15)} | {significant(metrics['z'][name], 2)} |"
         for name in ("w", "b")
     ]
     held = metrics["holdout"]
     lines += [
         "",
         f"{metrics['rows']:,} rows fitted, {held['rows']:,} held out;"
-        f" holdout RMSE {_shown(held['rmse'], 4)}, R² {_shown(held['r2'], 6)}."
-        f" Optimiser error {_shown(metrics['optimiser_error'], 2)}.",
+        f" holdout RMSE {significant(held['rmse'], 4)}, R² {significant(held['r2'], 6)}."
+        f" Optimiser error {significant(metrics['optimiser_error'], 2)}.",
         "",
         f"Commit `{commit.sha or 'none'}`"
         f"{' with uncommitted changes (`changes.patch`)' if commit.dirty else ''}.",
@@ -273,11 +273,7 @@ def from_receipt(receipt: Receipt | None, fingerprint: str, now: float) -> tuple
 
 
 def _fitted(value: float | None, error: float | None) -> str:
-    return "–" if value is None else rounded(value, error or 0.0)
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
+    return UNKNOWN if value is None else rounded(value, error or 0.0)
 
 
 def _as_yaml(value: Any) -> str:

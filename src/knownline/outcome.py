@@ -9,8 +9,8 @@ from typing import Any
 
 from knownline import comparison, files, tracking
 from knownline.errors import StoreError
+from knownline.formatting import rounded
 from knownline.layout import RETRAINED
-from knownline.line import rounded
 from knownline.params import Params
 from knownline.promotion import Champion, Decision
 from knownline.registry import Registry, Version
