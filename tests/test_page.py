@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import yaml
 from scipy import special
 
 from knownline import page
 from knownline.compression import compress
 from knownline.evaluation import Way, assess, judge
+from knownline.formatting import minus
 from knownline.line import Line
 from knownline.page import Subject, render
 from knownline.params import Params
@@ -120,7 +122,7 @@ def test_the_verdict_is_the_first_heading_and_its_reasons_follow() -> None:
     shown = Page(render(of)).text
     assert of.gate.passed
     start = shown.index("Gate passed A line") if "Gate passed A line" in shown else 0
-    at = [shown.index(reason, start) for reason in of.gate.reasons]
+    at = [shown.index(minus(reason), start) for reason in of.gate.reasons]
     assert at == sorted(at)
     assert at[-1] < shown.index("Fitted and true")
 
@@ -177,8 +179,10 @@ def test_what_went_in_is_on_the_page() -> None:
     assert "seed 20200910" in shown
     assert "d" * 64 in shown
     assert f"tags.fingerprint = '{'f' * 64}'" in shown
-    for key in params().flat():
-        assert key in shown
+    for key, value in params().flat().items():
+        said = re.search(rf"{re.escape(key)} (\S+)", shown[shown.index("parameter value") :])
+        assert said
+        assert yaml.safe_load(said[1]) == value
 
 
 def test_the_residuals_are_described_in_words() -> None:

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from knownline.formatting import UNKNOWN, plain, rounded, significant
-from knownline.params import Params
+from knownline.params import Params, in_yaml
 from knownline.provenance import Commit
 from knownline.receipts import Receipt
 
@@ -223,7 +221,7 @@ def tags_of(commit: Commit) -> dict[str, str]:
 
 def texts(flat: Mapping[str, Any]) -> dict[str, str]:
     """Return parameters as MLflow keeps them: text by dotted name."""
-    return {key: v if isinstance(v, str) else _as_yaml(v) for key, v in flat.items()}
+    return {key: v if isinstance(v, str) else in_yaml(v) for key, v in flat.items()}
 
 
 def numbers(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
@@ -274,8 +272,3 @@ def from_receipt(receipt: Receipt | None, fingerprint: str, now: float) -> tuple
 
 def _fitted(value: float | None, error: float | None) -> str:
     return UNKNOWN if value is None else rounded(value, error or 0.0)
-
-
-def _as_yaml(value: Any) -> str:
-    """Return a value as params.yaml takes it: 1.0e-09 and not 1e-09, which YAML reads as text."""
-    return str(yaml.safe_dump(value)).splitlines()[0]

@@ -14,7 +14,7 @@ from knownline.compression import Compressed
 from knownline.evaluation import Evaluation, Gate, Way
 from knownline.formatting import counted, found_by, minus, multiple, plain, rounded, significant
 from knownline.line import Line
-from knownline.params import Params
+from knownline.params import Params, in_yaml
 from knownline.residuals import SAMPLES, Residuals
 from knownline.sketches import Course, Sketch
 from knownline.style import SHEET
@@ -60,7 +60,7 @@ def render(of: Subject) -> str:
         f'<header class="{"passed" if of.gate.passed else "refused"}">',
         f"<p>{safe(_about(of.params))}</p>",
         f"<h1>{verdict}</h1>",
-        _list(of.gate.reasons),
+        _list([minus(reason) for reason in of.gate.reasons]),
         "</header>",
         _section(
             "Fitted and true" if found.truth else "The fitted line",
@@ -217,7 +217,8 @@ def _provenance(of: Subject) -> str:
         f"<div><dt>{name}</dt><dd>{_code(text) if name in _HASHES else safe(text)}</dd></div>"
         for name, text in facts
     )
-    rows = [[key, str("null" if value is None else value)] for key, value in params.flat().items()]
+    flat = params.flat().items()
+    rows = [[key, v if isinstance(v, str) else in_yaml(v)] for key, v in flat]
     table = _table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
     return (
         f"<dl>\n{terms}\n</dl>\n<p>The fingerprint is the SHA-256 over the data, the parameters"

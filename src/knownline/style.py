@@ -88,5 +88,6 @@ summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
   details > * { display: block; }
   details::details-content { display: block; content-visibility: visible; block-size: auto; }
   main { max-width: none; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
 """

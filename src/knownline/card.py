@@ -16,8 +16,8 @@ LONGEST = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """All that a report says.
+class Card:
+    """All that a report on a retraining says.
 
     day: of the retraining, UTC. data: a name of the fresh data. version, run_id, commit: of the
     challenger. metrics: metrics.json. champion: its name, or None. changed: what differs between
