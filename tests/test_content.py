@@ -138,7 +138,7 @@ CHANGED: dict[str, tuple[Any, str]] = {
     "train.device": ("cpu", "cpu"),
     "train.seed": (3, "train seed 3"),
     "evaluate.z": (3.0, "z 3"),
-    "evaluate.optimiser_tolerance": (1e-6, "tolerance 1e-06"),
+    "evaluate.optimiser_tolerance": (1e-6, "tolerance 1e-6"),
 }
 
 

@@ -20,6 +20,7 @@ from knownline.evaluation import (
     Evaluation,
     Gate,
     Pair,
+    Way,
     as_metrics,
     assess,
     judge,
@@ -396,3 +397,37 @@ def test_an_offset_does_not_hide_a_fit_that_has_not_begun() -> None:
     flat = Line(0.0, rows.mean_y)
     assert optimiser_error(flat, rows) == pytest.approx(1.0, rel=1e-6)
     assert optimiser_rounding(rows) < 1e-4
+
+
+# How the training went
+
+
+def way(w: list[float], b: list[float], loss: float = 0.0) -> Way:
+    x = np.array([-1.0, 0.0, 1.0])
+    rows = compress([(x, 2 * x + 1)])  # the mean squared error of (0, 0) is 11/3
+    return Way.of(np.full(len(w), loss), np.array(w), np.array(b), rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("w", "trend"),
+    [
+        ([1.0], "shrinks"),
+        ([1.0, 1.5, 1.75], "shrinks"),
+        ([1.75, 1.5, 1.0], "grows"),
+        ([1.0, 1.5, 1.5], "stands still"),
+        ([1.0, 1.5, 1.4, 1.5, 1.4], "stands still"),
+        ([1.0 + 1e-12 * n for n in range(100)], "shrinks"),
+    ],
+)
+def test_an_optimiser_stands_still_when_it_is_where_it_was(w: list[float], trend: str) -> None:
+    assert way(w, [1.0] * len(w)).trend == trend
+
+
+def test_one_that_still_moves_in_b_does_not_stand_still() -> None:
+    assert way([2.0, 2.0, 2.0], [0.5, 0.6, 0.7]).trend == "shrinks"
+
+
+@pytest.mark.parametrize(("first", "squared"), [(11 / 3, True), (11 / 6, False), (5 / 3, False)])
+def test_the_first_loss_tells_whether_it_is_the_squared_one(first: float, squared: bool) -> None:
+    """Half of it is torch's 0.5 r², 5/3 the mean absolute error of (0, 0)."""
+    assert way([1.0], [1.0], first).squared is squared

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from scipy import stats
 
-from knownline import synthesis
+from knownline import synthesis, training
 from knownline.compression import compress
-from knownline.evaluation import Evaluation, Gate, Pair, as_metrics, assess, judge
+from knownline.evaluation import Evaluation, Gate, Pair, Way, as_metrics, assess, judge
 from knownline.line import Line
 from knownline.params import Columns, Evaluate, Generate, Noise, Params, Spacing
+from knownline.training import Scaling
 from tests.conftest import ROOT
 
 TRUTH = Line(20.0, 5.0)
@@ -59,8 +61,8 @@ def test_a_good_fit_passes_and_is_told_why() -> None:
     assert judge(GOOD, RULES) == Gate(
         passed=True,
         reasons=[
-            "the fit lies 1e-15 (relative) from least squares; 1e-09 is allowed",
-            "w = 20.000 lies 0.00 standard errors (0.062 each) from the true 20; 4 are allowed",
+            "the fit lies 1e-15 (relative) from least squares; 1e-9 is allowed",
+            "w = 20.000 lies 0 standard errors (0.062 each) from the true 20; 4 are allowed",
             "b = 5.50 lies 2.00 standard errors (0.25 each) from the true 5; 4 are allowed",
         ],
     )
@@ -70,7 +72,7 @@ def test_without_a_truth_the_gate_says_so() -> None:
     gate = judge(replace(GOOD, truth=None, z=None), RULES)
     assert gate.passed
     assert gate.reasons == [
-        "the fit lies 1e-15 (relative) from least squares; 1e-09 is allowed",
+        "the fit lies 1e-15 (relative) from least squares; 1e-9 is allowed",
         "there is no truth to hold the fit against (truth: null)",
     ]
 
@@ -163,7 +165,7 @@ def test_gate_refuses_an_intercept_five_standard_errors_away(z: float) -> None:
 
 def test_gate_refuses_an_optimiser_that_has_not_arrived() -> None:
     assert refused(replace(GOOD, optimiser_error=0.002)) == [
-        "the fit lies 0.002 (relative) from least squares; 1e-09 is allowed:"
+        "the fit lies 0.002 (relative) from least squares; 1e-9 is allowed:"
         " the optimiser has not arrived"
         " (more epochs? a learning rate below 1? standardize? float64?)"
     ]
@@ -376,4 +378,54 @@ def test_what_is_advised_is_not_so_already(changed: dict[str, Any], advice: str)
 def test_what_float64_leaves_is_said_to_be_its_own() -> None:
     gate = judge(replace(GOOD, optimiser_error=1e-8, optimiser_rounding=1e-6), RULES)
     assert gate.passed
-    assert "1e-06 is allowed (float64 leaves so much here)" in gate.reasons[0]
+    assert "1e-6 is allowed (float64 leaves so much here)" in gate.reasons[0]
+
+
+FLOAT32 = {"dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "way", "advice"),
+    [
+        (FLOAT32, 5e-8, Way("stands still"), "float64? optimiser_tolerance 1.0e-6?"),
+        (FLOAT32, 3e-6, Way("stands still"), "float64? optimiser_tolerance 1.0e-5?"),
+        (FLOAT32, 0.02, Way("stands still"), "float64? a larger learning rate?"),
+        ({}, 0.02, Way("stands still"), "a larger learning rate?"),
+    ],
+)
+def test_an_optimiser_that_stands_still_is_not_told_to_go_on(
+    changed: dict[str, Any], error: float, way: Way, advice: str
+) -> None:
+    train = Params.parse((ROOT / "params.yaml").read_text()).train.model_copy(update=changed)
+    gate = judge(replace(GOOD, optimiser_error=error), RULES, train, way)
+    assert gate.reasons[0].endswith(f"has not arrived (it stands still: {advice})")
+
+
+@pytest.mark.parametrize("trend", ["shrinks", "grows"])
+def test_one_that_moves_is_not_said_to_stand_still(trend: Any) -> None:
+    train = Params.parse((ROOT / "params.yaml").read_text()).train.model_copy(update=FLOAT32)
+    gate = judge(replace(GOOD, optimiser_error=5e-8), RULES, train, Way(trend))
+    assert "(more epochs? float64?)" in gate.reasons[0]
+
+
+def test_a_loss_of_ones_own_is_told_what_arrived_means() -> None:
+    gate = judge(replace(GOOD, optimiser_error=0.01), RULES, None, Way(squared=False))
+    assert "(its loss is another than least squares': optimiser_tolerance?)" in gate.reasons[0]
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.25, 0.6])
+def test_float32_is_told_what_helps_and_it_does(rate: float) -> None:
+    """A training as `train` runs it, to where it stands; then with the tolerance it was told."""
+    x = np.linspace(1.0, 99.0, 79)
+    y = TRUTH.at(x) + 1.5 * np.random.default_rng(3).standard_normal(79)
+    rows = compress([(x, y)])
+    walked = training.fit(
+        *rows.three_points(standardize=True), epochs=2000, learning_rate=rate, dtype="float32",
+        device=torch.device("cpu"), scaling=Scaling(rows.mean_x, rows.sd_x),
+    )  # fmt: skip
+    found = assess(walked.line, train=rows, holdout=None, truth=TRUTH, last_loss=2.25)
+    train = Params.parse((ROOT / "params.yaml").read_text()).train
+    train = train.model_copy(update={**FLOAT32, "learning_rate": rate})
+    gate = judge(found, RULES, train, Way.of(walked.loss, walked.w, walked.b, rows=rows))
+    (told,) = re.findall(r"optimiser_tolerance (1\.0e-\d)\?", gate.reasons[0])
+    assert judge(found, Evaluate(z=4.0, optimiser_tolerance=float(told)), train).passed

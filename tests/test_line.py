@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from knownline.line import Line, plain, rounded
+from knownline.line import Line
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 WRITTEN = {"w": 20.0, "b": 5.0, "w_hex": "0x1.4p+4", "b_hex": "0x1.4p+2"}
@@ -149,34 +149,3 @@ def test_a_line_cannot_be_changed() -> None:
     name = "w"
     with pytest.raises(AttributeError, match="w"):
         setattr(line, name, 3.0)
-
-
-@pytest.mark.parametrize(
-    ("value", "error", "text"),
-    [
-        (20.00219, 0.0063, "20.0022"),
-        (-0.00004, 0.0063, "0.0000"),
-        (12345.6, 120.0, "12350"),
-        (1.001459906571e12, 4.2e9, "1.0015e12"),
-        (4.2e9, 4.2e9, "4.2e9"),
-        (1.0015e-9, 1.2e-13, "1.00150e-9"),
-        (0.5, 3e9, "0"),
-        (-4e9, 3e8, "-4.00e9"),
-        (20.0, 0.0, "20"),
-        (20.0, float("nan"), "20"),
-        (3.0, 1e-12, "3.0000000000000"),
-        (999999999.9904, 0.022, "999999999.990"),
-        (-0.0, 1e-20, "0"),
-    ],
-)
-def test_a_value_has_the_digits_that_its_error_leaves(
-    value: float, error: float, text: str
-) -> None:
-    assert rounded(value, error) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(20.0, "20"), (20.1234567, "20.1234567"), (0.1, "0.1"), (1e-9, "1e-09")]
-)
-def test_a_chosen_number_is_said_as_it_was_given(value: float, text: str) -> None:
-    assert plain(value) == text

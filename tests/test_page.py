@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import yaml
+from scipy import special
 
 from knownline import page
 from knownline.compression import compress
-from knownline.evaluation import assess, judge
+from knownline.evaluation import Way, assess, judge
+from knownline.formatting import minus
 from knownline.line import Line
 from knownline.page import Subject, render
 from knownline.params import Params
@@ -55,22 +59,24 @@ def subject(
     y = TRUTH.at(x) + shift + noise * np.random.default_rng(1).standard_normal(79)
     rows = compress([(x, y)])
     ols = rows.least_squares()
-    share = 1 - left ** np.arange(1.0, epochs + 1)
-    w, b = ols.w * share, ols.b * share
+    share = 1 - left ** np.arange(0.0, epochs + 1)
+    loss = np.array([rows.mean_squared_error(Line(ols.w * s, ols.b * s)) for s in share[:-1]])
+    w, b = ols.w * share[1:], ols.b * share[1:]
     line = Line(float(w[-1]), float(b[-1]))
-    loss = np.array([rows.mean_squared_error(Line(*at)) for at in zip(w, b, strict=True)])
+    way = Way.of(loss, w, b, rows=rows)
     found = assess(line, train=rows, holdout=None, truth=truth, last_loss=float(loss[-1]))
     return Subject(
         found=found,
-        gate=judge(found, wanted.evaluate),
+        gate=judge(found, wanted.evaluate, wanted.train, way),
         params=wanted,
         x=x,
         y=y,
         rows=rows,
+        way=way,
         loss=loss,
         w=w,
         b=b,
-        residuals=examine(x, y, line),
+        residuals=examine(x, y, line, rows=rows),
         data_sha256="d" * 64,
         fingerprint="f" * 64,
     )
@@ -116,7 +122,7 @@ def test_the_verdict_is_the_first_heading_and_its_reasons_follow() -> None:
     shown = Page(render(of)).text
     assert of.gate.passed
     start = shown.index("Gate passed A line") if "Gate passed A line" in shown else 0
-    at = [shown.index(reason, start) for reason in of.gate.reasons]
+    at = [shown.index(minus(reason), start) for reason in of.gate.reasons]
     assert at == sorted(at)
     assert at[-1] < shown.index("Fitted and true")
 
@@ -139,7 +145,7 @@ def test_the_table_has_fitted_error_least_squares_and_truth() -> None:
 
 @pytest.mark.parametrize("name", ["w", "b"])
 def test_the_two_parts_of_the_error_are_what_they_are_called(name: str) -> None:
-    of = subject(epochs=5)
+    of = subject(epochs=6)
     known = (of.found.line, of.found.ols, TRUTH, of.found.se)
     fitted, ols, true, se = (getattr(part, name) for part in known)
     html = render(of)
@@ -173,8 +179,10 @@ def test_what_went_in_is_on_the_page() -> None:
     assert "seed 20200910" in shown
     assert "d" * 64 in shown
     assert f"tags.fingerprint = '{'f' * 64}'" in shown
-    for key in params().flat():
-        assert key in shown
+    for key, value in params().flat().items():
+        said = re.search(rf"{re.escape(key)} (\S+)", shown[shown.index("parameter value") :])
+        assert said
+        assert yaml.safe_load(said[1]) == value
 
 
 def test_the_residuals_are_described_in_words() -> None:
@@ -189,6 +197,60 @@ def test_the_residuals_are_described_in_words() -> None:
     assert "None of this decides the gate." in shown
     silent = Page(render(subject(noise=0.0))).text
     assert "No more can be said: there is nothing but rounding in them." in silent
+
+
+def test_the_farthest_point_can_be_found_by_what_is_said() -> None:
+    of = subject()
+    t: Array = 1_700_000_000 + 3600 * np.arange(79.0)
+    y = of.y.copy()
+    y[30] += 60
+    rows = compress([(t, y)])
+    ols = rows.least_squares()
+    residuals = examine(t, y, ols, rows=rows)
+    html = render(replace(of, x=t, y=y, rows=rows, residuals=residuals))
+    assert f"from the line, at x = {1_700_000_000 + 3600 * 30}." in html
+
+
+def test_a_line_that_has_not_arrived_is_told_apart_from_the_noise() -> None:
+    words = "the rest is asked of what least squares leaves"
+    assert words in Page(render(subject(epochs=3))).text
+    assert words not in Page(render(subject())).text
+
+
+def huber(of: Subject, delta: float) -> Subject:
+    """Return the same training with scipy's Huber loss written down as its own."""
+    before = [Line(0.0, 0.0), *(Line(*at) for at in zip(of.w[:-1], of.b[:-1], strict=True))]
+    loss = np.array([special.huber(delta, of.y - line.at(of.x)).mean() for line in before])
+    return replace(of, loss=loss, way=Way.of(loss, of.w, of.b, rows=of.rows))
+
+
+def test_a_loss_of_ones_own_is_never_called_the_squared_one() -> None:
+    of = huber(subject(), 0.2)
+    assert not of.way.squared
+    html = render(of)
+    said = re.search(r'aria-label="(The loss that the training had .*?)"', html)
+    assert said
+    assert said[1] == (
+        f"The loss that the training had goes from {of.loss[0]:.4g} to {of.loss[-1]:.4g} in 100"
+        " epochs; it is not the mean squared error."
+    )
+    assert ">mean squared error<" not in html
+    assert "the training's loss is another than least squares', so it need not" in Page(html).text
+    drawn = html[html.index("The loss by epoch") : html.index("part by epoch</")]
+    assert "least squares" not in drawn
+    assert 'class="least"' not in drawn
+
+
+def test_charts_count_epochs_as_history_csv_does() -> None:
+    for epochs in (5, LONG + 1):
+        html = render(subject(epochs=epochs))
+        drawn = html[html.index("The loss by epoch") : html.index("part by epoch</")]
+        under = re.findall(r'class="under" x="(.*?)" .*?>(.*?)<', drawn)
+        points = re.search(r'class="fitted" points="(\S+),', drawn)
+        assert points
+        assert under[0][1] == "0"
+        assert points[1] == "0"
+        assert "the first is" not in html
 
 
 # Nothing from elsewhere
@@ -223,6 +285,18 @@ def test_headings_go_down_one_step_at_a_time() -> None:
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_every_question_the_page_answers_is_a_heading() -> None:
+    heads = re.findall(r"<h2>(.*?)</h2>", render(subject()))
+    assert heads == [
+        "Fitted and true",
+        "Who left the error",
+        "The fit and what it leaves",
+        "How the training went",
+        "From what",
+        "Do it again",
+    ]
 
 
 def test_every_picture_says_what_it_shows() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,6 +15,8 @@ import numpy.typing as npt
 import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from knownline import plots
 from knownline.compression import compress
@@ -200,19 +203,6 @@ def test_a_point_more_is_another_picture() -> None:
     assert fit(X[:-1], Y[:-1]) != fit()
 
 
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        (Line(20.0, 5.0), "y = 20 x + 5"),
-        (Line(-0.5, -0.25), "y = −0.5 x − 0.25"),
-        (Line(1e-7, 0.0), "y = 1e−07 x + 0"),
-        (Line(3.14159265, -1234567.0), "y = 3.1416 x − 1.2346e+06"),
-    ],
-)
-def test_an_equation_has_five_digits_and_a_true_minus(line: Line, shown: str) -> None:
-    assert plots._equation(line) == shown
-
-
 # Odd numbers
 
 
@@ -296,6 +286,49 @@ def test_odd_numbers_give_a_picture(draw: Callable[[], bytes]) -> None:
 )
 def test_a_column_of_any_name_can_be_drawn(name: str) -> None:
     drawn(plots.fit(X, Y, line=TRUTH, truth=TRUTH, of=80, names=Names(name, name)))
+
+
+@pytest.mark.parametrize("name", ["mass", "W" * 40, "temperature_in_degrees_celsius_at_two_m…"])
+def test_names_leave_neither_the_picture_nor_run_into_each_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+
+    def kept(figure: Figure) -> bytes:
+        figures.append(figure)
+        figure.draw_without_rendering()
+        return b""
+
+    monkeypatch.setattr(plots, "_png", kept)
+    plots.fit(X, Y, line=TRUTH, truth=TRUTH, of=80, names=Names(name, name))
+    (figure,) = figures
+    words = [text for text in figure.findobj(Text) if text.get_text().startswith(name)]
+    assert len(words) == 3
+    boxes = [text.get_window_extent() for text in [*words, *figure.findobj(Legend)]]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height
+
+
+def test_another_loss_is_not_called_the_squared_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+
+    def kept(figure: Figure) -> bytes:
+        figures.append(figure)
+        return b""
+
+    monkeypatch.setattr(plots, "_png", kept)
+    plots.loss(np.array([3.0, 2.0]), None)
+    plots.loss(np.array([3.0, 2.0]), 1.0)
+    other, squared = (figure.axes[0] for figure in figures)
+    assert (other.get_ylabel(), squared.get_ylabel()) == (
+        "the training's loss",
+        "mean squared error",
+    )
+    assert len(other.lines) == 1
 
 
 def test_a_columns_name_is_shown_as_it_is_and_not_as_mathematics() -> None:

@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from knownline.compression import Compressed, compress
 from knownline.line import Line
-from knownline.residuals import FEWEST, SAMPLES, Check, examine
+from knownline.residuals import FEWEST, SAMPLES, Check, Residuals
+from knownline.residuals import examine as of_rows
 
 Array = npt.NDArray[np.float64]
 LINE = Line(20.0, 5.0)
@@ -25,6 +27,11 @@ def least_squares(x: Array, y: Array) -> Line:
     return Line(float(w), float(b))
 
 
+def examine(x: Array, y: Array, line: Line, rows: Compressed | None = None) -> Residuals:
+    """Return what is said of points that are all the rows, unless `rows` are more."""
+    return of_rows(x, y, line, rows=rows or compress([(x, y)]))
+
+
 def named(x: Array, y: Array, line: Line, about: str) -> Check:
     (check,) = (check for check in examine(x, y, line).checks if about in check.about)
     return check
@@ -34,8 +41,8 @@ def named(x: Array, y: Array, line: Line, about: str) -> Check:
 @pytest.mark.parametrize("seed", range(5))
 def test_normality_is_scipys(seed: int, rows: int) -> None:
     x, y = points(seed, rows)
-    oracle = stats.normaltest(y - LINE.at(x))
-    assert named(x, y, LINE, "bell").value == pytest.approx(oracle.statistic, rel=1e-9)
+    oracle = stats.normaltest(y - least_squares(x, y).at(x))
+    assert named(x, y, LINE, "bell").value == pytest.approx(oracle.statistic, rel=1e-6)
 
 
 @pytest.mark.parametrize("noise", ["uniform", "standard_cauchy", "exponential"])
@@ -43,7 +50,9 @@ def test_normality_of_other_noise_is_scipys(noise: str) -> None:
     x, _ = points(1, 500)
     y = LINE.at(x) + getattr(np.random.default_rng(2), noise)(size=500)
     check = named(x, y, LINE, "bell")
-    assert check.value == pytest.approx(stats.normaltest(y - LINE.at(x)).statistic, rel=1e-6)
+    assert check.value == pytest.approx(
+        stats.normaltest(y - least_squares(x, y).at(x)).statistic, rel=1e-6
+    )
     assert check.sign == "clear"
 
 
@@ -74,8 +83,8 @@ def test_a_bend_is_what_a_quadratic_explains(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_changing_scatter_is_scipys_correlation_of_squares(seed: int) -> None:
     x, y = points(seed)
-    r = stats.pearsonr(x, (y - LINE.at(x)) ** 2).statistic
-    assert named(x, y, LINE, "scatter").value == pytest.approx(len(x) * r * r, rel=1e-9)
+    r = stats.pearsonr(x, (y - least_squares(x, y).at(x)) ** 2).statistic
+    assert named(x, y, LINE, "scatter").value == pytest.approx(len(x) * r * r, rel=1e-6)
 
 
 def within(count: int, share: float) -> bool:
@@ -106,6 +115,39 @@ def test_what_is_there_shows_a_clear_sign_and_noise_none() -> None:
     assert named(x, bent, least_squares(x, bent), "bend").sign == "clear"
     fan = LINE.at(x) + x / 50 * np.random.default_rng(4).standard_normal(400)
     assert named(x, fan, least_squares(x, fan), "scatter").sign == "clear"
+
+
+@pytest.mark.parametrize("away", [Line(0.0, 0.0), Line(19.0, 90.0), Line(-3.0, 1e6)])
+def test_a_line_that_has_not_arrived_shows_its_own_trend_and_the_noise_nothing_else(
+    away: Line,
+) -> None:
+    x, y = points(3, 400)
+    trend, *rest = examine(x, y, away).checks
+    assert (trend.sign, trend.of_the_fit) == ("clear", True)
+    assert rest == examine(x, y, least_squares(x, y)).checks
+    assert [check.sign for check in rest] == ["none"] * 3
+
+
+def test_a_trend_is_that_of_all_rows_and_not_of_those_looked_at() -> None:
+    """Those looked at are chosen to have one, which noise has not."""
+    x, y = points(8, 5000)
+    rows, line = compress([(x, y)]), least_squares(x, y)
+    chosen = (y - line.at(x)) * (x - 50) > -20
+    assert stats.pearsonr(x[chosen], (y - line.at(x))[chosen]).pvalue < 1e-20
+    some = examine(x[chosen], y[chosen], rows.least_squares(), rows)
+    assert not any("trend" in check.about for check in some.checks)
+    off = Line(line.w + 0.01, line.b)
+    r = stats.pearsonr(x, y - off.at(x)).statistic
+    trend = examine(x[:500], y[:500], off, rows).checks[0]
+    assert trend.value == pytest.approx(500 * r * r, rel=1e-6)
+
+
+def test_points_on_a_line_that_was_not_reached_are_not_examined() -> None:
+    x = np.arange(1.0, 100.0)
+    found = examine(x, LINE.at(x), Line(19.0, 4.0))
+    assert found.checks == []
+    assert found.unchecked == "they are the optimiser's, least squares leaves nothing but rounding"
+    assert (found.farthest_x, found.gap) == (99.0, 1.0)
 
 
 def test_pure_noise_shows_a_faint_sign_as_often_as_it_says() -> None:

@@ -3,6 +3,7 @@
 import math
 import re
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knownline import svg
-from knownline.svg import Panel, Scale, bars, written
+from knownline.svg import Panel, Scale, bars
 
 NUMBERS = st.floats(-1e300, 1e300)
 
@@ -119,8 +120,32 @@ def test_bars_are_as_long_as_the_logarithm_says() -> None:
     assert {"one", "two", "none", "allowed"} <= {text.text for text in drawn.iter("text")}
 
 
-def test_a_number_is_written_with_the_digits_of_its_step() -> None:
-    assert written(0.30000000000000004, 0.1) == "0.3"
-    assert written(-0.0, 1.0) == "0"
-    assert written(-2e7, 1e7) == "−2e7"
-    assert written(1e-7, 1e-7) == "1e−7"
+@pytest.mark.parametrize(
+    "scale",
+    [
+        Scale(0.0, 1000.0, log=True, shift=1.0),
+        Scale(0.0, 1000.0, whole=True),
+        Scale(0.0, 99_999.0, log=True, shift=1.0),
+        Scale.over([1_700_000_000.0, 1_700_259_200.0]),
+        Scale.over([1_700_000_000.0, 1_700_000_000.001]),
+        Scale.over([-1e-200, 1e-200]),
+        Scale(0.0, 99.0, whole=True),
+    ],
+)
+def test_words_below_neither_touch_nor_leave_the_picture(scale: Scale) -> None:
+    drawn = ET.fromstring(str(Panel("all", scale, Scale(0.0, 1.0), "x", "y")))
+    under = [text for text in drawn.iter("text") if text.get("class") == "under"]
+    assert len(under) >= 2
+    sides = []
+    for text in under:
+        half = svg.LETTER * len(text.text or "") / 2
+        sides += [float(text.get("x", "")) - half, float(text.get("x", "")) + half]
+    assert all(after - before > 0 for before, after in pairwise(sides))
+    assert sides[0] >= -0.1
+    assert sides[-1] <= svg.WIDTH + 0.1
+
+
+def test_a_log_scale_can_begin_with_0() -> None:
+    scale = Scale(0.0, 999.0, log=True, shift=1.0)
+    assert scale.at([0.0, 9.0, 999.0]).tolist() == pytest.approx([0.0, 1 / 3, 1.0])
+    assert scale.ticks() == [(0.0, "0"), (10.0, "10"), (100.0, "100")]

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from knownline import bars, files, location, provenance, receipts
+from knownline import files, location, progress, provenance, receipts
 from knownline.errors import StoreError, UserError, one_line
 from knownline.layout import DATA, LOCK, MODELS, PARAMS, REPORTS
 from knownline.models import MODEL
@@ -102,7 +102,7 @@ def cache() -> Iterator[Finding]:
         yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
         return
     objects = sorted((Path(asked.stdout.strip()) / "files" / "md5").glob("??/*"))
-    for path in bars.over(objects, "cache"):
+    for path in progress.over(objects, "cache"):
         if path.name.endswith((".unpacked", ".tmp")) or not path.is_file():
             continue
         named = path.parent.name + path.name.removesuffix(".dir")
@@ -246,7 +246,7 @@ def moved() -> Iterator[Finding]:
 def runs(store: Store) -> Iterator[Finding]:
     """Look at every run: does it run, and is what it kept what it says."""
     found = store.runs()
-    for run in bars.over(found, "runs"):
+    for run in progress.over(found, "runs"):
         name = f"run {run.name} ({run.run_id})"
         if run.status == "FINISHED":
             yield from _kept(store, run, name)

@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from knownline.errors import one_line
-from knownline.line import plain, rounded
-from knownline.params import Params
+from knownline.formatting import UNKNOWN, plain, rounded, significant
+from knownline.params import Params, in_yaml
 from knownline.provenance import Commit
 from knownline.receipts import Receipt
 
@@ -172,16 +170,16 @@ def description(metrics: dict[str, Any], commit: Commit) -> str:
     lines += ["", "| | fitted | ± | true | standard errors away |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| {name} | {_fitted(metrics[name], metrics['se'][name])}"
-        f" | {_shown(metrics['se'][name], 2)}"
-        f" | {_shown(metrics['truth'][name], 15)} | {_shown(metrics['z'][name], 2)} |"
+        f" | {significant(metrics['se'][name], 2)}"
+        f" | {significant(metrics['truth'][name], 15)} | {significant(metrics['z'][name], 2)} |"
         for name in ("w", "b")
     ]
     held = metrics["holdout"]
     lines += [
         "",
         f"{metrics['rows']:,} rows fitted, {held['rows']:,} held out;"
-        f" holdout RMSE {_shown(held['rmse'], 4)}, R² {_shown(held['r2'], 6)}."
-        f" Optimiser error {_shown(metrics['optimiser_error'], 2)}.",
+        f" holdout RMSE {significant(held['rmse'], 4)}, R² {significant(held['r2'], 6)}."
+        f" Optimiser error {significant(metrics['optimiser_error'], 2)}.",
         "",
         f"Commit `{commit.sha or 'none'}`"
         f"{' with uncommitted changes (`changes.patch`)' if commit.dirty else ''}.",
@@ -226,7 +224,7 @@ def tags_of(commit: Commit) -> dict[str, str]:
 
 def texts(flat: Mapping[str, Any]) -> dict[str, str]:
     """Return parameters as MLflow keeps them: text by dotted name."""
-    return {key: v if isinstance(v, str) else _as_yaml(v) for key, v in flat.items()}
+    return {key: v if isinstance(v, str) else in_yaml(v) for key, v in flat.items()}
 
 
 def numbers(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
@@ -276,13 +274,4 @@ def from_receipt(receipt: Receipt | None, fingerprint: str, now: float) -> tuple
 
 
 def _fitted(value: float | None, error: float | None) -> str:
-    return "–" if value is None else rounded(value, error or 0.0)
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
-
-
-def _as_yaml(value: Any) -> str:
-    """Return a value as params.yaml takes it: 1.0e-09 and not 1e-09, which YAML reads as text."""
-    return str(yaml.safe_dump(value)).splitlines()[0]
+    return UNKNOWN if value is None else rounded(value, error or 0.0)

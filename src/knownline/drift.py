@@ -15,6 +15,7 @@ import numpy as np
 from scipy import special
 
 from knownline.compression import Compressed
+from knownline.formatting import plain, significant
 from knownline.line import Line
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -101,8 +102,8 @@ class Drift:
         ]
         said = f"{' and '.join(what or ['the data'])} drifted" if self.found else "no drift"
         return (
-            f"{said}: p = {self.p:.2g} (line {self.line_p:.2g}, noise {self.variance_p:.2g};"
-            f" below {self.level:g} is drift)"
+            f"{said}: p = {significant(self.p, 2)} (line {significant(self.line_p, 2)}, noise"
+            f" {significant(self.variance_p, 2)}; below {plain(self.level)} is drift)"
         )
 
 

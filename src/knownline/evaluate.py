@@ -53,10 +53,11 @@ def main(argv: list[str]) -> int:
     found = evaluation.assess(
         line, train=train, holdout=holdout, truth=truth, last_loss=float(losses[-1])
     )
-    gate = evaluation.judge(found, params.evaluate, params.train, params.generate.table)
+    way = evaluation.Way.of(losses, w, b, rows=train)
+    gate = evaluation.judge(found, params.evaluate, params.train, way, table=params.generate.table)
     own = params.generate.table is not None
     names = plots.Names(*params.generate.columns.short) if own else plots.Names()
-    least = train.mean_squared_error(found.ols)
+    least = train.mean_squared_error(found.ols) if way.squared else None
     with files.replaced_folder(PLOTS) as folder:
         for name, png in (
             ("fit.png", plots.fit(x, y, line=line, truth=truth, of=train.rows, names=names)),
@@ -73,10 +74,11 @@ def main(argv: list[str]) -> int:
         x=x,
         y=y,
         rows=train,
+        way=way,
         loss=losses,
         w=w,
         b=b,
-        residuals=residuals.examine(x, y, line),
+        residuals=residuals.examine(x, y, line, rows=train),
         data_sha256=identity.data,
         fingerprint=identity.fingerprint,
     )

@@ -5,15 +5,22 @@ Knows nothing of files, of torch or of how the line was fitted.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from knownline.compression import Compressed
-from knownline.line import Line, plain, rounded
+from knownline.formatting import multiple, plain, rounded, significant
+from knownline.line import Line
 from knownline.params import Evaluate, Train
 
+Array = npt.NDArray[np.float64]
+
 _EPS = float(np.finfo(np.float64).eps)
+
+_FLOAT32_LEAVES = 1e-4
+"""The largest optimiser error that is put down to float32's digits, and not to steps too small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,41 @@ class Evaluation:
     def only_rounding(self) -> bool:
         """Whether what the optimiser left is no more than float64 leaves."""
         return self.optimiser_error <= self.optimiser_rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a training went.
+
+    trend: whether the distance to least squares shrank in the last tenth of the epochs or grew, or
+    the optimiser stands still: it is where it was before, and there it stays, however long it goes.
+    squared: whether its loss is the mean squared error, not another one (docs/make-it-yours.md).
+    """
+
+    trend: Literal["shrinks", "grows", "stands still"] = "shrinks"
+    squared: bool = True
+
+    @classmethod
+    def of(cls, loss: Array, w: Array, b: Array, *, rows: Compressed) -> "Way":
+        """Return how a training went from (0, 0), by what it wrote at every epoch: (epochs,)."""
+        return cls(_trend(w, b, rows), _is_squared(float(loss[0]), rows))
+
+
+def _trend(w: Array, b: Array, rows: Compressed) -> Literal["shrinks", "grows", "stands still"]:
+    last = len(w) - 1
+    if np.any((w[:last] == w[last]) & (b[:last] == b[last])):
+        return "stands still"  # a step depends on nothing but where it begins
+    before = min(int(0.9 * last), last - 1)
+    if before < 0:
+        return "shrinks"
+    then, now = (optimiser_error(Line(float(w[n]), float(b[n])), rows) for n in (before, last))
+    return "grows" if now > then else "shrinks"
+
+
+def _is_squared(first: float, rows: Compressed) -> bool:
+    """Return whether the first loss, that of (0, 0), is the mean squared error there."""
+    squared = rows.mean_squared_error(Line(0.0, 0.0))
+    return not math.isfinite(squared) or math.isclose(first, squared, rel_tol=1e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,22 +193,30 @@ def assess(
 
 
 def judge(
-    found: Evaluation, rules: Evaluate, train: Train | None = None, table: str | None = None
+    found: Evaluation,
+    rules: Evaluate,
+    train: Train | None = None,
+    way: Way | None = None,
+    *,
+    table: str | None = None,
 ) -> Gate:
     """Return whether the fit may be used; what is not known to be good is refused.
 
-    train: how it was fitted, so that what is advised is not what was done. table: what the rows
-    were read from, None where they were drawn around the truth.
+    train, way: how it was fitted and how that went, so that what is advised helps. table: what the
+    rows were read from, None where they were drawn around the truth.
     """
     broken = _not_finite(found)
     error = found.optimiser_error
     allowed = max(rules.optimiser_tolerance, found.optimiser_rounding)
-    good = [f"the fit lies {error:.2g} (relative) from least squares; {allowed:g} is allowed"]
+    good = [
+        f"the fit lies {significant(error, 2)} (relative) from least squares;"
+        f" {significant(allowed, 6)} is allowed"
+    ]
     if allowed > rules.optimiser_tolerance:
         good[0] += " (float64 leaves so much here)"
     arrived = 0 <= error <= allowed < math.inf
     if not arrived:
-        advice = "a smaller learning rate?" if error > 1e3 else _advice(train)
+        advice = _advice(error, train, way or Way())
         broken.append(f"{good[0]}: the optimiser has not arrived ({advice})")
     if found.truth is None:
         good.append("there is no truth to hold the fit against (truth: null)")
@@ -182,8 +232,14 @@ def judge(
     return Gate(passed=not broken, reasons=broken or good)
 
 
-def _advice(train: Train | None) -> str:
+def _advice(error: float, train: Train | None, way: Way) -> str:
     """Return what may bring the optimiser nearer, of what is not so already."""
+    if error > 1e3:
+        return "a smaller learning rate?"
+    if not way.squared:
+        return "its loss is another than least squares': optimiser_tolerance?"
+    if train and way.trend == "stands still" and (stands := _standing(error, train)):
+        return f"it stands still: {stands}"
     found = []
     if train is None or not train.standardize or train.learning_rate < 1:
         found.append("more epochs?")
@@ -196,6 +252,16 @@ def _advice(train: Train | None) -> str:
     return " ".join(found)
 
 
+def _standing(error: float, train: Train) -> str:
+    """Return what helps an optimiser that stands still: more epochs do not."""
+    if train.dtype != "float64":
+        if error > _FLOAT32_LEAVES:
+            return "float64? a larger learning rate?"
+        # As YAML takes it: 1e-6 is a text there.
+        return f"float64? optimiser_tolerance 1.0e{max(math.ceil(math.log10(error)), -6)}?"
+    return "a larger learning rate?" if train.learning_rate < 1 else ""
+
+
 def _truth_reason(
     found: Evaluation, name: str, allowed: float, *, arrived: bool
 ) -> tuple[bool, str]:
@@ -205,11 +271,12 @@ def _truth_reason(
     z = getattr(found.z, name, math.nan)
     near = abs(z) <= allowed
     words = (
-        f"{name} = {rounded(fitted, se)} lies {_far(z)} standard errors ({se:.2g} each)"
+        f"{name} = {rounded(fitted, se)} lies {multiple(abs(z))} standard errors"
+        f" ({significant(se, 2)} each)"
         f" from the true {plain(true)}; {plain(allowed)} are allowed"
     )
     if not near and not arrived:
-        words += f" (of these, {_far(_over(ols - true, se))} are the sample's)"
+        words += f" (of these, {multiple(abs(_over(ols - true, se)))} are the sample's)"
     return near, words
 
 
@@ -253,10 +320,6 @@ def _not_finite(found: Evaluation) -> list[str]:
     return [
         f"{name} is not a finite number" for name, x in named if x is None or not math.isfinite(x)
     ]
-
-
-def _far(z: float) -> str:
-    return f"{abs(z):.2f}" if abs(z) < 1e4 else f"{abs(z):.2g}"
 
 
 def _over(distance: float, se: float) -> float:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from knownline import (
-    bars,
     content,
     door,
     environment,
@@ -20,6 +19,7 @@ from knownline import (
     history,
     memory,
     processes,
+    progress,
     provenance,
     receipts,
     shards,
@@ -153,7 +153,7 @@ def _fit(
     wanted = params.train
     done = part.earlier.epochs if part.earlier else 0
     with (
-        bars.bar("train", " epochs", total=wanted.epochs, done=done) as bar,
+        progress.bar("train", " epochs", total=wanted.epochs, done=done) as bar,
         Stream(part.opening(params), epochs=wanted.epochs) as stream,
     ):
 

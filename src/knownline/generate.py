@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from knownline import bars, door, files, provenance, shards, stamps, synthesis, tables, workers
+from knownline import door, files, progress, provenance, shards, stamps, synthesis, tables, workers
 from knownline.errors import ParamsError, TableError
 from knownline.layout import DATA, HOLDOUT, TRAIN
 from knownline.line import Line
@@ -201,7 +201,7 @@ def _write(
 ) -> None:
     """Write each row to its half; refuse a training set no line can be fitted to."""
     low, high = np.inf, -np.inf
-    with bars.bar("generate", " rows", total=rows) as bar:
+    with progress.bar("generate", " rows", total=rows) as bar:
         for chunk in chunks:
             train.append(chunk.x, chunk.y, chunk.train)
             holdout.append(chunk.x, chunk.y, chunk.holdout)

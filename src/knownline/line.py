@@ -9,29 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def rounded(value: float, error: float) -> str:
-    """Return a value with as many places as two digits of its error have."""
-    if not (error > 0 and math.isfinite(error) and math.isfinite(value)):
-        return f"{value:.6g}"
-    if abs(value) > 1e15 * error:
-        return f"{value:.15g}"
-    places = 1 - math.floor(math.log10(error))
-    size = max(abs(value), error)
-    if 1e-4 <= size < (1e15 if places > 0 else 1e7):
-        return f"{round(value, places) + 0.0:.{max(0, places)}f}"
-    value = round(value, places)
-    if not value:
-        return "0"
-    digits = max(math.floor(math.log10(abs(value))) + places, 0)
-    mantissa, _, power = f"{value:.{digits}e}".partition("e")
-    return f"{mantissa}e{int(power)}"
-
-
-def plain(value: float) -> str:
-    """Return a number that somebody chose with the digits it was given: 20, 20.1234567, 1e-09."""
-    return f"{value:.15g}"
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
     """A straight line.

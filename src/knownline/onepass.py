@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from knownline import bars, compression, files, shards, stamps, workers
+from knownline import compression, files, progress, shards, stamps, workers
 from knownline.compression import Compressed, Moments, Pivot, Work
 from knownline.errors import DamagedError
 from knownline.shards import Span
@@ -136,7 +136,7 @@ def _read(
     mine = [spans[i] for i in team.share(len(spans))]
     before = {span.path for span in spans[:1]} if team.rank == 0 else set()
     parts: list[tuple[Array, Array]] = []
-    with bars.bar("read", " rows", total=sum(sum(span.rows) for span in mine)) as bar:
+    with progress.bar("read", " rows", total=sum(sum(span.rows) for span in mine)) as bar:
         read = _in_threads(
             mine, before, checked, lambda span: _moments(span, pivot, sampler, arithmetic())
         )

@@ -8,13 +8,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from knownline import comparison, files, tracking
+from knownline.card import Card
 from knownline.errors import StoreError
+from knownline.formatting import rounded
 from knownline.layout import RETRAINED
-from knownline.line import rounded
 from knownline.params import Params
 from knownline.promotion import Champion, Decision
 from knownline.registry import Registry, Version
-from knownline.report import Report
 from knownline.tracking import Recorded
 
 
@@ -26,7 +26,7 @@ def told(
     decision: Decision,
     tried: tuple[Recorded, Version, dict[str, Any]],
     sat: tuple[Version | None, Champion | None],
-) -> Report:
+) -> Card:
     """Return the report on a challenger, tried, and on the champion that sat before it."""
     run, new, metrics = tried
     old, stands = sat
@@ -36,7 +36,7 @@ def told(
     links = {"Run": run.run_id}
     if store.uri.startswith("http"):
         links["Run"] = f"{store.shown_uri}/#/experiments/{store.experiment}/runs/{run.run_id}"
-    return Report(
+    return Card(
         day=day.isoformat(),
         decision=decision,
         data=f"{data} (SHA-256 {run.tags['data_sha256'][:12]}…)",
@@ -79,7 +79,7 @@ def _changed(registry: Registry, old: Version, run: Recorded) -> list[str]:
     return found if len(found) <= 12 else [*found[:12], f"and {len(found) - 12} more"]
 
 
-def settle(registry: Registry, new: Version, report: Report, stands: Champion | None) -> None:
+def settle(registry: Registry, new: Version, report: Card, stands: Champion | None) -> None:
     """Write the report and the words on run and version; `settled` comes last."""
     text, card = report.markdown(), report.markdown(pictures=False)
     files.write_text(RETRAINED, text)

@@ -4,17 +4,17 @@ No script and no address in it: what it shows is there when it is read without a
 or by a screen reader. The same numbers give the same bytes. Knows nothing of files' places.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline import sketches
+from knownline import equations, sketches
 from knownline.compression import Compressed
-from knownline.evaluation import Evaluation, Gate
-from knownline.line import Line, plain, rounded
-from knownline.params import Params
+from knownline.evaluation import Evaluation, Gate, Way
+from knownline.formatting import counted, found_by, minus, multiple, plain, rounded, significant
+from knownline.line import Line
+from knownline.params import Params, in_yaml
 from knownline.residuals import SAMPLES, Residuals
 from knownline.sketches import Course, Sketch
 from knownline.style import SHEET
@@ -41,6 +41,7 @@ class Subject:
     x: Array
     y: Array
     rows: Compressed
+    way: Way
     loss: Array
     w: Array
     b: Array
@@ -53,26 +54,25 @@ def render(of: Subject) -> str:
     """Return the page as HTML."""
     found, course = of.found, Course.of(of.loss, of.w, of.b)
     verdict = f"Gate {'passed' if of.gate.passed else 'refused'}"
+    left_by = _errors(of)
     fit, left = sketches.points(of.x, of.y, found=found, names=_names(of.params))
     body = [
         f'<header class="{"passed" if of.gate.passed else "refused"}">',
         f"<p>{safe(_about(of.params))}</p>",
         f"<h1>{verdict}</h1>",
-        _list(of.gate.reasons),
+        _list([minus(reason) for reason in of.gate.reasons]),
         "</header>",
         _section(
             "Fitted and true" if found.truth else "The fitted line",
             _coefficients(found) + _rest(found),
         ),
-        _section("", _figures([_errors(of)], wide=True)),
+        _section(left_by.title, _figures([left_by], headed=True)),
         _section("The fit and what it leaves", _figures([fit, left]) + _checks(of.residuals)),
         _section(
             "How the training went",
             _figures(
                 [
-                    sketches.loss(
-                        course, *map(of.rows.mean_squared_error, (found.line, found.ols))
-                    ),
+                    _loss(course, of),
                     sketches.distance(course, found),
                     sketches.coefficient(course, "w", found),
                     sketches.coefficient(course, "b", found),
@@ -123,8 +123,12 @@ def _names(params: Params) -> tuple[str, str]:
 def _errors(of: Subject) -> Sketch:
     wanted = of.params.generate
     shared = wanted.table is None and wanted.noise.kind == "shared-integer"
-    trend = Course.of(of.loss, of.w, of.b).trend(of.found)
-    return sketches.errors(of.found, of.params.evaluate.z, shared=shared, trend=trend)
+    return sketches.errors(of.found, of.params.evaluate.z, of.way, shared=shared)
+
+
+def _loss(course: Course, of: Subject) -> Sketch:
+    last, least = map(of.rows.mean_squared_error, (of.found.line, of.found.ols))
+    return sketches.loss(course, last, least if of.way.squared else None)
 
 
 def _coefficients(found: Evaluation) -> str:
@@ -137,41 +141,45 @@ def _coefficients(found: Evaluation) -> str:
         row = [name, rounded(fitted, se), rounded(se, se), rounded(ols, se)]
         if found.truth and found.z:
             z = getattr(found.z, name)
-            row += [plain(getattr(found.truth, name)), f"{z:+.2f}" if abs(z) < 1e4 else f"{z:+.2g}"]
+            row += [plain(getattr(found.truth, name)), multiple(z, signed=True)]
         rows.append(row)
     return _table("w: slope; b: value at x = 0; errors are standard errors.", head, rows)
 
 
 def _rest(found: Evaluation) -> str:
-    words = f"{found.rows:,} rows fitted, root mean squared error {found.train_rmse:.4g}."
+    words = f"{counted(found.rows, 'row')} fitted, root mean squared error"
+    words += f" {significant(found.train_rmse, 4)}."
     if found.holdout_rmse is None:
         words += " None held out."
     else:
-        r2 = "" if found.holdout_r2 is None else f", R²\u00a0{_fixed(found.holdout_r2)}"
-        words += f" {found.holdout_rows:,} held out, error there {found.holdout_rmse:.4g}{r2}."
-    return f"<p>{_minus(words)}</p>"
-
-
-def _fixed(value: float) -> str:
-    return f"{value:.6f}" if abs(value) < 1e3 else f"{value:.2e}"
+        r2 = "" if found.holdout_r2 is None else f", R²\u00a0{significant(found.holdout_r2, 6)}"
+        words += f" {found.holdout_rows:,} held out,"
+        words += f" error there {significant(found.holdout_rmse, 4)}{r2}."
+    return f"<p>{minus(words)}</p>"
 
 
 def _checks(residuals: Residuals) -> str:
     """Return what the residuals look like, in words."""
     parts = [
         "<h3>Do they look like noise?</h3>",
-        f"<p>{residuals.rows:,} points looked at; the farthest lies {residuals.farthest:.1f} times"
-        f" their root mean square from the line, at x = {_minus(f'{residuals.farthest_x:g}')}.",
+        f"<p>{counted(residuals.rows, 'point')} looked at; the farthest lies"
+        f" {residuals.farthest:.1f} times their root mean square from the line, at x ="
+        f" {minus(found_by(residuals.farthest_x, residuals.gap))}.",
     ]
     if residuals.unchecked:
         return "\n".join([*parts, f"No more can be said: {residuals.unchecked}.</p>"])
+    if any(check.of_the_fit for check in residuals.checks):
+        parts[-1] += (
+            " The trend is the fitted line's own; the rest is asked of what least squares leaves,"
+            " so that the optimiser's part is not taken for the noise's."
+        )
     parts[-1] += " None of this decides the gate.</p>"
     said = []
     for check in residuals.checks:
         often = f"{check.as_much:,}" if check.as_much else "none"
         said.append(
             f"{_SIGNS[check.sign]} {check.about}: {often} of {SAMPLES:,} samples of pure noise show"
-            f" as much ({check.name} = {check.value:.3g})"
+            f" as much ({check.name} = {minus(significant(check.value, 3))})"
         )
     return "\n".join([*parts, _list([words[0].upper() + words[1:] for words in said])])
 
@@ -180,7 +188,10 @@ def _epochs(of: Subject) -> str:
     """Return the numbers behind the curves, few enough to be read."""
     last = len(of.loss) - 1
     places = sorted({*range(min(last, 9)), *np.geomspace(1, last + 1, 12).astype(int) - 1, last})
-    rows = [[f"{n:,}", f"{of.loss[n]:.6g}", f"{of.w[n]:.6g}", f"{of.b[n]:.6g}"] for n in places]
+    rows = [
+        [f"{n:,}", *(significant(float(part[n]), 6) for part in (of.loss, of.w, of.b))]
+        for n in places
+    ]
     table = _table(
         "The loss an epoch began with, and the line it left.", ["epoch", "loss", "w", "b"], rows
     )
@@ -194,7 +205,7 @@ def _provenance(of: Subject) -> str:
         ("Rows", f"{of.found.rows:,} to fit, {of.found.holdout_rows:,} held out"),
         (
             "Training",
-            f"{train.epochs:,} epochs of gradient descent at learning rate"
+            f"{counted(train.epochs, 'epoch')} of gradient descent at learning rate"
             f" {plain(train.learning_rate)}, {train.dtype},"
             f" x {'standardised' if train.standardize else 'as it is'}, on"
             f" {'three points that have the loss of all rows' if train.compress else 'all rows'}",
@@ -206,7 +217,8 @@ def _provenance(of: Subject) -> str:
         f"<div><dt>{name}</dt><dd>{_code(text) if name in _HASHES else safe(text)}</dd></div>"
         for name, text in facts
     )
-    rows = [[key, str("null" if value is None else value)] for key, value in params.flat().items()]
+    flat = params.flat().items()
+    rows = [[key, v if isinstance(v, str) else in_yaml(v)] for key, v in flat]
     table = _table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
     return (
         f"<dl>\n{terms}\n</dl>\n<p>The fingerprint is the SHA-256 over the data, the parameters"
@@ -222,7 +234,7 @@ def _points(params: Params) -> str:
         return f"{wanted.table}, {wanted.columns.y} against {wanted.columns.x}"
     noise, spaced = wanted.noise, wanted.x
     assert params.truth  # drawn points have one
-    line = sketches.chosen(Line(params.truth.w, params.truth.b))
+    line = equations.chosen(Line(params.truth.w, params.truth.b))
     kinds = {
         "normal": "standard deviation",
         "integer": "up to",
@@ -252,18 +264,19 @@ def _section(title: str, content: str) -> str:
     return f"<section>\n{heading}{content}\n</section>"
 
 
-def _figures(drawn: list[Sketch], *, wide: bool = False) -> str:
-    parts = [f'<div class="figures{" wide" if wide else ""}">']
+def _figures(drawn: list[Sketch], *, headed: bool = False) -> str:
+    """Return charts side by side; headed: one alone, whose title is the heading above it."""
+    parts = [f'<div class="figures{" wide" if headed else ""}">']
     for sketch in drawn:
         key = "".join(
             f'<li><svg class="swatch" viewBox="0 0 24 12" aria-hidden="true">{_swatch(kind)}</svg>'
             f"{safe(words)}</li>"
             for kind, words in sketch.key
         )
+        title = "" if headed else f"<figcaption>{safe(sketch.title)}</figcaption>\n"
         caption = f"<p>{safe(sketch.caption)}</p>" if sketch.caption else ""
         parts.append(
-            f"<figure>\n<figcaption>{safe(sketch.title)}</figcaption>\n{sketch.drawing}\n"
-            f'<ul class="key">{key}</ul>\n{caption}</figure>'
+            f'<figure>\n{title}{sketch.drawing}\n<ul class="key">{key}</ul>\n{caption}</figure>'
         )
     return "\n".join([*parts, "</div>"])
 
@@ -281,7 +294,7 @@ def _table(caption: str, head: list[str], rows: list[list[str]], *, numbers: boo
     top = "".join(f'<th scope="col">{safe(cell)}</th>' if cell else "<td></td>" for cell in head)
     lines = [
         f'<tr><th scope="row">{safe(row[0])}</th>'
-        + "".join(f"<td>{safe(_minus(cell) if numbers else cell)}</td>" for cell in row[1:])
+        + "".join(f"<td>{safe(minus(cell) if numbers else cell)}</td>" for cell in row[1:])
         + "</tr>"
         for row in rows
     ]
@@ -307,8 +320,3 @@ def _list(items: list[str]) -> str:
 
 def _code(text: str) -> str:
     return f"<code>{safe(text)}</code>"
-
-
-def _minus(text: str) -> str:
-    """Return numbers with the sign that is as wide as a plus: a hyphen is read as none."""
-    return re.sub(r"(?<![\w.])-(?=\d)|(?<=\de)-(?=\d)", "−", text)

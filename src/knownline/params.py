@@ -340,3 +340,8 @@ class _UniqueKeys(yaml.SafeLoader):
                     )
                 seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def in_yaml(value: Any) -> str:
+    """Return a value as params.yaml takes it: 1.0e-09 and not 1e-09, which YAML reads as text."""
+    return str(yaml.safe_dump(value)).splitlines()[0]

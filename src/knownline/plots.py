@@ -20,7 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from knownline import equations
 from knownline.compression import Compressed
+from knownline.formatting import minus, part, significant
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
@@ -74,39 +76,48 @@ def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: N
         size = 26 if len(x) <= 200 else 8
         for axes, base in ((above, Line(0.0, 0.0)), (below, line)):
             axes.scatter(
-                x, y - base.at(x), s=size, color=POINTS, linewidths=0, label=_shown(len(x), of)
+                x,
+                y - base.at(x),
+                s=size,
+                color=POINTS,
+                linewidths=0,
+                label=part(len(x), of, "point"),
             )
             if truth is not None:
-                true = f"true: {_equation(truth)}"
+                true = f"true: {equations.chosen(truth)}"
                 axes.plot(
                     ends, truth.at(ends) - base.at(ends), color=TRUE, lw=4, alpha=0.45, label=true
                 )
             axes.plot(ends, line.at(ends) - base.at(ends), color=FITTED, lw=1.6,
-                      label=f"fitted: {_equation(line)}")  # fmt: skip
-        above.set_title("The fitted line and its points")
-        above.set_ylabel(names.y, parse_math=False)
+                      label=f"fitted: {equations.fitted(x, y, line)}")  # fmt: skip
+        above.set_title("The fitted line and its points", pad=22.0)
+        # Over their axes: beside them a long name would run into the other's.
+        for axes, name in ((above, names.y), (below, f"{names.y} − fitted")):
+            axes.annotate(name, (0, 1), xytext=(0, 6), xycoords="axes fraction",
+                          textcoords="offset points", color=INK, parse_math=False)  # fmt: skip
         above.legend(loc="best")
-        below.set_ylabel(f"{names.y} − fitted", parse_math=False)
         below.set_xlabel(names.x, parse_math=False)
         return _png(figure)
 
 
-def loss(losses: Array, least: float) -> bytes:
-    """Return a PNG of the loss by epoch, (epochs,), with the least that any line can reach."""
+def loss(losses: Array, least: float | None) -> bytes:
+    """Return a PNG of the loss by epoch, (epochs,), with the least that any line can reach.
+
+    least: None where the loss is another one than the mean squared error.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.plot(np.arange(len(losses)), losses, color=FITTED, lw=1.8, label="loss",
                   marker="o" if len(losses) == 1 else None)  # fmt: skip
-        if least > 0:
-            axes.axhline(
-                least, color=TRUE, lw=1.4, ls=(0, (5, 3)), label=f"least squares: {least:.4g}"
-            )
-        if least > 0 or losses.min() > 0:
+        if least:
+            words = f"least squares: {minus(significant(least, 4))}"
+            axes.axhline(least, color=TRUE, lw=1.4, ls=(0, (5, 3)), label=words)
+        if least or losses.min() > 0:
             axes.set_yscale("log")
         axes.set_title("Loss by epoch")
         axes.set_xlabel("epoch")
-        axes.set_ylabel("mean squared error")
+        axes.set_ylabel("the training's loss" if least is None else "mean squared error")
         axes.legend(loc="upper right" if losses[-1] <= losses[0] else "upper left")
         return _png(figure)
 
@@ -154,7 +165,7 @@ def _contours(axes: Axes, rows: Compressed, ols: Line) -> None:
         root = math.sqrt(top * 10.0**-power)
         dw = root / rows.sd_x * np.cos(angle)
         db = root * np.sin(angle) - dw * rows.mean_x
-        label = "equal loss, ten times the next" if power == 0 else None
+        label = "equal squared error, ten times the next" if power == 0 else None
         axes.plot(ols.w + dw, ols.b + db, color=FAINT, lw=0.8, alpha=0.7, label=label)
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
@@ -165,15 +176,6 @@ def _room(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
     air = 0.12 * (high - low) or 0.5 * max(abs(low), 1.0)
     return low - air, high + air
-
-
-def _shown(shown: int, of: int) -> str:
-    return f"{of:,} points" if shown == of else f"{shown:,} of {of:,} points"
-
-
-def _equation(line: Line) -> str:
-    sign = "−" if line.b < 0 else "+"
-    return f"y = {line.w:.5g} x {sign} {abs(line.b):.5g}".replace("-", "−")
 
 
 def _png(figure: Figure) -> bytes:

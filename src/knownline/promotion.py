@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import special
 
 from knownline.drift import Drift
+from knownline.formatting import plain, significant
 from knownline.params import Retrain
 
 Array = npt.NDArray[np.float64]
@@ -160,8 +161,8 @@ def _compared(champion: Champion, scores: Paired, rules: Retrain) -> Decision:
     if not all(map(math.isfinite, (scores.mean, scores.sd))):
         return Decision(Verdict.KEPT, ["the squared errors on the holdout are not finite"])
     seen = (
-        f"holdout RMSE {scores.challenger_rmse:.4g} against the champion's"
-        f" {scores.champion_rmse:.4g} on the same {scores.rows:,} rows"
+        f"holdout RMSE {significant(scores.challenger_rmse, 4)} against the champion's"
+        f" {significant(scores.champion_rmse, 4)} on the same {scores.rows:,} rows"
     )
     if scores.p_worse < level:
         return Decision(
@@ -188,4 +189,4 @@ def _compared(champion: Champion, scores: Paired, rules: Retrain) -> Decision:
 
 
 def _p(p: float, level: float) -> str:
-    return f"(p = {p:.3g}, {level:g} decides)"
+    return f"(p = {significant(p, 3)}, {plain(level)} decides)"

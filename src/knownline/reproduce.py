@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from knownline import (
-    bars,
     comparison,
     door,
     environment,
     evidence,
     files,
     models,
+    progress,
     replica,
     tracking,
 )
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
         raise ReplicaError(f"the run must have finished (got {run.run_id}: {run.status})")
     with (
         TemporaryDirectory(prefix="knownline-recorded-") as scratch,
-        bars.steps("reproduce", len(_STEPS)) as begin,
+        progress.steps("reproduce", len(_STEPS)) as begin,
     ):
         kept = Path(scratch)
         begin("fetch")

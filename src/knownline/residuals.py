@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from knownline.compression import Compressed
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
@@ -26,6 +27,7 @@ SAMPLES = 1000
 ROUNDING = 1e-6
 """A statistic below which there is nothing but rounding in it."""
 
+_NOTHING = "there is nothing but rounding in them"
 _AT_ONCE = 100
 _KEY = 20200910
 
@@ -40,13 +42,15 @@ class Check:
     """One question put to the residuals.
 
     about: what is looked for. name, value: the statistic behind it. as_much: how many of SAMPLES
-    samples of pure noise give as much or more.
+    samples of pure noise give as much or more. of_the_fit: whether it is asked of the fitted line,
+    and not of what least squares leaves.
     """
 
     about: str
     name: str
     value: float
     as_much: int
+    of_the_fit: bool = False
 
     @property
     def sign(self) -> Sign:
@@ -61,39 +65,67 @@ class Residuals:
     """What is known of y - line(x).
 
     sd: their standard deviation about zero, in units of y. farthest_x, farthest: where the largest
-    lies, and its size in sd. checks: empty where there are too few rows, or nothing but rounding.
+    lies, and its size in sd. gap: how far from there the next other x is, inf where none is.
+    checks: empty where there are too few rows, or nothing but rounding.
     """
 
     rows: int
     sd: float
     farthest_x: float
     farthest: float
+    gap: float
     checks: list[Check]
     unchecked: str
 
 
-def examine(x: Array, y: Array, line: Line) -> Residuals:
-    """Return what the residuals of a line look like; x and y of (rows,) each."""
+def examine(x: Array, y: Array, line: Line, *, rows: Compressed) -> Residuals:
+    """Return what the residuals of a line look like.
+
+    x, y: the points looked at, (shown,) each. rows: all rows of the training. Bend, scatter and
+    shape are asked of what least squares leaves: those of a line that has not arrived are its own,
+    not the noise's.
+    """
+    ols = rows.least_squares()
     with np.errstate(over="ignore", invalid="ignore"):
-        r = y - line.at(x)
-        sd, size = float(_rms(r)), float(_rms(y))
+        r, noise = y - line.at(x), y - ols.at(x)
+        sd, noise_sd = float(_rms(r)), float(_rms(noise))
+        size = max(float(_rms(y)), float(_rms(ols.w * x)), abs(ols.b))
+    rounding = 16 * float(np.finfo(np.float64).eps) * size
     if not math.isfinite(sd) or sd == 0:
-        return Residuals(len(x), sd, float(x[0]), 0.0, [], "there is nothing but rounding in them")
+        return Residuals(len(x), sd, float(x[0]), 0.0, _gap(x, 0), [], _NOTHING)
     far = int(np.argmax(np.abs(r)))
     unchecked, checks = "", []
-    if sd < 16 * np.finfo(np.float64).eps * size:
-        unchecked = "there is nothing but rounding in them"
+    if sd < rounding:
+        unchecked = _NOTHING
+    elif not noise_sd >= rounding:
+        unchecked = "they are the optimiser's, least squares leaves nothing but rounding"
     elif len(x) < FEWEST:
         unchecked = f"{len(x)} rows are too few, {FEWEST} are needed"
     else:
         with np.errstate(all="ignore"):  # what is not finite is left out
-            checks = _checks(x, r / sd)
-    return Residuals(len(x), sd, float(x[far]), float(abs(r[far]) / sd), checks, unchecked)
+            checks = _checks(x, noise / noise_sd, _trend(line, len(x), rows))
+    farthest = float(abs(r[far]) / sd)
+    return Residuals(len(x), sd, float(x[far]), farthest, _gap(x, far), checks, unchecked)
 
 
-def _checks(x: Array, r: Array) -> list[Check]:
+def _gap(x: Array, place: int) -> float:
+    away = np.abs(x / 2 - x[place] / 2)  # halved, so that none overflows
+    return 2 * float(np.min(away[away > 0], initial=math.inf))
+
+
+def _trend(line: Line, count: int, rows: Compressed) -> float:
+    """Return n times the squared correlation of a line's residuals with x, over all rows.
+
+    Not over those looked at: least squares leaves none over all rows, but a sample of them has one.
+    """
+    slope = (line.w - rows.least_squares().w) * rows.sd_x
+    noise = math.sqrt(rows.mean_squared_error(rows.least_squares()))
+    return count * (slope / math.hypot(slope, noise)) ** 2 if slope else 0.0
+
+
+def _checks(x: Array, r: Array, trend: float) -> list[Check]:
+    """Return what is found of r, what least squares leaves; trend: see `_trend`."""
     questions = {
-        "a trend along x, which least squares would not leave": ("n·r²", _trend),
         "a bend that no straight line follows": ("n·r²", _bend),
         "a scatter that changes along x": ("n·r²", _scatter),
         "a shape other than the normal's bell": ("K²", _normality),
@@ -101,24 +133,26 @@ def _checks(x: Array, r: Array) -> list[Check]:
     straight = _unit(x)
     square = straight * straight
     bend = _unit(square - _mean(square * straight) * straight)
-    along = {_trend: straight, _bend: bend, _scatter: straight, _normality: straight}
+    along = {_bend: bend, _scatter: straight, _normality: straight}
     if not np.any(bend):  # x of two values has none
         del questions["a bend that no straight line follows"]
     found = {ask: float(ask(r[None], along[ask])[0]) for _, ask in questions.values()}
     for question, (_, ask) in list(questions.items()):
         if not math.isfinite(found[ask]):  # residuals that are all the same have no shape
             del found[ask], questions[question]
-    if found.get(_trend, 1.0) < ROUNDING:  # the fit has arrived: there is none to look for
-        del found[_trend], questions["a trend along x, which least squares would not leave"]
-    more = dict.fromkeys(found, 0)
+    more, more_trend = dict.fromkeys(found, 0), 0
     for noise in _samples(len(x)):
         # A line is taken from the noise as well, but where a trend is asked for: it left none.
+        more_trend += int(np.count_nonzero(_correlation(noise, straight) >= trend))
         left = noise - _mean(noise)[:, None]
         left = left - _mean(left * straight)[:, None] * straight
         for ask, value in found.items():
-            sample = ask(noise if ask is _trend else left, along[ask])
-            more[ask] += int(np.count_nonzero(sample >= value))
-    return [Check(about, name, found[ask], more[ask]) for about, (name, ask) in questions.items()]
+            more[ask] += int(np.count_nonzero(ask(left, along[ask]) >= value))
+    checks = [Check(about, name, found[ask], more[ask]) for about, (name, ask) in questions.items()]
+    if not trend >= ROUNDING:  # the fit has arrived: there is none to look for
+        return checks
+    about = "a trend along x, which least squares would not leave"
+    return [Check(about, "n·r²", trend, more_trend, of_the_fit=True), *checks]
 
 
 def _samples(rows: int) -> Any:
@@ -128,18 +162,13 @@ def _samples(rows: int) -> Any:
         yield draws.standard_normal((_AT_ONCE, rows))
 
 
-def _trend(r: Array, straight: Array) -> Array:
-    """Return n times the squared correlation of r, (samples, n), with x: (samples,)."""
-    return _correlation(r, straight)
-
-
 def _bend(r: Array, bend: Array) -> Array:
-    """Return the same with what a parabola has beyond a line."""
+    """Return n times the squared correlation of r, (samples, n), with what a parabola adds."""
     return _correlation(r, bend)
 
 
 def _scatter(r: Array, straight: Array) -> Array:
-    """Return the same of the squares with x.
+    """Return n times the squared correlation of the squares with x.
 
     Source: Breusch and Pagan, The Lagrange Multiplier Test and its Applications to Model
     Specification in Econometrics (1980).

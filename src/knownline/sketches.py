@@ -9,10 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from knownline import svg
+from knownline import equations, svg
 from knownline.compression import Compressed
-from knownline.evaluation import Evaluation
-from knownline.line import Line, plain, rounded
+from knownline.evaluation import Evaluation, Way
+from knownline.formatting import (
+    counted,
+    minus,
+    multiple,
+    part,
+    plain,
+    rounded,
+    significant,
+)
+from knownline.line import Line
 from knownline.svg import Panel, Scale
 
 Array = npt.NDArray[np.float64]
@@ -57,37 +66,19 @@ class Course:
         shown = np.unique(np.rint(places).astype(np.int64))
         return cls(last + 1, shown.astype(np.float64), loss[shown], w[shown], b[shown])
 
-    def trend(self, found: Evaluation) -> str:
-        """Return how the distance to least squares went in the last tenth of the epochs.
-
-        It grows, it stands still, or (as far as one epoch tells) it shrinks.
-        """
-        before = int(np.searchsorted(self.shown, 0.9 * (self.epochs - 1)))
-        before = min(before, len(self.shown) - 2)
-        if before < 0:
-            return "shrinks"
-        away = np.hypot(
-            (self.w - found.ols.w) / (found.se.w or 1), (self.b - found.ols.b) / (found.se.b or 1)
-        )
-        if abs(away[-1] - away[before]) <= 1e-7 * away[-1]:
-            return "stands still"
-        return "grows" if away[-1] > away[before] else "shrinks"
-
     @property
-    def scale(self) -> tuple[Scale, Array, str]:
-        """The scale of the epochs, where they lie on it, and its name."""
+    def scale(self) -> Scale:
+        """The scale of the epochs, which count from 0 as in history.csv."""
         if self.epochs > LONG:
-            return Scale(1.0, float(self.epochs), log=True), self.shown + 1, "epoch, the first is 1"
+            return Scale(0.0, self.epochs - 1.0, log=True, shift=1.0)
         ends = (0.0, self.epochs - 1.0) if self.epochs > 1 else (-0.5, 0.5)
-        return Scale(*ends, whole=True), self.shown, "epoch"
+        return Scale(*ends, whole=True)
 
 
-def errors(
-    found: Evaluation, allowed: float, *, shared: bool = False, trend: str = "shrinks"
-) -> Sketch:
+def errors(found: Evaluation, allowed: float, way: Way, *, shared: bool = False) -> Sketch:
     """Return what the optimiser and what the sample left, each in standard errors.
 
-    shared: whether all points have the same noise. trend: see `Course.trend`.
+    shared: whether all points have the same noise.
     """
     rows = []
     for name in ("w", "b"):
@@ -97,7 +88,7 @@ def errors(
             left.insert(0, ("sample", ols - getattr(found.truth, name)))
         for who, distance in left:
             size = _sizes(distance, se)
-            rows.append((f"{name}: the {who} left {_short(size)} standard errors", size, who))
+            rows.append((f"{name}: the {who} left {_times(size)} standard errors", size, who))
     limit = (
         (allowed, f"{plain(allowed)} allowed") if found.truth else (1.0, "1: what a sample leaves")
     )
@@ -113,8 +104,10 @@ def errors(
             "grows": "it grows, as it does where the learning rate is too large",
             "stands still": "it has stopped getting smaller",
             "shrinks": "more epochs make it smaller, unless the learning rate is too large",
-        }[trend]
+        }[way.trend]
     )
+    if not way.squared:
+        rest = "the training's loss is another than least squares', so it need not become small"
     caption = f"The optimiser's part is fit − least squares: {rest}. " + (
         f"The sample's part is least squares − truth: {fewer}."
         if found.truth
@@ -126,7 +119,7 @@ def errors(
         svg.bars("; ".join(words for words, _, _ in rows) + ".", rows, limit),
         [*key, ("optimiser", "fit − least squares")],
         caption + " The scale is logarithmic. One standard error of"
-        f" w is {_plain(found.se.w, found.se.w)}, of b {_plain(found.se.b, found.se.b)}.",
+        f" w is {_measured(found.se.w, found.se.w)}, of b {_measured(found.se.b, found.se.b)}.",
     )
 
 
@@ -136,9 +129,10 @@ def points(
     """Return the points with the lines, and the points' distances from the fitted line."""
     ends = np.array([x.min(), x.max()])
     line, truth = found.line, found.truth
-    shown = _shown(len(x), found.rows)
-    key = [("points", shown), ("fitted", f"fitted: {equation(line)}")]
-    key += [("true", f"true: {chosen(truth)}")] if truth else []
+    shown = part(len(x), found.rows, "point")
+    fitted = equations.fitted(x, y, line)
+    key = [("points", shown), ("fitted", f"fitted: {fitted}")]
+    key += [("true", f"true: {equations.chosen(truth)}")] if truth else []
     drawn = []
     for base in (Line(0.0, 0.0), line):
         lines = [("true", truth)] if truth else []
@@ -151,11 +145,11 @@ def points(
         for (kind, _), height in zip(lines, heights, strict=True):
             panel.line(ends, height, kind)
         drawn.append(panel)
-    drawn[0].says = f"{shown} and the fitted line, {equation(line)}"
-    drawn[0].says += f"; the true line is {chosen(truth)}." if truth else "."
+    drawn[0].says = f"{shown} and the fitted line, {fitted}"
+    drawn[0].says += f"; the true line is {equations.chosen(truth)}." if truth else "."
     drawn[1].says = (
         f"The distances of {shown} from the fitted line; their root mean square over all rows is"
-        f" {found.train_rmse:.4g}."
+        f" {minus(significant(found.train_rmse, 4))}."
     )
     drawn[1].y_name = f"{names[1]} − fitted"
     return (
@@ -164,49 +158,63 @@ def points(
     )
 
 
-def loss(course: Course, last: float, least: float) -> Sketch:
-    """Return the loss each epoch began with; last: the fit's own, least: the least of any line."""
-    scale, at, name = course.scale
+def loss(course: Course, last: float, least: float | None) -> Sketch:
+    """Return the loss each epoch began with, and what it came to.
+
+    last, least: the mean squared error of the fit, and the least that any line has; least is None
+    where the training's loss is another one, of which nothing is known but what was written down.
+    """
+    first = minus(significant(float(course.loss[0]), 4))
+    if least is None:
+        final = minus(significant(float(course.loss[-1]), 4))
+        says = (
+            f"The loss that the training had goes from {first} to {final} in"
+            f" {counted(course.epochs, 'epoch')}; it is not the mean squared error."
+        )
+        log = float(course.loss.min()) > 0
+        y = Scale.over(course.loss, log=True) if log else Scale.over(course.loss, 0.0)
+        panel = Panel(says, course.scale, y, "epoch", "the training's loss")
+        _curve(panel, course.shown, course.loss, "fitted")
+        return Sketch("The loss by epoch", str(panel), [("fitted", "the training's loss")], "")
     log = least > 0 or float(course.loss.min()) > 0
     y = Scale.over(course.loss, least, log=True) if log else Scale.over(course.loss, 0.0)
+    best = minus(significant(least, 4))
     says = (
-        f"The mean squared error goes from {course.loss[0]:.4g} to {last:.4g} in"
-        f" {_epochs(course.epochs)}; least squares has {least:.4g}."
+        f"The mean squared error goes from {first} to {minus(significant(last, 4))} in"
+        f" {counted(course.epochs, 'epoch')}; least squares has {best}."
     )
-    panel = Panel(says, scale, y, name, "mean squared error")
+    panel = Panel(says, course.scale, y, "epoch", "mean squared error")
+    key = [("fitted", "loss")]
     if not log or least > 0:
         panel.level(least, "least")
-    _curve(panel, at, course.loss, "fitted")
-    key = [("fitted", "loss")]
-    key += [("least", f"least squares: {least:.4g}")] if not log or least > 0 else []
+        key.append(("least", f"least squares: {best}"))
+    _curve(panel, course.shown, course.loss, "fitted")
     return Sketch("The loss by epoch", str(panel), key, "")
 
 
 def coefficient(course: Course, name: str, found: Evaluation) -> Sketch:
     """Return w or b by epoch, beside where least squares and the truth lie."""
-    scale, at, epoch = course.scale
     values, ols = getattr(course, name), getattr(found.ols, name)
     true = getattr(found.truth, name) if found.truth else None
     y = Scale.over(values, ols, *([true] if true is not None else []))
     se = getattr(found.se, name)
     says = (
-        f"{name} goes from {_plain(float(values[0]), se)} to {_plain(float(values[-1]), se)};"
-        f" least squares lies at {_plain(ols, se)}"
-        + ("." if true is None else f", the truth at {plain(true)}.")
+        f"{name} goes from {_measured(float(values[0]), se)} to {_measured(float(values[-1]), se)};"
+        f" least squares lies at {_measured(ols, se)}"
+        + ("." if true is None else f", the truth at {minus(plain(true))}.")
     )
-    panel = Panel(says, scale, y, epoch, name)
-    key = [("fitted", f"{name} by epoch"), ("least", f"least squares: {_plain(ols, se)}")]
+    panel = Panel(says, course.scale, y, "epoch", name)
+    key = [("fitted", f"{name} by epoch"), ("least", f"least squares: {_measured(ols, se)}")]
     if true is not None:
         panel.level(true, "true")
-        key.append(("true", f"true: {plain(true)}".replace("-", "−")))
+        key.append(("true", f"true: {minus(plain(true))}"))
     panel.level(ols, "least")
-    _curve(panel, at, values, "fitted")
+    _curve(panel, course.shown, values, "fitted")
     return Sketch(f"{name} by epoch", str(panel), key, "")
 
 
 def distance(course: Course, found: Evaluation) -> Sketch:
     """Return how far w and b lie from least squares by epoch, in standard errors."""
-    scale, at, name = course.scale
     away = {
         which: np.abs(getattr(course, which) - getattr(found.ols, which))
         / (getattr(found.se, which) or math.nan)
@@ -228,10 +236,10 @@ def distance(course: Course, found: Evaluation) -> Sketch:
             " error: what is left is the sample's."
         )
     y = Scale.over(*(np.maximum(part, NEARLY) for part in away.values()), 1.0, log=True)
-    panel = Panel("", scale, y, name, "standard errors")
+    panel = Panel("", course.scale, y, "epoch", "standard errors")
     panel.level(1.0, "least")
-    _curve(panel, at, away["b"], "other")
-    _curve(panel, at, away["w"], "fitted")
+    _curve(panel, course.shown, away["b"], "other")
+    _curve(panel, course.shown, away["w"], "fitted")
     panel.says = f"The distance of w and b from least squares by epoch. {caption}"
     key = [("fitted", "w"), ("other", "b"), ("least", "one standard error")]
     return Sketch("The optimiser's part by epoch", str(panel), key, caption)
@@ -245,9 +253,10 @@ def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
     x = Scale.over(w, ols.w, *(end.w for end in ends))
     y = Scale.over(b, ols.b, *(end.b for end in ends))
     says = (
-        f"From w = 0, b = 0 in {_epochs(course.epochs)} to w = {_plain(found.line.w, found.se.w)},"
-        f" b = {_plain(found.line.b, found.se.b)}, over ellipses of equal loss around least"
-        " squares."
+        f"From w = 0, b = 0 in {counted(course.epochs, 'epoch')} to"
+        f" w = {_measured(found.line.w, found.se.w)},"
+        f" b = {_measured(found.line.b, found.se.b)}, over ellipses of equal mean squared"
+        " error around least squares."
     )
     panel = Panel(says, x, y, "w", "b")
     corners = [Line(a, c) for a in (x.low, x.high) for c in (y.low, y.high)]
@@ -266,27 +275,16 @@ def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
     panel.dots([ols.w], [ols.b], "end")
     key = [("start", "start"), ("way", "(w, b) by epoch"), ("end", "least squares")]
     key += [("goal", "truth")] if truth else []
-    key.append(("contour", "equal loss, ten times the next"))
+    key.append(("contour", "equal squared error, ten times the next"))
     return Sketch("The way over the loss", str(panel), key, "")
 
 
-def equation(line: Line) -> str:
-    """Return y = w x + b with five digits each."""
-    return _equation(f"{line.w:.5g}", f"{line.b:.5g}")
+def _measured(value: float, error: float) -> str:
+    return minus(rounded(value, error))
 
 
-def chosen(truth: Line) -> str:
-    """Return y = w x + b with the digits that they were given."""
-    return _equation(plain(truth.w), plain(truth.b))
-
-
-def _equation(w: str, b: str) -> str:
-    sign = "−" if b.startswith("-") else "+"
-    return f"y = {w} x {sign} {b.removeprefix('-')}".replace("-", "−")
-
-
-def _plain(value: float, error: float) -> str:
-    return rounded(value, error).replace("-", "−")
+def _times(size: float) -> str:
+    return minus(multiple(size))
 
 
 def _curve(panel: Panel, at: Array, values: Array, kind: str) -> None:
@@ -297,25 +295,3 @@ def _curve(panel: Panel, at: Array, values: Array, kind: str) -> None:
 
 def _sizes(distance: float, se: float) -> float:
     return abs(distance) / se if se else 0.0 if distance == 0 else math.inf
-
-
-def _short(size: float) -> str:
-    """Return a size as it is said: 0.35, or a power of ten where it is far from 1."""
-    if size == 0:
-        return "0"
-    return (
-        f"{size:.2f}"
-        if 0.01 <= size < 1e4
-        else f"{size:.0e}".replace("e-0", "e-")
-        .replace("e+0", "e")
-        .replace("e+", "e")
-        .replace("-", "−")
-    )
-
-
-def _shown(shown: int, of: int) -> str:
-    return f"{of:,} points" if shown == of else f"{shown:,} of {of:,} points"
-
-
-def _epochs(number: int) -> str:
-    return "1 epoch" if number == 1 else f"{number:,} epochs"

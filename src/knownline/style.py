@@ -33,11 +33,10 @@ header.passed { border-color: var(--passed); } .passed h1 { color: var(--passed)
 header.refused { border-color: var(--refused); } .refused h1 { color: var(--refused); }
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-.figures.wide { grid-template-columns: minmax(0, 44rem); margin-top: 2.5rem; }
+.figures.wide { grid-template-columns: minmax(0, 44rem); }
 figure { margin: 0; min-width: 0; break-inside: avoid; }
 figure p { color: var(--soft); font-size: .9rem; }
 figcaption { font-weight: 600; margin-bottom: .25rem; }
-.wide figcaption { font-size: 1.3rem; }
 svg { display: block; width: 100%; height: auto; overflow: hidden; }
 svg text { fill: var(--soft); font-size: 12px; dominant-baseline: middle; }
 svg text.under, svg text.name { text-anchor: middle; }
@@ -89,5 +88,6 @@ summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
   details > * { display: block; }
   details::details-content { display: block; content-visibility: visible; block-size: auto; }
   main { max-width: none; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
 """

@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from knownline.formatting import apart, minus
 
 Array = npt.NDArray[np.float64]
 
@@ -34,13 +37,15 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 class Scale:
     """A range of numbers laid over a length; with `log`, by their logarithm.
 
-    whole: whether only whole numbers mean anything.
+    whole: whether only whole numbers mean anything. shift: what is added before the logarithm is
+    taken, so that a scale can begin with 0.
     """
 
     low: float
     high: float
     log: bool = False
     whole: bool = False
+    shift: float = 0.0
 
     @classmethod
     def over(cls, *values: Any, log: bool = False) -> "Scale":
@@ -63,36 +68,26 @@ class Scale:
         """
         value = np.asarray(values, dtype=np.float64)
         if self.log:
-            low, high = math.log10(self.low), math.log10(self.high)
-            tiny = self.low * 1e-3
-            return (np.log10(np.maximum(value, tiny)) - low) / (high - low)
+            low, high = (math.log10(end + self.shift) for end in (self.low, self.high))
+            tiny = (self.low + self.shift) * 1e-3
+            return (np.log10(np.maximum(value + self.shift, tiny)) - low) / (high - low)
         return (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
 
     def ticks(self, most: int = 5) -> list[tuple[float, str]]:
         """Return at most `most` round numbers within, and how they are written."""
         if self.log:
-            low = math.ceil(math.log10(self.low) - 1e-9)
+            low = 0 if self.shift else math.ceil(math.log10(self.low) - 1e-9)
             high = math.floor(math.log10(self.high) + 1e-9)
-            every = max(1, -(-(high - low) // (most - 1)))
-            return [(_power(n), _ten_to(n)) for n in range(low, high + 1, every)]
+            every = max(1, -(-(high - low) // max(most - 1, 1)))
+            decades = [(_power(n), _ten_to(n)) for n in range(low, high + 1, every)]
+            return [(0.0, "0"), *decades[1:]] if self.shift else decades
         rough = (self.high / 2 - self.low / 2) * 2 / most
         power = 10.0 ** math.floor(math.log10(rough)) if rough > 1e-300 else 1e-300
         step = next((k * power for k in (1, 2, 5, 10) if k * power >= rough), 10 * power)
         step = max(step, 1.0) if self.whole else step
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
-        return [(n * step, written(n * step, step)) for n in range(first, min(last, first + 9) + 1)]
-
-
-def written(value: float, step: float) -> str:
-    """Return a number with the digits that tell it from its neighbours a step away."""
-    top = max(abs(value), step)
-    places = -math.floor(math.log10(step))
-    if 1e-4 <= top < (1e9 if places > 0 else 1e6) and places < 9:
-        text = f"{round(value, max(places, 0)) + 0.0:.{max(places, 0)}f}"
-    else:
-        digits = math.floor(math.log10(top)) + places + 1
-        text = re.sub(r"e\+?(-?)0*", r"e\1", f"{value + 0.0:.{min(max(digits, 1), 15)}g}")
-    return text.replace("-", "−")
+        places = range(first, min(last, first + 9) + 1)
+        return [(n * step, minus(apart(n * step, step))) for n in places]
 
 
 @dataclass(slots=True)
@@ -142,14 +137,15 @@ class Panel:
         parts = [
             f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{safe(self.says)}">'
         ]
-        for value, text in self.x.ticks():
-            at = _number(self.left + width * float(self.x.at(value)))
-            parts.append(f'<path class="grid" d="M{at} {TOP:g}v{height:g}"/>')
-            parts.append(f'<text class="under" x="{at}" y="{HEIGHT - 36:g}">{text}</text>')
+        for at, words, text in self._below(width):
+            parts.append(f'<path class="grid" d="M{_number(at)} {TOP:g}v{height:g}"/>')
+            parts.append(
+                f'<text class="under" x="{_number(words)}" y="{HEIGHT - 36:g}">{text}</text>'
+            )
         for value, text in self.y.ticks():
-            at = _number(TOP + height * (1 - float(self.y.at(value))))
-            parts.append(f'<path class="grid" d="M{self.left:g} {at}h{width:g}"/>')
-            parts.append(f'<text class="beside" x="{self.left - 6:g}" y="{at}">{text}</text>')
+            down = _number(TOP + height * (1 - float(self.y.at(value))))
+            parts.append(f'<path class="grid" d="M{self.left:g} {down}h{width:g}"/>')
+            parts.append(f'<text class="beside" x="{self.left - 6:g}" y="{down}">{text}</text>')
         # An inner svg: what leaves the plot is cut off, without an id that could clash.
         parts.append(f'<svg x="{self.left:g}" y="{TOP:g}" width="{width:g}" height="{height:g}">')
         parts += [*self.marks, "</svg>"]
@@ -159,6 +155,26 @@ class Panel:
         ):
             parts.append(f"<text {place}>{safe(name)}</text>")
         return "\n".join([*parts, "</svg>"])
+
+    def _below(self, width: float) -> list[tuple[float, float, str]]:
+        """Return where the ticks of x are, where the middle of their words, and the words.
+
+        As many as have room beside each other; words at an end are moved in, not cut off.
+        """
+        found: list[tuple[float, float, str]] = []
+        for most in (5, 4, 3, 2):
+            found = []
+            for value, text in self.x.ticks(most):
+                at = self.left + width * float(self.x.at(value))
+                half = LETTER * len(text) / 2
+                found.append((at, min(max(at, half), WIDTH - half), text))
+            rooms = [
+                after[1] - before[1] - LETTER * (len(after[2]) + len(before[2])) / 2
+                for before, after in pairwise(found)
+            ]
+            if all(room >= LETTER for room in rooms):
+                break
+        return found
 
     def _placed(self, x: Any, y: Any) -> tuple[list[str], list[str]]:
         """Return coordinates in the plot; what lies very far outside is moved nearer."""
@@ -172,7 +188,8 @@ def bars(says: str, rows: list[tuple[str, float, str]], limit: tuple[float, str]
 
     rows: what a bar is, its size, its kind; a bar of size 0 is none. limit: where, and its words.
     """
-    scale = Scale.over([size for _, size, _ in rows], limit[0], log=True)
+    # A decade to either side of the limit at least, where all bars are none.
+    scale = Scale.over([size for _, size, _ in rows], limit[0], limit[0] / 10, log=True)
     width, each, head, foot = WIDTH - 20, 44.0, 26.0, 34.0
     height = head + each * len(rows) + foot
     parts = [f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{safe(says)}">']
@@ -198,7 +215,7 @@ def bars(says: str, rows: list[tuple[str, float, str]], limit: tuple[float, str]
         words_and_limit.append(f'<text class="above" x="12" y="{top + 11:g}">{safe(words)}</text>')
     parts += words_and_limit  # over the bars; the words have a halo
     parts.append(
-        f'<text class="above" x="{_number(at + (-8 if side == "end" else 8))}" y="10"'
+        f'<text class="above" x="{_number(at + (-8 if side == "end" else 8))}" y="12"'
         f' style="text-anchor:{side}">{safe(limit[1])}</text>'
     )
     return "\n".join([*parts, "</svg>"])

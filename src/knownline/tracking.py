@@ -26,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from knownline import bars, location, models
+from knownline import location, models, progress
 from knownline.content import Content, Dataset, experiment_tags
 from knownline.errors import StoreError
 from knownline.location import EXPERIMENT, SQLITE
@@ -296,7 +296,7 @@ class Store:
     def _log(self, run_id: str, metrics: list[Metric]) -> None:
         # 300,000 epochs take a store about a minute.
         batches = range(0, len(metrics), _BATCH)
-        for start in bars.over(batches, "record"):
+        for start in progress.over(batches, "record"):
             self.client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
     def _log_inputs(self, run_id: str, datasets: list[Dataset]) -> None:

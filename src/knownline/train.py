@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from knownline import door, files, location, provenance, streaming, workers
+from knownline.formatting import counted
 from knownline.layout import TRAIN
 
 WORTH = range(1 << 26, 1 << 32)
@@ -52,8 +53,7 @@ def main(argv: list[str]) -> int:
     known = onepass.known(TRAIN, arithmetic=lambda: accelerator.on(str(device)))
     assert known is not None  # a rule of generate
     line = fitting.fit(params, known.rows, TRAIN, device, begun)
-    epochs = "1 epoch" if params.train.epochs == 1 else f"{params.train.epochs:,} epochs"
-    print(f"train: w = {line.w!r}, b = {line.b!r} after {epochs}")
+    print(f"train: w = {line.w!r}, b = {line.b!r} after {counted(params.train.epochs, 'epoch')}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from knownline import bars
+from knownline import progress
 from tests.conftest import Workspace
 
 LONG = 120_000
@@ -133,7 +133,7 @@ def test_a_run_done_again_shows_which_step_it_is_at(built: Workspace) -> None:
 
 
 def test_steps_are_quiet_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with bars.steps("reproduce", 2) as begin:
+    with progress.steps("reproduce", 2) as begin:
         begin("fetch")
         begin("compare")
     assert capsys.readouterr() == ("", "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knownline.drift import Drift
-from knownline.line import rounded
+from knownline.formatting import UNKNOWN, plain, rounded, significant
 from knownline.promotion import Decision, Paired
 
 LONGEST = 5_000
@@ -16,8 +16,8 @@ LONGEST = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """All that a report says.
+class Card:
+    """All that a report on a retraining says.
 
     day: of the retraining, UTC. data: a name of the fresh data. version, run_id, commit: of the
     challenger. metrics: metrics.json. champion: its name, or None. changed: what differs between
@@ -73,8 +73,8 @@ class Report:
         rows = ["## The fit", "", "| | fitted | ± | true |", "|---|---:|---:|---:|"]
         for name in ("w", "b"):
             value, error, true = found[name], found["se"][name], found["truth"][name]
-            shown = "–" if value is None else rounded(value, error or 0.0)
-            rows.append(f"| {name} | {shown} | {_number(error, 2)} | {_number(true, 15)} |")
+            shown = UNKNOWN if value is None else rounded(value, error or 0.0)
+            rows.append(f"| {name} | {shown} | {significant(error, 2)} | {significant(true, 15)} |")
         gate = found["gate"]
         rows += ["", f"Gate {'passed' if gate['passed'] else '**refused**'}:", ""]
         return "\n".join([*rows, _list(gate["reasons"])])
@@ -89,12 +89,12 @@ class Report:
             lines += [
                 f"| on the same {self.scores.rows:,} held-out rows | RMSE |",
                 "|---|---:|",
-                f"| champion | {self.scores.champion_rmse:.5g} |",
-                f"| challenger | {self.scores.challenger_rmse:.5g} |",
+                f"| champion | {significant(self.scores.champion_rmse, 5)} |",
+                f"| challenger | {significant(self.scores.challenger_rmse, 5)} |",
                 "",
                 f"Chance alone makes the challenger look this much better with p ="
-                f" {self.scores.p_better:.2g}, worse with p = {self.scores.p_worse:.2g} (paired"
-                " t-test on the squared errors).",
+                f" {significant(self.scores.p_better, 2)}, worse with p ="
+                f" {significant(self.scores.p_worse, 2)} (paired t-test on the squared errors).",
                 "",
             ]
         if self.drift:
@@ -102,11 +102,13 @@ class Report:
             lines += [
                 "| drift of the fresh data from the champion's | F | p |",
                 "|---|---:|---:|",
-                f"| the line, (w, b) at once | {d.line_f:.3g} | {d.line_p:.2g} |",
-                f"| the noise, ratio of variances | {d.variance_f:.3g} | {d.variance_p:.2g} |",
-                f"| both | | {d.p:.2g} |",
+                f"| the line, (w, b) at once | {significant(d.line_f, 3)}"
+                f" | {significant(d.line_p, 2)} |",
+                f"| the noise, ratio of variances | {significant(d.variance_f, 3)}"
+                f" | {significant(d.variance_p, 2)} |",
+                f"| both | | {significant(d.p, 2)} |",
                 "",
-                f"Drift is p below {d.level:g}: **{'drifted' if d.found else 'no drift'}**.",
+                f"Drift is p below {plain(d.level)}: **{'drifted' if d.found else 'no drift'}**.",
             ]
         return "\n".join(lines).rstrip()
 
@@ -125,9 +127,9 @@ class Report:
                 "- Intended use: the y of one x within the range of the data, by y = w*x + b.",
                 f"- Data: {self.data}; {self.metrics['rows']:,} rows fitted,"
                 f" {held['rows']:,} held out.",
-                f"- Metrics: holdout RMSE {_number(held['rmse'], 5)},"
-                f" R² {_number(held['r2'], 6)}; training RMSE"
-                f" {_number(self.metrics['train']['rmse'], 5)}.",
+                f"- Metrics: holdout RMSE {significant(held['rmse'], 5)},"
+                f" R² {significant(held['r2'], 6)}; training RMSE"
+                f" {significant(self.metrics['train']['rmse'], 5)}.",
                 "- Limits: one straight line. Errors and tests take the noise to be independent,"
                 " normal and equally wide everywhere; outside the data's x nothing is known.",
                 f"- Reproduce: `knownline reproduce {self.run_id}`.",
@@ -142,7 +144,3 @@ class Report:
 
 def _list(items: Sequence[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"

@@ -1,0 +1,89 @@
+"""How numbers are said: with the digits that mean something, and no others.
+
+One rule for each kind of number: measured, chosen, a multiple, one among others, a count. A power
+of ten is written e-9 and not e-09. Knows nothing of what is said of them, nor of where.
+"""
+
+import math
+import re
+
+UNKNOWN = "–"
+
+
+def rounded(value: float, error: float) -> str:
+    """Return a measured value with as many places as two digits of its error have."""
+    if not (error > 0 and math.isfinite(error) and math.isfinite(value)):
+        return significant(value, 6)
+    if abs(value) > 1e15 * error:
+        return significant(value, 15)
+    places = 1 - math.floor(math.log10(error))
+    size = max(abs(value), error)
+    if 1e-4 <= size < (1e15 if places > 0 else 1e7):
+        return f"{round(value, places) + 0.0:.{max(0, places)}f}"
+    value = round(value, places)
+    if not value:
+        return "0"
+    digits = max(math.floor(math.log10(abs(value))) + places, 0)
+    return _short(f"{value:.{digits}e}")
+
+
+def plain(value: float) -> str:
+    """Return a number that somebody chose with the digits it was given: 20, 20.1234567, 1e-9."""
+    return significant(value, 15)
+
+
+def significant(value: float | None, digits: int) -> str:
+    """Return a number with so many digits, none of them a zero at its end; None is a dash."""
+    return UNKNOWN if value is None else _short(f"{value:.{digits}g}")
+
+
+def multiple(value: float, *, signed: bool = False) -> str:
+    """Return how many times something is: 0.35, 12.00, 1160; two digits where it is far from 1."""
+    sign = "+" if signed else ""
+    if 0.01 <= abs(value) < 1e4:
+        return f"{value:{sign}.{2 if abs(value) < 100 else 0}f}"
+    return _short(f"{value + 0.0:{sign if value else ''}.2g}")
+
+
+def apart(value: float, step: float) -> str:
+    """Return one of several numbers with the digits that tell it from the next, a step away."""
+    top = max(abs(value), step)
+    places = -math.floor(math.log10(step))
+    if 1e-4 <= top < (1e9 if places > 0 else 1e6) and places < 9:
+        return f"{round(value, max(places, 0)) + 0.0:.{max(places, 0)}f}"
+    digits = math.floor(math.log10(top)) + places + 1
+    return significant(value + 0.0, min(max(digits, 1), 15))
+
+
+def found_by(value: float, gap: float) -> str:
+    """Return a number by which it is found in a column whose next one lies `gap` away.
+
+    Whole numbers of up to 15 digits are written out, as they stand in a table.
+    """
+    if abs(value) < 1e15 and value == int(value):
+        return str(int(value))
+    for digits in range(6, 18):
+        text = f"{value:.{digits}g}"
+        if abs(float(text) - value) < gap / 4:
+            break
+    return f"{float(text):.0f}" if "e+" in text and abs(value) < 1e15 else _short(text)
+
+
+def counted(number: int, unit: str) -> str:
+    """Return a number of things: 1 epoch, 1,001 epochs."""
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
+
+
+def part(shown: int, of: int, unit: str) -> str:
+    """Return how many of all things are shown: 79 points, or 2,000 of 1,000,000 points."""
+    return counted(of, unit) if shown == of else f"{shown:,} of {counted(of, unit)}"
+
+
+def minus(text: str) -> str:
+    """Return numbers with the sign that is as wide as a plus: a hyphen is read as none."""
+    return re.sub(r"(?<![\w.])-(?=\d)|(?<=\de)-(?=\d)", "−", text)
+
+
+def _short(text: str) -> str:
+    """Return a number whose power of ten has neither a plus nor zeros before it."""
+    return re.sub(r"e(-?)\+?0*(?=\d)", r"e\1", text)
