@@ -5,7 +5,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import pytest
+
+from tests.warm import Warm
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,7 +54,8 @@ class Workspace:
     def env(self, **more: str) -> dict[str, str]:
         """Return the environment that the Makefile gives its recipes."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        python = os.environ.get("KNOWNLINE_WARM", sys.executable)
+        path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
         return {**kept, **QUIET, "PATH": path, **more}
 
     def run(self, *command: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
@@ -177,6 +181,35 @@ def commit(workspace: Workspace, message: str) -> None:
     workspace.git("commit", "--quiet", "--allow-empty", "--message", message)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that at the end no worker waits for one that began late."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[Warm | None]:
+    if os.environ.get("KNOWNLINE_COLD") == "1":
+        yield None
+        return
+    # Not deep: a socket's path may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="knownline-warm-") as folder:
+        warm = Warm(Path(folder), {**os.environ, **QUIET})
+        yield warm
+        warm.end()
+
+
+@pytest.fixture
+def warm(
+    _warm: Warm | None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """Start what this test's workspaces run with other people's packages already imported.
+
+    Unless it is marked `cold`, or KNOWNLINE_COLD=1 asks for every process to be started anew.
+    """
+    if _warm and not request.node.get_closest_marker("cold"):
+        monkeypatch.setenv("KNOWNLINE_WARM", str(_warm.bin / "python"))
+
+
 @pytest.fixture
 def fresh(tmp_path: Path) -> Workspace:
     """A checkout in which nothing ran yet."""
@@ -191,11 +224,10 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-@pytest.fixture
-def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
-    """A checkout in which `dvc repro` ran once and dvc.lock is committed."""
-    copy = Workspace(Path(shutil.copytree(_built.path, tmp_path / "work", symlinks=True)))
-    with sqlite3.connect(copy.path / "mlruns/mlflow.db") as store:  # its artifacts came along
+def _copied(origin: Workspace, path: Path) -> Workspace:
+    """Return a copy of a workspace whose store knows that its artifacts came along."""
+    copy = Workspace(Path(shutil.copytree(origin.path, path, symlinks=True)))
+    with sqlite3.connect(copy.path / "mlruns/mlflow.db") as store:
         for table, column in (
             ("experiments", "artifact_location"),
             ("runs", "artifact_uri"),
@@ -203,9 +235,29 @@ def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
         ):
             store.execute(
                 f"update {table} set {column} = replace({column}, ?, ?)",
-                [str(_built.path), str(copy.path)],
+                [str(origin.path), str(copy.path)],
             )
     return copy
+
+
+@pytest.fixture
+def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
+    """A checkout in which `dvc repro` ran once and dvc.lock is committed."""
+    return _copied(_built, tmp_path / "work")
+
+
+@pytest.fixture(scope="session")
+def _trained(_built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = _copied(_built, tmp_path_factory.mktemp("trained") / "work")
+    workspace.replace("params.yaml", "epochs: 100", "epochs: 60")
+    workspace.dvc("repro", "evaluate")
+    return workspace
+
+
+@pytest.fixture
+def trained(_trained: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace with a training of 60 epochs that is not recorded yet."""
+    return _copied(_trained, tmp_path / "work")
 
 
 @pytest.fixture

@@ -140,6 +140,15 @@ def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
+@pytest.fixture(scope="module")
+def for_bash() -> str:
+    """What `completion` prints for bash."""
+    return subprocess.run(
+        [sys.executable, "src/knownline", "completion", "bash"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
@@ -149,14 +158,12 @@ def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
         ("knownline completion z", ["zsh"]),
     ],
 )
-def test_a_shell_completes_commands_and_options(typed: str, offered: list[str]) -> None:
-    script = subprocess.run(
-        [sys.executable, "src/knownline", "completion", "bash"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+def test_a_shell_completes_commands_and_options(
+    for_bash: str, typed: str, offered: list[str]
+) -> None:
     words = typed.split()
     asked = (
-        f"{script}\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _knownline;"
+        f"{for_bash}\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _knownline;"
         ' echo "${COMPREPLY[@]}"'
     )
     done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)

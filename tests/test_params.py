@@ -15,6 +15,7 @@ from knownline.errors import ParamsError
 from knownline.params import MIN_ROWS, Params, holdout_rows
 
 SHIPPED = (Path(__file__).resolve().parent.parent / "params.yaml").read_text(encoding="utf-8")
+LOADED = yaml.safe_load(SHIPPED)
 
 DOCUMENTED = {
     "truth.w": 20.0,
@@ -50,7 +51,7 @@ SECTIONS += ["evaluate"]
 
 
 def with_values(values: dict[str, Any]) -> str:
-    mapping = copy.deepcopy(yaml.safe_load(SHIPPED))
+    mapping = copy.deepcopy(LOADED)
     for name, value in values.items():
         *sections, key = name.split(".")
         place = mapping
@@ -61,7 +62,7 @@ def with_values(values: dict[str, Any]) -> str:
 
 
 def without(name: str) -> str:
-    mapping = copy.deepcopy(yaml.safe_load(SHIPPED))
+    mapping = copy.deepcopy(LOADED)
     *sections, key = name.split(".")
     place = mapping
     for section in sections:

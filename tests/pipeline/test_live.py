@@ -70,6 +70,7 @@ def assert_every_epoch_once(run: Run) -> None:
     assert run.steps["loss"] == run.steps["w"] == run.steps["b"] == list(range(EPOCHS))
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_in_its_run_to_the_same_bits(
     workspace: Workspace, fresh: Workspace
 ) -> None:
@@ -258,6 +259,7 @@ def test_a_training_done_again_before_it_was_recorded_is_one_run(workspace: Work
     assert_every_epoch_once(run)
 
 
+@pytest.mark.long
 def test_neighbours_in_a_queue_do_not_take_one_another_for_dead(workspace: Workspace) -> None:
     """Between its training and its record a run has no process of its own."""
     make_long(workspace, **{"learning_rate: 0.25": "learning_rate: 0.2"})

@@ -195,6 +195,7 @@ def test_every_file_and_link_it_names_is_there() -> None:
         assert list((ROOT / "src").rglob(Path(name).name)), name
 
 
+@pytest.mark.long
 def test_followed_from_top_to_bottom(newcomer: Workspace) -> None:
     """One test, since each step goes on where the one before it ended."""
     for step in (

@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import Run, Workspace, commit
 from tests.pipeline.test_own_table import use
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def reproduce(
     workspace: Workspace, *arguments: str, **env: str
@@ -45,6 +47,7 @@ def everything(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.cold
 def test_a_run_is_proven_and_nothing_of_the_users_changes(
     workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -418,6 +421,7 @@ def test_an_unknown_run_says_so(built: Workspace, name: str, says: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.cold
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_reproduction_leaves_nothing(
     workspace: Workspace, tmp_path: Path, sent: signal.Signals

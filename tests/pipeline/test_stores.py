@@ -6,6 +6,8 @@ import pytest
 
 from tests.conftest import Workspace
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def one_line(told: str) -> str:
     assert "Traceback" not in told
@@ -15,18 +17,17 @@ def one_line(told: str) -> str:
 
 
 @pytest.mark.parametrize("place", ["header", "page"])
-def test_a_damaged_store_costs_one_line(workspace: Workspace, place: str) -> None:
-    database = workspace.path / "mlruns/mlflow.db"
+def test_a_damaged_store_costs_one_line(trained: Workspace, place: str) -> None:
+    database = trained.path / "mlruns/mlflow.db"
     content = bytearray(database.read_bytes())
     start = 0 if place == "header" else 100
     content[start : start + 4000] = b"\xff" * 4000
     database.write_bytes(content)
-    workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
-    line = one_line(workspace.dvc("repro", ok=False).stderr)
+    line = one_line(trained.dvc("repro", ok=False).stderr)
     assert "mlruns/mlflow.db must answer" in line
     assert "`dvc repro` records it later" in line
     assert bytes(content) == database.read_bytes()
-    one_line(workspace.knownline("reproduce", "99 rows", ok=False).stderr)
+    one_line(trained.knownline("reproduce", "99 rows", ok=False).stderr)
 
 
 def test_an_empty_file_is_no_store(fresh: Workspace) -> None:
@@ -46,12 +47,11 @@ def test_a_database_of_somebody_else_costs_one_line(fresh: Workspace) -> None:
         assert other.execute("select name from sqlite_master").fetchall() == [("recipes",)]
 
 
-def test_a_store_that_fails_while_it_is_written_costs_one_line(workspace: Workspace) -> None:
+def test_a_store_that_fails_while_it_is_written_costs_one_line(trained: Workspace) -> None:
     """What a full disk or a locked file does at a chance moment, a missing column does always."""
-    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
+    with sqlite3.connect(trained.path / "mlruns/mlflow.db") as store:
         store.execute("alter table params rename column value to other")
-    workspace.replace("params.yaml", "epochs: 100", "epochs: 101")
-    line = one_line(workspace.dvc("repro", ok=False).stderr)
+    line = one_line(trained.dvc("repro", ok=False).stderr)
     assert "OperationalError" in line
     assert "`dvc repro` records it later" in line
 

@@ -73,6 +73,7 @@ def clear(workspace: Workspace) -> None:
                 path.unlink()
 
 
+@pytest.mark.long
 def test_workers_threads_and_simd_make_one_hash(fresh: Workspace) -> None:
     bits.configure(fresh)
     widths = bits.simd()

@@ -202,6 +202,7 @@ def test_an_issue_is_opened_once_also_without_a_report(origin: Workspace, tmp_pa
     assert [issue["title"] for issue in runner.issues()] == ["Drift"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kept_by", ["a server", "the DVC remote"])
 def test_every_line_of_retrain_runs_on_bare_runners(
     kept_by: str, origin: Workspace, tmp_path: Path
