@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import Workspace
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def doctor(workspace: Workspace, *arguments: str, code: int) -> list[str]:
     done = workspace.knownline("doctor", *arguments, ok=False)

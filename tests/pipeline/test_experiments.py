@@ -4,9 +4,13 @@ import shutil
 from itertools import product
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Workspace
 from tests.pipeline.test_readme import wait_for_queue
 from tests.pipeline.test_situations import assert_complete
+
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 def test_an_experiment_in_the_workspace_is_a_run_with_its_name(workspace: Workspace) -> None:
@@ -29,6 +33,8 @@ def test_an_experiment_in_a_temporary_folder_reaches_the_one_store(workspace: Wo
     assert workspace.outputs() == before
 
 
+@pytest.mark.long
+@pytest.mark.cold
 def test_a_queue_of_ten_two_at_a_time_is_ten_runs_to_compare(workspace: Workspace) -> None:
     rates, epochs = ["0.05", "0.1", "0.15", "0.2", "0.3"], ["80", "120"]
     workspace.dvc(

@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import Workspace
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 @pytest.mark.parametrize("named", [False, True])
 def test_a_moved_checkout_keeps_its_runs_and_records_where_it_is(

@@ -10,6 +10,8 @@ from scipy import stats
 
 from tests.conftest import Workspace
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def use(workspace: Workspace, table: str, x: str, y: str) -> None:
     workspace.replace("params.yaml", "table: null", f"table: {table}")

@@ -14,6 +14,8 @@ from tests.pipeline.servers import free_port, serving
 
 MODEL_SCRIPT = """
 import sys, pandas as pd, mlflow
+
+pytestmark = pytest.mark.usefixtures("warm")
 model = mlflow.pyfunc.load_model(sys.argv[1])
 print([float(y).hex() for y in model.predict(pd.DataFrame({"x": [0.0, 1.0, -3.5]}))])
 assert "torch" not in sys.modules and "knownline" not in sys.modules
@@ -79,6 +81,7 @@ def test_files_and_data_are_with_the_run(built: Workspace) -> None:
     assert named == [(sha256, sha256[:16])] * 2
 
 
+@pytest.mark.cold
 @pytest.mark.parametrize("uri", ["runs:/{run}/model", "models:/{model}"])
 def test_model_loads_and_predicts_with_pickle_forbidden_and_without_torch(
     built: Workspace, uri: str
@@ -188,6 +191,7 @@ def test_a_dead_server_costs_one_line_and_nothing_else(workspace: Workspace) -> 
     assert "backfilled" not in run.tags
 
 
+@pytest.mark.cold
 def test_sixteen_processes_open_an_empty_store_at_once(fresh: Workspace) -> None:
     script = "import sys; sys.path.insert(0, 'src'); from knownline import tracking;" + (
         "print(tracking.Store().experiment)"

@@ -4,6 +4,8 @@ import pytest
 
 from tests.conftest import Workspace
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 
 def refused(workspace: Workspace, *, says: str) -> None:
     """Assert that `dvc repro` refuses in one line and leaves every output as it was."""

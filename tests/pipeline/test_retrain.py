@@ -19,6 +19,8 @@ from tests.conftest import Workspace, commit
 from tests.pipeline.servers import Proxy, free_port, over_sqlite, serving
 from tests.pipeline.test_own_table import use
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 DAY = "2026-11-01"
 
 
@@ -71,6 +73,8 @@ def pushing(workspace: Workspace, tmp_path: Path) -> Workspace:
     return workspace
 
 
+@pytest.mark.long
+@pytest.mark.cold
 def test_days_pass_champions_follow_and_one_is_rolled_back(
     workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -305,6 +309,7 @@ def test_the_day_is_utcs_whatever_the_clocks_zone(
     time.tzset()
 
 
+@pytest.mark.cold
 def test_two_at_once_make_one_retraining(workspace: Workspace) -> None:
     with FileLock(workspace.path / "mlruns/.retrain.lock"):
         expect(retrain(workspace), 2, "no other retraining or rollback must be under way")
@@ -442,6 +447,7 @@ def killed_until_done(workspace: Workspace, *command: str) -> int:
     raise AssertionError("it never ended")
 
 
+@pytest.mark.long
 def test_killed_between_any_two_steps_it_ends_right_when_repeated(workspace: Workspace) -> None:
     expect(retrain(workspace), 0)
     workspace.replace("params.yaml", "w: 20.0", "w: 20.2")

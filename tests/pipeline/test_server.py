@@ -41,14 +41,6 @@ def server(
         yield running
 
 
-@pytest.fixture
-def trained(workspace: Workspace) -> Workspace:
-    """A workspace with a training of 60 epochs that is not recorded yet."""
-    workspace.replace("params.yaml", "epochs: 100", "epochs: 60")
-    workspace.dvc("repro", "evaluate")
-    return workspace
-
-
 def execution(workspace: Workspace) -> str:
     """Return what names the training that is not recorded yet."""
     return str(json.loads(receipt(workspace).read_text())["execution"])

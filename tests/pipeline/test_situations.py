@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import Run, Workspace, commit
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 Clone = Callable[[Workspace], Workspace]
 
 
@@ -75,6 +77,7 @@ def test_a_forced_repro_is_a_second_execution_and_a_second_run(workspace: Worksp
     assert workspace.outputs() == before
 
 
+@pytest.mark.cold
 def test_a_fresh_clone_executes_the_committed_lock_and_leaves_it_alone(
     built: Workspace, clone: Clone
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.conftest import Workspace, commit
 from tests.pipeline.test_retrain import aliases, expect, pushing, retrain
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 __all__ = ["pushing"]
 
 Runner = Callable[[], Workspace]
