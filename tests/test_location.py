@@ -101,3 +101,20 @@ def test_a_training_that_could_not_be_recorded_does_not_begin(fresh: Workspace) 
     assert not (fresh.path / "models/line.json").exists()
     fresh.knownline("train", MLFLOW_TRACKING_URI="http://127.0.0.1:1")  # a dead server stops none
     assert (fresh.path / "models/line.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("postgresql://u:secret@h/x", "postgresql://u:***@h/x"),
+        ("postgresql://u:se/cr@et@h/x", "postgresql://u:***@h/x"),
+        ("postgresql://u@h/x", "postgresql://u@h/x"),
+        ("https://token@h:1", "https://***@h:1"),
+        ("http://token@h", "http://***@h"),
+        ("postgresql://h/x?user=a&password=b", "postgresql://h/x?user=***&password=***"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+    ],
+)
+def test_nothing_secret_of_an_address_is_said(uri: str, said: str) -> None:
+    assert location.shown(uri) == said

@@ -195,6 +195,8 @@ def test_the_residuals_are_described_in_words() -> None:
         )
         assert f"({check.name} = " in shown
     assert "None of this decides the gate." in shown
+    signs = any(check.sign != "none" for check in of.residuals.checks)
+    assert ("drawn from a line with normal noise" in shown) == signs
     silent = Page(render(subject(noise=0.0))).text
     assert "No more can be said: there is nothing but rounding in them." in silent
 

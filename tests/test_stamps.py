@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from knownline import stamps
-from knownline.stamps import Clock
+from knownline.errors import DamagedError
+from knownline.stamps import Clock, Stamps
 
 
 def test_a_change_looks_different_however_soon_it_comes(tmp_path: Path) -> None:
@@ -67,3 +68,18 @@ def test_a_clock_that_stands_still_is_not_waited_for_long(
 def test_asking_for_the_time_leaves_nothing_behind(tmp_path: Path) -> None:
     assert stamps.clock(tmp_path).device == tmp_path.stat().st_dev
     assert list(tmp_path.iterdir()) == []
+
+
+def test_looks_are_trusted_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    file = Path("data/train/a")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"a")
+    wrong = {file: "0" * 64}  # which it would be found to be, were it hashed
+    Stamps(wrong).keep({"0" * 64: stamps.settled(file)})
+    Stamps(wrong).check(file, "0" * 64)
+    (kept,) = stamps.folder().iterdir()
+    os.utime(kept, (0, time.time() - stamps.TRUSTED - 1))
+    with pytest.raises(DamagedError):
+        Stamps(wrong).check(file, "0" * 64)

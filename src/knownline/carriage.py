@@ -75,6 +75,11 @@ def push() -> str:
         return "a tracking server keeps the runs: nothing to carry"
     if not store.exists():
         return "there is no store yet"
+    if not must(*dvc("remote", "list")).strip():
+        raise WorkspaceError(
+            "a DVC remote must be there to take the store: dvc remote add --default NAME"
+            " FOLDER-OR-URL (got none)"
+        )
     base = _base()
     with _scratch() as scratch:
         _snapshot(store, scratch / _STORE)

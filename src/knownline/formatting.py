@@ -34,14 +34,14 @@ def plain(value: float) -> str:
 
 def significant(value: float | None, digits: int) -> str:
     """Return a number with so many digits, none of them a zero at its end; None is a dash."""
-    return UNKNOWN if value is None else _short(f"{value:.{digits}g}")
+    return UNKNOWN if value is None else _short(f"{value + 0.0:.{digits}g}")
 
 
 def multiple(value: float, *, signed: bool = False) -> str:
     """Return how many times something is: 0.35, 12.00, 1160; two digits where it is far from 1."""
     sign = "+" if signed else ""
     if 0.01 <= abs(value) < 1e4:
-        return f"{value:{sign}.{2 if abs(value) < 100 else 0}f}"
+        return f"{value:{sign}.{2 if abs(value) < 99.995 else 0}f}"
     return _short(f"{value + 0.0:{sign if value else ''}.2g}")
 
 

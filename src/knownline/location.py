@@ -54,7 +54,7 @@ def store_uri() -> str:
     if name in (uri, "") or re.search(r"^~|^:memory:|[?#]|/$", name) or path.is_dir():
         raise StoreError(
             "MLFLOW_TRACKING_URI must be sqlite:/// and the path of a file, without ~ and options"
-            f" (got {uri})"
+            f" (got {shown(uri)})"
         )
     return f"{SQLITE}{path}"
 
@@ -94,15 +94,19 @@ def _require_driver(uri: str) -> None:
             f" no module {error.name})"
         ) from error
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
-        why = str(error).partition("(Background")[0]
         raise StoreError(
-            f"MLFLOW_TRACKING_URI must be the address of a database (got {shown(uri)}: {why})"
+            f"MLFLOW_TRACKING_URI must be the address of a database (got {shown(uri)})"
         ) from error
 
 
 def shown(uri: str) -> str:
-    """Return a store's URI as it may be printed: without a password."""
-    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", uri)
+    """Return a store's URI as it may be printed: without a password, a token or what it is asked.
+
+    A password may have any character, those that should have been escaped too.
+    """
+    bare = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", uri)
+    bare = re.sub(r"^(https?://)[^:/@]+@", r"\1***@", bare)
+    return re.sub(r"([?&][^=&]*=)[^&]*", r"\1***", bare)
 
 
 def database() -> Path | None:

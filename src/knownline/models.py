@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -97,7 +98,9 @@ def contents(folder: Path, aside: Collection[str] = ()) -> dict[str, bytes]:
     found = {
         path.relative_to(folder).as_posix().removeprefix("artifacts/"): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (_ADDED, *aside)
+        if path.is_file()
+        and path.name not in (_ADDED, *aside)
+        and path.parent.name != "__pycache__"  # left by whoever loaded it where it lies
     }
     if "MLmodel" in found:
         found["MLmodel"] = _common(found["MLmodel"], aside)
@@ -147,9 +150,8 @@ def _model_of(
 
 def answers(model: Path, x: list[float]) -> list[float] | str:
     """Return what the model in a folder predicts for x, or why it does not; pickle is forbidden."""
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     try:
-        predicted = mlflow.pyfunc.load_model(str(model)).predict(pd.DataFrame({"x": x}))
+        predicted = _loaded(str(model)).predict(pd.DataFrame({"x": x}))
         return [float(y) for y in predicted]
     except Exception as error:  # whatever a damaged model raises is the answer
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
@@ -160,12 +162,25 @@ def load(uri: str) -> Any:
 
     Raises: StoreError where its files cannot be fetched now; what a damaged model raises else.
     """
-    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     try:
-        return mlflow.pyfunc.load_model(uri)
+        return _loaded(uri)
     except Exception as error:
         if is_out_of_reach(error):
             raise StoreError(
                 f"the files of {uri} must be within reach (got {cause(error)})"
             ) from error
         raise
+
+
+def _loaded(uri: str) -> Any:
+    """Load a model with pickle forbidden, and leave nothing in its folder.
+
+    The embedded store's artifacts are loaded where they lie, and Python would put the bytecode of
+    the model's code beside it.
+    """
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        return mlflow.pyfunc.load_model(uri)
+    finally:
+        sys.dont_write_bytecode = before

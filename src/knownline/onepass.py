@@ -8,9 +8,11 @@ DVC: another learning rate reads no data (docs/decisions/0007).
 
 import hashlib
 import json
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from itertools import chain
 from pathlib import Path
@@ -136,10 +138,15 @@ def _read(
     mine = [spans[i] for i in team.share(len(spans))]
     before = {span.path for span in spans[:1]} if team.rank == 0 else set()
     parts: list[tuple[Array, Array]] = []
+    own = threading.local()
+
+    def work(span: Span) -> tuple[Array, Array]:
+        if not hasattr(own, "arithmetic"):
+            own.arithmetic = arithmetic()
+        return _moments(span, pivot, sampler, own.arithmetic)
+
     with progress.bar("read", " rows", total=sum(sum(span.rows) for span in mine)) as bar:
-        read = _in_threads(
-            mine, before, checked, lambda span: _moments(span, pivot, sampler, arithmetic())
-        )
+        read = _in_threads(mine, before, checked, work)
         for span, part in zip(mine, read, strict=True):
             parts.append(part)
             bar.update(sum(span.rows))
@@ -255,7 +262,7 @@ class _Kept:
         return Known(Compressed(pivot, moments), np.array(found["sample"], dtype=np.float64))
 
     def save(self, found: Known) -> None:
-        """Keep it whole, and forget what is oldest."""
+        """Keep it whole, and forget what is oldest; where there is no room to, it is read again."""
         content = {
             "key": self._key,
             "pivot": astuple(found.rows.pivot),
@@ -264,5 +271,6 @@ class _Kept:
         }
         body = json.dumps(content).encode() + b"\n"
         sha = hashlib.sha256(body).hexdigest().encode()
-        files.write_bytes(self._path, sha + b"\n" + body)
-        files.forget_oldest(self._path.parent, KEPT)
+        with suppress(OSError):
+            files.write_bytes(self._path, sha + b"\n" + body)
+            files.forget_oldest(self._path.parent, KEPT)

@@ -67,7 +67,10 @@ def render(of: Subject) -> str:
             _coefficients(found) + _rest(found),
         ),
         _section(left_by.title, _figures([left_by], headed=True)),
-        _section("The fit and what it leaves", _figures([fit, left]) + _checks(of.residuals)),
+        _section(
+            "The fit and what it leaves",
+            _figures([fit, left]) + _checks(of.residuals, normal=_drawn_normal(of.params)),
+        ),
         _section(
             "How the training went",
             _figures(
@@ -158,8 +161,13 @@ def _rest(found: Evaluation) -> str:
     return f"<p>{minus(words)}</p>"
 
 
-def _checks(residuals: Residuals) -> str:
-    """Return what the residuals look like, in words."""
+def _drawn_normal(params: Params) -> bool:
+    """Whether the points are a line's with independent normal noise, as this project drew them."""
+    return params.generate.table is None and params.generate.noise.kind == "normal"
+
+
+def _checks(residuals: Residuals, *, normal: bool) -> str:
+    """Return what the residuals look like, in words; normal: it is known that the noise is."""
     parts = [
         "<h3>Do they look like noise?</h3>",
         f"<p>{counted(residuals.rows, 'point')} looked at; the farthest lies"
@@ -173,7 +181,13 @@ def _checks(residuals: Residuals) -> str:
             " The trend is the fitted line's own; the rest is asked of what least squares leaves,"
             " so that the optimiser's part is not taken for the noise's."
         )
-    parts[-1] += " None of this decides the gate.</p>"
+    parts[-1] += " None of this decides the gate."
+    if normal and any(check.sign != "none" for check in residuals.checks):
+        parts[-1] += (
+            " These points were drawn from a line with normal noise, so a sign of anything else"
+            " is chance."
+        )
+    parts[-1] += "</p>"
     said = []
     for check in residuals.checks:
         often = f"{check.as_much:,}" if check.as_much else "none"

@@ -19,6 +19,9 @@ from knownline import files, location
 MARGIN = 2.0
 """Seconds for which a file system's clock may stand still; FAT's does so longest."""
 
+TRUSTED = 86_400.0
+"""Seconds for which looks stand for sums: a disk that loses a bit leaves the look as it was."""
+
 SOON = 0.05
 """Seconds in which most file systems' clocks have moved on."""
 
@@ -52,8 +55,9 @@ def clock(folder: Path) -> Clock:
 def look(file: Path, now: Clock) -> Look | None:
     """Return how a file looks, or None where there is none or its times say nothing.
 
-    A file that changed at the clock's present tick could change again and look the same; one that
-    changed earlier cannot. On a file system whose clock is another, a tick is taken to last MARGIN.
+    A file that changed at the clock's present tick could be written again and look the same; one
+    that changed earlier cannot, but by who has mapped it into memory and goes on writing there. On
+    a file system whose clock is another, a tick is taken to last MARGIN.
     """
     try:
         found = os.stat(file)  # noqa: PTH116 — as short as Path's, and follows links
@@ -95,6 +99,8 @@ class Stamps:
         self._path = folder() / name_of(sums)
         self._clock = clock(next(iter(sums)).parent.parent)
         try:
+            if time.time() - self._path.stat().st_mtime > TRUSTED:
+                raise OSError("too long ago: a disk may have lost a bit since")
             found = json.loads(self._path.read_text())
             self._looks = {str(sha): tuple(numbers) for sha, numbers in found.items()}
         except (OSError, ValueError, TypeError, AttributeError):

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ MOST = 1024
 
 MOST_THREADS = 32
 """Threads in a process: each holds some megabytes, and memory is to stay flat."""
+
+PATIENCE = timedelta(hours=2)
+"""How long workers wait for the slowest: they meet only before the pass and after it."""
 
 RESTARTS = 3
 """How often torchrun starts the workers anew when one of them dies."""
@@ -137,7 +141,7 @@ def joined(kind: str) -> Iterator[Team]:
     own_gpu = kind == "cuda" and torch.cuda.device_count() >= neighbours
     device = torch.device("cuda", place) if own_gpu else torch.device("cpu")
     distributed.init_process_group(
-        "nccl" if own_gpu else "gloo", device_id=device if own_gpu else None
+        "nccl" if own_gpu else "gloo", timeout=PATIENCE, device_id=device if own_gpu else None
     )
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size(), str(device))
