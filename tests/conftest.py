@@ -53,7 +53,9 @@ class Workspace:
 
     def env(self, **more: str) -> dict[str, str]:
         """Return the environment that the Makefile gives its recipes."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
+        # KMP_: sklearn sets two of them where it is imported, in the process of the tests too.
+        others = ("DVC_", "MLFLOW_", "KMP_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         python = os.environ.get("KNOWNLINE_WARM", sys.executable)
         path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
         return {**kept, **QUIET, "PATH": path, **more}

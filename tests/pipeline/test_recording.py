@@ -12,10 +12,10 @@ import pytest
 from tests.conftest import Workspace
 from tests.pipeline.servers import free_port, serving
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 MODEL_SCRIPT = """
 import sys, pandas as pd, mlflow
-
-pytestmark = pytest.mark.usefixtures("warm")
 model = mlflow.pyfunc.load_model(sys.argv[1])
 print([float(y).hex() for y in model.predict(pd.DataFrame({"x": [0.0, 1.0, -3.5]}))])
 assert "torch" not in sys.modules and "knownline" not in sys.modules
