@@ -45,6 +45,13 @@ class Run:
     last: dict[str, float]
 
 
+def inherited() -> dict[str, str]:
+    """Return the environment without what a test's own process may have set."""
+    # KMP_: sklearn sets two of them where it is imported.
+    others = ("DVC_", "MLFLOW_", "KMP_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(others)}
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A checkout of this project, and what can be done in it."""
@@ -53,12 +60,9 @@ class Workspace:
 
     def env(self, **more: str) -> dict[str, str]:
         """Return the environment that the Makefile gives its recipes."""
-        # KMP_: sklearn sets two of them where it is imported, in the process of the tests too.
-        others = ("DVC_", "MLFLOW_", "KMP_")
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         python = os.environ.get("KNOWNLINE_WARM", sys.executable)
         path = f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**kept, **QUIET, "PATH": path, **more}
+        return {**inherited(), **QUIET, "PATH": path, **more}
 
     def run(self, *command: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command here; `ok` asserts that it succeeds."""
@@ -195,7 +199,7 @@ def _warm() -> Iterator[Warm | None]:
         return
     # Not deep: a socket's path may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="knownline-warm-") as folder:
-        warm = Warm(Path(folder), {**os.environ, **QUIET})
+        warm = Warm(Path(folder), {**inherited(), **QUIET})
         yield warm
         warm.end()
 
