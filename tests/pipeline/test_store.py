@@ -161,4 +161,4 @@ def test_a_rollback_is_carried_too(pushing: Workspace, runner: Runner) -> None:
 def test_arguments(built: Workspace) -> None:
     for arguments in ([], ["sideways"], ["pull", "push"]):
         done: subprocess.CompletedProcess[str] = built.knownline("store", *arguments, ok=False)
-        expect(done, 2, "knownline store")
+        expect(done, 2, "knownline: error: ")
