@@ -9,15 +9,13 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
 import torch
 from benchmarks.passes import written
 
-from knownline import compression, onepass
-from knownline.accelerator import Accelerator
+from knownline import accelerator, compression, onepass
 
 COLUMNS = 16
 """Bytes of a row: x and y."""
@@ -37,10 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = written(Path(scratch) / "work", given.rows)
         with chdir(folder.parent.parent):
-            sides: dict[str, Callable[[], compression.Work]] = {
-                "cpu": compression.on_cpu,
-                "gpu": lambda: Accelerator(device).moments,
-            }
+            sides = {"cpu": compression.ON_CPU, "gpu": accelerator.by_torch(device)}
             took = _in_turn(sides, given.times)
     size = given.rows * COLUMNS
     way, memory = (
@@ -54,7 +49,7 @@ def main() -> None:
     print(f"of its memory, {size / memory / 1e9:.0f} GB/s: {memory / gpu:.1%}")
 
 
-def _in_turn(sides: dict[str, Callable[[], compression.Work]], times: int) -> dict[str, float]:
+def _in_turn(sides: dict[str, compression.Arithmetic], times: int) -> dict[str, float]:
     """Return the median seconds of each side, which must find the same bits."""
     took: dict[str, list[float]] = {name: [] for name in sides}
     found = set()

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from knownline import compression, onepass, training
+from knownline import accelerator, compression, onepass, training
 from knownline.accelerator import Accelerator
 from knownline.compression import Pivot
 from tests import bits
@@ -78,7 +78,7 @@ def test_the_pass_on_the_gpu_is_that_on_the_cpu(
     monkeypatch.chdir(fresh.path)
     folder = Path("data/train")
     plain = onepass.known(folder, reread=True)
-    found = onepass.known(folder, reread=True, arithmetic=lambda: Accelerator(CUDA).moments)
+    found = onepass.known(folder, reread=True, arithmetic=accelerator.by_torch(CUDA))
     assert plain is not None
     assert found is not None
     assert (found.rows, found.sample.tobytes()) == (plain.rows, plain.sample.tobytes())

@@ -59,19 +59,43 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onepass, "SPAN_GROUPS", 2)
 
 
+class Reads:
+    """What is read of the data's files, in this process and in those it forks: by a file."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self.clear()
+
+    def add(self, what: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"{what}\n")
+
+    def clear(self) -> None:
+        self._log.write_text("")
+
+    @property
+    def all(self) -> list[str]:
+        """Each as 'sum' or 'rows', and the file's name."""
+        return self._log.read_text().splitlines()
+
+    @property
+    def kinds(self) -> set[str]:
+        return {what.split()[0] for what in self.all}
+
+
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is read of the data's files from here on: 'sum' or 'rows', and the name."""
-    seen: list[str] = []
+def reads(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Reads:
+    """What is read from here on."""
+    seen = Reads(tmp_path_factory.mktemp("reads") / "log")
     sum_of, rows_of = files.sha256_of, shards.Span.read
 
     def sha256_of(path: Path) -> str:
         if path.suffix == ".parquet":
-            seen.append(f"sum {path.name}")
+            seen.add(f"sum {path.name}")
         return sum_of(path)
 
     def read(span: shards.Span) -> Iterator[tuple[Array, Array]]:
-        seen.append(f"rows {span.path.name}")
+        seen.add(f"rows {span.path.name}")
         return rows_of(span)
 
     monkeypatch.setattr(files, "sha256_of", sha256_of)
@@ -119,35 +143,39 @@ def test_shares_are_neighbours_and_leave_nothing_out() -> None:
 # What is kept
 
 
-def test_what_is_known_is_kept_and_nothing_is_read_again(reads: list[str]) -> None:
+def test_what_is_known_is_kept_and_nothing_is_read_again(reads: Reads) -> None:
     write(500)
     first = read()
-    assert sorted(set(reads)) == [
+    assert sorted(set(reads.all)) == [
         *(f"rows part-0000{i}.parquet" for i in range(2)),
         *(f"sum part-0000{i}.parquet" for i in range(2)),
     ]
     reads.clear()
     again = read()
-    assert reads == []
+    assert reads.all == []
     assert (again.rows, again.sample.tolist()) == (first.rows, first.sample.tolist())
 
 
-def test_every_sum_is_taken_once(reads: list[str]) -> None:
+@pytest.mark.parametrize("threads", ["1", "2", "3"])
+def test_every_sum_is_taken_once(
+    threads: str, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
     write(23 * CHUNK)
     reads.clear()
     read()
-    sums = [what for what in reads if what.startswith("sum")]
+    sums = [what for what in reads.all if what.startswith("sum")]
     assert len(sums) == len(set(sums)) == 5
 
 
-def test_other_data_are_read(reads: list[str]) -> None:
+def test_other_data_are_read(reads: Reads) -> None:
     write(500, seed=1)
     first = read()
     write(500, seed=2)
     assert read().rows != first.rows
 
 
-def test_data_that_came_back_are_checked_and_not_read(reads: list[str]) -> None:
+def test_data_that_came_back_are_checked_and_not_read(reads: Reads) -> None:
     write(500, seed=1)
     first = read()
     write(500, seed=2)
@@ -155,11 +183,11 @@ def test_data_that_came_back_are_checked_and_not_read(reads: list[str]) -> None:
     write(500, seed=1)
     reads.clear()
     assert read().rows == first.rows
-    assert {what.split()[0] for what in reads} == {"sum"}
+    assert reads.kinds == {"sum"}
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text", "another's"])
-def test_a_kept_file_that_is_damaged_counts_as_none(damage: str, reads: list[str]) -> None:
+def test_a_kept_file_that_is_damaged_counts_as_none(damage: str, reads: Reads) -> None:
     write(500)
     first = read()
     (kept,) = (path for path in Path("mlruns/moments").iterdir() if path.is_file())
@@ -179,19 +207,19 @@ def test_a_kept_file_that_is_damaged_counts_as_none(damage: str, reads: list[str
     kept.write_bytes(broken[damage])
     reads.clear()
     assert read().rows == first.rows
-    assert any(what.startswith("rows") for what in reads)
+    assert "rows" in reads.kinds
     assert kept.read_bytes() == whole
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": [1, 2]}', "{"])
-def test_stamps_that_are_damaged_count_as_none(content: str, reads: list[str]) -> None:
+def test_stamps_that_are_damaged_count_as_none(content: str, reads: Reads) -> None:
     write(500)
     read()
     (stamp,) = Path("mlruns/moments/stamps").iterdir()
     stamp.write_text(content)
     reads.clear()
     read()
-    assert {what.split()[0] for what in reads} == {"sum"}
+    assert reads.kinds == {"sum"}
     assert json.loads(stamp.read_text())
 
 
@@ -207,7 +235,7 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_experiments_folder_uses_what_its_workspace_keeps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: Reads
 ) -> None:
     write(500)
     read()
@@ -217,7 +245,7 @@ def test_an_experiments_folder_uses_what_its_workspace_keeps(
     write(500)
     reads.clear()
     read()
-    assert {what.split()[0] for what in reads} == {"sum"}
+    assert reads.kinds == {"sum"}
 
 
 # What is not what was sealed
@@ -257,7 +285,7 @@ def test_a_byte_changed_in_place_and_dated_back_is_noticed() -> None:
 
 
 def test_a_file_that_changed_at_this_tick_is_not_remembered(
-    monkeypatch: pytest.MonkeyPatch, reads: list[str]
+    monkeypatch: pytest.MonkeyPatch, reads: Reads
 ) -> None:
     write(500)
     device = TRAIN.stat().st_dev
@@ -266,7 +294,7 @@ def test_a_file_that_changed_at_this_tick_is_not_remembered(
     read()
     reads.clear()
     read()
-    assert {what.split()[0] for what in reads} == {"sum"}
+    assert reads.kinds == {"sum"}
 
 
 def test_a_file_beside_the_sealed_ones_is_refused() -> None:

@@ -8,7 +8,7 @@ Precision: y is replaced by r = (y - y0) - slope*(x - x0), its distance from a p
 first chunk decides. Moments of r keep the noise's own digits, however far the data lies from zero
 and however small the noise is beside y.
 
-Order: a sum is taken by elementwise halving within a chunk, and so are the chunks merged; the bits
+Order: within a chunk numbers are added as `sums` says, and chunks are merged by halving; the bits
 depend on the data alone. The arrays of a chunk are numpy's, or those of a library that has the same
 names for the same elementwise steps (`xp`): float64 is the same IEEE arithmetic on every device.
 Knows nothing of files, of torch or of the truth.
@@ -25,6 +25,12 @@ import numpy.typing as npt
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
+
+RADIX = 16
+"""Rows that are added to one another at a time in a sum."""
+
+SHORT = 128
+"""Numbers that are added by halving: in so few steps that RADIX rows would save none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,37 +159,66 @@ Work = Callable[[Sequence[tuple[Array, Array]], Pivot], Array]
 """Takes the moments of some chunks of one length about a pivot line: (chunks, 6)."""
 
 
-def on_cpu() -> Work:
-    """Return the arithmetic by numpy, with a room of its own: for one thread."""
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Where moments are taken; their bits do not depend on it.
+
+    begin: returns what takes them, for one thread. at_once: chunks that it is given together.
+    forks: whether a forked process can do it.
+    """
+
+    begin: Callable[[], Work]
+    at_once: int
+    forks: bool
+
+
+def _on_cpu() -> Work:
+    """Return the arithmetic by numpy, with a room of its own."""
     room = Room()
     return lambda chunks, pivot: chunk_moments(chunks, pivot, room)
 
 
-def halving_sum(values: Array) -> float:
-    """Return the sum of `values`, (n,): see `halving_sums`."""
-    return float(halving_sums(values[None], np.empty((1, len(values))))[0])
+ON_CPU = Arithmetic(_on_cpu, at_once=1, forks=True)
+"""By numpy. The arithmetic on one chunk stays in the cache, where two take as many calls as one."""
 
 
-def halving_sums(values: Any, room: Any, xp: Any = np) -> Any:
-    """Return the sums of the rows of `values`, (k, n), by adding the upper half to the lower.
+def sums(values: Any, xp: Any = np) -> Any:
+    """Return the sums over the last axis of `values`, (k, n): (k,).
 
-    room: memory, (k, n / 2) or more. xp: the library whose arrays these are. Until one is left
-    every step is an elementwise addition, so the order does not depend on SIMD width, threads or
-    device, as that of `numpy.sum` does. The error grows with log2(n), as in pairwise summation.
-    Where n is no power of two, zeros stand for what is missing.
+    xp: the library whose arrays these are. The n numbers are laid out in RADIX rows, and rows are
+    added one after the other, column by column; and so are the columns' sums, until SHORT of them
+    or fewer are left, which are added by halving. Every step is an elementwise addition, so the
+    order does not depend on SIMD width, threads or device, as that of `numpy.sum` over a line of
+    numbers may. The error grows with log(n), as in pairwise summation.
     """
-    rows = values.shape[1]
-    if rows < 2:
-        return values[:, 0] + 0.0 if rows else xp.full((len(values),), 0.0, dtype=values.dtype)
-    half = 1 << (rows - 1).bit_length() - 1
-    sums, paired = room, rows - half
-    xp.add(values[:, :paired], values[:, half:], out=sums[:, :paired])
-    # Makes -0.0 the 0.0 of a sum.
-    xp.add(values[:, paired:half], 0.0, out=sums[:, paired:half])
-    while half > 1:
-        half //= 2
-        xp.add(sums[:, :half], sums[:, half : 2 * half], out=sums[:, :half])
-    return sums[:, 0] + 0.0
+    while (count := values.shape[1]) > SHORT:
+        width = -(-count // RADIX)
+        whole = count - count % width
+        totals = _added(values[:, :whole].reshape(len(values), -1, width), xp)
+        if whole < count:
+            first = totals[:, : count - whole]
+            xp.add(first, values[:, whole:], out=first)
+        values = totals
+    while (count := values.shape[1]) > 1:
+        half = 1 << (count - 1).bit_length() - 1
+        lower, upper = values[:, :half], values[:, half:]
+        if count < 2 * half:
+            first = xp.add(lower[:, : count - half], upper)
+            values = xp.concatenate([first, lower[:, count - half :]], axis=1)
+        else:
+            values = xp.add(lower, upper)
+    # Adding 0.0 makes -0.0 the 0.0 of a sum.
+    return values[:, 0] + 0.0 if count else xp.full((len(values),), 0.0, dtype=values.dtype)
+
+
+def _added(rows: Any, xp: Any) -> Any:
+    """Return the sums of (k, rows, columns) over rows, one after the other: (k, columns)."""
+    if xp is np:  # by one call, in the same order: a test holds it to that
+        return np.add.reduce(rows, axis=1)
+    total = rows[:, 0] + rows[:, 1]
+    for row in range(2, rows.shape[1]):
+        xp.add(total, rows[:, row], out=total)
+    return total
 
 
 def chunk_moments(
@@ -191,27 +226,28 @@ def chunk_moments(
 ) -> Any:
     """Return the moments of chunks about a pivot line, (chunks, 6), each what it is by itself.
 
-    chunks: x and y of (rows,) each, all of the same length, arrays of xp as the room's. Several at
-    once take as many calls as one, and what threads wait for is each other's calls.
+    chunks: x and y of (rows,) each, all of the same length, arrays of xp as the room's.
     """
-    rows = len(chunks[0][0])
-    u, r, product, sums = (room or Room()).take(4, len(chunks), rows)
+    many, rows = len(chunks), len(chunks[0][0])
+    space = (room or Room()).take(5, many, rows)
+    centred, products = space[:2], space[2:]
+    (u, r), product = centred, products[0]
     for place, (x, y) in enumerate(chunks):
         xp.subtract(x, pivot.x0, out=u[place])
         xp.subtract(y, pivot.y0, out=r[place])
     xp.multiply(u, pivot.slope, out=product)
     xp.subtract(r, product, out=r)
-    mean_u, mean_r = halving_sums(u, sums, xp), halving_sums(r, sums, xp)
+    means = sums(centred.reshape(2 * many, rows), xp)
     # An array, since torch on a GPU multiplies by the reciprocal of a divisor that is a number.
-    count = xp.full_like(mean_u, float(rows))
-    xp.divide(mean_u, count, out=mean_u)
-    xp.divide(mean_r, count, out=mean_r)
-    xp.subtract(u, mean_u[:, None], out=u)
-    xp.subtract(r, mean_r[:, None], out=r)
-    uu = halving_sums(xp.multiply(u, u, out=product), sums, xp)
-    ur = halving_sums(xp.multiply(u, r, out=product), sums, xp)
-    rr = halving_sums(xp.multiply(r, r, out=product), sums, xp)
-    return xp.stack([count, mean_u, mean_r, uu, ur, rr], axis=1)
+    count = xp.full_like(means, float(rows))
+    xp.divide(means, count, out=means)
+    means = means.reshape(2, many)
+    xp.subtract(centred, means[:, :, None], out=centred)
+    xp.multiply(u, u, out=products[0])
+    xp.multiply(u, r, out=products[1])
+    xp.multiply(r, r, out=products[2])
+    squares = sums(products.reshape(3 * many, rows), xp).reshape(3, many)
+    return xp.stack([count[:many], *means, *squares], axis=1)
 
 
 def merge(chunks: Array) -> Moments:

@@ -1,6 +1,6 @@
 """The one pass over a folder of data: all that a squared loss can know of its rows, and a sample.
 
-Rows are read once, in all threads and in all workers of torchrun; each checks the sums of what it
+Rows are read once, on all cores and by all workers of torchrun; each checks the sums of what it
 reads. The moments of every chunk are gathered in order and merged once, so the bits depend on the
 data alone. What came of it is kept in mlruns/moments by the hash of data and code, in no output of
 DVC: another learning rate reads no data (docs/decisions/0007).
@@ -9,19 +9,18 @@ DVC: another learning rate reads no data (docs/decisions/0007).
 import hashlib
 import json
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline import compression, files, progress, shards, stamps, workers
-from knownline.compression import Compressed, Moments, Pivot, Work
+from knownline import compression, files, progress, shards, spread, stamps, workers
+from knownline.compression import ON_CPU, Arithmetic, Compressed, Moments, Pivot, Work
 from knownline.errors import DamagedError
 from knownline.shards import Span
 from knownline.stamps import Look, Stamps
@@ -33,15 +32,10 @@ SAMPLE = 2_000
 """Rows kept at most, for pictures; of more rows, every so-manieth."""
 
 SPAN_GROUPS = 8
-"""Row groups that a thread reads at a time: half a million rows, 8 MB of the file."""
+"""Row groups that workers share out: half a million rows, 8 MB of the file."""
 
-AT_ONCE = 4
-"""Chunks whose moments are taken together: 8 MB of memory a thread."""
-
-AHEAD = 2
-"""Files checked while others are read: what is checked is still in memory when it is read."""
-
-CODE = ("accelerator.py", "compression.py", "onepass.py", "shards.py", "workers.py")
+CODE = ("accelerator.py", "compression.py", "onepass.py", "shards.py", "spread.py",
+        "workers.py")  # fmt: skip
 """The modules that make what is kept; torch need not be imported to know them."""
 
 KEPT = 100
@@ -64,13 +58,15 @@ def known(
     team: Team = ALONE,
     *,
     reread: bool = False,
-    arithmetic: Callable[[], Work] = compression.on_cpu,
+    arithmetic: Arithmetic = ON_CPU,
+    yielding: bool = False,
 ) -> Known | None:
     """Return what is known of a sealed folder, or None where it has no row; reads it if it must.
 
     In a team, every process calls it, and rank 0 has the answer; the others return None.
-    `reread` reads the rows whatever is kept. `arithmetic` says where the moments are taken, anew
-    for each thread; their bits do not depend on it.
+    reread: read the rows whatever is kept. arithmetic: where the moments are taken, whose bits do
+    not depend on it. yielding: leave all cores but one to who wants them, since somebody waits for
+    something else meanwhile.
 
     Raises: MissingError or DamagedError with the name of a file that is not what was sealed.
     """
@@ -82,7 +78,7 @@ def known(
         if team.rank == 0:
             _check(sums, seen)
         return found
-    found = _read(sums, seen, team, arithmetic)
+    found = _read(sums, seen, team, arithmetic, yielding=yielding)
     if found:
         kept.save(found)
     return found
@@ -111,7 +107,7 @@ def _check(sums: dict[Path, str], seen: Stamps) -> None:
 
 
 def _read(
-    sums: dict[Path, str], seen: Stamps, team: Team, arithmetic: Callable[[], Work]
+    sums: dict[Path, str], seen: Stamps, team: Team, arithmetic: Arithmetic, *, yielding: bool
 ) -> Known | None:
     """Read this process's share of the rows; return in rank 0 what is known of all."""
     paths = sorted(sums)
@@ -124,32 +120,36 @@ def _read(
         _check(sums, seen)
         return None
     looks: dict[str, Look | None] = {}
-
-    def checked(path: Path) -> None:
-        looks[sums[path]] = seen.check(path, sums[path])
-
     first = np.zeros(3)
     if team.rank == 0:
-        checked(spans[0].path)
+        path = spans[0].path
+        looks[sums[path]] = seen.check(path, sums[path])
         with compression.quiet():
             first = np.array(astuple(compression.pivot_line(*next(spans[0].read()))))
     pivot = Pivot(*team.told(first).tolist())
     sampler = _Sampler(spans)
     mine = [spans[i] for i in team.share(len(spans))]
-    before = {span.path for span in spans[:1]} if team.rank == 0 else set()
-    parts: list[tuple[Array, Array]] = []
-    own = threading.local()
+    pieces = [list(its) for _, its in groupby(mine, key=lambda span: span.path)]
+    checked, own = set(looks), threading.local()
 
-    def work(span: Span) -> tuple[Array, Array]:
-        if not hasattr(own, "arithmetic"):
-            own.arithmetic = arithmetic()
-        return _moments(span, pivot, sampler, own.arithmetic)
+    def work(its: list[Span]) -> tuple[Look | None, Array, Array]:
+        """Read spans of one file; return how it looked, their moments and their sample."""
+        if not hasattr(own, "take"):
+            own.take = arithmetic.begin()
+        path = its[0].path
+        sha = sums[path]
+        look = looks[sha] if sha in checked else seen.check(path, sha)
+        return look, *_moments(its, pivot, sampler, own.take, arithmetic.at_once)
 
+    parts: list[tuple[Array, Array]] = [(np.empty(0), np.empty(0))] * len(pieces)
     with progress.bar("read", " rows", total=sum(sum(span.rows) for span in mine)) as bar:
-        read = _in_threads(mine, before, checked, work)
-        for span, part in zip(mine, read, strict=True):
-            parts.append(part)
-            bar.update(sum(span.rows))
+        done = spread.over(
+            work, pieces, workers.threads(), fork=arithmetic.forks, yielding=yielding
+        )
+        for number, (look, *part) in done:
+            looks[sums[pieces[number][0].path]] = look
+            parts[number] = part[0], part[1]
+            bar.update(sum(sum(span.rows) for span in pieces[number]))
     seen.keep(looks)
     shares = [[spans[i] for i in workers.share(len(spans), r, team.size)] for r in range(team.size)]
     chunks = [sum(len(span.groups) for span in share) for share in shares]
@@ -191,52 +191,23 @@ class _Sampler:
             start += count
 
 
-def _moments(span: Span, pivot: Pivot, sampler: _Sampler, work: Work) -> tuple[Array, Array]:
-    """Read a span; return its chunks' moments, (chunks, 6), and its sample, (2, points)."""
+def _moments(
+    spans: list[Span], pivot: Pivot, sampler: _Sampler, take: Work, at_once: int
+) -> tuple[Array, Array]:
+    """Read spans; return their chunks' moments, (chunks, 6), and their sample, (2, points)."""
     found, sample = [np.empty((0, 6))], [np.empty((2, 0))]
     waiting: list[tuple[Array, Array]] = []
     with compression.quiet():
-        for (x, y), chosen in zip(span.read(), sampler.firsts(span), strict=True):
-            if waiting and (len(waiting) == AT_ONCE or len(x) != len(waiting[0][0])):
-                found.append(work(waiting, pivot))
-                waiting = []
-            waiting.append((x, y))
-            sample.append(np.stack([x[chosen], y[chosen]]))
+        for span in spans:
+            for (x, y), chosen in zip(span.read(), sampler.firsts(span), strict=True):
+                if waiting and (len(waiting) == at_once or len(x) != len(waiting[0][0])):
+                    found.append(take(waiting, pivot))
+                    waiting = []
+                waiting.append((x, y))
+                sample.append(np.stack([x[chosen], y[chosen]]))
         if waiting:
-            found.append(work(waiting, pivot))
+            found.append(take(waiting, pivot))
     return np.concatenate(found), np.concatenate(sample, axis=1)
-
-
-def _in_threads(
-    spans: Iterable[Span],
-    done: set[Path],
-    check: Callable[[Path], None],
-    work: Callable[[Span], tuple[Array, Array]],
-) -> Iterator[tuple[Array, Array]]:
-    """Yield what `work` returns of each span, in order, each file checked before it is read."""
-    by_path: dict[Path, list[Span]] = {}
-    for span in spans:
-        by_path.setdefault(span.path, []).append(span)
-    count = workers.threads()
-    unchecked = deque(path for path in by_path if path not in done)
-    checks: dict[Path, Future[None]] = {}
-    running: deque[Future[tuple[Array, Array]]] = deque()
-    with ThreadPoolExecutor(count) as pool:
-        try:
-            for path, its in by_path.items():
-                while unchecked and len(checks) < count + AHEAD:
-                    ahead = unchecked.popleft()
-                    checks[ahead] = pool.submit(check, ahead)
-                if path in checks:
-                    checks.pop(path).result()
-                running.extend(pool.submit(work, span) for span in its)
-                while len(running) > 2 * count + len(its):
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 class _Kept:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from knownline import compression
 from knownline.compression import Compressed
 from knownline.line import Line
 
@@ -229,15 +230,9 @@ def _unit(values: Array) -> Array:
 
 
 def _mean(values: Array) -> Array:
-    """Return the means over the last axis, summed by halving: the same bits on every machine."""
-    rows = values.shape[-1]
-    sums, left = values, rows
-    while left > 1:
-        half = 1 << (left - 1).bit_length() - 1
-        lower = sums[..., :half].copy()
-        lower[..., : left - half] += sums[..., half:left]
-        sums, left = lower, half
-    found: Array = sums[..., 0] / rows
+    """Return the means over the last axis: the same bits on every machine."""
+    *many, rows = values.shape
+    found: Array = compression.sums(values.reshape(-1, rows)).reshape(many) / rows
     return found
 
 

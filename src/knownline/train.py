@@ -4,12 +4,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from knownline import door, files, location, provenance, streaming, workers
-from knownline.formatting import counted
+from knownline import door, files, workers
 from knownline.layout import TRAIN
 
 WORTH = range(1 << 26, 1 << 32)
-"""Bytes of data that a process of its own reads while this one imports numpy, Arrow and torch.
+"""Bytes of data that a process of its own reads while this one imports what it needs.
 
 With less, its start takes longer than it saves; with more, the import hardly counts, and what is
 read here shows how far it is.
@@ -29,31 +28,36 @@ def main(argv: list[str]) -> int:
     if only and not workers.under_torchrun():
         from knownline import onepass
 
-        onepass.known(TRAIN)
+        onepass.known(TRAIN, yielding=True)
         return 0
-    params = door.read_params()
-    begun = provenance.made_with("train", params)
     count = workers.wanted()
-    streaming.after()
-    location.store_uri()  # where no run can ever be recorded, better said before than after
     alone = count == 1 and not workers.under_torchrun()
     with _reading(alone and files.size(TRAIN) in WORTH), door.importing():
+        # Imported here, since the other process is to begin first: pydantic takes a fifth of a
+        # second, torch more than one.
+        from knownline import formatting, location, provenance, streaming
+
+        params = door.read_params()
+        begun = provenance.made_with("train", params)
+        streaming.after()
+        location.store_uri()  # where no run can ever be recorded, better said before than after
         from knownline import accelerator, fitting, onepass
 
         device = fitting.device_of(params)
     if workers.under_torchrun():
         with workers.joined(device.type) as team:
-            onepass.known(TRAIN, team, arithmetic=lambda: accelerator.on(team.device))
+            onepass.known(TRAIN, team, arithmetic=accelerator.on(team.device))
         if only or team.rank:
             return 0
     elif not alone:
         onepass.check(TRAIN)
         if onepass.find(TRAIN) is None:
             workers.start(count, workers.script(), "train", "--pass-only")
-    known = onepass.known(TRAIN, arithmetic=lambda: accelerator.on(str(device)))
+    known = onepass.known(TRAIN, arithmetic=accelerator.on(str(device)))
     assert known is not None  # a rule of generate
     line = fitting.fit(params, known.rows, TRAIN, device, begun)
-    print(f"train: w = {line.w!r}, b = {line.b!r} after {counted(params.train.epochs, 'epoch')}")
+    epochs = formatting.counted(params.train.epochs, "epoch")
+    print(f"train: w = {line.w!r}, b = {line.b!r} after {epochs}")
     return 0
 
 

@@ -1,0 +1,198 @@
+"""Work spread over processes and threads: every result once, every failure told, nobody left."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from knownline import spread
+from knownline.errors import DamagedError, WorkersError
+
+SRC = str(Path(spread.__file__).parents[1])
+
+forking = pytest.mark.skipif(not spread.FORKS, reason="this system's processes do not fork")
+
+both = pytest.mark.parametrize("fork", [pytest.param(True, marks=forking), False])
+
+
+def done(
+    work: Callable[[int], object], pieces: int, count: int, *, fork: bool, yielding: bool = False
+) -> dict[int, object]:
+    found = list(spread.over(work, range(pieces), count, fork=fork, yielding=yielding))
+    assert len(found) == pieces
+    return dict(found)
+
+
+@both
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+@pytest.mark.parametrize("pieces", [0, 1, 2, 7, 40])
+def test_every_piece_is_done_once(fork: bool, count: int, pieces: int) -> None:
+    assert done(lambda n: n * n, pieces, count, fork=fork) == {n: n * n for n in range(pieces)}
+
+
+@forking
+def test_each_of_two_processes_does_some_and_neither_is_this_one() -> None:
+    def work(piece: int) -> int:
+        time.sleep(0.01)
+        return os.getpid()
+
+    found = set(done(work, 20, 2, fork=True).values())
+    assert len(found) == 2
+    assert os.getpid() not in found
+
+
+@forking
+def test_a_slow_piece_holds_up_no_other(tmp_path: Path) -> None:
+    def work(piece: int) -> int:
+        if piece == 0:
+            while not flag.exists():
+                time.sleep(0.005)
+        return piece
+
+    flag = tmp_path / "go on"
+    found = []
+    for number, _ in spread.over(work, range(12), 2, fork=True):
+        found.append(number)
+        if len(found) == 10:  # all but it and the one that waits behind it
+            flag.touch()
+    assert sorted(found) == list(range(12))
+    assert 0 in found[10:]
+
+
+@forking
+def test_large_results_come_through() -> None:
+    found = done(lambda n: bytes([n]) * 3_000_000, 6, 2, fork=True)
+    assert found == {n: bytes([n]) * 3_000_000 for n in range(6)}
+
+
+@both
+def test_what_the_work_raises_is_raised_here(fork: bool) -> None:
+    def work(piece: int) -> int:
+        if piece == 3:
+            raise DamagedError("data/train/part-00003.parquet must be whole")
+        return piece
+
+    with pytest.raises(DamagedError, match=r"^data/train/part-00003\.parquet must be whole$"):
+        done(work, 9, 2, fork=fork)
+    assert not multiprocessing.active_children()
+
+
+@forking
+def test_a_mistake_of_ours_comes_with_where_it_happened() -> None:
+    def misled(piece: int) -> int:
+        nothing: dict[int, int] = {}
+        return nothing[piece]
+
+    with pytest.raises(KeyError) as caught:
+        done(misled, 3, 2, fork=True)
+    assert "in misled" in caught.value.__notes__[0]
+
+
+@forking
+@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_killed_is_one_clear_line(ended: signal.Signals) -> None:
+    def work(piece: int) -> int:
+        if piece == 5:
+            os.kill(os.getpid(), ended)
+            time.sleep(60)
+        return piece
+
+    with pytest.raises(WorkersError, match=rf"must come to its end.* \(got .* signal {ended:d}\)"):
+        done(work, 20, 3, fork=True)
+    assert not multiprocessing.active_children()
+
+
+@both
+def test_who_stops_listening_leaves_nobody_behind(fork: bool) -> None:
+    before = threading.active_count()
+    found = spread.over(lambda n: time.sleep(0.01), range(100), 3, fork=fork)
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+    assert threading.active_count() == before
+
+
+@forking
+def test_those_that_yield_are_all_but_the_first() -> None:
+    def work(piece: int) -> tuple[int, int]:
+        time.sleep(0.02)
+        return os.getpid(), os.nice(0)
+
+    before = os.nice(0)
+    found = {value for _, value in spread.over(work, range(12), 3, fork=True, yielding=True)}
+    assert sorted(nice for _, nice in found) == sorted([before, *[min(before + 10, 19)] * 2])
+
+
+ENDLESS = """
+import sys, time
+sys.path.insert(0, {src!r})
+from knownline import spread
+def work(piece):
+    time.sleep(0.05)
+    return bytes(200_000)
+for _ in spread.over(work, range(10**6), 3, fork=True):
+    print("going", flush=True)
+    time.sleep({pause})
+"""
+
+
+@forking
+@pytest.mark.parametrize("pause", [0.0, 0.5])
+def test_a_parent_that_is_killed_leaves_no_process_behind(pause: float) -> None:
+    parent = started(pause)
+    its = children(parent.pid)
+    assert len(its) == 3
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 20
+    while any(alive(pid) for pid in its) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = [pid for pid in its if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+@forking
+def test_ctrl_c_for_all_of_them_is_told_by_one() -> None:
+    parent = started(0.0)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, said = parent.communicate(timeout=20)
+    assert said.count("Traceback") == 1
+    assert said.rstrip().endswith("KeyboardInterrupt")
+
+
+def started(pause: float) -> "subprocess.Popen[str]":
+    """Start a parent in a group of its own, and wait until its processes work."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS.format(src=SRC, pause=pause)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert parent.stdout
+    assert parent.stdout.readline() == "going\n"
+    return parent
+
+
+def children(of: int) -> list[int]:
+    """Return the processes that a process has forked and that are not gone."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == of and state not in "ZX":
+                found.append(int(path.parent.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
