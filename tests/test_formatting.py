@@ -112,6 +112,8 @@ def test_a_multiple_is_said_to_two_places_unless_it_is_far_from_1(
         (-2e7, 1e7, "-2e7"),
         (1e-7, 1e-7, "1e-7"),
         (1700050000.0, 50000.0, "1.70005e9"),
+        (0.0, 0.0, "0"),
+        (2.5, 0.0, "2.5"),
     ],
 )
 def test_a_number_among_others_has_the_digits_of_its_step(

@@ -46,7 +46,12 @@ def multiple(value: float, *, signed: bool = False) -> str:
 
 
 def apart(value: float, step: float) -> str:
-    """Return one of several numbers with the digits that tell it from the next, a step away."""
+    """Return one of several numbers with the digits that tell it from the next, a step away.
+
+    With a step of 0 there is no next one, and it is said as if it had been chosen.
+    """
+    if not step:
+        return plain(value)
     top = max(abs(value), step)
     places = -math.floor(math.log10(step))
     if 1e-4 <= top < (1e9 if places > 0 else 1e6) and places < 9:
