@@ -211,6 +211,18 @@ def test_who_stops_reading_is_told_nothing(fresh: Workspace, unbuffered: str) ->
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize("command", ["--help", "summary --help", "article", "summary"])
+def test_what_a_full_disk_does_not_take_is_one_line(command: str, built: Workspace) -> None:
+    line = f"python src/knownline {command} >/dev/full"
+    done = built.run("bash", "-c", line, ok=False, PYTHONUNBUFFERED="")
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"knownline: error: standard output must be writable \(got .*No space left.*\)\n",
+        done.stderr,
+    )
+
+
 @pytest.mark.parametrize("stage", ["train", "evaluate", "record"])
 def test_a_stage_before_its_time_says_which_file_is_missing(stage: str, fresh: Workspace) -> None:
     done = fresh.knownline(stage, ok=False)
