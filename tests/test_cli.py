@@ -11,6 +11,7 @@ import yaml
 
 from knownline.__main__ import STAGES, main
 from knownline.cli import ANYWHERE, COMMANDS
+from knownline.completion import WORDS
 from tests.conftest import ROOT, Workspace
 
 IMPORTS = "import sys\nfrom knownline.__main__ import main\ntry: main({})"
@@ -138,6 +139,27 @@ def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == (
         f"knownline: error: the command must be one of {', '.join(COMMANDS)} (got retrian)\n"
     )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_completed_is_what_the_help_lists(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = helped(command, capsys)
+    listed = re.findall(r"^  (?:-h, )?(--[a-z-]+)", shown, flags=re.MULTILINE)
+    fixed = re.search(r"^  \{([a-z,]+)\}", shown, flags=re.MULTILINE)
+    wanted = {*listed, *(fixed[1].split(",") if fixed else [])}
+    assert {"--help", *WORDS.get(command, ())} == wanted
+
+
+def test_completion_imports_no_more_than_it_prints() -> None:
+    code = IMPORTS.format(["completion", "bash"]) + "\nfinally: print('HEAVY', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.rpartition("HEAVY")[2].split())
+    assert "knownline.completion" in loaded
+    assert not {*HEAVY, "numpy", "pydantic", "dvc", "yaml"} & loaded
 
 
 @pytest.fixture(scope="module")
