@@ -16,6 +16,7 @@ from knownline.formatting import (
     multiple,
     part,
     plain,
+    r_squared,
     rounded,
     significant,
 )
@@ -102,6 +103,23 @@ def test_a_multiple_is_said_to_two_places_unless_it_is_far_from_1(
     value: float, text: str, signed: str
 ) -> None:
     assert (multiple(value), multiple(value, signed=True)) == (text, signed)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.9999936, "1 − 6.4e-6"),
+        (0.9944, "1 − 0.0056"),
+        (0.99, "0.99"),
+        (0.8712, "0.87"),
+        (0.0, "0"),
+        (-3.21, "-3.2"),
+        (1.0, "1"),
+        (None, "–"),
+    ],
+)
+def test_r_squared_has_the_digits_that_say_something(value: float | None, text: str) -> None:
+    assert r_squared(value) == text
 
 
 @pytest.mark.parametrize(
