@@ -11,6 +11,7 @@ import yaml
 
 from knownline.__main__ import STAGES, main
 from knownline.cli import ANYWHERE, COMMANDS
+from knownline.completion import WORDS
 from tests.conftest import ROOT, Workspace
 
 IMPORTS = "import sys\nfrom knownline.__main__ import main\ntry: main({})"
@@ -140,6 +141,27 @@ def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_completed_is_what_the_help_lists(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = helped(command, capsys)
+    listed = re.findall(r"^  (?:-h, )?(--[a-z-]+)", shown, flags=re.MULTILINE)
+    fixed = re.search(r"^  \{([a-z,]+)\}", shown, flags=re.MULTILINE)
+    wanted = {*listed, *(fixed[1].split(",") if fixed else [])}
+    assert {"--help", *WORDS.get(command, ())} == wanted
+
+
+def test_completion_imports_no_more_than_it_prints() -> None:
+    code = IMPORTS.format(["completion", "bash"]) + "\nfinally: print('HEAVY', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.rpartition("HEAVY")[2].split())
+    assert "knownline.completion" in loaded
+    assert not {*HEAVY, "numpy", "pydantic", "dvc", "yaml"} & loaded
+
+
 @pytest.fixture(scope="module")
 def for_bash() -> str:
     """What `completion` prints for bash."""
@@ -209,6 +231,18 @@ def test_who_stops_reading_is_told_nothing(fresh: Workspace, unbuffered: str) ->
     line = "(sleep 0.5; python src/knownline --help) | true"
     done = fresh.run("bash", "-c", line, PYTHONUNBUFFERED=unbuffered)
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+@pytest.mark.parametrize("command", ["--help", "summary --help", "article", "summary"])
+def test_what_a_full_disk_does_not_take_is_one_line(command: str, built: Workspace) -> None:
+    line = f"python src/knownline {command} >/dev/full"
+    done = built.run("bash", "-c", line, ok=False, PYTHONUNBUFFERED="")
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"knownline: error: standard output must be writable \(got .*No space left.*\)\n",
+        done.stderr,
+    )
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "record"])

@@ -218,7 +218,10 @@ def test_the_description_tells_the_numbers_of_the_metrics() -> None:
             for number, rel in zip(numbers, (fitted, 0.06, 1e-15, 0.06), strict=True)
         ]
     assert "79 rows fitted, 20 held out" in told
-    assert f"holdout RMSE {found['holdout']['rmse']:.4g}, R² {found['holdout']['r2']:.6g}" in told
+    left = 1 - found["holdout"]["r2"]
+    assert f"holdout RMSE {found['holdout']['rmse']:.4g}, R² = 1 − {left:.1e}." in told.replace(
+        "e-5", "e-05"
+    )
 
 
 def test_the_verdict_and_its_reasons_come_first() -> None:
@@ -233,7 +236,7 @@ def test_what_is_not_known_is_a_dash_in_the_description() -> None:
     told = content.description(metrics(truth=None, holdout=False), CLEAN)
     w, b = [cells(line) for line in told.splitlines() if line.startswith(("| w", "| b"))]
     assert (w[3:], b[3:]) == (["–", "–"], ["–", "–"])
-    assert "79 rows fitted, 0 held out; holdout RMSE –, R² –." in told
+    assert "79 rows fitted, 0 held out; holdout RMSE –, R² = –." in told
     assert "None" not in told
 
 

@@ -16,6 +16,7 @@ from knownline.formatting import (
     multiple,
     part,
     plain,
+    r_squared,
     rounded,
     significant,
 )
@@ -105,6 +106,23 @@ def test_a_multiple_is_said_to_two_places_unless_it_is_far_from_1(
 
 
 @pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.9999936, "1 − 6.4e-6"),
+        (0.9944, "1 − 0.0056"),
+        (0.99, "0.99"),
+        (0.8712, "0.87"),
+        (0.0, "0"),
+        (-3.21, "-3.2"),
+        (1.0, "1"),
+        (None, "–"),
+    ],
+)
+def test_r_squared_has_the_digits_that_say_something(value: float | None, text: str) -> None:
+    assert r_squared(value) == text
+
+
+@pytest.mark.parametrize(
     ("value", "step", "text"),
     [
         (0.30000000000000004, 0.1, "0.3"),
@@ -112,6 +130,8 @@ def test_a_multiple_is_said_to_two_places_unless_it_is_far_from_1(
         (-2e7, 1e7, "-2e7"),
         (1e-7, 1e-7, "1e-7"),
         (1700050000.0, 50000.0, "1.70005e9"),
+        (0.0, 0.0, "0"),
+        (2.5, 0.0, "2.5"),
     ],
 )
 def test_a_number_among_others_has_the_digits_of_its_step(

@@ -68,6 +68,23 @@ def test_what_may_be_one_is_not_asked(uri: str, monkeypatch: pytest.MonkeyPatch)
     assert location.store_uri() == uri
 
 
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("HTTP://Runs.example.org/A", "http://Runs.example.org/A"),
+        ("Https://u:Word@h", "https://u:Word@h"),
+        ("PostgreSQL+PsycoPG://h/D", "postgresql+psycopg://h/D"),
+        ("SQLite:////tmp/A.db", "sqlite:////tmp/A.db"),
+    ],
+)
+def test_a_scheme_is_one_in_capitals_too(
+    uri: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 3986, 3.1: schemes are case-insensitive; MLflow knows them in small letters alone."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert location.store_uri() == meant
+
+
 def test_to_look_costs_no_import(tmp_path: Path) -> None:
     code = "import sys; from knownline import location; location.store_uri(); print(*sys.modules)"
     env = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "PYTHONPATH": str(ROOT / "src")}
@@ -111,6 +128,7 @@ def test_a_training_that_could_not_be_recorded_does_not_begin(fresh: Workspace) 
         ("postgresql://u@h/x", "postgresql://u@h/x"),
         ("https://token@h:1", "https://***@h:1"),
         ("http://token@h", "http://***@h"),
+        ("HTTP://token@h", "HTTP://***@h"),
         ("postgresql://h/x?user=a&password=b", "postgresql://h/x?user=***&password=***"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),

@@ -173,6 +173,36 @@ def test_it_says_from_which_epoch_on_the_sample_is_what_is_left() -> None:
     assert f"From epoch {first} on the optimiser's part is" in Page(render(of)).text
 
 
+def test_a_curve_that_leaves_its_picture_is_told_of() -> None:
+    words = "Where a curve leaves the picture, less than 10⁻⁹ standard errors are left."
+    assert words in Page(render(subject())).text
+    assert words not in Page(render(subject(epochs=20))).text
+
+
+@pytest.mark.parametrize(("rows", "over"), [(79, True), (2000, False)])
+def test_points_hide_no_line_and_are_hidden_by_none(rows: int, over: bool) -> None:
+    """A few lie over the lines, of which enough is seen between them; many lie under these."""
+    of = subject()
+    x = np.linspace(1.0, 99.0, rows)
+    html = render(replace(of, x=x, y=of.found.line.at(x)))
+    for title in ("The fit", "What the line leaves"):
+        drawn = html[html.index(f"<figcaption>{title}<") :].partition("</svg>")[0]
+        dots, line = drawn.index('<path class="points'), drawn.index('<polyline class="fitted')
+        assert (dots > line) == over
+
+
+def test_what_the_holdout_says_has_digits_that_mean_something() -> None:
+    of = subject()
+    for r2, said in (
+        (0.99999428, "R² = 1 − 5.7e−6."),
+        (0.8712, "R² = 0.87."),
+        (None, "there 1.4."),
+    ):
+        found = replace(of.found, holdout_rows=20, holdout_rmse=1.4, holdout_r2=r2)
+        shown = Page(render(replace(of, found=found))).text.replace("\u00a0", " ")
+        assert said in shown
+
+
 def test_what_went_in_is_on_the_page() -> None:
     shown = Page(render(subject())).text
     assert "99 drawn from y = 20 x + 5 + normal noise (standard deviation 1.5)" in shown
@@ -344,8 +374,9 @@ def test_colours_have_contrast(scheme: str) -> None:
             assert contrast(words, ground) >= 4.5, words
     opacity = float(re.search(r"\.true \{.*?opacity: ([.\d]+)", SHEET)[1])  # type: ignore[index]
     colours["true"] = mixed(colours["true"], colours["ground"], opacity)
-    for mark in ("fitted", "true", "least", "points", "other", "contour"):
+    for mark in ("fitted", "true", "least", "points", "dots", "other", "contour"):
         assert contrast(mark, "ground") >= 3, mark
+    assert contrast("dots", "true") >= 3  # it lies on the other
 
 
 # The same bytes

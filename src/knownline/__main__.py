@@ -34,11 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         from knownline.errors import UserError
 
         try:
-            status = _call(arguments)
-            sys.stdout.flush()
-            return status
+            return _call(arguments)
         except BrokenPipeError:  # who reads us has seen enough: `knownline summary | head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141  # what a shell calls the end by SIGPIPE
         except UserError as error:
             return refuse(error)
@@ -48,11 +45,12 @@ def main(argv: list[str] | None = None) -> int:
         except OSError as error:
             if error.errno not in _SURROUNDINGS:
                 raise
-            return refuse(
-                UserError(
-                    f"{error.filename or 'the disk'} must be readable and writable (got {error})"
-                )
-            )
+            what = f"{error.filename or 'the disk'} must be readable and writable"
+            if _is_left_with_words():
+                what = "standard output must be writable"
+            return refuse(UserError(f"{what} (got {error})"))
+        finally:
+            _is_left_with_words()
     except ModuleNotFoundError as error:
         if (error.name or "knownline").startswith("knownline"):
             raise
@@ -68,7 +66,28 @@ def _call(arguments: list[str]) -> int:
     stage = arguments[0] if arguments and arguments[0] in STAGES else None
     with importing():
         module = import_module(f"knownline.{stage or 'cli'}")
-    return int(module.main(arguments[1:] if stage else arguments))
+    try:
+        status = int(module.main(arguments[1:] if stage else arguments))
+    except SystemExit:  # --help is printed
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()  # else a full disk would be noticed by the interpreter, at its very end
+    return status
+
+
+def _is_left_with_words() -> bool:
+    """Return whether stdout does not take what was printed; what is left of it goes nowhere.
+
+    Else the interpreter would try once more when it ends, complain and return 120.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 def _stand_in() -> None:

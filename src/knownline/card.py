@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from knownline.drift import Drift
-from knownline.formatting import UNKNOWN, plain, rounded, significant
+from knownline.formatting import UNKNOWN, plain, r_squared, rounded, significant
 from knownline.promotion import Decision, Paired
 
 LONGEST = 5_000
@@ -128,7 +128,7 @@ class Card:
                 f"- Data: {self.data}; {self.metrics['rows']:,} rows fitted,"
                 f" {held['rows']:,} held out.",
                 f"- Metrics: holdout RMSE {significant(held['rmse'], 5)},"
-                f" R² {significant(held['r2'], 6)}; training RMSE"
+                f" R² = {r_squared(held['r2'])}; training RMSE"
                 f" {significant(self.metrics['train']['rmse'], 5)}.",
                 "- Limits: one straight line. Errors and tests take the noise to be independent,"
                 " normal and equally wide everywhere; outside the data's x nothing is known.",

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from knownline import files, location, progress, provenance, receipts
+from knownline import files, git, location, progress, provenance, receipts
 from knownline.errors import StoreError, UserError, one_line
 from knownline.layout import DATA, LOCK, MODELS, PARAMS, REPORTS
 from knownline.models import MODEL
@@ -59,6 +59,14 @@ class Finding:
 
 def tree() -> Iterator[Finding]:
     """Look at what git has of the workspace."""
+    if not _has_git():
+        yield Finding("git", "there is none here", "install it")
+        return
+    if not _in_git():
+        yield Finding(
+            "git", "this folder is in no git repository, which a ZIP is not", "`git init`"
+        )
+        return
     try:
         commit = provenance.commit()
     except UserError as error:
@@ -79,6 +87,16 @@ def tree() -> Iterator[Finding]:
             f"{folder} is a git repository without a commit, of which no run keeps anything",
             "commit there, or name it in .gitignore",
         )
+
+
+def _has_git() -> bool:
+    return shutil.which("git") is not None
+
+
+def _in_git() -> bool:
+    """Return whether there is a repository, be it one that git refuses to read."""
+    done = git.call("rev-parse", "--git-dir")
+    return done.returncode == 0 or "not a git repository" not in done.stderr
 
 
 def outputs() -> Iterator[Finding]:
@@ -176,8 +194,10 @@ def pipeline() -> Iterator[Finding]:
         check=False,
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},
     )
-    if asked.returncode:
+    if asked.returncode == 1:
         yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
+    elif asked.returncode and _has_git() and _in_git():  # else `tree` has told what is amiss
+        yield Finding("pipeline", "DVC cannot look at it", "see `dvc status`")
 
 
 def packages() -> Iterator[Finding]:
@@ -241,6 +261,19 @@ def moved() -> Iterator[Finding]:
             "`knownline doctor --repair`, or the next `dvc repro`, mends the paths",
             lambda: location.follow(store),
         )
+
+
+def absent(branch: str) -> Iterator[Finding]:
+    """Look whether the store is there, where it is a file.
+
+    branch: the reference, with wildcards, that a clone has where the store is carried.
+    """
+    store = location.database()
+    if store is None or (store.exists() and store.stat().st_size):
+        return
+    carried = location.embedded() and _has_git() and git.call("for-each-ref", branch).stdout
+    todo = "`knownline store pull` brings it" if carried else "run `dvc repro`"
+    yield Finding("store", f"{store} is not there", todo)
 
 
 def runs(store: Store) -> Iterator[Finding]:

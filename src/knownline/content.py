@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from knownline.errors import one_line
-from knownline.formatting import UNKNOWN, plain, rounded, significant
+from knownline.formatting import UNKNOWN, plain, r_squared, rounded, significant
 from knownline.params import Params, in_yaml
 from knownline.provenance import Commit
 from knownline.receipts import Receipt
@@ -178,7 +178,7 @@ def description(metrics: dict[str, Any], commit: Commit) -> str:
     lines += [
         "",
         f"{metrics['rows']:,} rows fitted, {held['rows']:,} held out;"
-        f" holdout RMSE {significant(held['rmse'], 4)}, R² {significant(held['r2'], 6)}."
+        f" holdout RMSE {significant(held['rmse'], 4)}, R² = {r_squared(held['r2'])}."
         f" Optimiser error {significant(metrics['optimiser_error'], 2)}.",
         "",
         f"Commit `{commit.sha or 'none'}`"

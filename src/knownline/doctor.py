@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
-from knownline import checkup, door, location, tracking
+from knownline import carriage, checkup, door, location, tracking
 from knownline.checkup import Finding
 from knownline.errors import StoreError, one_line
 
@@ -60,6 +60,10 @@ def _store(*, repair: bool) -> Iterator[Finding]:
         yield from moved
         if moved and not repair:
             return  # every artifact would be missing
+        nowhere = list(checkup.absent(f"refs/remotes/*/{carriage.BRANCH}"))
+        yield from nowhere
+        if nowhere:
+            return
         yield from checkup.runs(tracking.Store(create=False, follow=False))
     except StoreError as error:
         yield Finding("store", str(error), "mend it, or bring back a copy")

@@ -45,8 +45,24 @@ def multiple(value: float, *, signed: bool = False) -> str:
     return _short(f"{value + 0.0:{sign if value else ''}.2g}")
 
 
+def r_squared(value: float | None) -> str:
+    """Return R² with the digits that say something; None is a dash.
+
+    Close to 1 these are the two of the share of the variance that is left: six nines and six other
+    digits look alike, and a holdout of twenty rows knows that share to a third.
+    """
+    if value is None or not 0.99 < value < 1:
+        return significant(value, 2)
+    return f"1 − {significant(1 - value, 2)}"
+
+
 def apart(value: float, step: float) -> str:
-    """Return one of several numbers with the digits that tell it from the next, a step away."""
+    """Return one of several numbers with the digits that tell it from the next, a step away.
+
+    With a step of 0 there is no next one, and it is said as if it had been chosen.
+    """
+    if not step:
+        return plain(value)
     top = max(abs(value), step)
     places = -math.floor(math.log10(step))
     if 1e-4 <= top < (1e9 if places > 0 else 1e6) and places < 9:

@@ -46,6 +46,9 @@ def store_uri() -> str:
     in memory; for an address of no form that MLflow takes; for a database without its driver.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{SQLITE}mlruns/mlflow.db"
+    scheme, there, rest = uri.partition("://")
+    if there:  # its case means nothing (RFC 3986, 3.1), but MLflow knows small letters alone
+        uri = f"{scheme.lower()}{there}{rest}"
     if not uri.startswith("sqlite"):
         _require_form(uri)
         return uri
@@ -105,7 +108,7 @@ def shown(uri: str) -> str:
     A password may have any character, those that should have been escaped too.
     """
     bare = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", uri)
-    bare = re.sub(r"^(https?://)[^:/@]+@", r"\1***@", bare)
+    bare = re.sub(r"^(https?://)[^:/@]+@", r"\1***@", bare, flags=re.IGNORECASE)
     return re.sub(r"([?&][^=&]*=)[^&]*", r"\1***", bare)
 
 

@@ -12,7 +12,16 @@ import numpy.typing as npt
 from knownline import equations, sketches
 from knownline.compression import Compressed
 from knownline.evaluation import Evaluation, Gate, Way
-from knownline.formatting import counted, found_by, minus, multiple, plain, rounded, significant
+from knownline.formatting import (
+    counted,
+    found_by,
+    minus,
+    multiple,
+    plain,
+    r_squared,
+    rounded,
+    significant,
+)
 from knownline.line import Line
 from knownline.params import Params, in_yaml
 from knownline.residuals import SAMPLES, Residuals
@@ -155,9 +164,13 @@ def _rest(found: Evaluation) -> str:
     if found.holdout_rmse is None:
         words += " None held out."
     else:
-        r2 = "" if found.holdout_r2 is None else f", R²\u00a0{significant(found.holdout_r2, 6)}"
         words += f" {found.holdout_rows:,} held out,"
-        words += f" error there {significant(found.holdout_rmse, 4)}{r2}."
+        words += f" error there {significant(found.holdout_rmse, 4)}"
+        if found.holdout_r2 is not None:
+            words += f", R²\u00a0=\u00a0{r_squared(found.holdout_r2)}".replace(
+                " − ", "\u00a0−\u00a0"
+            )
+        words += "."
     return f"<p>{minus(words)}</p>"
 
 
@@ -279,9 +292,13 @@ def _section(title: str, content: str) -> str:
 
 
 def _figures(drawn: list[Sketch], *, headed: bool = False) -> str:
-    """Return charts side by side; headed: one alone, whose title is the heading above it."""
+    """Return charts side by side; headed: one alone, whose title is the heading above it.
+
+    Where two stand beside each other, the last of an odd number has its words at its side.
+    """
     parts = [f'<div class="figures{" wide" if headed else ""}">']
-    for sketch in drawn:
+    for place, sketch in enumerate(drawn, start=1):
+        odd = ' class="odd"' if place == len(drawn) and place % 2 and not headed else ""
         key = "".join(
             f'<li><svg class="swatch" viewBox="0 0 24 12" aria-hidden="true">{_swatch(kind)}</svg>'
             f"{safe(words)}</li>"
@@ -289,9 +306,8 @@ def _figures(drawn: list[Sketch], *, headed: bool = False) -> str:
         )
         title = "" if headed else f"<figcaption>{safe(sketch.title)}</figcaption>\n"
         caption = f"<p>{safe(sketch.caption)}</p>" if sketch.caption else ""
-        parts.append(
-            f'<figure>\n{title}{sketch.drawing}\n<ul class="key">{key}</ul>\n{caption}</figure>'
-        )
+        words = f'<ul class="key">{key}</ul>\n{caption}'
+        parts.append(f"<figure{odd}>\n{title}{sketch.drawing}\n{words}</figure>")
     return "\n".join([*parts, "</div>"])
 
 

@@ -32,6 +32,9 @@ EPOCHS_SHOWN = 300
 NEARLY = 1e-9
 """Standard errors from least squares below which a distance is not worth a line."""
 
+FEW = 200
+"""Points up to which each is drawn for itself, and over the lines."""
+
 LONG = 1_000
 """Epochs from which on they are shown on a logarithmic scale: a fit changes most at its start."""
 
@@ -133,17 +136,20 @@ def points(
     fitted = equations.fitted(x, y, line)
     key = [("points", shown), ("fitted", f"fitted: {fitted}")]
     key += [("true", f"true: {equations.chosen(truth)}")] if truth else []
-    drawn = []
+    drawn, few = [], len(x) <= FEW
     for base in (Line(0.0, 0.0), line):
         lines = [("true", truth)] if truth else []
         lines.append(("fitted", line))
         with np.errstate(over="ignore", invalid="ignore"):
             heights = [each.at(ends) - base.at(ends) for _, each in lines]
-            scale = Scale.over(y - base.at(x), *heights)
-            panel = Panel("", Scale.over(x), scale, names[0], names[1])
-            panel.dots(x, y - base.at(x), "points" if len(x) <= 200 else "points many")
+            rest = y - base.at(x)
+            panel = Panel("", Scale.over(x), Scale.over(rest, *heights), names[0], names[1])
+        if not few:
+            panel.dots(x, rest, "points many")
         for (kind, _), height in zip(lines, heights, strict=True):
-            panel.line(ends, height, kind)
+            panel.line(ends, height, "true band" if kind == "true" else kind)
+        if few:  # under their lines they would not be seen; many of them would hide these
+            panel.dots(x, rest, "points loose" if drawn else "points")
         drawn.append(panel)
     drawn[0].says = f"{shown} and the fitted line, {fitted}"
     drawn[0].says += f"; the true line is {equations.chosen(truth)}." if truth else "."
@@ -235,6 +241,8 @@ def distance(course: Course, found: Evaluation) -> Sketch:
             f"From {about} {first:,} on the optimiser's part is less than a tenth of a standard"
             " error: what is left is the sample's."
         )
+    if min(float(part.min()) for part in away.values()) < NEARLY:
+        caption += " Where a curve leaves the picture, less than 10⁻⁹ standard errors are left."
     y = Scale.over(*(np.maximum(part, NEARLY) for part in away.values()), 1.0, log=True)
     panel = Panel("", course.scale, y, "epoch", "standard errors")
     panel.level(1.0, "least")
@@ -276,7 +284,9 @@ def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
     key = [("start", "start"), ("way", "(w, b) by epoch"), ("end", "least squares")]
     key += [("goal", "truth")] if truth else []
     key.append(("contour", "equal squared error, ten times the next"))
-    return Sketch("The way over the loss", str(panel), key, "")
+    caption = "From the end of the way to least squares is the optimiser's part"
+    caption += ", from there to the truth the sample's." if truth else "."
+    return Sketch("The way over the loss", str(panel), key, caption)
 
 
 def _measured(value: float, error: float) -> str:

@@ -8,13 +8,13 @@ SHEET = """\
 :root {
   --ground: #ffffff; --panel: #f6f7f9; --ink: #1f2933; --soft: #52606d; --rule: #d3d9df;
   --grid: #e4e7eb; --fitted: #c4421a; --true: #1f7a4d; --least: #1f2933; --points: #6f8aa6;
-  --other: #6b4fbb; --contour: #84909c; --passed: #17633c; --refused: #a82a0d;
+  --dots: #1d3552; --other: #6b4fbb; --contour: #84909c; --passed: #17633c; --refused: #a82a0d;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #14181d; --panel: #1c2229; --ink: #e6eaee; --soft: #aab4bf; --rule: #3a444f;
     --grid: #2b333c; --fitted: #ff8a5c; --true: #4cc38a; --least: #e6eaee; --points: #7f9dbd;
-    --other: #b39dff; --contour: #6d7985; --passed: #6fdca6; --refused: #ff9b7a;
+    --dots: #ffffff; --other: #b39dff; --contour: #6d7985; --passed: #6fdca6; --refused: #ff9b7a;
   }
 }
 * { box-sizing: border-box; }
@@ -34,7 +34,8 @@ header.refused { border-color: var(--refused); } .refused h1 { color: var(--refu
 .figures { display: grid; gap: 1.5rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 .figures.wide { grid-template-columns: minmax(0, 44rem); }
-figure { margin: 0; min-width: 0; break-inside: avoid; }
+figure { margin: 0; min-width: 0; max-width: 40rem; break-inside: avoid; }
+.wide figure { max-width: none; }
 figure p { color: var(--soft); font-size: .9rem; }
 figcaption { font-weight: 600; margin-bottom: .25rem; }
 svg { display: block; width: 100%; height: auto; overflow: hidden; }
@@ -52,10 +53,11 @@ svg * { vector-effect: non-scaling-stroke; }
 polyline, path, circle { fill: none; stroke-linecap: round; stroke-linejoin: round; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .fitted { stroke: var(--fitted); stroke-width: 2; } .thin { stroke-width: 1; }
-.true { stroke: var(--true); stroke-width: 5; opacity: .8; }
+.true { stroke: var(--true); stroke-width: 5; opacity: .8; } .band { stroke-width: 7; }
 .least { stroke: var(--least); stroke-width: 1.5; stroke-dasharray: 6 5; }
 .other { stroke: var(--other); stroke-width: 2; stroke-dasharray: 1 5; }
-.points { stroke: var(--points); stroke-width: 5; } .many { stroke-width: 2.5; }
+.points { stroke: var(--dots); stroke-width: 4; } .loose { stroke-width: 5; }
+.many { stroke: var(--points); stroke-width: 2.5; }
 .contour { stroke: var(--contour); stroke-width: 1; }
 .way { stroke: var(--fitted); stroke-width: 5; }
 .start { stroke: var(--soft); stroke-width: 11; }
@@ -78,9 +80,19 @@ code, pre { font: .9em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monosp
 pre { background: var(--panel); padding: .6rem .9rem; border-radius: .25rem; overflow-x: auto; }
 summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
 :focus-visible { outline: 3px solid var(--other); outline-offset: 2px; }
+@media (min-width: 56rem) {
+  figure.odd { grid-column: 1 / -1; max-width: none; display: grid; grid-template-columns: 1fr 1fr;
+    grid-template-rows: auto 1fr auto auto 1fr; column-gap: 1.5rem; }
+  .odd > figcaption { grid-column: 1 / -1; }
+  .odd > svg { grid-row: 2 / 6; }
+  .odd > .key { grid-row: 3; flex-direction: column; }
+  .odd > p { grid-row: 4; }
+}
 @media (max-width: 34rem) {
   h1 { font-size: 1.8rem; }
   svg text { font-size: 17px; }
+  .fitted { stroke-width: 1.5; } .band { stroke-width: 6; }
+  .points { stroke-width: 2.2; } .loose { stroke-width: 3.5; } .many { stroke-width: 1.5; }
   table { font-size: .9rem; }
   th, td { padding-right: .4rem; }
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from knownline import door, files, receipts
 from knownline.errors import DamagedError, MissingError
-from knownline.formatting import plain, rounded, significant
+from knownline.formatting import plain, r_squared, rounded, significant
 from knownline.layout import METRICS
 
 LAST = Path("mlruns/last.json")
@@ -88,5 +88,5 @@ def _true(value: float | None) -> str:
 def _unseen(held: dict[str, Any]) -> str:
     if held["rmse"] is None:
         return ""
-    r2 = "" if held["r2"] is None else f", R² {significant(held['r2'], 6)}"
+    r2 = "" if held["r2"] is None else f", R² = {r_squared(held['r2'])}"
     return f" (RMSE {significant(held['rmse'], 4)}{r2})"

@@ -201,6 +201,40 @@ def test_the_report_is_whole_and_asks_for_nothing(
     assert (red > 200) == (scheme == "light")
 
 
+SPACED = """() => {
+  const path = document.querySelector('path.points[d*="h0M"]')
+  const size = path.ownerSVGElement.ownerSVGElement
+  const scale = size.getBoundingClientRect().width / size.viewBox.baseVal.width
+  const at = path.getAttribute('d').match(/[-0-9.]+ [-0-9.]+/g).map(p => p.split(' ').map(Number))
+  at.sort((a, b) => a[0] - b[0])
+  const gaps = at.slice(1).map((p, i) => Math.hypot(p[0] - at[i][0], p[1] - at[i][1]) * scale)
+  return [Math.min(...gaps), parseFloat(getComputedStyle(path).strokeWidth)]
+}"""
+
+ALONE = """() => [...document.querySelectorAll('.figures')].flatMap(all => {
+  const figures = [...all.children].map(one => one.getBoundingClientRect())
+  const last = figures.at(-1), first = figures[0]
+  const columns = figures.filter(one => one.top == first.top).length
+  const right = Math.max(...figures.map(one => one.right))
+  return columns > 1 && right - last.right > 1 ? [last.top] : []
+})"""
+
+
+@pytest.mark.parametrize("width", [320, 360, 800, 1400])
+def test_points_on_a_line_are_seen_one_by_one(swept: Workspace, width: int, look: Looked) -> None:
+    look.page.set_viewport_size({"width": width, "height": 700})
+    look.page.goto((swept.runs()[0].artifacts / "report.html").as_uri())
+    gap, size = look.page.evaluate(SPACED)
+    assert gap > size
+
+
+@pytest.mark.parametrize("width", [900, 1400])
+def test_no_picture_stands_alone_in_half_a_row(report: str, width: int, look: Looked) -> None:
+    look.page.set_viewport_size({"width": width, "height": 700})
+    look.page.goto(report)
+    assert look.page.evaluate(ALONE) == []
+
+
 def test_the_report_is_read_with_a_keyboard(report: str, look: Looked) -> None:
     page = look.page
     page.goto(report)

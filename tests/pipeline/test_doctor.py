@@ -141,7 +141,8 @@ def test_a_lock_that_is_gone_or_damaged(workspace: Workspace, text: str | None) 
 
 def test_looking_makes_no_store_and_no_experiment(workspace: Workspace) -> None:
     (workspace.path / "mlruns/mlflow.db").write_bytes(b"")
-    assert "must be there: run `dvc repro`" in one(workspace)
+    file = workspace.path / "mlruns/mlflow.db"
+    assert one(workspace) == f"store: {file} is not there: run `dvc repro`"
     assert (workspace.path / "mlruns/mlflow.db").read_bytes() == b""
 
 
@@ -226,7 +227,38 @@ def test_no_store_a_damaged_one_and_a_dead_server_are_findings(workspace: Worksp
     (workspace.path / "mlruns/mlflow.db").write_bytes(b"\xff" * 5000)
     assert one(workspace).startswith("store: ")
     (workspace.path / "mlruns/mlflow.db").unlink()
-    assert "must be there: run `dvc repro`" in one(workspace)
+    assert one(workspace).endswith("mlflow.db is not there: run `dvc repro`")
+    workspace.git("update-ref", "refs/remotes/origin/knownline/store", "HEAD")
+    assert one(workspace).endswith("mlflow.db is not there: `knownline store pull` brings it")
+
+
+def test_an_unzipped_folder_is_told_one_thing_a_line(fresh: Workspace, tmp_path: Path) -> None:
+    shutil.rmtree(fresh.path / ".git")
+    outside = {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
+    found = fresh.knownline("doctor", ok=False, **outside).stdout.splitlines()
+    assert found == [
+        "git: this folder is in no git repository, which a ZIP is not: `git init`",
+        *(
+            f"{x}/: no stage has written here: run `dvc repro`"
+            for x in ("data", "models", "reports")
+        ),
+        f"store: {fresh.path}/mlruns/mlflow.db is not there: run `dvc repro`",
+        "doctor: 5 findings",
+    ]
+    fresh.git("init", "--quiet")
+    assert "git: no commit is checked out: commit, so that" in doctor(fresh, code=1)[0]
+
+
+def test_a_machine_without_git_is_told_so(fresh: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to(sys.executable)
+    done = subprocess.run(
+        [sys.executable, "src/knownline", "doctor"],
+        cwd=fresh.path, env=fresh.env() | {"PATH": str(tmp_path / "bin")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("git: there is none here: install it\n")
+    assert done.returncode == 1, done.stderr
 
 
 def test_a_package_of_another_version_and_a_device_that_is_not_here(workspace: Workspace) -> None:
