@@ -194,7 +194,8 @@ def test_points_hide_no_line_and_are_hidden_by_none(rows: int, over: bool) -> No
 def test_what_the_holdout_says_has_digits_that_mean_something() -> None:
     of = subject()
     for r2, said in (
-        (0.99999428, "R² = 1 − 5.7e−6."),
+        (0.99999428, "R² = 0.9999943."),
+        (1 - 2**-40, "R² = 1 − 9.1e−13."),
         (0.8712, "R² = 0.87."),
         (None, "there 1.4."),
     ):

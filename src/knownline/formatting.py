@@ -48,12 +48,14 @@ def multiple(value: float, *, signed: bool = False) -> str:
 def r_squared(value: float | None) -> str:
     """Return R² with the digits that say something; None is a dash.
 
-    Close to 1 these are the two of the share of the variance that is left: six nines and six other
-    digits look alike, and a holdout of twenty rows knows that share to a third.
+    Close to 1 these are its nines and two more: a holdout of twenty rows knows the share of the
+    variance that is left to a third. Where the nines would not be counted, that share is said.
     """
     if value is None or not 0.99 < value < 1:
         return significant(value, 2)
-    return f"1 − {significant(1 - value, 2)}"
+    left = 1 - value
+    places = 1 - math.floor(math.log10(left))
+    return f"{value:.{places}f}" if places < 10 else f"1 − {significant(left, 2)}"
 
 
 def apart(value: float, step: float) -> str:
