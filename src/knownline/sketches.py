@@ -136,7 +136,8 @@ def points(
     fitted = equations.fitted(x, y, line)
     key = [("points", shown), ("fitted", f"fitted: {fitted}")]
     key += [("true", f"true: {equations.chosen(truth)}")] if truth else []
-    drawn, few = [], len(x) <= FEW
+    few = len(x) <= FEW
+    drawn: list[Panel] = []
     for base in (Line(0.0, 0.0), line):
         lines = [("true", truth)] if truth else []
         lines.append(("fitted", line))
