@@ -99,3 +99,30 @@ def test_what_the_tests_say_to_another_loss(tmp_path: Path) -> None:
     )
     assert done.returncode == 1, done.stdout
     assert set(re.findall(r"^FAILED \S+::(\w+)", done.stdout, flags=re.MULTILINE)) == set(named)
+
+
+def test_another_model_in_a_column_gives_what_it_says(workspace: Workspace) -> None:
+    text = (ROOT / "docs/make-it-yours.md").read_text()
+    workspace.run("python", "-c", dict(FENCED.findall(text))["python"])
+    t, squared, s = np.loadtxt(workspace.path / "data/own/fall.csv", delimiter=",", skiprows=1).T
+    rows = re.findall(r"^\| `\{x: (\w+), y: s\}` \| (.+) ± .+ \| (.+) ± .+ \| (.+) \|$", text, re.M)
+    assert [row[0] for row in rows] == ["t", "t_squared"]
+    for (column, w, b, bend), x in zip(rows, (t, squared), strict=True):
+        params = yaml.safe_load((workspace.path / "params.yaml").read_text())
+        params["truth"] = None
+        params["generate"] |= {"table": "data/own/fall.csv", "holdout": 0.0}
+        params["generate"]["columns"] = {"x": column, "y": "s"}
+        (workspace.path / "params.yaml").write_text(yaml.safe_dump(params))
+        workspace.dvc("repro")
+        assert [float(w), float(b)] == pytest.approx(np.polyfit(x, s, 1).tolist(), rel=3e-3)
+        shown = workspace.knownline("summary").stdout
+        for name in ("w", "b"):
+            (said,) = re.findall(rf"  {name} = (.+)", shown)
+            assert f"| {said} |" in text
+        assert "gate passed" in shown
+        sign, often = bend.split(": ")
+        report = (workspace.path / "reports/report.html").read_text()
+        word = {"clear": "A clear sign", "none": "No sign"}[sign]
+        assert (
+            f"{word} of a bend that no straight line follows: {often.split()[0]} of 1,000" in report
+        )

@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from knownline.formatting import significant
 from tests.conftest import ROOT, Workspace, checkout
 from tests.pipeline.servers import free_port, postgresql, wait_until_it_answers
 
@@ -99,7 +100,11 @@ def the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> No
 def a_changed_parameter_is_a_second_run(newcomer: Workspace) -> None:
     for line in commands(blocks("sh")[1]):
         shell(newcomer, line)
-    assert [run.params["train.learning_rate"] for run in newcomer.runs()] == ["0.25", "0.1"]
+    assert [run.params["train.learning_rate"] for run in newcomer.runs()] == ["0.25", "0.05"]
+    metrics = json.loads((newcomer.path / "reports/metrics.json").read_text())
+    far = f"the fit lies {significant(metrics['optimiser_error'], 2)} (relative) from least squares"
+    assert f"{far}, and the gate refuses it" in " ".join(README.split())
+    assert metrics["gate"]["passed"] is False
     newcomer.git("checkout", "--", "params.yaml")
     assert "nothing new, this is run" in shell(newcomer, "make repro")
 
@@ -110,7 +115,7 @@ def the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
     shell(newcomer, "\n".join(commands(blocks("sh")[2])))
     wait_for_queue(newcomer)
     rates = sorted(run.params["train.learning_rate"] for run in newcomer.runs())
-    assert rates == ["0.1", "0.15", "0.2", "0.25"]
+    assert rates == ["0.05", "0.15", "0.2", "0.25"]
     assert {run.status for run in newcomer.runs()} == {"FINISHED"}
     assert len({run.tags["dvc_exp_name"] for run in newcomer.runs()[2:]}) == 2
 

@@ -156,6 +156,20 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(
     assert aliases(workspace)["champion"] == 1
 
 
+def test_a_day_draws_once_unless_it_is_given_seeds(workspace: Workspace) -> None:
+    """docs/schedule.md: a seed an hour, all on the day's branch; one's own branch stays."""
+    head = workspace.git("rev-parse", "HEAD")
+    for hour in ("04", "05"):
+        done = retrain(workspace, DAY, "--seed", f"20261101{hour}")
+        expect(done, 0)
+        assert "nothing new" not in done.stdout
+    expect(retrain(workspace, DAY, "--seed", "2026110105"), 0, "nothing new")
+    assert len(versions(workspace)) == 2
+    laid = workspace.git("log", "--patch", "--format=", f"retrain/{DAY}", "--", "params.yaml")
+    assert re.findall(r"^\+  seed: (2026\d+)", laid, flags=re.M)[:2] == ["2026110105", "2026110104"]
+    assert workspace.git("rev-parse", "HEAD") == head
+
+
 def test_the_champion_answers_over_http_with_pickle_forbidden(workspace: Workspace) -> None:
     expect(retrain(workspace, "2026-11-01", "--seed", "7"), 0)
     assert "  seed: 7\n" in (workspace.path / "params.yaml").read_text()
