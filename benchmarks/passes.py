@@ -175,12 +175,13 @@ def draw(found: Results, path: Path) -> None:
 
     from knownline import plots
 
-    ours = {"one_pass": "-", "our_stage": "-", "our_epochs": "-"}
+    ours = {"one_pass": "-", "our_stage": "--", "our_epochs": ":"}
+    theirs = {"bare_read": "-", "duckdb": "--", "polars": "-.", "scikit_learn": ":", "article": "-"}
     shown = [
         s for s in found if s not in ("first_pass", "first_stage", "our_drawing", "plain_drawing")
     ]
     with mpl.rc_context(plots._STYLE):
-        figure = Figure(figsize=(8.4, 4.8), layout="constrained")
+        figure = Figure(figsize=(8.4, 5.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         ends = []
@@ -188,16 +189,20 @@ def draw(found: Results, path: Path) -> None:
             at = found[side]
             sizes = sorted(at)
             color = plots.FITTED if side in ours else plots.FAINT
-            axes.loglog(sizes, [at[r].seconds for r in sizes], ".-", color=color,
+            axes.loglog(sizes, [at[r].seconds for r in sizes], color=color, marker=".",
+                        linestyle=ours.get(side) or theirs[side],
                         linewidth=2.0 if side in ours else 1.2)  # fmt: skip
             ends.append((at[sizes[-1]].seconds, side, color))
         last = 0.0
         top = max(ends)[0]
         for seconds, side, color in sorted(ends):
-            place = max(seconds, last * 1.75)
+            place = max(seconds, last * 1.9)
             last = place
-            axes.annotate(SIDES[side], (max(found[side]), seconds), (max(found[side]) * 1.5, place),
-                          va="center", fontsize=9, color=color, annotation_clip=False)  # fmt: skip
+            end = max(found[side])
+            axes.annotate(SIDES[side], (end, seconds), (end * 2.2, place), va="center", fontsize=9,
+                          color=color, annotation_clip=False,
+                          arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7,
+                                      "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 3})  # fmt: skip
         axes.set(title="What the rows cost", xlabel="rows", ylabel="seconds", ylim=(None, top * 3))
         figure.savefig(path, dpi=110, metadata={"Software": None})
 

@@ -242,9 +242,11 @@ def leftovers() -> Iterator[Finding]:
                 "a training was cut short here",
                 "`dvc repro` with its parameters goes on from it; or delete it",
             )
-    for path in sorted((receipts.STORE / "receipts").glob("*.json")):
+    for path, name in receipts.names().items():
         yield Finding(
-            str(path), "a training was not recorded", "`dvc repro` with its parameters records it"
+            str(path),
+            f"a training was not recorded{f': {name}' if name else ''}",
+            "`dvc repro` with its parameters records it; or delete it",
         )
 
 

@@ -62,7 +62,7 @@ def fit(
     )
     files.write_used(MODELS, made)
     files.seal(MODELS, [LINE, HISTORY, MODELS / files.USED])
-    receipts.leave(part.receipt())
+    receipts.leave(part.receipt(params))
     part.checkpoints.clear()
     return line
 
@@ -107,7 +107,7 @@ class Part:
             )
         )
 
-    def receipt(self) -> receipts.Receipt:
+    def receipt(self, params: Params) -> receipts.Receipt:
         """Return what `record` needs to know of the whole execution."""
         return receipts.Receipt(
             self.trained,
@@ -117,6 +117,7 @@ class Part:
             environment.facts(),
             environment.packages(),
             self.execution,
+            content.run_name(params, os.environ.get("DVC_EXP_NAME") or None),
         )
 
     def opening(self, params: Params) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class Receipt:
     started: seconds since 1970, UTC. seconds: how long the fit took.
     device: where the fit ran. facts: host, CPU, python. packages: name to version.
     execution: names this execution, so that a recording cut short is found and completed.
+    name: what its run is to be called; "" in what an earlier version left.
     """
 
     trained: str
@@ -36,6 +37,7 @@ class Receipt:
     facts: dict[str, str]
     packages: dict[str, str]
     execution: str
+    name: str = ""
 
 
 def make_folder() -> None:
@@ -74,6 +76,12 @@ def waiting() -> set[str]:
     """Return the executions whose training ended well and that are not recorded yet."""
     names = (path.stem for path in (STORE / "receipts").glob("*.json"))
     return {receipt.execution for name in names if (receipt := find(name))}
+
+
+def names() -> dict[Path, str]:
+    """Return the receipts that lie here, with what their runs are to be called; "" if unknown."""
+    paths = sorted((STORE / "receipts").glob("*.json"))
+    return {path: found.name if (found := find(path.stem)) else "" for path in paths}
 
 
 def take(trained: str) -> None:

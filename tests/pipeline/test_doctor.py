@@ -1,6 +1,7 @@
 """`knownline doctor` finds what was broken on purpose, one line each, and mends what it may."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -218,6 +219,18 @@ def test_what_a_kill_left_is_removed_when_it_is_old(workspace: Workspace) -> Non
     assert young.exists()
     assert not old.exists()
     assert not folder.exists()
+
+
+def test_a_training_that_was_not_recorded_is_named(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.3")
+    workspace.dvc("repro", "train")
+    workspace.replace("params.yaml", "learning_rate: 0.3", "learning_rate: 0.25")
+    workspace.dvc("repro")
+    assert re.fullmatch(
+        r"mlruns/receipts/\w{64}\.json: a training was not recorded: lr 0\.3, 99 rows, 100 epochs:"
+        r" `dvc repro` with its parameters records it; or delete it",
+        one(workspace),
+    )
 
 
 def test_no_store_a_damaged_one_and_a_dead_server_are_findings(workspace: Workspace) -> None:
