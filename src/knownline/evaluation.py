@@ -290,8 +290,8 @@ def as_metrics(found: Evaluation, gate: Gate) -> dict[str, Any]:
         "ols": {"w": _or_null(found.ols.w), "b": _or_null(found.ols.b)},
         "se": {"w": _or_null(found.se.w), "b": _or_null(found.se.b)},
         "z": {"w": _or_null(z.w) if z else None, "b": _or_null(z.b) if z else None},
-        # Three digits, or MLflow's table cuts off the exponent of 4.10383623516e-10.
-        "optimiser_error": _or_null(float(f"{found.optimiser_error:.3g}")),
+        # Four digits, or MLflow's table cuts off the exponent of 4.10383623516e-10.
+        "optimiser_error": _or_null(float(f"{found.optimiser_error:.4g}")),
         "rows": found.rows,
         "train": {"rmse": _or_null(found.train_rmse)},
         "holdout": {
