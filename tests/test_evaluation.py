@@ -374,8 +374,8 @@ def test_metrics_have_the_names_of_the_contract_and_the_numbers_found() -> None:
     assert (metrics["ols.w"], metrics["ols.b"]) == astuple(train.least_squares())
     assert Pair(metrics["se.w"], metrics["se.b"]) == found.se
     assert Pair(metrics["z.w"], metrics["z.b"]) == found.z
-    assert metrics["optimiser_error"] == pytest.approx(found.optimiser_error, rel=5e-3)
-    assert len(f"{metrics['optimiser_error']:e}".partition("e")[0].rstrip("0")) <= 4  # 1.23
+    assert metrics["optimiser_error"] == pytest.approx(found.optimiser_error, rel=5e-4)
+    assert len(f"{metrics['optimiser_error']:e}".partition("e")[0].rstrip("0")) <= 5  # 1.234
     assert (metrics["rows"], metrics["holdout.rows"]) == (80, 20)
     assert (metrics["train.rmse"], metrics["holdout.rmse"]) == (
         found.train_rmse,
