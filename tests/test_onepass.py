@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from knownline import compression, files, onepass, shards, stamps, workers
@@ -302,6 +304,26 @@ def test_a_file_beside_the_sealed_ones_is_refused() -> None:
     read()
     (TRAIN / "part-00009.parquet").write_bytes((TRAIN / "part-00000.parquet").read_bytes())
     with pytest.raises(DamagedError, match=r"part-00009\.parquet must not be there"):
+        onepass.known(TRAIN)
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(number: int) -> None:
+    write(23 * CHUNK)
+    path = TRAIN / f"part-0000{number}.parquet"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises((DamagedError, MissingError), match=f"{path} must be"):
+        onepass.known(TRAIN)
+
+
+def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise pa.ArrowMemoryError("malloc of size 524288 failed")
+
+    write(CHUNK)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", read)
+    with pytest.raises(MemoryError):
         onepass.known(TRAIN)
 
 

@@ -131,6 +131,60 @@ def test_those_that_yield_are_all_but_the_first() -> None:
     assert sorted(nice for _, nice in found) == sorted([before, *[min(before + 10, 19)] * 2])
 
 
+@forking
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_where_no_more_can_be_forked_those_that_are_there_do_it(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fork
+    forked: list[int] = []
+
+    def fork() -> int:
+        if len(forked) == room:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        forked.append(1)
+        return real()
+
+    monkeypatch.setattr(os, "fork", fork)
+    assert done(lambda n: n * n, 20, 3, fork=True) == {n: n * n for n in range(20)}
+    assert len(forked) == room
+
+
+@forking
+def test_want_of_memory_is_one_clear_line() -> None:
+    def work(piece: int) -> int:
+        raise MemoryError
+
+    with pytest.raises(WorkersError, match=r"OMP_NUM_THREADS=1 .* \(got one without memory\)$"):
+        done(work, 4, 2, fork=True)
+
+
+SIGNALLED = """
+import os, signal, sys
+sys.path.insert(0, {src!r})
+from knownline import door, spread
+signal.signal(signal.SIGTERM, door.interrupt)
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), {number}))
+try:
+    print(sorted(spread.over(lambda n: n, range(9), 3, fork=True))[-1])
+except Exception as error:
+    print(error)
+"""
+
+
+@forking
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "(8, 8)"), (signal.SIGTERM, "signal 15)")]
+)
+def test_a_signal_as_a_process_is_forked_is_its_own(number: signal.Signals, said: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", SIGNALLED.format(src=SRC, number=int(number))],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert found.stdout.rstrip().endswith(said)
+    assert found.stderr == ""
+
+
 ENDLESS = """
 import sys, time
 sys.path.insert(0, {src!r})

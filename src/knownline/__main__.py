@@ -40,9 +40,6 @@ def main(argv: list[str] | None = None) -> int:
             return 141  # what a shell calls the end by SIGPIPE
         except UserError as error:
             return refuse(error)
-        except KeyboardInterrupt:
-            print("knownline: interrupted", file=sys.stderr)
-            return 130
         except OSError as error:
             if error.errno not in _SURROUNDINGS:
                 raise
@@ -52,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             return refuse(UserError(f"{what} (got {error})"))
         finally:
             _is_left_with_words()
+    except KeyboardInterrupt:
+        print("knownline: interrupted", file=sys.stderr)
+        return 130
     except ModuleNotFoundError as error:
         if (error.name or "knownline").startswith("knownline"):
             raise

@@ -6,8 +6,10 @@ import argparse
 import gc
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,14 +127,37 @@ def read_params() -> Params:
 def importing() -> Iterator[None]:
     """Import modules in the block: they are no garbage, neither now nor when the process ends.
 
-    To look through them costs a quarter of what importing torch and ending does.
+    To look through them costs a quarter of what importing torch and ending does. Ctrl-C and SIGTERM
+    wait for the end of the block: an exception in the middle of an import may be lost, as in
+    torch's own import of numpy, or leave half a module.
     """
     gc.disable()
     try:
-        yield
+        with _undisturbed():
+            yield
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep what would interrupt the block, and let it do so at its end."""
+    if threading.current_thread() is not threading.main_thread():  # none comes to another
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {n: handler for n, handler in before.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:

@@ -173,6 +173,8 @@ def spans(path: Path, groups: int) -> list[Span]:
 
     Raises: DamagedError with the file's name where it is not Parquet.
     """
+    if not path.is_file():  # to open a pipe would wait for who writes to it
+        raise DamagedError(f"{path} must be a file (got something else)")
     with _told(path):
         whole = pq.read_metadata(path)
         counts = [whole.row_group(i).num_rows for i in range(whole.num_row_groups)]
@@ -201,5 +203,7 @@ def _told(path: Path) -> Iterator[None]:
     """Name the file in what Arrow says of it."""
     try:
         yield
+    except MemoryError:  # Arrow's own is an ArrowException too, and no file's fault
+        raise
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         raise DamagedError(f"{path} must be Parquet with columns x and y ({error})") from error

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from knownline.errors import UserError, WorkersError
@@ -28,6 +28,13 @@ Result = TypeVar("Result")
 
 AHEAD = 2
 """Pieces that a process is given before it has done the first: it never waits for the next."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_RULE = (
+    "every process that reads the data must come to its end; where memory is short,"
+    " OMP_NUM_THREADS=1 starts no second one"
+)
 
 FORKS = sys.platform == "linux"
 """Whether a process can be forked that goes on: on macOS the system's own libraries forbid it."""
@@ -88,13 +95,22 @@ def _in_processes(
                 args=(work, pieces, its, [*team, ours], yielding and number > 0),
                 daemon=True,
             )
-            with warnings.catch_warnings():  # of threads, whose locks no child of ours takes
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-            its.close()
-            team[ours] = process
+            try:
+                with _unsignalled(), warnings.catch_warnings():
+                    # Of threads: no child of ours takes a lock of theirs.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    process.start()
+                    team[ours] = process
+            except OSError:  # the system has no room for one more: those that are there do it
+                ours.close()
+                break
+            finally:
+                its.close()
             for piece in (next(waiting, None) for _ in range(AHEAD)):
                 _give(ours, piece)
+        if not team:
+            yield from enumerate(map(work, pieces))
+            return
         while left:
             ready: Any
             for ready in connection.wait(list(team)):
@@ -108,6 +124,16 @@ def _in_processes(
             ours.close()
         for process in team.values():
             process.join()
+
+
+@contextmanager
+def _unsignalled() -> Iterator[None]:
+    """Hold signals back while a process forks: until it has handlers of its own, it has ours."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _give(to: Connection, piece: int | None) -> None:
@@ -125,10 +151,9 @@ def _told(by: Connection, process: ForkProcess) -> tuple[int, Any]:
         process.join()
         how = process.exitcode or 0
         told = f"signal {-how}" if how < 0 else f"exit status {how}"
-        raise WorkersError(
-            "every process that reads the data must come to its end; where memory is short,"
-            f" OMP_NUM_THREADS=1 starts no second one (got one ended by {told})"
-        ) from None
+        raise WorkersError(f"{_RULE} (got one ended by {told})") from None
+    if isinstance(error, MemoryError):
+        raise WorkersError(f"{_RULE} (got one without memory)") from error
     if error is not None:
         raise error
     return number, result
@@ -144,6 +169,7 @@ def _serve(
     """Do what is asked for, in a forked process, until nobody is there to ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who forked it has it too, and ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     for other in others:  # else an end of ours would keep a pipe open that nobody holds any more
         other.close()
     if yielding:

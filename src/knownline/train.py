@@ -24,12 +24,12 @@ def main(argv: list[str]) -> int:
         "--pass-only", action="store_true", help="read the data, keep what is known of it, stop"
     )
     only = parser.parse_args(argv).pass_only
-    signal.signal(signal.SIGTERM, door.interrupt)
     if only and not workers.under_torchrun():
         from knownline import onepass
 
-        onepass.known(TRAIN, yielding=True)
+        onepass.known(TRAIN, yielding=True)  # SIGTERM ends it at once: it has nothing to tidy up
         return 0
+    signal.signal(signal.SIGTERM, door.interrupt)
     count = workers.wanted()
     alone = count == 1 and not workers.under_torchrun()
     with _reading(alone and files.size(TRAIN) in WORTH), door.importing():

@@ -183,12 +183,17 @@ def start(workers: int, *command: str) -> None:
 def beside(*command: str) -> Iterator[None]:
     """Run a script and its arguments in one process while the block runs, and wait for its end.
 
-    It says nothing; a block that fails ends it.
+    It says nothing; a block that fails ends it. Where the system has no room for it, there is none.
     """
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(
-        [sys.executable, *command], env=_environment(), stdin=quiet, stdout=quiet, stderr=quiet
-    ) as process:
+    try:
+        begun = subprocess.Popen(
+            [sys.executable, *command], env=_environment(), stdin=quiet, stdout=quiet, stderr=quiet
+        )
+    except OSError:
+        yield
+        return
+    with begun as process:
         try:
             yield
             process.wait()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -272,3 +273,30 @@ def test_two_hosts_with_one_folder_make_the_bits_of_one_process(
     assert [process.returncode for process in started] == [0, 0], "\n".join(said)
     assert "".join(said).count("train: w = ") == 1
     assert bits.of(drawn) == alone
+
+
+SIGNAL_AT_IMPORT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["numpy.linalg", "torch._C", "pydantic"])
+def test_an_interrupt_in_the_middle_of_an_import_is_not_lost(
+    fresh: Workspace, tmp_path: Path, module: str, sent: signal.Signals
+) -> None:
+    """Torch's own import of numpy swallows an exception that a handler raises there."""
+    fresh.knownline("generate")
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SIGNAL_AT_IMPORT.format(module=module, number=int(sent)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    done = fresh.knownline("train", ok=False, PYTHONPATH=str(site))
+    assert (done.returncode, done.stderr) == (130, "knownline: interrupted\n")
+    assert not (fresh.path / "models" / "line.json").exists()
