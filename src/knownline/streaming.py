@@ -43,7 +43,7 @@ MOST = 300
 900 metrics take MLflow's SQLite store about 0.1 s, in the other process.
 """
 
-PATIENCE = 4.0
+PATIENCE = 8.0
 """Seconds that a training which ended badly waits for its last word to arrive, at most."""
 
 BRIEF = 0.2
