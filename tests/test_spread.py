@@ -224,6 +224,21 @@ def test_ctrl_c_for_all_of_them_is_told_by_one() -> None:
     assert said.rstrip().endswith("KeyboardInterrupt")
 
 
+@forking
+def test_ctrl_c_is_nothing_to_those_that_are_forked() -> None:
+    parent = started(0.0)
+    its = children(parent.pid)
+    for pid in its:
+        os.kill(pid, signal.SIGINT)
+    assert parent.stdout
+    try:
+        assert [parent.stdout.readline() for _ in range(20)] == ["going\n"] * 20
+        assert children(parent.pid) == its
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
 def started(pause: float) -> "subprocess.Popen[str]":
     """Start a parent in a group of its own, and wait until its processes work."""
     parent = subprocess.Popen(
