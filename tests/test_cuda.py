@@ -1,5 +1,6 @@
 """CPU and GPU make one hash. Runs where torch sees a GPU of NVIDIA's (or of AMD's, by ROCm)."""
 
+import random
 import shutil
 from pathlib import Path
 
@@ -89,3 +90,37 @@ def test_two_workers_without_a_gpu_each_work_on_the_cpu(fresh: Workspace) -> Non
     bits.configure(fresh)
     found = {bits.made(fresh, workers=n, threads=1) for n in (1, workers)}
     assert len(found) == 1
+
+
+def test_a_worker_with_a_gpu_of_its_own_makes_the_same_hash(fresh: Workspace) -> None:
+    bits.configure(fresh)
+    one = bits.made(fresh, workers=1, threads=2)
+    shutil.rmtree(fresh.path / "mlruns/moments")
+    torchrun = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
+    done = fresh.run(*torchrun, "src/knownline", "train", NCCL_DEBUG="VERSION")
+    assert "NCCL version" in done.stdout
+    assert bits.of(fresh) == one
+
+
+def test_killed_and_resumed_it_makes_the_hash_of_the_cpu(fresh: Workspace) -> None:
+    bits.configure(fresh)
+    fresh.replace("params.yaml", "device: auto", "device: cpu")
+    one = bits.made(fresh, workers=1, threads=2)
+    fresh.replace("params.yaml", "device: cpu", "device: cuda")
+    dice = random.Random(1)
+    for _ in range(3):
+        found, _ = bits.made_after_kills(fresh, dice, workers=1, threads=2)
+        assert found == one
+
+
+def test_rows_that_do_not_fit_into_the_gpu_are_refused_with_their_bytes(fresh: Workspace) -> None:
+    bits.configure(fresh, compress=False)
+    fresh.knownline("generate")
+    free, _ = torch.cuda.mem_get_info()
+    taken = torch.empty(free - (200 << 20), dtype=torch.uint8, device=CUDA)
+    refused = fresh.knownline("train", ok=False)
+    del taken
+    torch.cuda.empty_cache()
+    assert refused.returncode == 2, refused.stderr
+    need = round(bits.ROWS_ONE_BY_ONE * 0.8) * 160
+    assert f"{need:,} bytes on cuda" in refused.stderr
