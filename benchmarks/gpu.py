@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from benchmarks.passes import written
 
-from knownline import accelerator, compression, onepass
+from knownline import accelerator, onepass
+from knownline.arithmetic import Begin, OnCpu
 
 COLUMNS = 16
 """Bytes of a row: x and y."""
@@ -35,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = written(Path(scratch) / "work", given.rows)
         with chdir(folder.parent.parent):
-            sides = {"cpu": compression.ON_CPU, "gpu": accelerator.by_torch(device)}
+            sides = {"cpu": OnCpu, "gpu": accelerator.by_torch(device)}
             took = _in_turn(sides, given.times)
     size = given.rows * COLUMNS
     way, memory = (
@@ -49,7 +50,7 @@ def main() -> None:
     print(f"of its memory, {size / memory / 1e9:.0f} GB/s: {memory / gpu:.1%}")
 
 
-def _in_turn(sides: dict[str, compression.Arithmetic], times: int) -> dict[str, float]:
+def _in_turn(sides: dict[str, Begin], times: int) -> dict[str, float]:
     """Return the median seconds of each side, which must find the same bits."""
     took: dict[str, list[float]] = {name: [] for name in sides}
     found = set()

@@ -10,7 +10,10 @@ import time
 from contextlib import suppress
 
 import numpy as np
+import numpy.typing as npt
 
+from knownline.arithmetic import Begin
+from knownline.compression import Pivot
 from tests.conftest import Workspace
 
 ROWS = 9_000_000
@@ -26,6 +29,30 @@ PARTS = {
     "history": ("reports/history.csv",),
     "line": ("models/line.json",),
 }
+
+
+Array = npt.NDArray[np.float64]
+
+
+def drawn(seed: int, rows: int, offset: float = 0.0) -> Array:
+    """Return points about a line: x and y, (2, rows)."""
+    draws = np.random.default_rng(seed)
+    x = offset + draws.uniform(1.0, 99.0, rows)
+    return np.stack([x, 20.0 * x + 5.0 + 1.5 * draws.standard_normal(rows)])
+
+
+def moments_of(begin: Begin, x: Array, y: Array, pivot: Pivot) -> list[Array]:
+    """Return the moments of pieces, (chunks, 6) each, read by two hands in turn.
+
+    x, y: (pieces, chunks, rows).
+    """
+    pieces, chunks, rows = x.shape
+    arithmetic = begin(pivot, chunks, rows)
+    for piece in range(pieces):
+        read = zip(x[piece], y[piece], strict=True)
+        arithmetic.take(piece, arithmetic.read(read, (rows,) * chunks, piece % 2))
+    found = arithmetic.moments()
+    return [found[piece] for piece in range(pieces)]
 
 
 def simd() -> dict[str, dict[str, str]]:

@@ -1,11 +1,11 @@
 """The pass's arithmetic by torch: numpy's bits, on the CPU here and on a GPU where there is one."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,76 +13,134 @@ from hypothesis import strategies as st
 
 from knownline import accelerator, compression, files, onepass, shards
 from knownline.accelerator import Accelerator
+from knownline.arithmetic import OnCpu
 from knownline.compression import Pivot
-
-Array = npt.NDArray[np.float64]
+from knownline.errors import DeviceError
+from tests.bits import Array, drawn, moments_of
 
 CPU = torch.device("cpu")
-
-
-def drawn(seed: int, *, rows: int, offset: float = 0.0) -> tuple[Array, Array]:
-    draws = np.random.default_rng(seed)
-    x = offset + draws.uniform(1.0, 99.0, rows)
-    return x, 20.0 * x + 5.0 + 1.5 * draws.standard_normal(rows)
 
 
 @given(
     st.integers(0, 2**32),
     st.integers(1, 3000),
     st.integers(1, 4),
+    st.integers(1, 11),
     st.sampled_from([0.0, 1e8, -1e300, 5e-324]),
 )
 @settings(max_examples=100, deadline=None)
-def test_moments_have_the_bits_of_numpy(seed: int, rows: int, count: int, offset: float) -> None:
-    chunks = [drawn(seed + i, rows=rows, offset=offset) for i in range(count)]
+def test_moments_have_the_bits_of_numpy(
+    seed: int, rows: int, chunks: int, pieces: int, offset: float
+) -> None:
+    x, y = drawn(seed, pieces * chunks * rows, offset).reshape(2, pieces, chunks, rows)
     pivot = Pivot(offset, 3.0, 19.7)
     with compression.quiet():
-        expected = compression.chunk_moments(chunks, pivot)
-    assert Accelerator(CPU).moments(chunks, pivot).tobytes() == expected.tobytes()
+        expected = [compression.chunk_moments(*piece, pivot) for piece in zip(x, y, strict=True)]
+    for begin in (OnCpu, accelerator.by_torch(CPU)):
+        found = moments_of(begin, x, y, pivot)
+        assert [part.tobytes() for part in found] == [part.tobytes() for part in expected]
 
 
-def test_memory_used_again_changes_nothing() -> None:
-    worker, pivot = Accelerator(CPU), Pivot(1.0, 2.0, 20.0)
-    for seed, (rows, count) in enumerate([(1000, 4), (7, 1), (1000, 4), (65_536, 2)]):
-        chunks = [drawn(seed + i, rows=rows) for i in range(count)]
-        expected = compression.chunk_moments(chunks, pivot)
-        assert worker.moments(chunks, pivot).tobytes() == expected.tobytes()
+@pytest.mark.parametrize(
+    "rows", [(7, 7), (7,), (7, 7, 7), (7, 6), (8, 8)], ids=lambda rows: "-".join(map(str, rows))
+)
+def test_a_piece_of_another_form_is_done_where_it_is_read(rows: tuple[int, ...]) -> None:
+    pivot = Pivot(1.0, 2.0, 20.0)
+    worker = Accelerator(CPU, pivot, chunks=2, rows=7)
+    chunks = [drawn(seed, count) for seed, count in enumerate(rows)]
+    expected = [compression.chunk_moments(x[None], y[None], pivot) for x, y in chunks]
+    told = worker.read(((x, y) for x, y in chunks), rows, hand=1)
+    assert isinstance(told, int) == (rows == (7, 7))
+    worker.take(3, told)
+    found = worker.moments()
+    assert list(found) == [3]
+    assert found[3].tobytes() == np.concatenate(expected).tobytes()
 
 
+@pytest.mark.parametrize("hashed", [True, False])
+@pytest.mark.parametrize("threads", ["1", "3"])
 def test_the_pass_is_the_same_whoever_takes_its_moments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hashed: bool, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setattr(shards, "SHARD_CHUNKS", 20)
     folder = Path("data/train")
     folder.mkdir(parents=True)
-    x, y = drawn(5, rows=2_345, offset=1e6)
     with shards.ShardWriter(folder, 50) as writer:
-        writer.append(x, y)
+        writer.append(*drawn(5, 2_345, 1e6))
     files.seal(folder.parent, writer.files)
-    asked: list[int] = []
+    if hashed:
+        onepass.known(folder)
+    taken: list[object] = []
 
-    def begin() -> compression.Work:
-        worker = Accelerator(CPU)
+    class Watched(Accelerator):
+        def take(self, piece: int, told: Array | int) -> None:
+            taken.append(told)
+            super().take(piece, told)
 
-        def moments(chunks: Sequence[tuple[Array, Array]], pivot: Pivot) -> Array:
-            asked.append(len(chunks))
-            return worker.moments(chunks, pivot)
-
-        return moments
-
-    by_torch = replace(accelerator.by_torch(CPU), begin=begin)
-    found = onepass.known(folder, reread=True, arithmetic=by_torch)
+    found = onepass.known(
+        folder,
+        reread=True,
+        arithmetic=lambda pivot, chunks, rows: Watched(CPU, pivot, chunks, rows),
+    )
     plain = onepass.known(folder, reread=True)
-    assert sum(asked) == 47  # every chunk
-    assert max(asked) == accelerator.AT_ONCE
     assert found is not None
     assert plain is not None
     assert (found.rows, found.sample.tobytes()) == (plain.rows, plain.sample.tobytes())
+    if hashed:  # 20, 20 and 7 chunks: pieces of 8, 8, 4; 8, 8, 4; 7
+        assert sum(isinstance(told, int) for told in taken) == 4
+        assert len(taken) == 7
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps", "xpu"])
 def test_where_float64_is_not_promised_numpy_does_it(device: str) -> None:
-    chunks, pivot = [drawn(1, rows=10)], Pivot(0.0, 0.0, 0.0)
-    found = accelerator.on(device).begin()(chunks, pivot)
-    assert found.tobytes() == compression.chunk_moments(chunks, pivot).tobytes()
+    assert accelerator.on(device) is OnCpu
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 33 MiB"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronous"),
+    ],
+)
+def test_a_device_without_memory_is_one_line(error: RuntimeError) -> None:
+    rule = r"^train\.device must have memory for the fit \(got cpu, which has none left\)$"
+    with pytest.raises(DeviceError, match=rule), accelerator.memory_of(CPU):
+        raise error
+
+
+def test_another_error_of_a_device_is_ours() -> None:
+    with pytest.raises(RuntimeError, match="illegal"), accelerator.memory_of(CPU):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_hands_that_are_forked_do_not_touch_the_device() -> None:
+    """What a CUDA context would do in a forked process: torch itself refuses it there."""
+    code = """
+import os, sys, torch
+from knownline import accelerator, compression
+class Device(accelerator._Device):
+    def __init__(self, *given):
+        assert os.getpid() == parent
+        super().__init__(*given)
+parent, accelerator._Device = os.getpid(), Device
+from knownline import spread
+import numpy as np
+worker = accelerator.Accelerator(torch.device("cpu"), compression.Pivot(0.0, 0.0, 1.0), 2, 5)
+def work(piece, hand):
+    return worker.read(zip(*np.full((2, 2, 5), float(piece))), (5, 5), hand)
+for piece, told in spread.over(work, range(40), 3, fork=True):
+    worker.take(piece, told)
+found = worker.moments()
+assert [found[piece][0, 1] for piece in range(40)] == list(map(float, range(40)))
+print(len(found))
+"""
+    src = str(Path(accelerator.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": src},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("40\n", "")

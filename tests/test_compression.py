@@ -224,7 +224,7 @@ def test_moments_are_the_exact_ones_to_rounding(points: Points, places: list[int
 
 
 def moments_of(x: Array, y: Array, pivot: Pivot) -> Moments:
-    return Moments.of(chunk_moments([(x, y)], pivot)[0])
+    return Moments.of(chunk_moments(x[None], y[None], pivot)[0])
 
 
 @settings(deadline=None)
@@ -270,16 +270,19 @@ def test_merged_moments_are_the_exact_ones_of_all_rows(left: Points, right: Poin
 
 
 def test_the_moments_of_a_chunk_are_48_bytes() -> None:
-    assert chunk_moments([drawn(0)], Pivot(0.0, 0.0, 0.0)).nbytes == 48
+    x, y = drawn(0)
+    assert chunk_moments(x[None], y[None], Pivot(0.0, 0.0, 0.0)).nbytes == 48
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000, 1024, 65_536])
 def test_chunks_taken_together_have_the_bits_of_each_by_itself(rows: int) -> None:
     draw = np.random.default_rng(rows)
-    chunks = [(draw.normal(1e6, 1.0, rows), draw.normal(-3.0, 2.0, rows)) for _ in range(5)]
+    x, y = draw.normal(1e6, 1.0, (5, rows)), draw.normal(-3.0, 2.0, (5, rows))
     pivot, room = Pivot(1e6, 0.5, 0.1), Room()
-    together = chunk_moments(chunks, pivot, room)
-    alone = np.concatenate([chunk_moments([chunk], pivot, room) for chunk in chunks])
+    together = chunk_moments(x, y, pivot, room)
+    alone = np.concatenate(
+        [chunk_moments(x[i : i + 1], y[i : i + 1], pivot, room) for i in range(5)]
+    )
     assert together.tobytes() == alone.tobytes()
 
 

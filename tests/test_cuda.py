@@ -2,49 +2,40 @@
 
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
-from knownline import accelerator, compression, onepass, training
-from knownline.accelerator import Accelerator
+from knownline import accelerator, onepass, training
+from knownline.arithmetic import OnCpu
 from knownline.compression import Pivot
 from tests import bits
 from tests.conftest import Workspace
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
-Array = npt.NDArray[np.float64]
-
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-def drawn(seed: int, rows: int, offset: float = 0.0) -> tuple[Array, Array]:
-    draws = np.random.default_rng(seed)
-    x = offset + draws.uniform(1.0, 99.0, rows)
-    return x, 20.0 * x + 5.0 + 1.5 * draws.standard_normal(rows)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000, 65_535, 65_536])
 @pytest.mark.parametrize("offset", [0.0, 1e8, -1e300])
 def test_moments_have_the_bits_of_numpy(rows: int, offset: float) -> None:
-    worker = Accelerator(CUDA)
     for seed in range(10):
-        chunks = [drawn(seed + i, rows, offset) for i in range(1 + seed % 4)]
+        pieces, chunks = 1 + seed, 1 + seed % 4
+        x, y = bits.drawn(seed, pieces * chunks * rows, offset).reshape(2, pieces, chunks, rows)
         pivot = Pivot(offset, 3.0, 19.7 + seed)
-        with compression.quiet():
-            expected = compression.chunk_moments(chunks, pivot)
-        assert worker.moments(chunks, pivot).tobytes() == expected.tobytes()
+        found = [bits.moments_of(b, x, y, pivot) for b in (accelerator.by_torch(CUDA), OnCpu)]
+        assert [part.tobytes() for part in found[0]] == [part.tobytes() for part in found[1]]
 
 
 @pytest.mark.parametrize("halving", [False, True])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_fit_has_the_bits_of_the_cpu(halving: bool, dtype: str, seed: int) -> None:
-    x, y = drawn(seed, 150_001 if halving else 3)
+    x, y = bits.drawn(seed, 150_001 if halving else 3)
     x = (x - x.mean()) / x.std()
     found = {
         device: training.fit(
@@ -116,11 +107,29 @@ def test_killed_and_resumed_it_makes_the_hash_of_the_cpu(fresh: Workspace) -> No
 def test_rows_that_do_not_fit_into_the_gpu_are_refused_with_their_bytes(fresh: Workspace) -> None:
     bits.configure(fresh, compress=False)
     fresh.knownline("generate")
-    free, _ = torch.cuda.mem_get_info()
-    taken = torch.empty(free - (200 << 20), dtype=torch.uint8, device=CUDA)
-    refused = fresh.knownline("train", ok=False)
-    del taken
-    torch.cuda.empty_cache()
+    with all_but(1 << 30):
+        refused = fresh.knownline("train", ok=False)
     assert refused.returncode == 2, refused.stderr
     need = round(bits.ROWS_ONE_BY_ONE * 0.8) * 160
     assert f"{need:,} bytes on cuda" in refused.stderr
+
+
+@pytest.mark.parametrize("left", [0, 600 << 20])
+def test_a_gpu_that_others_have_filled_is_one_line(fresh: Workspace, left: int) -> None:
+    bits.configure(fresh)
+    fresh.knownline("generate")
+    with all_but(left):
+        refused = fresh.knownline("train", ok=False)
+    assert refused.returncode == 2, refused.stderr
+    assert "train.device must have memory for the fit (got cuda" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@contextmanager
+def all_but(left: int) -> Iterator[None]:
+    """Take the GPU's memory, but for so many bytes."""
+    free, _ = torch.cuda.mem_get_info()
+    taken = torch.empty(free - left - (64 << 20), dtype=torch.uint8, device=CUDA)
+    yield
+    del taken
+    torch.cuda.empty_cache()

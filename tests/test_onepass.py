@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from knownline import compression, files, onepass, shards, stamps, workers
+from knownline import compression, files, onepass, shards, stamps
 from knownline.errors import DamagedError, MissingError
 
 Array = npt.NDArray[np.float64]
@@ -132,14 +132,6 @@ def test_the_sample_is_every_so_manieth_row(
 def test_a_folder_without_a_row_is_known_to_have_none() -> None:
     write(0)
     assert onepass.known(TRAIN) is None
-
-
-def test_shares_are_neighbours_and_leave_nothing_out() -> None:
-    for size in (1, 2, 3, 4, 8, 16):
-        for count in (0, 1, 5, 16, 37):
-            shares = [workers.share(count, rank, size) for rank in range(size)]
-            assert [i for share in shares for i in share] == list(range(count))
-            assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 # What is kept
@@ -335,7 +327,7 @@ def test_merged_chunks_have_the_exact_moments_and_no_order_of_arrival() -> None:
     pivot = compression.pivot_line(x[:CHUNK], y[:CHUNK])
     parts = [
         compression.Moments.of(
-            compression.chunk_moments([(x[i : i + CHUNK], y[i : i + CHUNK])], pivot)[0]
+            compression.chunk_moments(x[None, i : i + CHUNK], y[None, i : i + CHUNK], pivot)[0]
         )
         for i in range(0, len(x), CHUNK)
     ]

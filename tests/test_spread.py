@@ -1,5 +1,6 @@
 """Work spread over processes and threads: every result once, every failure told, nobody left."""
 
+import mmap
 import multiprocessing
 import os
 import signal
@@ -7,14 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from knownline import spread
 from knownline.errors import DamagedError, WorkersError
+
+Result = TypeVar("Result")
 
 SRC = str(Path(spread.__file__).parents[1])
 
@@ -26,9 +30,14 @@ both = pytest.mark.parametrize("fork", [pytest.param(True, marks=forking), False
 def done(
     work: Callable[[int], object], pieces: int, count: int, *, fork: bool, yielding: bool = False
 ) -> dict[int, object]:
-    found = list(spread.over(work, range(pieces), count, fork=fork, yielding=yielding))
+    found = list(spread.over(alone(work), range(pieces), count, fork=fork, yielding=yielding))
     assert len(found) == pieces
     return dict(found)
+
+
+def alone(work: Callable[[int], Result]) -> Callable[[int, int], Result]:
+    """Return work that does not ask whose hand does it."""
+    return lambda piece, hand: work(piece)
 
 
 @both
@@ -59,12 +68,61 @@ def test_a_slow_piece_holds_up_no_other(tmp_path: Path) -> None:
 
     flag = tmp_path / "go on"
     found = []
-    for number, _ in spread.over(work, range(12), 2, fork=True):
+    for number, _ in spread.over(alone(work), range(12), 2, fork=True):
         found.append(number)
         if len(found) == 10:  # all but it and the one that waits behind it
             flag.touch()
     assert sorted(found) == list(range(12))
     assert 0 in found[10:]
+
+
+@both
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_only_the_pieces_whose_turn_it_is_are_done_and_each_is_asked_for_late(
+    fork: bool, count: int
+) -> None:
+    asked: list[int] = []
+
+    def turns() -> Iterator[int]:
+        for number in range(1, 20, 3):
+            asked.append(number)
+            yield number
+
+    found = {}
+    for number, value in spread.over(
+        lambda piece, hand: -piece, range(20), count, fork=fork, turns=turns()
+    ):
+        found[number] = value
+        assert len(asked) <= len(found) + spread.AHEAD * count
+    assert found == {number: -number for number in range(1, 20, 3)}
+
+
+@both
+def test_each_hand_has_a_number_of_its_own(fork: bool) -> None:
+    def work(piece: int, hand: int) -> tuple[int, int, int]:
+        time.sleep(0.01)
+        return hand, os.getpid(), threading.get_ident()
+
+    found = {value for _, value in spread.over(work, range(20), 3, fork=fork)}
+    assert {hand for hand, *_ in found} == {0, 1, 2}
+    if fork:
+        assert len(found) == 3
+
+
+@forking
+def test_what_a_hand_leaves_in_shared_memory_lies_there_until_it_is_looked_at() -> None:
+    shared = mmap.mmap(-1, 3 * spread.AHEAD)
+    turn: dict[int, int] = {}
+
+    def work(piece: int, hand: int) -> int:
+        place = spread.AHEAD * hand + turn.get(hand, 0) % spread.AHEAD
+        turn[hand] = turn.get(hand, 0) + 1
+        shared[place] = piece
+        return place
+
+    for piece, place in spread.over(work, range(200), 3, fork=True):
+        time.sleep(0.001)
+        assert shared[place] == piece
 
 
 @forking
@@ -113,7 +171,7 @@ def test_a_process_that_is_killed_is_one_clear_line(ended: signal.Signals) -> No
 @both
 def test_who_stops_listening_leaves_nobody_behind(fork: bool) -> None:
     before = threading.active_count()
-    found = spread.over(lambda n: time.sleep(0.01), range(100), 3, fork=fork)
+    found = spread.over(lambda n, hand: time.sleep(0.01), range(100), 3, fork=fork)
     next(found)
     found.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
@@ -122,13 +180,13 @@ def test_who_stops_listening_leaves_nobody_behind(fork: bool) -> None:
 
 @forking
 def test_those_that_yield_are_all_but_the_first() -> None:
-    def work(piece: int) -> tuple[int, int]:
+    def work(piece: int, hand: int) -> tuple[int, int]:
         time.sleep(0.02)
-        return os.getpid(), os.nice(0)
+        return hand, os.nice(0)
 
     before = os.nice(0)
     found = {value for _, value in spread.over(work, range(12), 3, fork=True, yielding=True)}
-    assert sorted(nice for _, nice in found) == sorted([before, *[min(before + 10, 19)] * 2])
+    assert found == {(0, before), (1, min(before + 10, 19)), (2, min(before + 10, 19))}
 
 
 @forking
@@ -166,7 +224,7 @@ from knownline import door, spread
 signal.signal(signal.SIGTERM, door.interrupt)
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), {number}))
 try:
-    print(sorted(spread.over(lambda n: n, range(9), 3, fork=True))[-1])
+    print(sorted(spread.over(lambda n, hand: n, range(9), 3, fork=True))[-1])
 except Exception as error:
     print(error)
 """
@@ -189,7 +247,7 @@ ENDLESS = """
 import sys, time
 sys.path.insert(0, {src!r})
 from knownline import spread
-def work(piece):
+def work(piece, hand):
     time.sleep(0.05)
     return bytes(200_000)
 for _ in spread.over(work, range(10**6), 3, fork=True):

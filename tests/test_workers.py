@@ -1,5 +1,7 @@
 import os
+import random
 
+import numpy as np
 import pytest
 
 from knownline import workers
@@ -40,3 +42,34 @@ def test_without_a_number_of_threads_every_core_has_one(
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert workers.threads() == min(workers.cores(), 32)
     assert 1 <= workers.cores() <= (os.cpu_count() or 1)
+
+
+class Store:
+    """A counter, as those of torch.distributed count."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def add(self, key: str, amount: int) -> int:
+        self.counts[key] = self.counts.get(key, 0) + amount
+        return self.counts[key]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16])
+@pytest.mark.parametrize("count", [0, 1, 5, 37])
+def test_every_turn_is_one_workers_and_who_asks_gets_the_next(
+    size: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers.Team, "told", lambda self, values: np.array([7.0]))
+    store = Store()
+    turns = [workers.Team(rank, size, store=store).turns(count) for rank in range(size)]
+    dice = random.Random(count)
+    found: list[int] = []
+    while turns:
+        one = dice.choice(turns)
+        number = next(one, None)
+        if number is None:
+            turns.remove(one)
+        else:
+            found.append(number)
+    assert found == list(range(count))

@@ -15,7 +15,7 @@ Knows nothing of files, of torch or of the truth.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -155,33 +155,6 @@ class Room:
         return self._memory[:wanted].reshape(columns, chunks, rows)
 
 
-Work = Callable[[Sequence[tuple[Array, Array]], Pivot], Array]
-"""Takes the moments of some chunks of one length about a pivot line: (chunks, 6)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    """Where moments are taken; their bits do not depend on it.
-
-    begin: returns what takes them, for one thread. at_once: chunks that it is given together.
-    forks: whether a forked process can do it.
-    """
-
-    begin: Callable[[], Work]
-    at_once: int
-    forks: bool
-
-
-def _on_cpu() -> Work:
-    """Return the arithmetic by numpy, with a room of its own."""
-    room = Room()
-    return lambda chunks, pivot: chunk_moments(chunks, pivot, room)
-
-
-ON_CPU = Arithmetic(_on_cpu, at_once=1, forks=True)
-"""By numpy. The arithmetic on one chunk stays in the cache, where two take as many calls as one."""
-
-
 def sums(values: Any, xp: Any = np) -> Any:
     """Return the sums over the last axis of `values`, (k, n): (k,).
 
@@ -221,20 +194,17 @@ def _added(rows: Any, xp: Any) -> Any:
     return total
 
 
-def chunk_moments(
-    chunks: Sequence[tuple[Any, Any]], pivot: Pivot, room: Room | None = None, xp: Any = np
-) -> Any:
+def chunk_moments(x: Any, y: Any, pivot: Pivot, room: Room | None = None, xp: Any = np) -> Any:
     """Return the moments of chunks about a pivot line, (chunks, 6), each what it is by itself.
 
-    chunks: x and y of (rows,) each, all of the same length, arrays of xp as the room's.
+    x, y: (chunks, rows), arrays of xp as the room's.
     """
-    many, rows = len(chunks), len(chunks[0][0])
+    many, rows = x.shape
     space = (room or Room()).take(5, many, rows)
     centred, products = space[:2], space[2:]
     (u, r), product = centred, products[0]
-    for place, (x, y) in enumerate(chunks):
-        xp.subtract(x, pivot.x0, out=u[place])
-        xp.subtract(y, pivot.y0, out=r[place])
+    xp.subtract(x, pivot.x0, out=u)
+    xp.subtract(y, pivot.y0, out=r)
     xp.multiply(u, pivot.slope, out=product)
     xp.subtract(r, product, out=r)
     means = sums(centred.reshape(2 * many, rows), xp)
@@ -292,7 +262,7 @@ def pivot_line(x: Array, y: Array) -> Pivot:
     would be noise over next to nothing, and moments about so steep a line would lose the rest.
     """
     flat = Pivot(float(x[0]), float(y[0]), 0.0)
-    about = Moments.of(chunk_moments([(x, y)], flat)[0])
+    about = Moments.of(chunk_moments(x[None], y[None], flat)[0])
     slope = about.ur / about.uu if about.uu > 0 else 0.0
     explained = slope * about.ur
     clear = math.isfinite(slope) and explained * len(x) > 100 * (about.rr - explained)
@@ -310,7 +280,7 @@ def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
         for x, y in chunks:
             if len(x):
                 pivot = pivot or pivot_line(x, y)
-                found.append(chunk_moments([(x, y)], pivot, room))
+                found.append(chunk_moments(x[None], y[None], pivot, room))
         if pivot is None:
             raise ValueError("there is no row to compress")
         return Compressed(pivot, merge(np.concatenate(found)))

@@ -8,19 +8,20 @@ DVC: another learning rate reads no data (docs/decisions/0007).
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from knownline import compression, files, progress, shards, spread, stamps, workers
-from knownline.compression import ON_CPU, Arithmetic, Compressed, Moments, Pivot, Work
+from knownline.arithmetic import Begin, OnCpu
+from knownline.compression import Compressed, Moments, Pivot
 from knownline.errors import DamagedError
 from knownline.shards import Span
 from knownline.stamps import Look, Stamps
@@ -34,7 +35,7 @@ SAMPLE = 2_000
 SPAN_GROUPS = 8
 """Row groups that workers share out: half a million rows, 8 MB of the file."""
 
-CODE = ("accelerator.py", "compression.py", "onepass.py", "shards.py", "spread.py",
+CODE = ("accelerator.py", "arithmetic.py", "compression.py", "onepass.py", "shards.py", "spread.py",
         "workers.py")  # fmt: skip
 """The modules that make what is kept; torch need not be imported to know them."""
 
@@ -58,13 +59,13 @@ def known(
     team: Team = ALONE,
     *,
     reread: bool = False,
-    arithmetic: Arithmetic = ON_CPU,
+    arithmetic: Begin = OnCpu,
     yielding: bool = False,
 ) -> Known | None:
     """Return what is known of a sealed folder, or None where it has no row; reads it if it must.
 
     In a team, every process calls it, and rank 0 has the answer; the others return None.
-    reread: read the rows whatever is kept. arithmetic: where the moments are taken, whose bits do
+    reread: read the rows whatever is kept. arithmetic: what takes the moments, whose bits do
     not depend on it. yielding: leave all cores but one to who wants them, since somebody waits for
     something else meanwhile.
 
@@ -107,64 +108,92 @@ def _check(sums: dict[Path, str], seen: Stamps) -> None:
 
 
 def _read(
-    sums: dict[Path, str], seen: Stamps, team: Team, arithmetic: Arithmetic, *, yielding: bool
+    sums: dict[Path, str], seen: Stamps, team: Team, begin: Begin, *, yielding: bool
 ) -> Known | None:
     """Read this process's share of the rows; return in rank 0 what is known of all."""
-    paths = sorted(sums)
     try:
-        spans = list(chain.from_iterable(shards.spans(path, SPAN_GROUPS) for path in paths))
+        cut = {path: shards.spans(path, SPAN_GROUPS) for path in sorted(sums)}
     except DamagedError:
         _check(sums, seen)  # which says it better
         raise
+    spans = list(chain.from_iterable(cut.values()))
     if not spans:
         _check(sums, seen)
         return None
-    looks: dict[str, Look | None] = {}
+    looks = {path: seen.known(path, sha) for path, sha in sums.items()}
+    pieces = _pieces(cut, team.least(np.array([float(bool(looks[path])) for path in cut])))
     first = np.zeros(3)
     if team.rank == 0:
         path = spans[0].path
-        looks[sums[path]] = seen.check(path, sums[path])
+        looks[path] = looks[path] or seen.check(path, sums[path])
         with compression.quiet():
             first = np.array(astuple(compression.pivot_line(*next(spans[0].read()))))
     pivot = Pivot(*team.told(first).tolist())
     sampler = _Sampler(spans)
-    mine = [spans[i] for i in team.share(len(spans))]
-    pieces = [list(its) for _, its in groupby(mine, key=lambda span: span.path)]
-    checked, own = set(looks), threading.local()
+    arithmetic = begin(pivot, SPAN_GROUPS, spans[0].rows[0])
 
-    def work(its: list[Span]) -> tuple[Look | None, Array, Array]:
-        """Read spans of one file; return how it looked, their moments and their sample."""
-        if not hasattr(own, "take"):
-            own.take = arithmetic.begin()
-        path = its[0].path
-        sha = sums[path]
-        look = looks[sha] if sha in checked else seen.check(path, sha)
-        return look, *_moments(its, pivot, sampler, own.take, arithmetic.at_once)
+    def work(piece: list[Span], hand: int) -> tuple[Look | None, Any, Array]:
+        """Read spans of one file; return how it looked, what came of their chunks, their sample."""
+        path = piece[0].path
+        look = looks[path] or seen.check(path, sums[path])
+        points = _Points(piece, sampler)
+        rows = tuple(chain.from_iterable(span.rows for span in piece))
+        return look, arithmetic.read(points.passed(), rows, hand), points.taken()
 
-    parts: list[tuple[Array, Array]] = [(np.empty(0), np.empty(0))] * len(pieces)
-    with progress.bar("read", " rows", total=sum(sum(span.rows) for span in mine)) as bar:
-        done = spread.over(
-            work, pieces, workers.threads(), fork=arithmetic.forks, yielding=yielding
-        )
-        for number, (look, *part) in done:
-            looks[sums[pieces[number][0].path]] = look
-            parts[number] = part[0], part[1]
-            bar.update(sum(sum(span.rows) for span in pieces[number]))
-    seen.keep(looks)
-    shares = [[spans[i] for i in workers.share(len(spans), r, team.size)] for r in range(team.size)]
-    chunks = [sum(len(span.groups) for span in share) for share in shares]
-    points = [sum(sampler.count(span) for span in share) for share in shares]
-    flat = np.concatenate(
-        [np.empty(0), *(m.ravel() for m, _ in parts), *(p.T.ravel() for _, p in parts)]
-    )
-    gathered = team.gathered(flat, [6 * c + 2 * p for c, p in zip(chunks, points, strict=True)])
+    samples: dict[int, Array] = {}
+    hands = min(workers.threads(), arithmetic.most)
+    total = sum(map(_rows, spans)) if team.size == 1 else None
+    with progress.bar("read", " rows", total=total) as bar:
+        for number, (look, told, samples[number]) in spread.over(
+            work, pieces, hands, fork=True, yielding=yielding, turns=team.turns(len(pieces))
+        ):
+            arithmetic.take(number, told)
+            looks[pieces[number][0].path] = look
+            bar.update(sum(map(_rows, pieces[number])))
+    moments = arithmetic.moments()
+    seen.keep({sums[path]: look for path, look in looks.items()})
+    parts = [[[number], moments[number].ravel(), samples[number].T.ravel()] for number in moments]
+    gathered = team.gathered(np.concatenate([np.empty(0), *chain.from_iterable(parts)]))
     if team.rank:
         return None
-    moments = [x[: 6 * c].reshape(c, 6) for x, c in zip(gathered, chunks, strict=True)]
-    sample = [x[6 * c :].reshape(-1, 2) for x, c in zip(gathered, chunks, strict=True)]
+    return _merged(gathered, pieces, pivot, sampler)
+
+
+def _rows(span: Span) -> int:
+    return sum(span.rows)
+
+
+def _pieces(cut: dict[Path, list[Span]], known: Array) -> list[list[Span]]:
+    """Return what is read at a time, by the spans of each file and by whether its sum is known.
+
+    A span by itself; but of a file that is to be hashed all of them, by who hashes it: so that it
+    comes from the disk once.
+    """
+    pieces: list[list[Span]] = []
+    for spans, whole in zip(cut.values(), known == 0, strict=True):
+        pieces += [spans] if whole else [[span] for span in spans]
+    return [piece for piece in pieces if piece]
+
+
+def _merged(gathered: Array, pieces: list[list[Span]], pivot: Pivot, sampler: "_Sampler") -> Known:
+    """Return what is known of all rows, from what the processes of a team found, in any order.
+
+    gathered: of each piece its number, its chunks' moments and its sample, one after the other.
+    """
+    moments, samples, place = {}, {}, 0
+    while place < len(gathered):
+        number, place = int(gathered[place]), place + 1
+        chunks = sum(len(span.groups) for span in pieces[number])
+        points = sum(map(sampler.count, pieces[number]))
+        middle, end = place + 6 * chunks, place + 6 * chunks + 2 * points
+        moments[number] = gathered[place:middle].reshape(chunks, 6)
+        samples[number] = gathered[middle:end].reshape(points, 2)
+        place = end
+    order = range(len(pieces))
     with compression.quiet():
-        merged = compression.merge(np.concatenate(moments))
-    return Known(Compressed(pivot, merged), np.ascontiguousarray(np.concatenate(sample).T))
+        merged = compression.merge(np.concatenate([moments[number] for number in order]))
+    sample = np.ascontiguousarray(np.concatenate([samples[number] for number in order]).T)
+    return Known(Compressed(pivot, merged), sample)
 
 
 class _Sampler:
@@ -191,23 +220,23 @@ class _Sampler:
             start += count
 
 
-def _moments(
-    spans: list[Span], pivot: Pivot, sampler: _Sampler, take: Work, at_once: int
-) -> tuple[Array, Array]:
-    """Read spans; return their chunks' moments, (chunks, 6), and their sample, (2, points)."""
-    found, sample = [np.empty((0, 6))], [np.empty((2, 0))]
-    waiting: list[tuple[Array, Array]] = []
-    with compression.quiet():
-        for span in spans:
-            for (x, y), chosen in zip(span.read(), sampler.firsts(span), strict=True):
-                if waiting and (len(waiting) == at_once or len(x) != len(waiting[0][0])):
-                    found.append(take(waiting, pivot))
-                    waiting = []
-                waiting.append((x, y))
-                sample.append(np.stack([x[chosen], y[chosen]]))
-        if waiting:
-            found.append(take(waiting, pivot))
-    return np.concatenate(found), np.concatenate(sample, axis=1)
+class _Points:
+    """The chunks of some spans as they are read, and of the sample the rows that lie in them."""
+
+    def __init__(self, spans: list[Span], sampler: _Sampler) -> None:
+        self._spans, self._sampler = spans, sampler
+        self._found = [np.empty((2, 0))]
+
+    def passed(self) -> Iterator[tuple[Array, Array]]:
+        """Yield x and y of each chunk, (rows,) each."""
+        for span in self._spans:
+            for (x, y), chosen in zip(span.read(), self._sampler.firsts(span), strict=True):
+                self._found.append(np.stack([x[chosen], y[chosen]]))
+                yield x, y
+
+    def taken(self) -> Array:
+        """Return the sample of the chunks that were passed: (2, points)."""
+        return np.concatenate(self._found, axis=1)
 
 
 class _Kept:

@@ -25,8 +25,8 @@ class _Nothing:
 
 
 @contextmanager
-def bar(what: str, unit: str, *, total: int, done: int = 0) -> Iterator[Bar]:
-    """Yield a bar for `total` pieces of work, `done` of them already."""
+def bar(what: str, unit: str, *, total: int | None, done: int = 0) -> Iterator[Bar]:
+    """Yield a bar for `total` pieces of work, or a number nobody knows, `done` of them already."""
     if not sys.stderr.isatty():
         yield _Nothing()  # nor is tqdm imported
         return

@@ -12,9 +12,11 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from knownline.errors import UserError, WorkersError
@@ -41,58 +43,97 @@ FORKS = sys.platform == "linux"
 
 
 def over(
-    work: Callable[[Piece], Result],
+    work: Callable[[Piece, int], Result],
     pieces: Sequence[Piece],
     count: int,
     *,
     fork: bool,
     yielding: bool = False,
+    turns: Iterable[int] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Yield the number of each piece and what `work` returns of it, as they get done.
 
-    count: how many work at once. fork: in processes of their own, where this system has them;
+    work: called with a piece and the number of the hand that does it, 0 to count - 1. In forked
+    processes a hand begins with the piece after its next one when who iterates comes back for more,
+    so what it leaves in memory that is shared may lie there until then.
+    count: how many hands work at once. fork: in processes of their own, where this system has them;
     what `work` returns or raises is pickled there. yielding: all but the first of these take only
     what of the cores nobody else wants.
+    turns: the numbers of the pieces to do, each asked for when a hand is free; all where not given.
 
     Raises: what `work` raises, and WorkersError where a process is ended from without.
     """
     count = min(count, len(pieces))
+    waiting = iter(range(len(pieces)) if turns is None else turns)
     if count < 2:
-        yield from enumerate(map(work, pieces))
+        for number in waiting:
+            yield number, work(pieces[number], 0)
     elif fork and FORKS:
-        yield from _in_processes(work, pieces, count, yielding=yielding)
+        yield from _in_processes(work, pieces, count, waiting, yielding=yielding)
     else:
-        yield from _in_threads(work, pieces, count)
+        yield from _in_threads(work, pieces, count, waiting)
 
 
 def _in_threads(
-    work: Callable[[Piece], Result], pieces: Sequence[Piece], count: int
+    work: Callable[[Piece, int], Result],
+    pieces: Sequence[Piece],
+    count: int,
+    waiting: Iterator[int],
 ) -> Iterator[tuple[int, Result]]:
+    hands: SimpleQueue[int] = SimpleQueue()
+    for hand in range(count):
+        hands.put(hand)
+
+    def one(number: int) -> Result:
+        hand = hands.get()
+        try:
+            return work(pieces[number], hand)
+        finally:
+            hands.put(hand)
+
+    given: dict[Future[Result], int] = {}
     with ThreadPoolExecutor(count) as pool:
         try:
-            numbers = {pool.submit(work, piece): number for number, piece in enumerate(pieces)}
-            for done in as_completed(numbers):
-                yield numbers[done], done.result()
+            while True:
+                for number in islice(waiting, AHEAD * count - len(given)):
+                    given[pool.submit(one, number)] = number
+                if not given:
+                    return
+                for done in wait(given, return_when=FIRST_COMPLETED).done:
+                    yield given.pop(done), done.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def _in_processes(
-    work: Callable[[Piece], Result], pieces: Sequence[Piece], count: int, *, yielding: bool
+    work: Callable[[Piece, int], Result],
+    pieces: Sequence[Piece],
+    count: int,
+    waiting: Iterator[int],
+    *,
+    yielding: bool,
 ) -> Iterator[tuple[int, Result]]:
     from multiprocessing import connection, get_context
 
     fork = get_context("fork")
     team: dict[Any, ForkProcess] = {}
-    waiting = iter(range(len(pieces)))
-    left = len(pieces)
+    under_way = 0
+
+    def give(to: Connection) -> None:
+        """Tell a process which piece is next; where it is gone, what it says next will tell."""
+        nonlocal under_way
+        for number in islice(waiting, 1):
+            under_way += 1
+            with suppress(OSError):
+                to.send(number)
+
     try:
-        for number in range(count):
+        for hand in range(count):
             ours, its = fork.Pipe()
             process = fork.Process(
                 target=_serve,
-                args=(work, pieces, its, [*team, ours], yielding and number > 0),
+                args=(work, pieces, hand, its, [*team, ours], yielding and hand > 0),
                 daemon=True,
             )
             try:
@@ -106,18 +147,19 @@ def _in_processes(
                 break
             finally:
                 its.close()
-            for piece in (next(waiting, None) for _ in range(AHEAD)):
-                _give(ours, piece)
+            for _ in range(AHEAD):
+                give(ours)
         if not team:
-            yield from enumerate(map(work, pieces))
+            for number in waiting:
+                yield number, work(pieces[number], 0)
             return
-        while left:
+        while under_way:
             ready: Any
             for ready in connection.wait(list(team)):
                 number, result = _told(ready, team[ready])
-                _give(ready, next(waiting, None))
-                left -= 1
+                under_way -= 1
                 yield number, result
+                give(ready)
     finally:
         for ours, process in team.items():
             process.terminate()
@@ -134,13 +176,6 @@ def _unsignalled() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _give(to: Connection, piece: int | None) -> None:
-    """Tell a process which piece is next; where it is gone, what it says next will tell."""
-    if piece is not None:
-        with suppress(OSError):
-            to.send(piece)
 
 
 def _told(by: Connection, process: ForkProcess) -> tuple[int, Any]:
@@ -160,8 +195,9 @@ def _told(by: Connection, process: ForkProcess) -> tuple[int, Any]:
 
 
 def _serve(
-    work: Callable[[Piece], Result],
+    work: Callable[[Piece, int], Result],
     pieces: Sequence[Piece],
+    hand: int,
     its: Connection,
     others: Sequence[Connection],
     yielding: bool,
@@ -178,7 +214,11 @@ def _serve(
         while True:
             number = its.recv()
             try:
-                told: tuple[int, Any, BaseException | None] = number, work(pieces[number]), None
+                told: tuple[int, Any, BaseException | None] = (
+                    number,
+                    work(pieces[number], hand),
+                    None,
+                )
             except Exception as error:
                 if not isinstance(error, UserError):  # our mistake: where did it happen?
                     error.add_note(traceback.format_exc())

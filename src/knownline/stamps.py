@@ -106,6 +106,11 @@ class Stamps:
         except (OSError, ValueError, TypeError, AttributeError):
             self._looks = {}
 
+    def known(self, file: Path, expected: str) -> Look | None:
+        """Return how a file looks, if it looks as when it was held against its sum; else None."""
+        now = look(file, self._clock)
+        return now if now and self._looks.get(expected) == now else None
+
     def check(self, file: Path, expected: str) -> Look | None:
         """Hold a file against its sum unless it looks as it did; return how it looks.
 

@@ -7,16 +7,17 @@ by it finds the others through its environment. Knows nothing of what the work i
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from knownline.errors import WorkersError
 
@@ -43,16 +44,27 @@ RESTARTS = 3
 class Team:
     """The processes that share a piece of work; rank 0 puts it together.
 
+    Every process of a team calls the same methods in the same order.
     device: where a process works, and where what it tells the others must lie: cpu or cuda:N.
+    store: what all of them can reach, a torch.distributed.Store; a team of one needs none.
     """
 
     rank: int = 0
     size: int = 1
     device: str = "cpu"
+    store: Any = None
 
-    def share(self, count: int) -> range:
-        """Return which of `count` pieces are this process's: neighbours, in order of rank."""
-        return share(count, self.rank, self.size)
+    def turns(self, count: int) -> Iterator[int]:
+        """Return which of `count` pieces this process is to do: each is decided when asked for.
+
+        Who is faster gets more of them; each goes to one process.
+        """
+        if self.size == 1:
+            return iter(range(count))
+        import numpy as np
+
+        own = f"turns of {int(self.told(np.array([random.getrandbits(53)]))[0])}"
+        return iter(lambda: min(self.store.add(own, 1) - 1, count), count)
 
     def told(self, values: Array) -> Array:
         """Return rank 0's `values`, (n,), in every process."""
@@ -65,29 +77,38 @@ class Team:
         distributed.broadcast(tensor, src=0)
         return tensor.cpu().numpy()
 
-    def gathered(self, values: Array, lengths: Sequence[int]) -> list[Array]:
-        """Return in rank 0 the `values`, (lengths[rank],), of every process, in order of rank.
-
-        In the others: nothing.
-        """
+    def least(self, values: Array) -> Array:
+        """Return the least of all processes' `values`, (n,), one by one, in every process."""
         if self.size == 1:
-            return [values]
+            return values
         import torch
         from torch import distributed
 
+        tensor = torch.tensor(values, device=self.device)
+        distributed.all_reduce(tensor, distributed.ReduceOp.MIN)
+        return tensor.cpu().numpy()
+
+    def gathered(self, values: Array) -> Array:
+        """Return in rank 0 the `values`, (any,), of every process; in the others: nothing."""
+        if self.size == 1:
+            return values
+        import numpy as np
+        import torch
+        from torch import distributed
+
+        own = torch.tensor([len(values)], device=self.device)
+        counts = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(counts, own)
+        lengths = [int(count) for count in counts]
         padded = torch.zeros(max(lengths), dtype=torch.float64, device=self.device)
         padded[: len(values)] = torch.from_numpy(values)
         room = [torch.empty_like(padded) for _ in lengths] if self.rank == 0 else None
         distributed.gather(padded, room, dst=0)
-        return [x.cpu().numpy()[:n] for x, n in zip(room or [], lengths, strict=False)]
+        parts = [x.cpu().numpy()[:n] for x, n in zip(room or [], lengths, strict=False)]
+        return np.concatenate(parts) if parts else np.empty(0)
 
 
 ALONE = Team()
-
-
-def share(count: int, rank: int, size: int) -> range:
-    """Return which of `count` pieces process `rank` of `size` takes."""
-    return range(count * rank // size, count * (rank + 1) // size)
 
 
 def wanted() -> int:
@@ -135,16 +156,23 @@ def joined(kind: str) -> Iterator[Team]:
     """
     import torch
     from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
 
     place = int(os.environ.get("LOCAL_RANK", "0"))
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     own_gpu = kind == "cuda" and torch.cuda.device_count() >= neighbours
     device = torch.device("cuda", place) if own_gpu else torch.device("cpu")
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     distributed.init_process_group(
-        "nccl" if own_gpu else "gloo", timeout=PATIENCE, device_id=device if own_gpu else None
+        "nccl" if own_gpu else "gloo",
+        store=store,
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+        device_id=device if own_gpu else None,
     )
     try:
-        yield Team(distributed.get_rank(), distributed.get_world_size(), str(device))
+        yield Team(rank, size, str(device), store)
     finally:
         distributed.destroy_process_group()
 
