@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from knownline import accelerator, onepass, training
+from knownline import accelerator, fitting, memory, onepass, training
 from knownline.arithmetic import OnCpu
 from knownline.compression import Pivot
+from knownline.errors import DeviceError, ParamsError
 from tests import bits
 from tests.conftest import Workspace
 
@@ -104,32 +105,52 @@ def test_killed_and_resumed_it_makes_the_hash_of_the_cpu(fresh: Workspace) -> No
         assert found == one
 
 
-def test_rows_that_do_not_fit_into_the_gpu_are_refused_with_their_bytes(fresh: Workspace) -> None:
-    bits.configure(fresh, compress=False)
-    fresh.knownline("generate")
-    with all_but(1 << 30):
-        refused = fresh.knownline("train", ok=False)
-    assert refused.returncode == 2, refused.stderr
-    need = round(bits.ROWS_ONE_BY_ONE * 0.8) * 160
-    assert f"{need:,} bytes on cuda" in refused.stderr
+def test_rows_that_do_not_fit_into_the_gpu_are_refused_with_their_bytes() -> None:
+    each = training.row_bytes("float64", CUDA)
+    free = memory.free(CUDA)
+    assert free is not None
+    fitting.refuse_too_many(free // each[CUDA] - 1_000_000, {CUDA: each[CUDA]})
+    rows = free // each[CUDA] + 1_000_000
+    with pytest.raises(
+        ParamsError, match=rf"take {rows * each[CUDA]:,} bytes on cuda \(got false,"
+    ):
+        fitting.refuse_too_many(rows, {CUDA: each[CUDA]})
 
 
-@pytest.mark.parametrize("left", [0, 600 << 20])
-def test_a_gpu_that_others_have_filled_is_one_line(fresh: Workspace, left: int) -> None:
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rows_take_no_more_memory_than_is_asked_for(dtype: str) -> None:
+    x, y = bits.drawn(1, 10_000_000)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    training.fit(x, y, epochs=3, learning_rate=1e-5, dtype=dtype, device=CUDA, halving=True)
+    assert torch.cuda.max_memory_reserved() <= len(x) * training.row_bytes(dtype, CUDA)[CUDA]
+
+
+def test_a_gpu_that_others_have_filled_is_one_line(fresh: Workspace) -> None:
     bits.configure(fresh)
     fresh.knownline("generate")
-    with all_but(left):
+    with all_but(0):
         refused = fresh.knownline("train", ok=False)
     assert refused.returncode == 2, refused.stderr
     assert "train.device must have memory for the fit (got cuda" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 
+def test_a_pass_that_finds_no_memory_is_one_line() -> None:
+    x, y = bits.drawn(1, 8 * 65_536).reshape(2, 1, 8, 65_536)
+    rule = "train.device must have memory for the fit"
+    with all_but(8 << 20), pytest.raises(DeviceError, match=rule), accelerator.memory_of(CUDA):
+        bits.moments_of(accelerator.by_torch(CUDA), x, y, Pivot(0.0, 0.0, 0.0))
+
+
 @contextmanager
 def all_but(left: int) -> Iterator[None]:
     """Take the GPU's memory, but for so many bytes."""
-    free, _ = torch.cuda.mem_get_info()
-    taken = torch.empty(free - left - (64 << 20), dtype=torch.uint8, device=CUDA)
-    yield
-    del taken
     torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    taken = torch.empty(free - left - (2 << 20), dtype=torch.uint8, device=CUDA)
+    try:
+        yield
+    finally:
+        del taken
+        torch.cuda.empty_cache()

@@ -28,11 +28,11 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_rows_that_do_not_fit_are_refused_with_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free", lambda place: 1_000_000)
-    fitting._refuse_too_many(5_000, {CPU: 200})
+    fitting.refuse_too_many(5_000, {CPU: 200})
     with pytest.raises(
         ParamsError, match=r"train\.compress must be true for 5,001 rows"
     ) as refused:
-        fitting._refuse_too_many(5_001, {CPU: 200})
+        fitting.refuse_too_many(5_001, {CPU: 200})
     assert "1,000,200 bytes on cpu (got false, and 1,000,000 bytes free)" in str(refused.value)
 
 
@@ -40,4 +40,4 @@ def test_where_nobody_tells_what_is_free_nothing_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "free", lambda place: None)
-    fitting._refuse_too_many(10**15, {CPU: 200})
+    fitting.refuse_too_many(10**15, {CPU: 200})

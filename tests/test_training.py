@@ -633,4 +633,4 @@ def test_three_points_on_an_accelerator_are_summed_as_on_the_cpu(
 def test_a_row_takes_memory_where_it_lies() -> None:
     cuda = torch.device("cuda")
     assert row_bytes("float64", CPU) == {CPU: 176}
-    assert row_bytes("float32", cuda) == {CPU: 16, cuda: 80}
+    assert row_bytes("float32", cuda) == {CPU: 16, cuda: 48}

@@ -206,7 +206,7 @@ def inputs(
     scaling = training.Scaling(rows.mean_x, rows.sd_x) if wanted.standardize else training.Scaling()
     if wanted.compress:
         return *rows.three_points(standardize=wanted.standardize), scaling
-    _refuse_too_many(rows.rows, training.row_bytes(wanted.dtype, device))
+    refuse_too_many(rows.rows, training.row_bytes(wanted.dtype, device))
     x, y = np.empty((2, rows.rows))
     start = 0
     for some_x, some_y in shards.read(folder):
@@ -217,7 +217,7 @@ def inputs(
     return np.divide(x, scaling.sd, out=x), y, scaling
 
 
-def _refuse_too_many(rows: int, wanted: dict[training.Device, int]) -> None:
+def refuse_too_many(rows: int, wanted: dict[training.Device, int]) -> None:
     """Refuse rows that do not fit, before any is read. wanted: bytes a row, by device."""
     for place, bytes_ in wanted.items():
         need, free = rows * bytes_, memory.free(place)
