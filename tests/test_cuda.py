@@ -148,7 +148,7 @@ def all_but(left: int) -> Iterator[None]:
     """Take the GPU's memory, but for so many bytes."""
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
-    taken = torch.empty(free - left - (2 << 20), dtype=torch.uint8, device=CUDA)
+    taken = torch.empty(free - left - (16 << 20), dtype=torch.uint8, device=CUDA)
     try:
         yield
     finally:

@@ -118,13 +118,11 @@ class _Device:
             self._batches.reverse()
 
     def moments(self) -> dict[int, Array]:
-        """Return the moments of all pieces, and let go of the pinned memory."""
+        """Return the moments of all pieces."""
         found: dict[int, Array] = {}
         for batch in self._batches:
             batch.work()
             found |= batch.moments()
-        if self._pinned:
-            self._pinned.let_go()
         return found
 
 
@@ -186,12 +184,11 @@ class _Pinned:
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        self._place = tensor.data_ptr()
+        self._tensor, self._place, self._held = tensor, tensor.data_ptr(), False
         size = tensor.numel() * tensor.element_size()
         self._held = int(self._runtime.cudaHostRegister(self._place, size, 0)) == 0
 
-    def let_go(self) -> None:
-        """Unpin it, as must be done before it is gone."""
+    def __del__(self) -> None:
+        """Unpin it, as must be done before it is gone: this one holds on to it."""
         if self._held:
             self._runtime.cudaHostUnregister(self._place)
-            self._held = False
