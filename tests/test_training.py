@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knownline import compression, training
+from knownline import compression, summation
 from knownline.errors import DeviceError, DivergedError, UserError
 from knownline.line import Line
 from knownline.training import (
@@ -620,11 +620,11 @@ def test_three_points_on_an_accelerator_are_summed_as_on_the_cpu(
     x = (x - x.mean()) / x.std()
     plain = fitted(x, y, epochs=60, rate=0.2, dtype=dtype)
 
-    def elsewhere(inputs: torch.Tensor, *, halving: bool) -> tuple[training.Sum, training.Sum]:
-        sums = training.InOrder(inputs)
+    def elsewhere(inputs: torch.Tensor, *, halving: bool) -> tuple[summation.Sum, summation.Sum]:
+        sums = summation.InOrder(inputs)
         return sums.shared, sums.mean
 
-    monkeypatch.setattr(training, "_sums", elsewhere)
+    monkeypatch.setattr(summation, "of", elsewhere)
     found = fitted(x, y, epochs=60, rate=0.2, dtype=dtype)
     for name in ("loss", "w", "b"):
         assert getattr(found, name).tobytes() == getattr(plain, name).tobytes()

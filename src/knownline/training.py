@@ -7,17 +7,17 @@ files, of MLflow or of the truth.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from knownline import summation
 from knownline.errors import DeviceError, DivergedError
 from knownline.line import Line
 
 Array = npt.NDArray[np.float64]
-Sum = Callable[[torch.Tensor], torch.Tensor]
 Device = torch.device
 
 
@@ -118,109 +118,6 @@ def _diverged(epoch: int, rate: float, stable: float, dtype: str) -> str:
     )
 
 
-class Sums:
-    """Sums over rows in an order of ours, for autograd, forwards and back.
-
-    torch.sum's order depends on threads, on SIMD width and on the device. A sum occurs where rows
-    become one number: in the mean, and in the gradient of what all rows share.
-    """
-
-    def __init__(self, like: torch.Tensor) -> None:
-        """like: what is to be summed, (rows,): its length, dtype and device."""
-        self.rows = len(like)
-        # A tensor: on a GPU torch multiplies by the reciprocal of a divisor that is a number.
-        self.count = torch.full((), self.rows, dtype=like.dtype, device=like.device)
-
-    def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
-        raise NotImplementedError
-
-    def shared(self, number: torch.Tensor) -> torch.Tensor:
-        """Return a number for each row, (rows,); its gradient is the sum of theirs."""
-        out: torch.Tensor = _Shared.apply(number, self)  # type: ignore[no-untyped-call]
-        return out
-
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the mean of values, (rows,)."""
-        out: torch.Tensor = _Mean.apply(values, self)  # type: ignore[no-untyped-call]
-        return out
-
-
-class Halving(Sums):
-    """The upper half is added to the lower, until one is left: compression.halving_sum in numpy."""
-
-    def __init__(self, like: torch.Tensor) -> None:
-        super().__init__(like)
-        self._halves = torch.empty_like(like[: 1 << max(self.rows - 1, 1).bit_length() - 1])
-
-    def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
-        if self.rows < 2:
-            return values.sum()
-        sums = self._halves
-        half = len(sums)
-        paired = self.rows - half
-        torch.add(values[:paired], values[half:], out=sums[:paired])
-        sums[paired:] = values[paired:half]
-        while half > 1:
-            half //= 2
-            torch.add(sums[:half], sums[half : 2 * half], out=sums[:half])
-        return sums[0].clone()
-
-
-class InOrder(Sums):
-    """One after the other, as torch itself adds three numbers on the CPU."""
-
-    def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
-        if self.rows < 2:
-            return values.sum()
-        total = values[0] + values[1]
-        for value in values[2:]:
-            total = total + value
-        return total
-
-
-def _sums(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
-    """Return how a number is shared by all rows, and how rows become their mean."""
-    if not halving and inputs.device.type == "cpu":
-        return lambda number: number, torch.mean
-    sums = Halving(inputs) if halving else InOrder(inputs)
-    return sums.shared, sums.mean
-
-
-def _one_by_one(*numbers: torch.Tensor) -> list[float]:
-    return [number.item() for number in numbers]
-
-
-def _together(*numbers: torch.Tensor) -> list[float]:
-    """Return numbers from a device by one copy: each makes this process wait for it."""
-    found: list[float] = torch.stack([number.detach() for number in numbers]).tolist()
-    return found
-
-
-class _Shared(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, number: torch.Tensor, sums: Sums) -> torch.Tensor:
-        ctx.sums = sums
-        return number.expand(sums.rows)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return ctx.sums.total(gradient), None
-
-
-class _Mean(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, sums: Sums) -> torch.Tensor:
-        ctx.sums = sums
-        return sums.total(values) / sums.count
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return (gradient / ctx.sums.count).expand(ctx.sums.rows), None
-
-
 def row_bytes(dtype: str, device: torch.device) -> dict[torch.device, int]:
     """Return how much memory a row takes in `fit`, by the device that must have it.
 
@@ -266,9 +163,10 @@ def fit(
     columns = np.empty((3, epochs))
     first = done.columns.shape[1]
     columns[:, :first] = done.columns
-    shared, mean = _sums(inputs, halving=halving)
-    fetched = _one_by_one if device.type == "cpu" else _together
-    for epoch in range(first, epochs):
+    shared, mean = summation.of(inputs, halving=halving)
+
+    def take_step() -> torch.Tensor:
+        """Move w and b down the gradient; return the loss from which they went."""
         prediction = inputs * shared(w) + shared(b)
         losses = (prediction - targets) ** 2
         loss = mean(losses)
@@ -276,10 +174,16 @@ def fit(
         assert w.grad is not None
         assert b.grad is not None
         with torch.no_grad():
-            w -= learning_rate * w.grad
-            b -= learning_rate * b.grad
+            w.sub_(learning_rate * w.grad)
+            b.sub_(learning_rate * b.grad)
         w.grad = b.grad = None
-        raw_w, raw_b, last = fetched(w, b, loss)
+        return loss
+
+    if device.type == "cuda":
+        take_step = _captured(take_step, w, b)
+    fetched = _one_by_one if device.type == "cpu" else _together
+    for epoch in range(first, epochs):
+        raw_w, raw_b, last = fetched(w, b, take_step())
         line = scaling.in_data_units(raw_w, raw_b)
         columns[:, epoch] = last, line.w, line.b
         if not (math.isfinite(last) and math.isfinite(line.w) and math.isfinite(line.b)):
@@ -287,3 +191,42 @@ def fit(
         if watch:
             watch(Step(epoch, last, line.w, line.b, raw_w, raw_b, columns))
     return History(*columns)
+
+
+def _captured(
+    take_step: Callable[[], torch.Tensor], w: torch.Tensor, b: torch.Tensor
+) -> Callable[[], torch.Tensor]:
+    """Return a step as one CUDA graph: the same kernels in the same order, asked for all at once.
+
+    To ask for each takes a GPU longer than to run it, where rows are few. w and b stay as they are.
+    Source: https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
+    """
+    before = w.detach().clone(), b.detach().clone()
+    stream = torch.cuda.Stream(w.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(w.device))
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # what is set up at a first call must not be captured
+            take_step()
+    torch.cuda.current_stream(w.device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = take_step()
+    with torch.no_grad():
+        w.copy_(before[0])
+        b.copy_(before[1])
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return loss
+
+    return replay
+
+
+def _one_by_one(*numbers: torch.Tensor) -> list[float]:
+    return [number.item() for number in numbers]
+
+
+def _together(*numbers: torch.Tensor) -> list[float]:
+    """Return numbers from a device by one copy: each makes this process wait for it."""
+    found: list[float] = torch.stack([number.detach() for number in numbers]).tolist()
+    return found

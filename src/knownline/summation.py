@@ -1,0 +1,107 @@
+"""Sums over rows in an order of ours, for autograd: the same bits on every device.
+
+torch.sum's order depends on threads, on SIMD width and on the device. Knows nothing of the fit.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+Sum = Callable[[torch.Tensor], torch.Tensor]
+
+
+def of(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
+    """Return how a number is shared by all rows, and how rows become their mean.
+
+    inputs: x, (rows,). halving: for many rows; else, on a CPU, torch's own sums.
+    """
+    if not halving and inputs.device.type == "cpu":
+        return lambda number: number, torch.mean
+    sums = Halving(inputs) if halving else InOrder(inputs)
+    return sums.shared, sums.mean
+
+
+class Sums:
+    """Sums over rows in an order of ours, for autograd, forwards and back.
+
+    torch.sum's order depends on threads, on SIMD width and on the device. A sum occurs where rows
+    become one number: in the mean, and in the gradient of what all rows share.
+    """
+
+    def __init__(self, like: torch.Tensor) -> None:
+        """like: what is to be summed, (rows,): its length, dtype and device."""
+        self.rows = len(like)
+        # A tensor: on a GPU torch multiplies by the reciprocal of a divisor that is a number.
+        self.count = torch.full((), self.rows, dtype=like.dtype, device=like.device)
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
+        raise NotImplementedError
+
+    def shared(self, number: torch.Tensor) -> torch.Tensor:
+        """Return a number for each row, (rows,); its gradient is the sum of theirs."""
+        out: torch.Tensor = _Shared.apply(number, self)  # type: ignore[no-untyped-call]
+        return out
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean of values, (rows,)."""
+        out: torch.Tensor = _Mean.apply(values, self)  # type: ignore[no-untyped-call]
+        return out
+
+
+class Halving(Sums):
+    """The upper half is added to the lower, until one is left, as chunks are merged."""
+
+    def __init__(self, like: torch.Tensor) -> None:
+        super().__init__(like)
+        self._halves = torch.empty_like(like[: 1 << max(self.rows - 1, 1).bit_length() - 1])
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
+        if self.rows < 2:
+            return values.sum()
+        sums = self._halves
+        half = len(sums)
+        paired = self.rows - half
+        torch.add(values[:paired], values[half:], out=sums[:paired])
+        sums[paired:] = values[paired:half]
+        while half > 1:
+            half //= 2
+            torch.add(sums[:half], sums[half : 2 * half], out=sums[:half])
+        return sums[0].clone()
+
+
+class InOrder(Sums):
+    """One after the other, as torch itself adds three numbers on the CPU."""
+
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
+        if self.rows < 2:
+            return values.sum()
+        total = values[0] + values[1]
+        for value in values[2:]:
+            total = total + value
+        return total
+
+
+class _Shared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, number: torch.Tensor, sums: Sums) -> torch.Tensor:
+        ctx.sums = sums
+        return number.expand(sums.rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.sums.total(gradient), None
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, sums: Sums) -> torch.Tensor:
+        ctx.sums = sums
+        return sums.total(values) / sums.count
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return (gradient / ctx.sums.count).expand(ctx.sums.rows), None
