@@ -1,8 +1,9 @@
-"""The pass on a GPU beside the CPU's, and as a share of what the way to it and its memory carry.
+"""The pass on a GPU beside the CPU's, as a share of what its bus and memory carry; its epochs.
 
 Both sides read the same files in one process, in turn; the moments must have the same bits. The way
-is a copy from pinned memory, the memory a copy within the device. Without a GPU: `--device cpu`
-runs the same steps, and says nothing of one.
+is a copy from pinned memory, the memory a copy within the device. Epochs are those of the three
+points, and of rows one by one. Without a GPU: `--device cpu` runs the same steps, and says nothing
+of one.
 """
 
 import argparse
@@ -12,10 +13,11 @@ import time
 from contextlib import chdir
 from pathlib import Path
 
+import numpy as np
 import torch
 from benchmarks.passes import written
 
-from knownline import accelerator, onepass
+from knownline import accelerator, onepass, training
 from knownline.arithmetic import Begin, OnCpu
 
 COLUMNS = 16
@@ -48,6 +50,10 @@ def main() -> None:
     print(f"pass on the CPU {cpu:.3f} s, on the device {gpu:.3f} s, {gpu / cpu:.2f} of it")
     print(f"of the way to it, {size / way / 1e9:.1f} GB/s: {way / gpu:.0%}")
     print(f"of its memory, {size / memory / 1e9:.0f} GB/s: {memory / gpu:.1%}")
+    for kind in (torch.device("cpu"), device):
+        print(f"1,000 epochs on the {kind} {_epochs(kind, given.times):.3f} s")
+    for rows in (given.rows // 100, given.rows // 10, given.rows):
+        print(f"{rows:,} rows one by one on the {device}: an epoch {_epoch_of(rows, device):.2e} s")
 
 
 def _in_turn(sides: dict[str, Begin], times: int) -> dict[str, float]:
@@ -64,6 +70,31 @@ def _in_turn(sides: dict[str, Begin], times: int) -> dict[str, float]:
             found.add((known.rows, known.sample.tobytes()))
     assert len(found) == 1, found
     return {name: statistics.median(seconds) for name, seconds in took.items()}
+
+
+def _epochs(device: torch.device, times: int) -> float:
+    """Return the seconds of 1,000 epochs on three points, their copies to and fro included."""
+    x, y = np.array([0.0, -1.5, 1.5]), np.array([1.0, 2.0, 3.0])
+    took = []
+    for _ in range(times + 1):
+        began = time.perf_counter()
+        training.fit(x, y, epochs=1000, learning_rate=0.2, dtype="float64", device=device)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took[1:])
+
+
+def _epoch_of(rows: int, device: torch.device) -> float:
+    """Return the seconds of an epoch on so many rows: those of 21 less those of one, by 20."""
+    x = np.random.default_rng(1).standard_normal(rows)
+    y = 20.0 * x + 5.0
+    took = []
+    for epochs in (1, 1, 21):
+        began = time.perf_counter()
+        training.fit(
+            x, y, epochs=epochs, learning_rate=0.2, dtype="float64", device=device, halving=True
+        )
+        took.append(time.perf_counter() - began)
+    return (took[2] - took[1]) / 20
 
 
 def _copying(device: torch.device, size: int, times: int, *, pinned: bool) -> float:

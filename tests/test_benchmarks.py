@@ -57,4 +57,4 @@ def test_workers_are_timed_side_by_side() -> None:
 def test_the_pass_by_torch_is_timed_beside_numpys() -> None:
     shown = told("gpu", "--rows", "100000", "--device", "cpu")
     assert shown.startswith("100,000 rows, one hash on the CPU and on the cpu, no GPU\n")
-    assert shown.count("\n") == 4
+    assert shown.count("\n") == 9

@@ -141,9 +141,11 @@ def _read(
         return look, arithmetic.read(points.passed(), rows, hand), points.taken()
 
     samples: dict[int, Array] = {}
-    hands = min(workers.threads(), arithmetic.most)
-    total = sum(map(_rows, spans)) if team.size == 1 else None
-    with progress.bar("read", " rows", total=total) as bar:
+    total = sum(map(_rows, spans))
+    # For less than a file each, to fork costs more than it saves.
+    files_worth = -(-total // (team.size * shards.SHARD_CHUNKS * spans[0].rows[0]))
+    hands = min(workers.threads(), arithmetic.most, files_worth)
+    with progress.bar("read", " rows", total=total if team.size == 1 else None) as bar:
         for number, (look, told, samples[number]) in spread.over(
             work, pieces, hands, fork=True, yielding=yielding, turns=team.turns(len(pieces))
         ):
