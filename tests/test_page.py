@@ -139,8 +139,10 @@ def test_the_table_has_fitted_error_least_squares_and_truth() -> None:
     shown = Page(render(of)).text
     found = of.found
     assert found.z
-    row = f"w {found.line.w:.4f} {found.se.w:.4f} {found.ols.w:.4f} 20 {found.z.w:+.2f}"
-    assert row.replace("-", "−") in shown
+    line, se, ols, z = found.line, found.se, found.ols, found.z
+    rows = f"w b fitted {line.w:.4f} {line.b:.2f} ± error {se.w:.4f} {se.b:.2f}"
+    rows += f" least squares {ols.w:.4f} {ols.b:.2f} true 20 5 errors away {z.w:+.2f} {z.b:+.2f}"
+    assert rows.replace("-", "−") in shown
 
 
 @pytest.mark.parametrize("name", ["w", "b"])

@@ -263,6 +263,12 @@ def test_a_number_that_yaml_takes_for_text_is_refused_with_the_way_to_write_it(
         Params.parse(text)
 
 
+def test_a_whole_number_with_a_power_is_refused_with_the_way_to_write_it() -> None:
+    rule = r"^generate\.rows must be a whole number \(got the text '1e6'; write it out: 1000000\)$"
+    with pytest.raises(ParamsError, match=rule):
+        Params.parse(in_yaml("rows: 99", "rows: 1e6"))
+
+
 @pytest.mark.parametrize("name", [*FLOATS, *INTS, *BOOLS, *CHOICES, *NAMES])
 def test_null_is_refused_by_every_key_that_has_no_null(name: str) -> None:
     with pytest.raises(ParamsError, match=rf"^{re.escape(name)} must .* \(got null\)$"):

@@ -134,7 +134,8 @@ class Card:
                 " normal and equally wide everywhere; outside the data's x nothing is known.",
                 f"- Reproduce: `knownline reproduce {self.run_id}`.",
                 f"- Serve: `mlflow models serve -m models:/knownline/{self.version}"
-                " --env-manager local`.",
+                " --env-manager local`, with MLFLOW_TRACKING_URI set to this store:"
+                " `sqlite:///mlruns/mlflow.db`, or the server's address.",
                 f"- Commit: `{self.commit}`.",
                 *([] if pictures else ["- Pictures: `plots/` among the artifacts of the run."]),
                 *(f"- {link}" for link in links),

@@ -75,10 +75,12 @@ def tree() -> Iterator[Finding]:
     if commit.sha is None:
         yield Finding("git", "no commit is checked out", "commit, so that runs can be done again")
         return
-    if set(commit.paths) - {str(PARAMS)}:  # to try another parameter is what this is for
+    beyond = sorted(set(commit.paths) - {str(PARAMS)})  # to try a parameter is what this is for
+    if beyond:
+        more = f" and {len(beyond) - 3} more" if len(beyond) > 3 else ""
         yield Finding(
             "git",
-            "the workspace has changes beyond its commit",
+            f"the workspace has changes beyond its commit ({', '.join(beyond[:3])}{more})",
             "commit them; until then runs are recorded with a patch",
         )
     for folder in commit.left_out:

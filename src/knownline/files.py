@@ -119,6 +119,26 @@ def check_used(folder: Path, used: dict[str, Any]) -> None:
         )
 
 
+def check_made_for(folder: Path, sections: dict[str, Any]) -> None:
+    """Hold the parameters that a folder's files were made with against those of now.
+
+    Where nothing says what they were, nothing is held.
+
+    Raises: DamagedError, where a stage is run by hand and the one before it was not.
+    """
+    path = folder / USED
+    try:
+        then = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return
+    for key, now in json.loads(json.dumps(sections)).items():
+        if then.get(key) != now:
+            raise DamagedError(
+                f"{folder} must be made with the parameters of now: run `dvc repro`"
+                f" (got another {key} in {path})"
+            )
+
+
 def size(folder: Path) -> int:
     """Return the bytes of the files that lie in a folder."""
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())

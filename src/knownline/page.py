@@ -144,18 +144,23 @@ def _loss(course: Course, of: Subject) -> Sketch:
 
 
 def _coefficients(found: Evaluation) -> str:
-    """Return the table of fitted ± error, least squares and truth."""
-    head = ["", "fitted", "± error", "least squares"]
-    head += ["true", "errors away"] if found.truth else []
-    rows = []
+    """Return the table of fitted ± error, least squares and truth; a column each for w and b.
+
+    So it is as wide on a telephone, whatever their digits.
+    """
+    heads = ["fitted", "± error", "least squares"]
+    heads += ["true", "errors away"] if found.truth else []
+    columns = []
     for name in ("w", "b"):
         fitted, ols, se = (getattr(part, name) for part in (found.line, found.ols, found.se))
-        row = [name, rounded(fitted, se), rounded(se, se), rounded(ols, se)]
+        column = [rounded(fitted, se), rounded(se, se), rounded(ols, se)]
         if found.truth and found.z:
             z = getattr(found.z, name)
-            row += [plain(getattr(found.truth, name)), multiple(z, signed=True)]
-        rows.append(row)
-    return _table("w: slope; b: value at x = 0; errors are standard errors.", head, rows)
+            column += [plain(getattr(found.truth, name)), multiple(z, signed=True)]
+        columns.append(column)
+    rows = [list(row) for row in zip(heads, *columns, strict=True)]
+    caption = "w: slope; b: value at x = 0; errors are standard errors."
+    return _table(caption, ["", "w", "b"], rows)
 
 
 def _rest(found: Evaluation) -> str:

@@ -312,7 +312,10 @@ def _got(error: ErrorDetails, value: Any) -> str:
         return f" (got {str(value).lower()})"
     if isinstance(value, str):
         power = "e" in value.lower() and _is_number(value)
-        hint = "; YAML wants a point and a sign: 1.0e-3" if power else ""
+        if power and error["type"].startswith("int"):
+            hint = "; write it out: 1000000"
+        else:
+            hint = "; YAML wants a point and a sign: 1.0e-3" if power else ""
         return f" (got the text '{value[:80]}'{hint})"
     return f" (got {str(value)[:80]})"
 

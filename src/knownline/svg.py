@@ -188,8 +188,10 @@ def bars(says: str, rows: list[tuple[str, float, str]], limit: tuple[float, str]
 
     rows: what a bar is, its size, its kind; a bar of size 0 is none. limit: where, and its words.
     """
-    # A decade to either side of the limit at least, where all bars are none.
-    scale = Scale.over([size for _, size, _ in rows], limit[0], limit[0] / 10, log=True)
+    # A decade to either side of the limit at least, where all bars are none; and a bar that is one
+    # begins before its end, though that be a power of ten.
+    sizes = np.array([size for _, size, _ in rows])
+    scale = Scale.over(sizes, sizes / 2, limit[0], limit[0] / 10, log=True)
     width, each, head, foot = WIDTH - 20, 44.0, 26.0, 34.0
     height = head + each * len(rows) + foot
     parts = [f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{safe(says)}">']

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from knownline import door, files, workers
-from knownline.layout import TRAIN
+from knownline.layout import DATA, TRAIN
 
 WORTH = range(1 << 26, 1 << 32)
 """Bytes of data that a process of its own reads while this one imports what it needs.
@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
 
         params = door.read_params()
         begun = provenance.made_with("train", params)
+        files.check_made_for(DATA, params.used_by("generate"))
         streaming.after()
         location.store_uri()  # where no run can ever be recorded, better said before than after
         from knownline import accelerator, fitting, onepass

@@ -40,7 +40,9 @@ def test_a_workspace_that_ran_is_healthy_and_stays_as_it_was(workspace: Workspac
 
 def test_uncommitted_changes(workspace: Workspace) -> None:
     (workspace.path / "notes.txt").write_text("a note\n")
-    assert one(workspace).startswith("git: the workspace has changes beyond its commit: commit")
+    assert one(workspace).startswith(
+        "git: the workspace has changes beyond its commit (notes.txt): commit"
+    )
 
 
 def test_a_parameter_that_is_tried_is_no_finding(workspace: Workspace) -> None:

@@ -89,6 +89,24 @@ def test_a_refused_gate_is_data_and_dvc_succeeds(workspace: Workspace) -> None:
     assert "the optimiser has not arrived" in shown
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [("seed: 20200910", "seed: 1", "generate"), ("w: 20.0", "w: 21.0", "truth")],
+)
+def test_data_of_other_parameters_is_not_fitted_under_these(
+    workspace: Workspace, old: str, new: str, key: str
+) -> None:
+    before = workspace.outputs()
+    workspace.replace("params.yaml", old, new)
+    done = workspace.knownline("train", ok=False)
+    assert done.returncode == 2
+    assert (
+        "data must be made with the parameters of now: run `dvc repro`"
+        f" (got another {key} in data/made-with.json)\n" in done.stderr
+    )
+    assert workspace.outputs() == before
+
+
 @pytest.mark.parametrize("stage", ["evaluate", "record"])
 def test_files_of_other_parameters_are_not_recorded_under_these(
     workspace: Workspace, stage: str
