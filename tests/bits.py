@@ -47,7 +47,7 @@ def moments_of(begin: Begin, x: Array, y: Array, pivot: Pivot) -> list[Array]:
     x, y: (pieces, chunks, rows).
     """
     pieces, chunks, rows = x.shape
-    arithmetic = begin(pivot, chunks, rows)
+    arithmetic = begin(pivot, chunks, rows, 2)
     for piece in range(pieces):
         read = zip(x[piece], y[piece], strict=True)
         arithmetic.take(piece, arithmetic.read(read, (rows,) * chunks, piece % 2))

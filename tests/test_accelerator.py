@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def test_moments_have_the_bits_of_numpy(
 )
 def test_a_piece_of_another_form_is_done_where_it_is_read(rows: tuple[int, ...]) -> None:
     pivot = Pivot(1.0, 2.0, 20.0)
-    worker = Accelerator(CPU, pivot, chunks=2, rows=7)
+    worker = Accelerator(CPU, pivot, chunks=2, rows=7, hands=2)
     chunks = [drawn(seed, count) for seed, count in enumerate(rows)]
     expected = [compression.chunk_moments(x[None], y[None], pivot) for x, y in chunks]
     told = worker.read(((x, y) for x, y in chunks), rows, hand=1)
@@ -83,7 +84,7 @@ def test_the_pass_is_the_same_whoever_takes_its_moments(
     found = onepass.known(
         folder,
         reread=True,
-        arithmetic=lambda pivot, chunks, rows: Watched(CPU, pivot, chunks, rows),
+        arithmetic=partial(Watched, CPU),
     )
     plain = onepass.known(folder, reread=True)
     assert found is not None
@@ -129,7 +130,7 @@ class Device(accelerator._Device):
 parent, accelerator._Device = os.getpid(), Device
 from knownline import spread
 import numpy as np
-worker = accelerator.Accelerator(torch.device("cpu"), compression.Pivot(0.0, 0.0, 1.0), 2, 5)
+worker = accelerator.Accelerator(torch.device("cpu"), compression.Pivot(0.0, 0.0, 1.0), 2, 5, 3)
 def work(piece, hand):
     return worker.read(zip(*np.full((2, 2, 5), float(piece))), (5, 5), hand)
 for piece, told in spread.over(work, range(40), 3, fork=True):

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
@@ -307,6 +308,67 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(number: int) -> None:
     os.mkfifo(path)
     with pytest.raises((DamagedError, MissingError), match=f"{path} must be"):
         onepass.known(TRAIN)
+
+
+@pytest.mark.parametrize("number", [0, 2, 4])
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_file_that_lost_all_its_rows_is_refused_with_its_name(
+    number: int, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is Parquet, and nothing of it is read: it must be hashed all the same."""
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    write(23 * CHUNK)
+    path = TRAIN / f"part-0000{number}.parquet"
+    empty = Path("empty")
+    empty.mkdir()
+    with shards.ShardWriter(empty, CHUNK) as writer:
+        pass
+    writer.files[0].replace(path)
+    settle()
+    with pytest.raises(DamagedError, match=rf"{path} .*its SHA-256 is"):
+        onepass.known(TRAIN)
+    assert not list(Path("mlruns/moments").glob("?" * 64))
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[300] ^= 1
+    path.write_bytes(content)
+
+
+def piped(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with suppress(FileExistsError):
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("number", [0, 2, 4])
+@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("change", [flipped, piped])
+def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_of_it_is_kept(
+    change: Callable[[Path], None], threads: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its look was known when the pass began."""
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    write(23 * CHUNK)
+    right = read()
+    path = TRAIN / f"part-0000{number}.parquet"
+    content, rows_of = path.read_bytes(), shards.Span.read
+
+    def changed_before(span: shards.Span) -> Iterator[tuple[Array, Array]]:
+        if span.path == path and path.is_file() and path.read_bytes() == content:
+            change(path)
+        return rows_of(span)
+
+    monkeypatch.setattr(shards.Span, "read", changed_before)
+    with pytest.raises((DamagedError, MissingError), match=f"{path} "):
+        onepass.known(TRAIN, reread=True)
+    monkeypatch.setattr(shards.Span, "read", rows_of)
+    path.unlink()
+    path.write_bytes(content)
+    settle()
+    found = read()
+    assert (found.rows, found.sample.tobytes()) == (right.rows, right.sample.tobytes())
 
 
 def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:

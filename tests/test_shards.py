@@ -247,7 +247,7 @@ def test_parquet_of_something_else_is_refused_with_its_name(
 
 def test_a_folder_of_that_name_is_refused_with_its_name(folder: Path) -> None:
     (folder / "part-00000.parquet").mkdir(parents=True)
-    with pytest.raises(DamagedError, match=r"part-00000\.parquet must be Parquet"):
+    with pytest.raises(DamagedError, match=r"part-00000\.parquet must be a file"):
         read(folder)
 
 

@@ -97,6 +97,17 @@ def test_only_the_pieces_whose_turn_it_is_are_done_and_each_is_asked_for_late(
     assert found == {number: -number for number in range(1, 20, 3)}
 
 
+@forking
+@pytest.mark.parametrize("pieces", [2, 3, 5])
+def test_of_few_pieces_each_hand_does_about_as_many(pieces: int) -> None:
+    def work(piece: int, hand: int) -> int:
+        time.sleep(0.2)
+        return hand
+
+    found = [hand for _, hand in spread.over(work, range(pieces), 2, fork=True)]
+    assert abs(found.count(0) - found.count(1)) <= 1
+
+
 @both
 def test_each_hand_has_a_number_of_its_own(fork: bool) -> None:
     def work(piece: int, hand: int) -> tuple[int, int, int]:

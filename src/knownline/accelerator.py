@@ -28,6 +28,10 @@ MOST = 8
 """Hands that read for a device; each has AHEAD pieces of pinned memory, 8 MB each."""
 
 
+_NO_MEMORY = 2
+"""cudaErrorMemoryAllocation."""
+
+
 def on(device: str) -> Begin:
     """Return the arithmetic on a device.
 
@@ -39,7 +43,7 @@ def on(device: str) -> Begin:
 
 def by_torch(device: torch.device) -> Begin:
     """Return the arithmetic by torch; on the CPU it is the same one, without streams."""
-    return lambda pivot, chunks, rows: Accelerator(device, pivot, chunks, rows)
+    return lambda pivot, chunks, rows, hands: Accelerator(device, pivot, chunks, rows, hands)
 
 
 @contextmanager
@@ -58,16 +62,24 @@ def memory_of(device: torch.device) -> Iterator[None]:
 class Accelerator:
     """One pass on a device. Its memory there, and its streams, are taken once pieces come."""
 
-    most = MOST if FORKS else 1  # threads would use a slot again before it is taken
-
-    def __init__(self, device: torch.device, pivot: Pivot, chunks: int, rows: int) -> None:
+    def __init__(
+        self, device: torch.device, pivot: Pivot, chunks: int, rows: int, hands: int
+    ) -> None:
+        # Threads would use a slot again before it is taken.
+        self.hands = min(hands, MOST) if FORKS else 1
         self._device, self._pivot = device, pivot
         self._whole = (rows,) * chunks
-        self._plain = OnCpu(pivot, chunks, rows)
-        slots = MOST * AHEAD
+        self._plain = OnCpu(pivot, chunks, rows, hands)
+        slots = self.hands * AHEAD
         shape = slots, 2, chunks, rows
-        # Not of a file: it is there before a hand is forked, and gone with the last of them.
-        self._memory = mmap.mmap(-1, max(8 * slots * 2 * chunks * rows, 1))
+        size = 8 * slots * 2 * chunks * rows
+        try:  # not of a file: it is there before a hand is forked, and gone with the last of them
+            self._memory = mmap.mmap(-1, max(size, 1))
+        except OSError as error:
+            raise DeviceError(
+                f"train.device must have {size:,} bytes of this machine's memory to fetch rows from"
+                f" (got {device}, and {error.strerror})"
+            ) from error
         self._slots: Array = np.frombuffer(self._memory, count=slots * 2 * chunks * rows).reshape(
             shape
         )
@@ -180,13 +192,17 @@ class _Batch:
 
 
 class _Pinned:
-    """Memory that a GPU may fetch by itself; where the system refuses, the driver fetches it."""
+    """Memory that a GPU may fetch by itself. Raises: RuntimeError where the system refuses."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
-        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         self._tensor, self._place, self._held = tensor, tensor.data_ptr(), False
+        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         size = tensor.numel() * tensor.element_size()
-        self._held = int(self._runtime.cudaHostRegister(self._place, size, 0)) == 0
+        status = int(self._runtime.cudaHostRegister(self._place, size, 0))
+        if status:  # it stays the runtime's last error, so nothing goes on from here
+            why = "out of memory" if status == _NO_MEMORY else f"error {status}"
+            raise RuntimeError(f"CUDA error: {why}: {size:,} bytes could not be pinned")
+        self._held = True
 
     def __del__(self) -> None:
         """Unpin it, as must be done before it is gone: this one holds on to it."""

@@ -20,10 +20,10 @@ Chunks = Iterable[tuple[Array, Array]]
 class Arithmetic(Protocol):
     """What one pass takes its moments by.
 
-    most: hands that may read for it at once.
+    hands: how many may read for it at once.
     """
 
-    most: int
+    hands: int
 
     def read(self, chunks: Chunks, rows: tuple[int, ...], hand: int) -> Any:
         """Do with a piece's chunks what can be done where they are read; return it, to be pickled.
@@ -38,16 +38,16 @@ class Arithmetic(Protocol):
         """Return the moments of the chunks of every piece, (chunks, 6) each, by its number."""
 
 
-Begin = Callable[[Pivot, int, int], Arithmetic]
-"""Begins a pass about a pivot line, of pieces of so many chunks (or others) of so many rows."""
+Begin = Callable[[Pivot, int, int, int], Arithmetic]
+"""Begins a pass about a pivot line, of pieces of so many chunks (or others) of so many rows, which
+so many hands may read, or fewer."""
 
 
 class OnCpu:
     """Moments by numpy, all of them where the chunks are read."""
 
-    most = 1 << 30
-
-    def __init__(self, pivot: Pivot, chunks: int, rows: int) -> None:
+    def __init__(self, pivot: Pivot, chunks: int, rows: int, hands: int) -> None:
+        self.hands = hands
         self._pivot = pivot
         self._rooms: dict[int, Room] = {}
         self._found: dict[int, Array] = {}
@@ -56,9 +56,10 @@ class OnCpu:
         """Return the moments of chunks, (chunks, 6), each taken while it is in the cache."""
         room = self._rooms.setdefault(hand, Room())
         with compression.quiet():
-            return np.concatenate(
-                [compression.chunk_moments(x[None], y[None], self._pivot, room) for x, y in chunks]
-            )
+            found = [
+                compression.chunk_moments(x[None], y[None], self._pivot, room) for x, y in chunks
+            ]
+        return np.concatenate([np.empty((0, 6)), *found])
 
     def take(self, piece: int, told: Array) -> None:
         """Keep a piece's moments."""

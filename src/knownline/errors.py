@@ -53,7 +53,7 @@ class MissingError(UserError):
 
 
 class DeviceError(UserError):
-    """The device named in train.device is not available."""
+    """The device of train.device is not available, or has no memory for the fit."""
 
 
 class DivergedError(UserError):

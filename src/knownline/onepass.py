@@ -122,37 +122,40 @@ def _read(
         return None
     looks = {path: seen.known(path, sha) for path, sha in sums.items()}
     pieces = _pieces(cut, team.least(np.array([float(bool(looks[path])) for path in cut])))
-    first = np.zeros(3)
+    first, read = np.zeros(3), set()
     if team.rank == 0:
         path = spans[0].path
         looks[path] = looks[path] or seen.check(path, sums[path])
+        read.add(path)
         with compression.quiet():
             first = np.array(astuple(compression.pivot_line(*next(spans[0].read()))))
     pivot = Pivot(*team.told(first).tolist())
     sampler = _Sampler(spans)
-    arithmetic = begin(pivot, SPAN_GROUPS, spans[0].rows[0])
-
-    def work(piece: list[Span], hand: int) -> tuple[Look | None, Any, Array]:
-        """Read spans of one file; return how it looked, what came of their chunks, their sample."""
-        path = piece[0].path
-        look = looks[path] or seen.check(path, sums[path])
-        points = _Points(piece, sampler)
-        rows = tuple(chain.from_iterable(span.rows for span in piece))
-        return look, arithmetic.read(points.passed(), rows, hand), points.taken()
-
-    samples: dict[int, Array] = {}
     total = sum(map(_rows, spans))
     # For less than a file each, to fork costs more than it saves.
     files_worth = -(-total // (team.size * shards.SHARD_CHUNKS * spans[0].rows[0]))
-    hands = min(workers.threads(), arithmetic.most, files_worth)
+    hands = min(workers.threads(), files_worth)
+    arithmetic = begin(pivot, SPAN_GROUPS, spans[0].rows[0], hands)
+
+    def work(piece: _Piece, hand: int) -> tuple[Look | None, Any, Array]:
+        """Read a piece; return how its file looked, what came of its chunks, its sample."""
+        look = looks[piece.path] or seen.check(piece.path, sums[piece.path])
+        points = _Points(piece, sampler)
+        return look, arithmetic.read(points.passed(), piece.rows, hand), points.taken()
+
+    samples: dict[int, Array] = {}
+    turns = team.turns(len(pieces))
     with progress.bar("read", " rows", total=total if team.size == 1 else None) as bar:
         for number, (look, told, samples[number]) in spread.over(
-            work, pieces, hands, fork=True, yielding=yielding, turns=team.turns(len(pieces))
+            work, pieces, arithmetic.hands, fork=True, yielding=yielding, turns=turns
         ):
             arithmetic.take(number, told)
-            looks[pieces[number][0].path] = look
-            bar.update(sum(map(_rows, pieces[number])))
+            looks[pieces[number].path] = look
+            read.add(pieces[number].path)
+            bar.update(sum(pieces[number].rows))
     moments = arithmetic.moments()
+    for path in read:  # one that was changed meanwhile may have been read before or after
+        seen.check_again(path, sums[path], looks[path])
     seen.keep({sums[path]: look for path, look in looks.items()})
     parts = [[[number], moments[number].ravel(), samples[number].T.ravel()] for number in moments]
     gathered = team.gathered(np.concatenate([np.empty(0), *chain.from_iterable(parts)]))
@@ -165,19 +168,35 @@ def _rows(span: Span) -> int:
     return sum(span.rows)
 
 
-def _pieces(cut: dict[Path, list[Span]], known: Array) -> list[list[Span]]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What a hand reads at a time: some spans of a file, or none where it only is to be hashed."""
+
+    path: Path
+    spans: tuple[Span, ...]
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows of each chunk."""
+        return tuple(chain.from_iterable(span.rows for span in self.spans))
+
+
+def _pieces(cut: dict[Path, list[Span]], known: Array) -> list[_Piece]:
     """Return what is read at a time, by the spans of each file and by whether its sum is known.
 
     A span by itself; but of a file that is to be hashed all of them, by who hashes it: so that it
     comes from the disk once.
     """
-    pieces: list[list[Span]] = []
-    for spans, whole in zip(cut.values(), known == 0, strict=True):
-        pieces += [spans] if whole else [[span] for span in spans]
-    return [piece for piece in pieces if piece]
+    pieces: list[_Piece] = []
+    for (path, spans), whole in zip(cut.items(), known == 0, strict=True):
+        if whole:
+            pieces.append(_Piece(path, tuple(spans)))
+        else:
+            pieces += [_Piece(path, (span,)) for span in spans]
+    return pieces
 
 
-def _merged(gathered: Array, pieces: list[list[Span]], pivot: Pivot, sampler: "_Sampler") -> Known:
+def _merged(gathered: Array, pieces: list[_Piece], pivot: Pivot, sampler: "_Sampler") -> Known:
     """Return what is known of all rows, from what the processes of a team found, in any order.
 
     gathered: of each piece its number, its chunks' moments and its sample, one after the other.
@@ -185,8 +204,8 @@ def _merged(gathered: Array, pieces: list[list[Span]], pivot: Pivot, sampler: "_
     moments, samples, place = {}, {}, 0
     while place < len(gathered):
         number, place = int(gathered[place]), place + 1
-        chunks = sum(len(span.groups) for span in pieces[number])
-        points = sum(map(sampler.count, pieces[number]))
+        chunks = len(pieces[number].rows)
+        points = sum(map(sampler.count, pieces[number].spans))
         middle, end = place + 6 * chunks, place + 6 * chunks + 2 * points
         moments[number] = gathered[place:middle].reshape(chunks, 6)
         samples[number] = gathered[middle:end].reshape(points, 2)
@@ -223,10 +242,10 @@ class _Sampler:
 
 
 class _Points:
-    """The chunks of some spans as they are read, and of the sample the rows that lie in them."""
+    """The chunks of a piece as they are read, and of the sample the rows that lie in them."""
 
-    def __init__(self, spans: list[Span], sampler: _Sampler) -> None:
-        self._spans, self._sampler = spans, sampler
+    def __init__(self, piece: _Piece, sampler: _Sampler) -> None:
+        self._spans, self._sampler = piece.spans, sampler
         self._found = [np.empty((2, 0))]
 
     def passed(self) -> Iterator[tuple[Array, Array]]:

@@ -142,7 +142,7 @@ def _numbers(column: Any) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Neighbouring row groups of a file that hold rows: what one thread reads at a time.
+    """Neighbouring row groups of a file that hold rows: what is read at a time.
 
     groups: their numbers in the file. rows: how many each has.
     """
@@ -156,6 +156,7 @@ class Span:
 
         Raises: DamagedError with the file's name where it is not such Parquet.
         """
+        _check_is_file(self.path)
         with _told(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
             for group in self.groups:
                 # Threads of Arrow's own would read two columns; ours each read other groups.
@@ -173,8 +174,7 @@ def spans(path: Path, groups: int) -> list[Span]:
 
     Raises: DamagedError with the file's name where it is not Parquet.
     """
-    if not path.is_file():  # to open a pipe would wait for who writes to it
-        raise DamagedError(f"{path} must be a file (got something else)")
+    _check_is_file(path)
     with _told(path):
         whole = pq.read_metadata(path)
         counts = [whole.row_group(i).num_rows for i in range(whole.num_row_groups)]
@@ -196,6 +196,13 @@ def read(folder: Path) -> Iterator[tuple[Array, Array]]:
     for path in paths(folder):
         for span in spans(path, SHARD_CHUNKS):
             yield from span.read()
+
+
+def _check_is_file(path: Path) -> None:
+    """Refuse what is no file: to open a pipe would wait for who writes to it."""
+    if not path.is_file():
+        found = "something else" if path.exists() else "nothing"
+        raise DamagedError(f"{path} must be a file (got {found})")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 AHEAD = 2
-"""Pieces that a process is given before it has done the first: it never waits for the next."""
+"""Pieces that a process is given, of many, before it has done one: it never waits for the next."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -119,6 +119,8 @@ def _in_processes(
     fork = get_context("fork")
     team: dict[Any, ForkProcess] = {}
     under_way = 0
+    # Of few pieces nobody is given a second one before the others have one.
+    ahead = min(AHEAD, max(1, len(pieces) // (AHEAD * count)))
 
     def give(to: Connection) -> None:
         """Tell a process which piece is next; where it is gone, what it says next will tell."""
@@ -147,7 +149,7 @@ def _in_processes(
                 break
             finally:
                 its.close()
-            for _ in range(AHEAD):
+            for _ in range(ahead):
                 give(ours)
         if not team:
             for number in waiting:

@@ -98,13 +98,17 @@ class Stamps:
         """sums: every file of the folder."""
         self._path = folder() / name_of(sums)
         self._clock = clock(next(iter(sums)).parent.parent)
+        self._looks = self._load()
+
+    def _load(self) -> dict[str, tuple[int, ...]]:
+        """Return the looks that are kept and still trusted, by the files' sums."""
         try:
             if time.time() - self._path.stat().st_mtime > TRUSTED:
-                raise OSError("too long ago: a disk may have lost a bit since")
+                return {}  # too long ago: a disk may have lost a bit since
             found = json.loads(self._path.read_text())
-            self._looks = {str(sha): tuple(numbers) for sha, numbers in found.items()}
+            return {str(sha): tuple(numbers) for sha, numbers in found.items()}
         except (OSError, ValueError, TypeError, AttributeError):
-            self._looks = {}
+            return {}
 
     def known(self, file: Path, expected: str) -> Look | None:
         """Return how a file looks, if it looks as when it was held against its sum; else None."""
@@ -121,6 +125,14 @@ class Stamps:
             files.check_file(file, expected)
         return now
 
+    def check_again(self, file: Path, expected: str, before: Look | None) -> None:
+        """Hold a file that was read against its sum if it no longer looks as it did before.
+
+        Raises: MissingError or DamagedError with the file's name.
+        """
+        if before and look(file, self._clock) != before:
+            files.check_file(file, expected)
+
     def keep(self, looks: Mapping[str, Look | None]) -> None:
         """Keep how checked files looked before they were read, by their sums.
 
@@ -128,7 +140,7 @@ class Stamps:
         """
         found = {sha: seen for sha, seen in looks.items() if seen}
         if not found.items() <= self._looks.items():
-            self._looks |= found
+            self._looks = self._load() | found  # another process may have kept some meanwhile
             with suppress(OSError):
                 files.write_text(self._path, json.dumps(self._looks))
                 files.forget_oldest(self._path.parent, KEPT)

@@ -23,11 +23,7 @@ def of(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
 
 
 class Sums:
-    """Sums over rows in an order of ours, for autograd, forwards and back.
-
-    torch.sum's order depends on threads, on SIMD width and on the device. A sum occurs where rows
-    become one number: in the mean, and in the gradient of what all rows share.
-    """
+    """Where rows become one number: in the mean, and in the gradient of what all rows share."""
 
     def __init__(self, like: torch.Tensor) -> None:
         """like: what is to be summed, (rows,): its length, dtype and device."""

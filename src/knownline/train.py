@@ -48,14 +48,15 @@ def main(argv: list[str]) -> int:
     with accelerator.memory_of(device):
         if workers.under_torchrun():
             with workers.joined(device.type) as team:
-                onepass.known(TRAIN, team, arithmetic=accelerator.on(team.device))
+                known = onepass.known(TRAIN, team, arithmetic=accelerator.on(team.device))
             if only or team.rank:
                 return 0
-        elif not alone:
-            onepass.check(TRAIN)
-            if onepass.find(TRAIN) is None:
-                workers.start(count, workers.script(), "train", "--pass-only")
-        known = onepass.known(TRAIN, arithmetic=accelerator.on(str(device)))
+        else:
+            if not alone:
+                onepass.check(TRAIN)
+                if onepass.find(TRAIN) is None:
+                    workers.start(count, workers.script(), "train", "--pass-only")
+            known = onepass.known(TRAIN, arithmetic=accelerator.on(str(device)))
         assert known is not None  # a rule of generate
         line = fitting.fit(params, known.rows, TRAIN, device, begun)
     epochs = formatting.counted(params.train.epochs, "epoch")

@@ -36,6 +36,10 @@ MOST_THREADS = 32
 PATIENCE = timedelta(hours=2)
 """How long workers wait for the slowest: they meet only before the pass and after it."""
 
+ASKED = 64
+"""How often a worker asks what to do next, where there are as many pieces: the last ones to be done
+are a hundredth of its work."""
+
 RESTARTS = 3
 """How often torchrun starts the workers anew when one of them dies."""
 
@@ -64,7 +68,13 @@ class Team:
         import numpy as np
 
         own = f"turns of {int(self.told(np.array([random.getrandbits(53)]))[0])}"
-        return iter(lambda: min(self.store.add(own, 1) - 1, count), count)
+        return self._asked_for(own, count)
+
+    def _asked_for(self, own: str, count: int) -> Iterator[int]:
+        """Yield neighbours, as many as keep one store from being asked too often."""
+        run = max(1, count // (ASKED * self.size))
+        while (start := (self.store.add(own, 1) - 1) * run) < count:
+            yield from range(start, min(start + run, count))
 
     def told(self, values: Array) -> Array:
         """Return rank 0's `values`, (n,), in every process."""
@@ -163,6 +173,12 @@ def joined(kind: str) -> Iterator[Team]:
     own_gpu = kind == "cuda" and torch.cuda.device_count() >= neighbours
     device = torch.device("cuda", place) if own_gpu else torch.device("cpu")
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun's processes may share one store over all restarts, where addresses of the dead
+        # would be found: https://github.com/pytorch/pytorch/issues/135712. On several machines the
+        # count of restarts is each one's own.
+        restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.PrefixStore(f"attempt {restarts}", store)  # type: ignore[attr-defined]
     distributed.init_process_group(
         "nccl" if own_gpu else "gloo",
         store=store,
@@ -192,7 +208,8 @@ def start(workers: int, *command: str) -> None:
     run += [f"--nproc-per-node={workers}", f"--max-restarts={RESTARTS}"]
     run += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
     run += ["--monitor-interval=0.1"]
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as scratch:
+        run += [f"--log-dir={scratch}"]  # else it makes a folder that it leaves behind
         with subprocess.Popen(
             [*run, *command], env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said
         ) as process:

@@ -106,6 +106,40 @@ def test_a_killed_worker_is_started_anew_and_the_result_is_the_same(
     assert bits.of(drawn) == alone
 
 
+LATE = """
+
+_gathered = Team.gathered
+
+
+def _die(self, values):
+    if self.rank == {rank} and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), 9)
+    return _gathered(self, values)
+
+
+if under_torchrun():
+    Team.gathered = _die
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_worker_killed_when_all_is_read_is_started_anew_too(
+    drawn: Workspace, rank: int, tmp_path: Path
+) -> None:
+    """It has joined the others: those that are started anew must not look for the dead."""
+    code = drawn.path / "src/knownline/workers.py"
+    code.write_text(code.read_text() + LATE.format(rank=rank))
+    drawn.knownline("train")
+    alone = bits.of(drawn)
+    clear(drawn)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    done = drawn.knownline("train", KNOWNLINE_WORKERS="2", TMPDIR=str(scratch))
+    assert done.stderr == ""
+    assert bits.of(drawn) == alone
+    assert not list(scratch.iterdir())
+
+
 def test_a_worker_that_always_dies_costs_one_line_and_leaves_no_result(drawn: Workspace) -> None:
     process = start(drawn)
     ended = threading.Event()
