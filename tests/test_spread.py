@@ -255,7 +255,8 @@ def test_a_signal_as_a_process_is_forked_is_its_own(number: signal.Signals, said
 
 
 ENDLESS = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may ignore it
 sys.path.insert(0, {src!r})
 from knownline import spread
 def work(piece, hand):

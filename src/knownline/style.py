@@ -66,7 +66,7 @@ polyline, path, circle { fill: none; stroke-linecap: round; stroke-linejoin: rou
 .limit { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 6 5; }
 .sample { fill: var(--points); } .optimiser { fill: var(--fitted); }
 .scroll { overflow-x: auto; margin: .5rem 0; }
-table { border-collapse: collapse; }
+table { border-collapse: collapse; min-width: min(100%, 29rem); }
 caption { text-align: left; color: var(--soft); font-size: .9rem; padding-bottom: .25rem; }
 th, td { padding: .35rem .9rem .35rem 0; text-align: left; border-bottom: 1px solid var(--rule);
   vertical-align: top; }
