@@ -122,13 +122,18 @@ if under_torchrun():
 """
 
 
+def die_late(workspace: Workspace, rank: int) -> None:
+    """Make a worker of the first attempt kill itself where it would tell what it found."""
+    code = workspace.path / "src/knownline/workers.py"
+    code.write_text(code.read_text() + LATE.format(rank=rank))
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_worker_killed_when_all_is_read_is_started_anew_too(
     drawn: Workspace, rank: int, tmp_path: Path
 ) -> None:
     """It has joined the others: those that are started anew must not look for the dead."""
-    code = drawn.path / "src/knownline/workers.py"
-    code.write_text(code.read_text() + LATE.format(rank=rank))
+    die_late(drawn, rank)
     drawn.knownline("train")
     alone = bits.of(drawn)
     clear(drawn)
@@ -280,10 +285,19 @@ def two_hosts() -> Iterator[list[tuple[list[str], str, str]]]:
             subprocess.run([ip, "netns", "delete", name], check=False, capture_output=True)
 
 
+@pytest.mark.parametrize("killed", [False, True])
 def test_two_hosts_with_one_folder_make_the_bits_of_one_process(
-    drawn: Workspace, alone: str
+    drawn: Workspace, killed: bool
 ) -> None:
-    """Hosts as the network sees them: each has an address and a loopback of its own."""
+    """Hosts as the network sees them: each has an address and a loopback of its own.
+
+    killed: a worker dies when all is read.
+    """
+    if killed:
+        die_late(drawn, rank=3)
+    drawn.knownline("train")
+    alone = bits.of(drawn)
+    clear(drawn)
     with two_hosts() as hosts:
         first = hosts[0][1]
         started = []
@@ -292,12 +306,14 @@ def test_two_hosts_with_one_folder_make_the_bits_of_one_process(
             run += ["--rdzv-backend=c10d", f"--rdzv-endpoint={first}:29513", "--rdzv-id=knownline"]
             # Both have the machine's name: torchrun cannot tell by it whose address it is.
             run += [f"--rdzv-conf=is_host={int(address == first)}", f"--local-addr={address}"]
-            run += ["src/knownline", "train"]
+            run += ["--max-restarts=3", "src/knownline", "train"]
             started.append(
                 subprocess.Popen(
                     [*inside, sys.executable, *run],
                     cwd=drawn.path,
-                    env=drawn.env(GLOO_SOCKET_IFNAME=interface),
+                    env=drawn.env(
+                        GLOO_SOCKET_IFNAME=interface, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1"
+                    ),
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
