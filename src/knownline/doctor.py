@@ -3,9 +3,9 @@
 import sqlite3
 from collections.abc import Iterator
 
-from knownline import carriage, checkup, door, location, tracking
-from knownline.checkup import Finding
+from knownline import carriage, checkup, door, location, storecheck, tracking
 from knownline.errors import StoreError, one_line
+from knownline.finding import Finding
 
 HEALTHY, FINDINGS = 0, 1
 
@@ -56,15 +56,15 @@ def _findings(*, repair: bool) -> Iterator[Finding]:
 def _store(*, repair: bool) -> Iterator[Finding]:
     """Look at the store and at the runs; one that cannot be opened is a finding itself."""
     try:
-        moved = list(checkup.moved())
+        moved = list(storecheck.moved())
         yield from moved
         if moved and not repair:
             return  # every artifact would be missing
-        nowhere = list(checkup.absent(f"refs/remotes/*/{carriage.BRANCH}"))
+        nowhere = list(storecheck.absent(f"refs/remotes/*/{carriage.BRANCH}"))
         yield from nowhere
         if nowhere:
             return
-        yield from checkup.runs(tracking.Store(create=False, follow=False))
+        yield from storecheck.runs(tracking.Store(create=False, follow=False))
     except StoreError as error:
         yield Finding("store", str(error), "mend it, or bring back a copy")
     except sqlite3.Error as error:

@@ -1,6 +1,7 @@
 """Git, called without a prompt; knows nothing of what is committed or why."""
 
 import os
+import shutil
 import subprocess
 
 from knownline.errors import WorkspaceError
@@ -34,6 +35,11 @@ def call(
         )
     except FileNotFoundError:
         raise WorkspaceError("git must be installed (got no such command)") from None
+
+
+def is_here() -> bool:
+    """Return whether there is a git to call."""
+    return shutil.which("git") is not None
 
 
 def remote() -> str:
