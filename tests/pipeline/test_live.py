@@ -211,7 +211,7 @@ def test_what_changes_while_a_training_runs_is_not_recorded_as_what_ran(
     live = wait_for_live_run(workspace)
     if what == "code":
         workspace.replace(
-            "src/knownline/training.py", "w -= learning_rate", "w -= 1 * learning_rate"
+            "src/knownline/training.py", "w.sub_(learning_rate", "w.sub_(1 * learning_rate"
         )
         name = "src/knownline/training.py"
     else:

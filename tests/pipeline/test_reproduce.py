@@ -71,7 +71,7 @@ def test_a_run_is_proven_and_nothing_of_the_users_changes(
 
 def test_a_run_from_a_dirty_tree_is_proven(workspace: Workspace) -> None:
     workspace.replace(
-        "src/knownline/training.py", "w -= learning_rate", "w -= 0.99 * learning_rate"
+        "src/knownline/training.py", "w.sub_(learning_rate", "w.sub_(0.99 * learning_rate"
     )
     (workspace.path / "data/own/more.csv").write_bytes(b"a,b\n1,2\n")
     run = recorded(workspace)
@@ -244,7 +244,7 @@ def other_data_hash(workspace: Workspace, run: Run) -> None:
 
 def edit_code(workspace: Workspace, run: Run) -> None:
     workspace.replace(
-        "src/knownline/training.py", "w -= learning_rate", "w -= 1.01 * learning_rate"
+        "src/knownline/training.py", "w.sub_(learning_rate", "w.sub_(1.01 * learning_rate"
     )
     commit(workspace, "other code")
     with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
