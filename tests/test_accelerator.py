@@ -133,7 +133,7 @@ import numpy as np
 worker = accelerator.Accelerator(torch.device("cpu"), compression.Pivot(0.0, 0.0, 1.0), 2, 5, 3)
 def work(piece, hand):
     return worker.read(zip(*np.full((2, 2, 5), float(piece))), (5, 5), hand)
-for piece, told in spread.over(work, range(40), 3, fork=True):
+for piece, told in spread.over(work, range(40), 3):
     worker.take(piece, told)
 found = worker.moments()
 assert [found[piece][0, 1] for piece in range(40)] == list(map(float, range(40)))

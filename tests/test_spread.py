@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -27,10 +27,19 @@ forking = pytest.mark.skipif(not spread.FORKS, reason="this system's processes d
 both = pytest.mark.parametrize("fork", [pytest.param(True, marks=forking), False])
 
 
+def over(
+    work: Callable[[int, int], Result], pieces: range, count: int, *, fork: bool, **more: Any
+) -> Iterator[tuple[int, Result]]:
+    """Spread work over processes, or over threads as where processes cannot fork."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spread, "FORKS", fork)
+        yield from spread.over(work, pieces, count, **more)
+
+
 def done(
     work: Callable[[int], object], pieces: int, count: int, *, fork: bool, yielding: bool = False
 ) -> dict[int, object]:
-    found = list(spread.over(alone(work), range(pieces), count, fork=fork, yielding=yielding))
+    found = list(over(alone(work), range(pieces), count, fork=fork, yielding=yielding))
     assert len(found) == pieces
     return dict(found)
 
@@ -68,7 +77,7 @@ def test_a_slow_piece_holds_up_no_other(tmp_path: Path) -> None:
 
     flag = tmp_path / "go on"
     found = []
-    for number, _ in spread.over(alone(work), range(12), 2, fork=True):
+    for number, _ in over(alone(work), range(12), 2, fork=True):
         found.append(number)
         if len(found) == 10:  # all but it and the one that waits behind it
             flag.touch()
@@ -89,7 +98,7 @@ def test_only_the_pieces_whose_turn_it_is_are_done_and_each_is_asked_for_late(
             yield number
 
     found = {}
-    for number, value in spread.over(
+    for number, value in over(
         lambda piece, hand: -piece, range(20), count, fork=fork, turns=turns()
     ):
         found[number] = value
@@ -104,7 +113,7 @@ def test_of_few_pieces_each_hand_does_about_as_many(pieces: int) -> None:
         time.sleep(0.2)
         return hand
 
-    found = [hand for _, hand in spread.over(work, range(pieces), 2, fork=True)]
+    found = [hand for _, hand in over(work, range(pieces), 2, fork=True)]
     assert abs(found.count(0) - found.count(1)) <= 1
 
 
@@ -114,7 +123,7 @@ def test_each_hand_has_a_number_of_its_own(fork: bool) -> None:
         time.sleep(0.01)
         return hand, os.getpid(), threading.get_ident()
 
-    found = {value for _, value in spread.over(work, range(20), 3, fork=fork)}
+    found = {value for _, value in over(work, range(20), 3, fork=fork)}
     assert {hand for hand, *_ in found} == {0, 1, 2}
     if fork:
         assert len(found) == 3
@@ -131,7 +140,7 @@ def test_what_a_hand_leaves_in_shared_memory_lies_there_until_it_is_looked_at() 
         shared[place] = piece
         return place
 
-    for piece, place in spread.over(work, range(200), 3, fork=True):
+    for piece, place in over(work, range(200), 3, fork=True):
         time.sleep(0.001)
         assert shared[place] == piece
 
@@ -182,7 +191,7 @@ def test_a_process_that_is_killed_is_one_clear_line(ended: signal.Signals) -> No
 @both
 def test_who_stops_listening_leaves_nobody_behind(fork: bool) -> None:
     before = threading.active_count()
-    found = spread.over(lambda n, hand: time.sleep(0.01), range(100), 3, fork=fork)
+    found = over(lambda n, hand: time.sleep(0.01), range(100), 3, fork=fork)
     next(found)
     found.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
@@ -196,7 +205,7 @@ def test_those_that_yield_are_all_but_the_first() -> None:
         return hand, os.nice(0)
 
     before = os.nice(0)
-    found = {value for _, value in spread.over(work, range(12), 3, fork=True, yielding=True)}
+    found = {value for _, value in over(work, range(12), 3, fork=True, yielding=True)}
     assert found == {(0, before), (1, min(before + 10, 19)), (2, min(before + 10, 19))}
 
 
@@ -235,7 +244,7 @@ from knownline import door, spread
 signal.signal(signal.SIGTERM, door.interrupt)
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), {number}))
 try:
-    print(sorted(spread.over(lambda n, hand: n, range(9), 3, fork=True))[-1])
+    print(sorted(spread.over(lambda n, hand: n, range(9), 3))[-1])
 except Exception as error:
     print(error)
 """
@@ -262,7 +271,7 @@ from knownline import spread
 def work(piece, hand):
     time.sleep(0.05)
     return bytes(200_000)
-for _ in spread.over(work, range(10**6), 3, fork=True):
+for _ in spread.over(work, range(10**6), 3):
     print("going", flush=True)
     time.sleep({pause})
 """

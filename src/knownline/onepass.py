@@ -122,10 +122,13 @@ def _read(
         return None
     looks = {path: seen.known(path, sha) for path, sha in sums.items()}
     pieces = _pieces(cut, team.least(np.array([float(bool(looks[path])) for path in cut])))
+    held = {path for path, look in looks.items() if look}  # of some a look says nothing
     first, read = np.zeros(3), set()
     if team.rank == 0:
         path = spans[0].path
-        looks[path] = looks[path] or seen.check(path, sums[path])
+        if path not in held:
+            looks[path] = seen.check(path, sums[path])
+        held.add(path)
         read.add(path)
         with compression.quiet():
             first = np.array(astuple(compression.pivot_line(*next(spans[0].read()))))
@@ -139,7 +142,8 @@ def _read(
 
     def work(piece: _Piece, hand: int) -> tuple[Look | None, Any, Array]:
         """Read a piece; return how its file looked, what came of its chunks, its sample."""
-        look = looks[piece.path] or seen.check(piece.path, sums[piece.path])
+        path = piece.path
+        look = looks[path] if path in held else seen.check(path, sums[path])
         points = _Points(piece, sampler)
         return look, arithmetic.read(points.passed(), piece.rows, hand), points.taken()
 
@@ -147,7 +151,7 @@ def _read(
     turns = team.turns(len(pieces))
     with progress.bar("read", " rows", total=total if team.size == 1 else None) as bar:
         for number, (look, told, samples[number]) in spread.over(
-            work, pieces, arithmetic.hands, fork=True, yielding=yielding, turns=turns
+            work, pieces, arithmetic.hands, yielding=yielding, turns=turns
         ):
             arithmetic.take(number, told)
             looks[pieces[number].path] = look

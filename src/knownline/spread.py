@@ -47,7 +47,6 @@ def over(
     pieces: Sequence[Piece],
     count: int,
     *,
-    fork: bool,
     yielding: bool = False,
     turns: Iterable[int] | None = None,
 ) -> Iterator[tuple[int, Result]]:
@@ -56,9 +55,9 @@ def over(
     work: called with a piece and the number of the hand that does it, 0 to count - 1. In forked
     processes a hand begins with the piece after its next one when who iterates comes back for more,
     so what it leaves in memory that is shared may lie there until then.
-    count: how many hands work at once. fork: in processes of their own, where this system has them;
-    what `work` returns or raises is pickled there. yielding: all but the first of these take only
-    what of the cores nobody else wants.
+    count: how many hands work at once, in forked processes where this system has them: what `work`
+    returns or raises is pickled there. yielding: all but the first of these take only what of the
+    cores nobody else wants.
     turns: the numbers of the pieces to do, each asked for when a hand is free; all where not given.
 
     Raises: what `work` raises, and WorkersError where a process is ended from without.
@@ -68,7 +67,7 @@ def over(
     if count < 2:
         for number in waiting:
             yield number, work(pieces[number], 0)
-    elif fork and FORKS:
+    elif FORKS:
         yield from _in_processes(work, pieces, count, waiting, yielding=yielding)
     else:
         yield from _in_threads(work, pieces, count, waiting)
