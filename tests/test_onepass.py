@@ -380,7 +380,7 @@ def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
         raise pa.ArrowMemoryError("malloc of size 524288 failed")
 
     write(CHUNK)
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", read)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", read)
     with pytest.raises(MemoryError):
         onepass.known(TRAIN)
 

@@ -92,6 +92,26 @@ def test_what_is_written_in_any_pieces_is_read_in_full_groups_and_in_order(
         assert back[1].tobytes() == y.tobytes()
 
 
+@settings(deadline=None)
+@given(counts=st.lists(st.integers(0, 4), max_size=12), most=st.integers(1, 5))
+def test_row_groups_of_any_length_are_read_one_by_one(counts: list[int], most: int) -> None:
+    x, y = points(sum(counts), seed=3)
+    with TemporaryDirectory() as name:
+        path, start = Path(name) / "part-00000.parquet", 0
+        with pq.ParquetWriter(path, shards.SCHEMA) as writer:
+            for count in counts:
+                part = pa.table({"x": x[start:][:count], "y": y[start:][:count]}, shards.SCHEMA)
+                writer.write_table(part)
+                start += count
+        spans = shards.spans(path, most)
+        found = [pair for span in spans for pair in span.read()]
+    assert [len(u) for u, _ in found] == [n for n in counts if n]
+    assert [n for span in spans for n in span.rows] == [n for n in counts if n]
+    assert all(1 <= len(span.groups) <= most for span in spans)
+    assert b"".join(u.tobytes() for u, _ in found) == x.tobytes()
+    assert b"".join(v.tobytes() for _, v in found) == y.tobytes()
+
+
 @settings(deadline=None, max_examples=50)
 @given(lengths=LENGTHS, other=st.lists(st.integers(1, 60), max_size=5), chunk=st.integers(1, 9))
 def test_the_bytes_do_not_depend_on_how_the_rows_were_handed_over(

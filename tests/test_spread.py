@@ -37,9 +37,9 @@ def over(
 
 
 def done(
-    work: Callable[[int], object], pieces: int, count: int, *, fork: bool, yielding: bool = False
+    work: Callable[[int], object], pieces: int, count: int, *, fork: bool
 ) -> dict[int, object]:
-    found = list(over(alone(work), range(pieces), count, fork=fork, yielding=yielding))
+    found = list(over(alone(work), range(pieces), count, fork=fork))
     assert len(found) == pieces
     return dict(found)
 
@@ -199,17 +199,6 @@ def test_who_stops_listening_leaves_nobody_behind(fork: bool) -> None:
 
 
 @forking
-def test_those_that_yield_are_all_but_the_first() -> None:
-    def work(piece: int, hand: int) -> tuple[int, int]:
-        time.sleep(0.02)
-        return hand, os.nice(0)
-
-    before = os.nice(0)
-    found = {value for _, value in over(work, range(12), 3, fork=True, yielding=True)}
-    assert found == {(0, before), (1, min(before + 10, 19)), (2, min(before + 10, 19))}
-
-
-@forking
 @pytest.mark.parametrize("room", [0, 1, 2])
 def test_where_no_more_can_be_forked_those_that_are_there_do_it(
     room: int, monkeypatch: pytest.MonkeyPatch
@@ -344,3 +333,92 @@ def alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False
+
+
+# Beside
+
+
+BESIDE = """
+import sys, time
+sys.path.insert(0, {src!r})
+from knownline import spread
+def work():
+    print("not to be heard", flush=True)
+    print("nor this", file=sys.stderr, flush=True)
+    {then}
+with spread.beside(work):
+    print("going", flush=True)
+    {block}
+"""
+
+
+@forking
+def test_what_is_beside_is_done_when_the_block_ends(tmp_path: Path) -> None:
+    def work() -> None:
+        time.sleep(0.2)
+        (tmp_path / "done").write_text(str(os.getpid()))
+
+    with spread.beside(work):
+        assert not (tmp_path / "done").exists()
+    assert (tmp_path / "done").read_text() not in ("", str(os.getpid()))
+    assert not multiprocessing.active_children()
+
+
+@forking
+def test_what_fails_beside_is_silent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BESIDE.format(src=SRC, then="1 / 0", block="pass")],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("going\n", "")
+
+
+@forking
+def test_a_block_that_fails_ends_what_is_beside() -> None:
+    with pytest.raises(DamagedError), spread.beside(lambda: time.sleep(1000)):
+        raise DamagedError("x")
+    assert not multiprocessing.active_children()
+
+
+@forking
+def test_what_is_beside_may_fork_itself(tmp_path: Path) -> None:
+    def work() -> None:
+        found = dict(spread.over(lambda n, hand: n * n, range(9), 3))
+        (tmp_path / "done").write_text(str(sum(found.values())))
+
+    with spread.beside(work):
+        pass
+    assert (tmp_path / "done").read_text() == str(sum(n * n for n in range(9)))
+
+
+@pytest.mark.parametrize("forks", [pytest.param(True, marks=forking), False])
+def test_where_nothing_can_be_forked_nothing_is_done_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: bool
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(spread, "FORKS", forks)
+    monkeypatch.setattr(os, "fork", fork)
+    with spread.beside(lambda: (tmp_path / "done").touch()):
+        pass
+    assert not (tmp_path / "done").exists()
+
+
+@forking
+@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGINT])
+def test_the_end_of_a_parent_is_the_end_of_what_is_beside(ended: signal.Signals) -> None:
+    endless = "while True: time.sleep(0.01)"
+    with subprocess.Popen(
+        [sys.executable, "-c", BESIDE.format(src=SRC, then=endless, block=endless)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    ) as parent:  # fmt: skip
+        assert parent.stdout
+        assert parent.stdout.readline() == "going\n"
+        (its,) = children(parent.pid)
+        os.kill(parent.pid, ended) if ended == signal.SIGKILL else os.killpg(parent.pid, ended)
+        assert parent.stdout.read() == ""
+    until = time.monotonic() + 20
+    while alive(its) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(its)

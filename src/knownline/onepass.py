@@ -60,14 +60,14 @@ def known(
     *,
     reread: bool = False,
     arithmetic: Begin = OnCpu,
-    yielding: bool = False,
+    hands: int | None = None,
 ) -> Known | None:
     """Return what is known of a sealed folder, or None where it has no row; reads it if it must.
 
     In a team, every process calls it, and rank 0 has the answer; the others return None.
     reread: read the rows whatever is kept. arithmetic: what takes the moments, whose bits do
-    not depend on it. yielding: leave all cores but one to who wants them, since somebody waits for
-    something else meanwhile.
+    not depend on it. hands: how many processes of this one read at once, at most: a core each where
+    it is not said.
 
     Raises: MissingError or DamagedError with the name of a file that is not what was sealed.
     """
@@ -79,7 +79,7 @@ def known(
         if team.rank == 0:
             _check(sums, seen)
         return found
-    found = _read(sums, seen, team, arithmetic, yielding=yielding)
+    found = _read(sums, seen, team, arithmetic, hands or workers.threads())
     if found:
         kept.save(found)
     return found
@@ -107,9 +107,7 @@ def _check(sums: dict[Path, str], seen: Stamps) -> None:
     seen.keep(dict(zip(sums.values(), looks, strict=True)))
 
 
-def _read(
-    sums: dict[Path, str], seen: Stamps, team: Team, begin: Begin, *, yielding: bool
-) -> Known | None:
+def _read(sums: dict[Path, str], seen: Stamps, team: Team, begin: Begin, most: int) -> Known | None:
     """Read this process's share of the rows; return in rank 0 what is known of all."""
     try:
         cut = {path: shards.spans(path, SPAN_GROUPS) for path in sorted(sums)}
@@ -137,7 +135,7 @@ def _read(
     total = sum(map(_rows, spans))
     # For less than a file each, to fork costs more than it saves.
     files_worth = -(-total // (team.size * shards.SHARD_CHUNKS * spans[0].rows[0]))
-    hands = min(workers.threads(), files_worth)
+    hands = min(most, files_worth)
     arithmetic = begin(pivot, SPAN_GROUPS, spans[0].rows[0], hands)
 
     def work(piece: _Piece, hand: int) -> tuple[Look | None, Any, Array]:
@@ -151,7 +149,7 @@ def _read(
     turns = team.turns(len(pieces))
     with progress.bar("read", " rows", total=total if team.size == 1 else None) as bar:
         for number, (look, told, samples[number]) in spread.over(
-            work, pieces, arithmetic.hands, yielding=yielding, turns=turns
+            work, pieces, arithmetic.hands, turns=turns
         ):
             arithmetic.take(number, told)
             looks[pieces[number].path] = look

@@ -1,8 +1,8 @@
 """One function over many pieces of work, on all cores: in forked processes, or in threads.
 
-Threads of one interpreter wait for its lock between two steps of numpy; processes do not wait for
-each other. A forked one needs no start: what is imported is there. Knows nothing of what the work
-is.
+And one piece of work beside what this process does. Threads of one interpreter wait for its lock
+between two steps of numpy; processes do not wait for each other. A forked one needs no start: what
+is imported is there. Knows nothing of what the work is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,7 +48,6 @@ def over(
     pieces: Sequence[Piece],
     count: int,
     *,
-    yielding: bool = False,
     turns: Iterable[int] | None = None,
 ) -> Iterator[tuple[int, Result]]:
     """Yield the number of each piece and what `work` returns of it, as they get done.
@@ -56,8 +56,7 @@ def over(
     processes a hand begins with the piece after its next one when who iterates comes back for more,
     so what it leaves in memory that is shared may lie there until then.
     count: how many hands work at once, in forked processes where this system has them: what `work`
-    returns or raises is pickled there. yielding: all but the first of these take only what of the
-    cores nobody else wants.
+    returns or raises is pickled there.
     turns: the numbers of the pieces to do, each asked for when a hand is free; all where not given.
 
     Raises: what `work` raises, and WorkersError where a process is ended from without.
@@ -68,7 +67,7 @@ def over(
         for number in waiting:
             yield number, work(pieces[number], 0)
     elif FORKS:
-        yield from _in_processes(work, pieces, count, waiting, yielding=yielding)
+        yield from _in_processes(work, pieces, count, waiting)
     else:
         yield from _in_threads(work, pieces, count, waiting)
 
@@ -110,8 +109,6 @@ def _in_processes(
     pieces: Sequence[Piece],
     count: int,
     waiting: Iterator[int],
-    *,
-    yielding: bool,
 ) -> Iterator[tuple[int, Result]]:
     from multiprocessing import connection, get_context
 
@@ -134,13 +131,11 @@ def _in_processes(
             ours, its = fork.Pipe()
             process = fork.Process(
                 target=_serve,
-                args=(work, pieces, hand, its, [*team, ours], yielding and hand > 0),
+                args=(work, pieces, hand, its, [*team, ours]),
                 daemon=True,
             )
             try:
-                with _unsignalled(), warnings.catch_warnings():
-                    # Of threads: no child of ours takes a lock of theirs.
-                    warnings.simplefilter("ignore", DeprecationWarning)
+                with _forking():
                     process.start()
                     team[ours] = process
             except OSError:  # the system has no room for one more: those that are there do it
@@ -170,13 +165,23 @@ def _in_processes(
 
 
 @contextmanager
-def _unsignalled() -> Iterator[None]:
+def _forking() -> Iterator[None]:
     """Hold signals back while a process forks: until it has handlers of its own, it has ours."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of threads: no child of ours takes a lock of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _forked() -> None:
+    """Take the signals of a forked process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who forked it has it too, and ends this one
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 def _told(by: Connection, process: ForkProcess) -> tuple[int, Any]:
@@ -201,16 +206,11 @@ def _serve(
     hand: int,
     its: Connection,
     others: Sequence[Connection],
-    yielding: bool,
 ) -> None:
     """Do what is asked for, in a forked process, until nobody is there to ask."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who forked it has it too, and ends this one
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    _forked()
     for other in others:  # else an end of ours would keep a pipe open that nobody holds any more
         other.close()
-    if yielding:
-        os.nice(10)
     with suppress(EOFError, OSError):
         while True:
             number = its.recv()
@@ -225,3 +225,55 @@ def _serve(
                     error.add_note(traceback.format_exc())
                 told = number, None, error
             its.send(told)
+
+
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Do some work in a forked process while the block runs, and wait for its end.
+
+    It says nothing, whatever comes of it, and ends when this process or the block fails. Where none
+    can be forked, nobody does it.
+    """
+    if not FORKS:
+        yield
+        return
+    from multiprocessing import get_context
+
+    fork = get_context("fork")
+    its, ours = fork.Pipe(duplex=False)
+    process = fork.Process(target=_do_quietly, args=(work, its, ours))
+    try:
+        with _forking():
+            process.start()
+    except OSError:  # the system has no room for one more
+        ours.close()
+        yield
+        return
+    finally:
+        its.close()
+    try:
+        yield
+        process.join()
+    except BaseException:
+        process.terminate()
+        process.join()
+        raise
+    finally:
+        ours.close()
+
+
+def _do_quietly(work: Callable[[], object], its: Connection, ours: Connection) -> None:
+    """Do the work in a forked process, which ends where nobody holds `ours` any more."""
+    _forked()
+    ours.close()
+
+    def watch() -> None:
+        with suppress(EOFError, OSError):
+            its.recv()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for said in (1, 2):
+        os.dup2(nowhere, said)
+    work()

@@ -1,8 +1,7 @@
 """The stage `train`: data/train/ to models/line.json and reports/history.csv."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 from knownline import door, files, workers
 from knownline.layout import DATA, TRAIN
@@ -10,8 +9,8 @@ from knownline.layout import DATA, TRAIN
 WORTH = range(1 << 26, 1 << 32)
 """Bytes of data that a process of its own reads while this one imports what it needs.
 
-With less, its start takes longer than it saves; with more, the import hardly counts, and what is
-read here shows how far it is.
+With less there is next to nothing to gain; with more, all cores read sooner what is left when the
+import is done, and show how far they are.
 """
 
 
@@ -27,14 +26,24 @@ def main(argv: list[str]) -> int:
     if only and not workers.under_torchrun():
         from knownline import onepass
 
-        onepass.known(TRAIN, yielding=True)  # SIGTERM ends it at once: it has nothing to tidy up
+        onepass.known(TRAIN)  # SIGTERM ends it at once: it has nothing to tidy up
         return 0
     signal.signal(signal.SIGTERM, door.interrupt)
     count = workers.wanted()
     alone = count == 1 and not workers.under_torchrun()
-    with _reading(alone and files.size(TRAIN) in WORTH), door.importing():
-        # Imported here, since the other process is to begin first: pydantic takes a fifth of a
-        # second, torch more than one.
+    with door.importing():
+        from knownline import onepass, spread
+
+    def read() -> None:
+        """Leave a core to the import: what the two took of one, the import would wait for."""
+        onepass.known(TRAIN, hands=max(1, workers.threads() - 1))
+
+    # What it finds is kept, or was before. Where it fails, `onepass.known` fails here too, and says
+    # why.
+    reading = spread.beside(read) if alone and files.size(TRAIN) in WORTH else nullcontext()
+    with reading, door.importing():
+        # Here, since the other process is to begin first: pydantic takes a fifth of a second, torch
+        # more than one.
         from knownline import formatting, location, provenance, streaming
 
         params = door.read_params()
@@ -42,7 +51,7 @@ def main(argv: list[str]) -> int:
         files.check_made_for(DATA, params.used_by("generate"))
         streaming.after()
         location.store_uri()  # where no run can ever be recorded, better said before than after
-        from knownline import accelerator, fitting, onepass
+        from knownline import accelerator, fitting
 
         device = fitting.device_of(params)
     with accelerator.memory_of(device):
@@ -62,17 +71,3 @@ def main(argv: list[str]) -> int:
     epochs = formatting.counted(params.train.epochs, "epoch")
     print(f"train: w = {line.w!r}, b = {line.b!r} after {epochs}")
     return 0
-
-
-@contextmanager
-def _reading(wanted: bool) -> Iterator[None]:
-    """Let another process read the data while the block runs, and wait for it.
-
-    What it finds is kept, or was before. Where it fails, `onepass.known` fails here too, and says
-    why.
-    """
-    if not wanted:
-        yield
-        return
-    with workers.beside(workers.script(), "train", "--pass-only"):
-        yield

@@ -224,30 +224,6 @@ def start(workers: int, *command: str) -> None:
             raise WorkersError(_why(workers, said.read().decode(errors="replace")))
 
 
-@contextmanager
-def beside(*command: str) -> Iterator[None]:
-    """Run a script and its arguments in one process while the block runs, and wait for its end.
-
-    It says nothing; a block that fails ends it. Where the system has no room for it, there is none.
-    """
-    quiet = subprocess.DEVNULL
-    try:
-        begun = subprocess.Popen(
-            [sys.executable, *command], env=_environment(), stdin=quiet, stdout=quiet, stderr=quiet
-        )
-    except OSError:
-        yield
-        return
-    with begun as process:
-        try:
-            yield
-            process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-
-
 def _environment() -> dict[str, str]:
     """Return the environment without what makes a process a stage: who helps one is none."""
     return {k: v for k, v in os.environ.items() if k != "DVC_STAGE"}

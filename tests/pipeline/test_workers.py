@@ -208,12 +208,34 @@ def test_the_stage_command_works_under_torchrun(
     assert bits.of(drawn) == alone
 
 
-def test_a_damaged_file_costs_one_line_with_its_name(drawn: Workspace) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_who_reads_beside_the_import_ends_with_who_imports(
+    drawn: Workspace, alone: str, sent: signal.Signals
+) -> None:
+    def stages() -> list[int]:
+        return drawn.processes(lambda words: words[-2:-1] == [b"train"])
+
+    process = start(drawn, 1)
+    wait_for(lambda: found if len(found := stages()) > 1 else [], process)
+    process.send_signal(sent)
+    _, said = process.communicate()
+    assert said == ("" if sent == signal.SIGKILL else "knownline: interrupted\n")
+    until = time.monotonic() + 20
+    while stages() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not stages()
+    assert not (drawn.path / "models" / "line.json").exists()
+    drawn.knownline("train")
+    assert bits.of(drawn) == alone
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_damaged_file_costs_one_line_with_its_name(drawn: Workspace, workers: str) -> None:
     path = drawn.path / "data/train/part-00000.parquet"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)
-    done = drawn.knownline("train", ok=False, KNOWNLINE_WORKERS="2")
+    done = drawn.knownline("train", ok=False, KNOWNLINE_WORKERS=workers)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "data/train/part-00000.parquet must be what the stage before wrote" in done.stderr
