@@ -44,5 +44,7 @@ def _free(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise UsageError(f"--port must be free on {HOST} (got {port}: {error})") from None
+            raise UsageError(
+                f"--port (make ui PORT=) must be free on {HOST} (got {port}: {error})"
+            ) from None
         return int(probe.getsockname()[1])
