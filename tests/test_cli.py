@@ -291,7 +291,7 @@ def test_the_ui_refuses_a_port_that_is_taken(
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["ui", "--port", str(port)]) == 2
-    assert f"--port (make ui PORT=) must be free on 127.0.0.1 (got {port}" in capsys.readouterr().err
+    assert "--port (make ui PORT=) must be free on 127.0.0.1 (got" in capsys.readouterr().err
 
 
 def test_a_wrong_port_is_found_before_a_store_is_made(
