@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from knownline import compression, files, onepass, shards, stamps
+from knownline import compression, files, onepass, shards, spread, stamps
 from knownline.errors import DamagedError, MissingError
 
 Array = npt.NDArray[np.float64]
@@ -373,6 +374,24 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_of_it_is_ke
     settle()
     found = read()
     assert (found.rows, found.sample.tobytes()) == (right.rows, right.sample.tobytes())
+
+
+@pytest.mark.parametrize(("asked", "hands"), [(None, 4), (1, 1), (3, 3)])
+def test_no_more_hands_read_than_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None, hands: int
+) -> None:
+    counts = []
+    over = spread.over
+
+    def counted(work: Any, pieces: Any, count: int, **more: Any) -> Any:
+        counts.append(count)
+        return over(work, pieces, count, **more)
+
+    write(40 * CHUNK)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setattr(spread, "over", counted)
+    onepass.known(TRAIN, hands=asked)
+    assert counts == [hands]
 
 
 def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -339,13 +339,14 @@ def alive(pid: int) -> bool:
 
 
 BESIDE = """
-import sys, time
+import sys, threading, time
 sys.path.insert(0, {src!r})
 from knownline import spread
 def work():
     print("not to be heard", flush=True)
     print("nor this", file=sys.stderr, flush=True)
     {then}
+{thread}
 with spread.beside(work):
     print("going", flush=True)
     {block}
@@ -365,9 +366,10 @@ def test_what_is_beside_is_done_when_the_block_ends(tmp_path: Path) -> None:
 
 
 @forking
-def test_what_fails_beside_is_silent() -> None:
+@pytest.mark.parametrize("thread", ["pass", "threading.Thread.start = None"])
+def test_what_fails_beside_is_silent(thread: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BESIDE.format(src=SRC, then="1 / 0", block="pass")],
+        [sys.executable, "-c", BESIDE.format(src=SRC, thread=thread, then="1 / 0", block="pass")],
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("going\n", "")
@@ -410,7 +412,7 @@ def test_where_nothing_can_be_forked_nothing_is_done_beside(
 def test_the_end_of_a_parent_is_the_end_of_what_is_beside(ended: signal.Signals) -> None:
     endless = "while True: time.sleep(0.01)"
     with subprocess.Popen(
-        [sys.executable, "-c", BESIDE.format(src=SRC, then=endless, block=endless)],
+        [sys.executable, "-c", BESIDE.format(src=SRC, thread="pass", then=endless, block=endless)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
     ) as parent:  # fmt: skip
         assert parent.stdout

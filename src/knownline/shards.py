@@ -133,7 +133,8 @@ def _column(values: Array) -> Any:
 def _numbers(column: Any) -> Array:
     """Return an Arrow array as numpy, for the same reason not by `to_numpy`."""
     if column.type != pa.float64() or column.null_count:
-        raise pa.ArrowInvalid(f"its columns must be float64 without gaps, not {column.type}")
+        what = f"{column.type} with {column.null_count} gaps"
+        raise pa.ArrowInvalid(f"its columns must be float64 without gaps, not {what}")
     return np.frombuffer(column.buffers()[1], np.float64, len(column), column.offset * 8)
 
 

@@ -166,7 +166,10 @@ def _in_processes(
 
 @contextmanager
 def _forking() -> Iterator[None]:
-    """Hold signals back while a process forks: until it has handlers of its own, it has ours."""
+    """Hold signals back from a process that is forked: it begins with our handlers.
+
+    Who forks it may get them meanwhile, where a library has threads that hold none back.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         with warnings.catch_warnings():
@@ -265,6 +268,9 @@ def beside(work: Callable[[], object]) -> Iterator[None]:
 def _do_quietly(work: Callable[[], object], its: Connection, ours: Connection) -> None:
     """Do the work in a forked process, which ends where nobody holds `ours` any more."""
     _forked()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for said in (1, 2):
+        os.dup2(nowhere, said)
     ours.close()
 
     def watch() -> None:
@@ -273,7 +279,4 @@ def _do_quietly(work: Callable[[], object], its: Connection, ours: Connection) -
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for said in (1, 2):
-        os.dup2(nowhere, said)
     work()

@@ -23,11 +23,6 @@ def main(argv: list[str]) -> int:
         "--pass-only", action="store_true", help="read the data, keep what is known of it, stop"
     )
     only = parser.parse_args(argv).pass_only
-    if only and not workers.under_torchrun():
-        from knownline import onepass
-
-        onepass.known(TRAIN)  # SIGTERM ends it at once: it has nothing to tidy up
-        return 0
     signal.signal(signal.SIGTERM, door.interrupt)
     count = workers.wanted()
     alone = count == 1 and not workers.under_torchrun()
@@ -35,7 +30,7 @@ def main(argv: list[str]) -> int:
         from knownline import onepass, spread
 
     def read() -> None:
-        """Leave a core to the import: what the two took of one, the import would wait for."""
+        """Leave one of several cores to the import: what others took of it, it would wait for."""
         onepass.known(TRAIN, hands=max(1, workers.threads() - 1))
 
     # What it finds is kept, or was before. Where it fails, `onepass.known` fails here too, and says
@@ -58,7 +53,7 @@ def main(argv: list[str]) -> int:
         if workers.under_torchrun():
             with workers.joined(device.type) as team:
                 known = onepass.known(TRAIN, team, arithmetic=accelerator.on(team.device))
-            if only or team.rank:
+            if team.rank:
                 return 0
         else:
             if not alone:
@@ -66,6 +61,8 @@ def main(argv: list[str]) -> int:
                 if onepass.find(TRAIN) is None:
                     workers.start(count, workers.script(), "train", "--pass-only")
             known = onepass.known(TRAIN, arithmetic=accelerator.on(str(device)))
+        if only:
+            return 0
         assert known is not None  # a rule of generate
         line = fitting.fit(params, known.rows, TRAIN, device, begun)
     epochs = formatting.counted(params.train.epochs, "epoch")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from knownline.errors import WorkersError
 
-if TYPE_CHECKING:  # not imported by `train` before another process is reading
+if TYPE_CHECKING:  # else a stage's --help would wait for it
     import numpy as np
     import numpy.typing as npt
 
