@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -89,6 +89,7 @@ def descended(rows: Compressed) -> Line:
 
 
 @settings(deadline=None)
+@example(seed=982184388, rows=3, offset=0.0, noise=1e-3, places=[])
 @given(
     seed=st.integers(0, 2**32),
     rows=st.integers(3, 200),
@@ -101,6 +102,7 @@ def test_standard_errors_are_those_of_linregress(
 ) -> None:
     x, y = drawn(seed, rows=rows, offset=offset, noise=noise)
     true = stats.linregress(x, y)
+    assume(true.stderr > 0)  # else its r² was rounded to 1
     se = standard_errors(compress(cut(x, y, places)))
     # With few degrees of freedom all the noise can be in the last digits of linregress' r².
     rel = 1e-9 + 1e-14 * (float(np.std(y)) / (float(true.stderr) * float(np.std(x)))) ** 2
