@@ -411,6 +411,7 @@ def test_where_nothing_can_be_forked_nothing_is_done_beside(
 @pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGINT])
 def test_the_end_of_a_parent_is_the_end_of_what_is_beside(ended: signal.Signals) -> None:
     endless = "while True: time.sleep(0.01)"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     with subprocess.Popen(
         [sys.executable, "-c", BESIDE.format(src=SRC, thread="pass", then=endless, block=endless)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,

@@ -157,7 +157,7 @@ class Span:
         """
         _check_is_file(self.path)
         with _told(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
-            # By batches: a table is put together from its groups, a tenth of the time. Threads of
+            # By batches: to take a table's columns as one array each would copy them. Threads of
             # Arrow's own would read two columns; ours each read other groups.
             batches = file.iter_batches(self.rows[0], self.groups, ["x", "y"], use_threads=False)
             for rows in self.rows:

@@ -215,6 +215,7 @@ def test_who_reads_beside_the_import_ends_with_who_imports(
     def stages() -> list[int]:
         return drawn.processes(lambda words: words[-2:-1] == [b"train"])
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     process = start(drawn, 1)
     wait_for(lambda: found if len(found := stages()) > 1 else [], process)
     process.send_signal(sent)
