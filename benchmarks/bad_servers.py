@@ -79,7 +79,7 @@ def _loading(work: Path) -> float:
     """Return the seconds of a recording that has nothing to do with a server: it is refused."""
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", "import knownline.record"], env=_env(work), check=True
+        [sys.executable, "-c", "import samerun.record"], env=_env(work), check=True
     )
     done.check_returncode()
     return time.monotonic() - began

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from benchmarks.passes import written
 
-from knownline import accelerator, onepass, training
-from knownline.arithmetic import Begin, OnCpu
+from knownline.scan import dataset, torch_backend
+from knownline.scan.numpy_backend import Begin, OnCpu
+from knownline.train import descent
 
 COLUMNS = 16
 """Bytes of a row: x and y."""
@@ -38,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = written(Path(scratch) / "work", given.rows)
         with chdir(folder.parent.parent):
-            sides = {"cpu": OnCpu, "gpu": accelerator.by_torch(device)}
+            sides = {"cpu": OnCpu, "gpu": torch_backend.by_torch(device)}
             took = _in_turn(sides, given.times)
     size = given.rows * COLUMNS
     way, memory = (
@@ -63,7 +64,7 @@ def _in_turn(sides: dict[str, Begin], times: int) -> dict[str, float]:
     for repetition in range(times + 1):
         for name, arithmetic in sides.items():
             began = time.perf_counter()
-            known = onepass.known(Path("data/train"), reread=True, arithmetic=arithmetic)
+            known = dataset.known(Path("data/train"), reread=True, arithmetic=arithmetic)
             if repetition:  # the first one warms up
                 took[name].append(time.perf_counter() - began)
             assert known is not None
@@ -78,7 +79,7 @@ def _epochs(device: torch.device, times: int) -> float:
     took = []
     for _ in range(times + 1):
         began = time.perf_counter()
-        training.fit(x, y, epochs=1000, learning_rate=0.2, dtype="float64", device=device)
+        descent.fit(x, y, epochs=1000, learning_rate=0.2, dtype="float64", device=device)
         took.append(time.perf_counter() - began)
     return statistics.median(took[1:])
 
@@ -90,7 +91,7 @@ def _epoch_of(rows: int, device: torch.device) -> float:
     took = []
     for epochs in (1, 1, 21):
         began = time.perf_counter()
-        training.fit(
+        descent.fit(
             x, y, epochs=epochs, learning_rate=0.2, dtype="float64", device=device, halving=True
         )
         took.append(time.perf_counter() - began)

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from knownline import compression
+from knownline.core import moments
 
 
 def main() -> None:
@@ -24,16 +24,16 @@ def main() -> None:
     rows = np.full(given.chunks, 65_536.0)
     means = draws.normal(0.0, 1e-3, (2, given.chunks))
     squares = rows * draws.uniform(0.9, 1.1, (3, given.chunks))
-    moments = np.stack([rows, *means, *squares], axis=1)
+    chunks = np.stack([rows, *means, *squares], axis=1)
     took = []
     for _ in range(given.times):
         began = time.perf_counter()
-        merged = compression.merge(moments)
+        merged = moments.merge(chunks)
         took.append(time.perf_counter() - began)
     assert merged.rows == given.chunks * 65_536
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(
-        f"{given.chunks:,} chunks, {moments.nbytes / 1e6:,.0f} MB of moments:"
+        f"{given.chunks:,} chunks, {chunks.nbytes / 1e6:,.0f} MB of moments:"
         f" {statistics.median(took):.2f} s, {peak:,.0f} MB at most"
     )
 

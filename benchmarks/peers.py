@@ -43,10 +43,10 @@ def bare_read(folder: Path) -> Found:
 
 def one_pass(folder: Path) -> Found:
     """Our pass: rows read, moments and sample taken; the files were hashed once before."""
-    from knownline import onepass
+    from knownline.scan import dataset
 
     os.chdir(folder.parent.parent)
-    known = onepass.known(Path("data/train"), reread=True)
+    known = dataset.known(Path("data/train"), reread=True)
     assert known is not None
     line = known.rows.least_squares()
     return line.w, line.b
@@ -89,14 +89,15 @@ def our_epochs(folder: Path) -> Found:
     """A thousand epochs of ours after the pass, which is kept."""
     import torch
 
-    from knownline import onepass, training
+    from knownline.scan import dataset
+    from knownline.train import descent
 
     os.chdir(folder.parent.parent)
-    known = onepass.known(Path("data/train"))
+    known = dataset.known(Path("data/train"))
     assert known is not None
-    scaling = training.Scaling(known.rows.mean_x, known.rows.sd_x)
+    scaling = descent.Scaling(known.rows.mean_x, known.rows.sd_x)
     began = time.perf_counter()
-    fitted = training.fit(
+    fitted = descent.fit(
         *known.rows.three_points(standardize=True),
         epochs=10 * EPOCHS, learning_rate=0.25, dtype="float64",
         device=torch.device("cpu"), scaling=scaling,
@@ -150,7 +151,7 @@ def article(folder: Path) -> Found:
 
 def our_drawing(folder: Path) -> Found:
     """Our stage `generate` without its start: drawn, split, written, synced, hashed."""
-    from knownline import generate
+    from knownline.generate import stage
 
     with tempfile.TemporaryDirectory(dir=folder.parent.parent) as name:
         root = Path(name)
@@ -160,7 +161,7 @@ def our_drawing(folder: Path) -> Found:
         os.chdir(root)
         began = time.perf_counter()
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            generate.main([])
+            stage.main([])
         _own_clock.append(time.perf_counter() - began)
         os.chdir(folder.parent.parent)
     return None

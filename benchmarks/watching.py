@@ -80,8 +80,8 @@ def _saving(folder: Path) -> tuple[float, float, int]:
     """Return the seconds of a training, those inside `Checkpoints.save`, and how many saves."""
     os.chdir(folder)
     os.environ["KNOWNLINE_LIVE_AFTER"] = "inf"
-    from knownline import train
-    from knownline.checkpoints import Checkpoints
+    from knownline.train import stage
+    from knownline.train.checkpoints import Checkpoints
 
     spent: list[float] = []
     save = Checkpoints.save
@@ -93,7 +93,7 @@ def _saving(folder: Path) -> tuple[float, float, int]:
 
     Checkpoints.save = timed  # type: ignore[method-assign,assignment]
     began = time.monotonic()
-    train.main([])
+    stage.main([])
     return time.monotonic() - began, sum(spent), len(spent)
 
 

@@ -60,15 +60,15 @@ def _measure(folder: Path, times: int) -> None:
     sys.path.insert(0, str(folder.parent.parent / "src"))
     from torch import distributed
 
-    from knownline import onepass, workers
+    from knownline.scan import dataset, torchrun
 
     os.chdir(folder.parent.parent)
     took = []
-    with workers.joined("cpu") as team:
+    with torchrun.joined("cpu") as team:
         for _ in range(times + 1):
             distributed.barrier()
             began = time.perf_counter()
-            onepass.known(Path("data/train"), team, reread=True)
+            dataset.known(Path("data/train"), team, reread=True)
             took.append(time.perf_counter() - began)
     if team.rank == 0:
         print(json.dumps(took[1:]))

@@ -12,8 +12,8 @@ from contextlib import suppress
 import numpy as np
 import numpy.typing as npt
 
-from knownline.arithmetic import Begin
-from knownline.compression import Pivot
+from knownline.core.moments import Pivot
+from knownline.scan.numpy_backend import Begin
 from tests.conftest import Workspace
 
 ROWS = 9_000_000

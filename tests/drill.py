@@ -26,9 +26,10 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-from knownline import files, history
-from knownline.checkpoints import Checkpoint, Checkpoints
-from knownline.errors import UserError
+from knownline.core import history
+from knownline.train.checkpoints import Checkpoint, Checkpoints
+from samerun.core import files
+from samerun.core.errors import UserError
 from tests import bits
 from tests.conftest import Workspace, checkout
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
-from knownline import plots, replay, training
-from knownline.compression import compress
+from knownline import replay
+from knownline.core.moments import compress
+from knownline.report import pictures
+from knownline.train import descent
 from tests.conftest import ROOT, checkout
 from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
 
@@ -18,11 +20,11 @@ PICTURES = ROOT / "docs/pictures"
 def article_path() -> bytes:
     """Return the way of the article's run whose draw was +1, on x as it is."""
     x, y = replay.points(1)
-    walked = training.fit(
+    walked = descent.fit(
         x, y, epochs=replay.EPOCHS, learning_rate=replay.LEARNING_RATE, dtype="float32",
         device=torch.device("cpu"),
     )  # fmt: skip
-    return plots.path(walked.w, walked.b, rows=compress([(x, y)]), truth=replay.TRUTH)
+    return pictures.path(walked.w, walked.b, rows=compress([(x, y)]), truth=replay.TRUTH)
 
 
 def main() -> None:

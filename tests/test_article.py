@@ -3,11 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from knownline.replay import Replay
 
 from knownline import replay
 from knownline.__main__ import main
-from knownline.line import Line
-from knownline.replay import Replay
+from knownline.core.line import Line
 
 PRINTED = {
     0: "1338702.5", 15: "7.9803", 30: "7.9686", 45: "7.9568", 60: "7.9450", 75: "7.9333",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from knownline.completion import WORDS
 
 from knownline.__main__ import STAGES, main
 from knownline.cli import ANYWHERE, COMMANDS
-from knownline.completion import WORDS
 from tests.conftest import ROOT, Workspace
 
 IMPORTS = "import sys\nfrom knownline.__main__ import main\ntry: main({})"

@@ -156,7 +156,7 @@ def test_the_changes_it_tells_of_fit_the_code() -> None:
     text = (ROOT / "docs/make-it-yours.md").read_text()
     blocks = dict(FENCED.findall(text))
     old = next(x[1:] for x in blocks["diff"].splitlines() if x.startswith("-"))
-    assert (ROOT / "src/knownline/training.py").read_text().count(f"{old}\n") == 1
+    assert (ROOT / "src/knownline/train/descent.py").read_text().count(f"{old}\n") == 1
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     for section, keys in yaml.safe_load(blocks["yaml"]).items():
         assert set(keys) <= set(params[section])

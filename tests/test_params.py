@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from knownline.errors import ParamsError
+from knownline.core.errors import ParamsError
 from knownline.params import MIN_ROWS, Params, holdout_rows
 
 SHIPPED = (Path(__file__).resolve().parent.parent / "params.yaml").read_text(encoding="utf-8")

@@ -1,66 +1,185 @@
-"""The commands, and the help that lists them. Nothing heavy is imported until one is called."""
+"""The commands, their arguments and their help. A module is imported when it is called."""
 
+import argparse
+import signal
+from collections.abc import Callable
+from datetime import date
 from importlib import import_module, metadata
 from pathlib import Path
 
-from knownline.door import importing
-from knownline.errors import MissingError, UsageError
-
-COMMANDS = {
-    "generate": "draw the points, or read the table in data/own/         (stage 1)",
-    "train": "fit the line by gradient descent                        (stage 2)",
-    "evaluate": "hold the line against the truth, judge it, draw it      (stage 3)",
-    "record": "write the run into MLflow, once                         (stage 4)",
-    "reproduce": "do a recorded run again and prove it equal, bit for bit",
-    "retrain": "a scheduled retraining: fresh data, gate, champion, report",
-    "rollback": "put the previous champion back, and say why",
-    "store": "carry the embedded store between machines that keep nothing",
-    "champion": "who serves, since when, why, on which data and commit",
-    "live": "show a training in MLflow while it runs; train starts it",
-    "doctor": "look for what is wrong: store, runs, cache, files, packages",
-    "summary": "fitted against true, the gate and the run, as files say",
-    "ui": "open MLflow on 127.0.0.1, on the store runs go to",
-    "completion": "print a script that completes all this in bash, zsh or fish",
-    "article": "replay the article this project grew out of",
-}
-
+from samerun.core.arguments import Parser, whole
+from samerun.core.errors import MissingError
+from samerun.core.interrupts import importing, interrupt
 
 ANYWHERE = ("completion", "article")
 """What needs no checkout. Elsewhere any other command would make a store that nobody finds."""
 
 
 def main(argv: list[str]) -> int:
-    """Call the command that `argv` begins with, or print what there is."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0 if argv else 2
-    if argv[0] == "--version":
-        print(f"knownline {metadata.version('knownline')}")
+    """Run one command and return its exit status. Raises: UsageError where there is no such."""
+    commands = parser()
+    if not argv:
+        commands.print_help()
+        return 2
+    given = vars(commands.parse_args(argv))
+    command, module = given.pop("command"), given.pop("module")
+    if command == "completion":
+        import shtab
+
+        print(shtab.complete(commands, shell=given["shell"]))
         return 0
-    if argv[0] not in COMMANDS:
-        raise UsageError(f"the command must be one of {', '.join(COMMANDS)} (got {argv[0]})")
-    asked = {"-h", "--help"} & set(argv)
-    if argv[0] not in ANYWHERE and not asked and not Path("dvc.yaml").exists():
+    if command not in ANYWHERE and not Path("dvc.yaml").exists():
         raise MissingError(
             f"dvc.yaml must be in the current folder (got {Path.cwd()}, which has none: go to the"
             " top of the checkout)"
         )
+    signal.signal(signal.SIGTERM, interrupt)
     with importing():
-        module = import_module(f"knownline.{argv[0]}")
-    return int(module.main(argv[1:]))
+        found = import_module(module)
+    return int(found.main(**given))
 
 
-def _help() -> str:
-    lines = [f"  {name:<11}{summary}" for name, summary in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: knownline COMMAND [ARGUMENTS]",
-            "",
-            "A retraining pipeline whose right answer is known.",
-            "",
-            *lines,
-            "",
-            "knownline COMMAND --help tells of one, with an example.",
-            "The whole pipeline: dvc repro, or make repro.",
-        ]
+def parser() -> Parser:
+    """Return the parser of all commands; shell completions are made from it too."""
+    top = Parser(
+        prog="knownline",
+        description="A retraining pipeline that fits data with a known true answer.",
+        epilog="Run the whole pipeline with `dvc repro` or `make repro`.",
     )
+    top.add_argument(
+        "--version", action="version", version=f"knownline {metadata.version('knownline')}"
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, module: str, summary: str, more: str = "", example: str = "") -> Parser:
+        made = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}. {more}".strip(),
+            example=example or f"knownline {name}",
+        )
+        made.set_defaults(module=module)
+        return made
+
+    _add_stages(command)
+    _add_runs(command)
+    _add_champions(command)
+    command("summary", "knownline.summary", "print the fit, the gate and the run")
+    completion = command(
+        "completion",
+        "",
+        "print a script that completes these commands in a shell",
+        "Keep it in a file that the shell reads when it starts.",
+        "knownline completion bash > ~/.knownline-completion",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose script")
+    command("article", "knownline.article", "replay the article this project grew out of")
+    return top
+
+
+def _add_stages(command: Callable[..., Parser]) -> None:
+    command(
+        "generate",
+        "knownline.generate.stage",
+        "draw the points, or read the table in data/own/ (stage 1)",
+    )
+    train = command("train", "knownline.train.stage", "fit the line by gradient descent (stage 2)")
+    train.add_argument(
+        "--pass-only", action="store_true", help="read the data, keep what is known of it, stop"
+    )
+    command(
+        "evaluate",
+        "knownline.evaluate.stage",
+        "compare the fit with least squares and the truth, and judge it (stage 3)",
+    )
+    command("report", "knownline.report.stage", "draw the report and the plots (stage 4)")
+    command("record", "samerun.record", "record the run in MLflow, once (stage 5)")
+
+
+def _add_runs(command: Callable[..., Parser]) -> None:
+    reproduce = command(
+        "reproduce",
+        "samerun.reproduce",
+        "execute a recorded run again and compare it bit by bit",
+        "Exit status: 0 proven, 1 differs, 2 cannot be tried.",
+        "knownline reproduce 4f6c4bc7",
+    )
+    reproduce.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
+    reproduce.add_argument("--keep", action="store_true", help="leave the folder it was done in")
+    command(
+        "live",
+        "samerun.live",
+        "show a training in MLflow while it runs; `train` starts it",
+        example="knownline live < messages",
+    )
+    doctor = command(
+        "doctor",
+        "samerun.doctor",
+        "look for problems: store, runs, cache, files, packages, device",
+        "Exit status: 0 healthy, 1 findings.",
+        "knownline doctor --repair",
+    )
+    doctor.add_argument(
+        "--repair",
+        action="store_true",
+        help="mend moved artifact paths, end runs whose process is gone, remove what kills left",
+    )
+    store = command(
+        "store",
+        "samerun.store",
+        "sync the local MLflow store between ephemeral runners",
+        "Its files go by the DVC remote; a branch of the git remote says which are the latest. One"
+        " machine writes at a time.",
+        "knownline store pull",
+    )
+    store.add_argument("direction", choices=("pull", "push"), help="which way")
+    ui = command("ui", "samerun.ui", "open MLflow on 127.0.0.1", example="knownline ui --port 5001")
+    ui.add_argument(
+        "--port",
+        type=whole(0, 2**16 - 1),
+        default=5000,
+        help="the port to listen on (5000); 0: a free one",
+    )
+
+
+def _add_champions(command: Callable[..., Parser]) -> None:
+    retrain = command(
+        "retrain",
+        "knownline.retrain.command",
+        "retrain on fresh data, judge, compare with the champion, report",
+        "Exit status: 0 promoted or kept, 3 refused, 2 could not run. Repeating it for the same day"
+        " is harmless.",
+        "knownline retrain --push",
+    )
+    retrain.add_argument(
+        "--seed", type=whole(0, 2**63 - 1), help="of the drawn data (the day's: YYYYMMDD, UTC)"
+    )
+    retrain.add_argument("--date", dest="day", type=_day, help="the day, YYYY-MM-DD (today, UTC)")
+    retrain.add_argument("--force", action="store_true", help="also where nothing is new")
+    retrain.add_argument(
+        "--push", action="store_true", help="push branch retrain/DATE and the outputs"
+    )
+    command(
+        "champion",
+        "knownline.retrain.champion",
+        "print which model version is in production, since when, and why",
+    )
+    rollback = command(
+        "rollback",
+        "knownline.retrain.rollback",
+        "put the previous champion back",
+        "Both versions say why.",
+        'knownline rollback --reason "wrong from Monday on"',
+    )
+    rollback.add_argument("--reason", required=True, help="why, for whoever reads it later")
+    rollback.add_argument(
+        "--push", action="store_true", help="pull the store before, push it after"
+    )
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        got = text.strip()[:80] or "nothing"
+        raise argparse.ArgumentTypeError(f"must be YYYY-MM-DD (got {got})") from None

@@ -3,17 +3,20 @@
 Source of the keys and their defaults: params.yaml itself, where each is explained.
 """
 
-import difflib
 import math
 from fractions import Fraction
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self, get_args
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
 
-from knownline.errors import ParamsError
+from knownline.core import validation, yaml_text
+from knownline.core.errors import ParamsError
+from knownline.core.layout import PARAMS
+from knownline.core.validation import broken
+from samerun.core.errors import MissingError
+from samerun.core.flatten import flat
 
 MIN_ROWS = 3
 """Fewest rows a line can be judged from: two fix it, the third tells the noise."""
@@ -50,7 +53,7 @@ class Columns(Section):
     @model_validator(mode="after")
     def _two(self) -> Self:
         if self.x == self.y:
-            raise _broken("x", "must name another column than generate.columns.y", self.x)
+            raise broken("x", "must name another column than generate.columns.y", self.x)
         return self
 
     @property
@@ -70,9 +73,9 @@ class Spacing(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.low < self.high:
-            raise _broken("low", f"must be less than generate.x.high, {self.high}", self.low)
+            raise broken("low", f"must be less than generate.x.high, {self.high}", self.low)
         if not math.isfinite(self.high - self.low):
-            raise _broken("low", "must lie within the float64 range of generate.x.high", self.low)
+            raise broken("low", "must lie within the float64 range of generate.x.high", self.low)
         return self
 
 
@@ -85,9 +88,7 @@ class Noise(Section):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.kind != "normal" and not (self.scale.is_integer() and self.scale < 2**53):
-            raise _broken(
-                "scale", f"must be a whole number below 2^53 with {self.kind}", self.scale
-            )
+            raise broken("scale", f"must be a whole number below 2^53 with {self.kind}", self.scale)
         return self
 
 
@@ -107,13 +108,13 @@ class Generate(Section):
         if self.table is not None:
             path = PurePosixPath(self.table)
             if path.parts[:2] != ("data", "own") or len(path.parts) < 3 or ".." in path.parts:
-                raise _broken("table", "must name a file in data/own/", self.table)
+                raise broken("table", "must name a file in data/own/", self.table)
             if path.suffix not in (".csv", ".parquet"):
-                raise _broken("table", "must end in .csv or .parquet", self.table)
+                raise broken("table", "must end in .csv or .parquet", self.table)
         else:
             held_out = holdout_rows(self.rows, self.holdout)
             if self.rows - held_out < MIN_ROWS:
-                raise _broken(
+                raise broken(
                     "holdout",
                     f"must leave {MIN_ROWS} rows of {self.rows} to train on",
                     self.holdout,
@@ -135,9 +136,7 @@ class Train(Section):
     @model_validator(mode="after")
     def _representable(self) -> Self:
         if self.device == "mps" and self.dtype == "float64":
-            raise _broken(
-                "dtype", "must be float32 on device mps, which has no float64", self.dtype
-            )
+            raise broken("dtype", "must be float32 on device mps, which has no float64", self.dtype)
         return self
 
 
@@ -168,7 +167,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _answerable(self) -> Self:
         if self.truth is None and self.generate.table is None:
-            raise _broken("truth", "must be given where generate.table is null", None)
+            raise broken("truth", "must be given where generate.table is null", None)
         return self
 
     @classmethod
@@ -177,24 +176,40 @@ class Params(Section):
 
         Raises: ParamsError naming the first key that breaks a rule, the rule and the value.
         """
-        try:
-            mapping = yaml.load(text, Loader=_UniqueKeys)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ParamsError(f"params.yaml must be valid YAML ({str(error)[:200]})") from error
+        mapping = yaml_text.load(text)
         try:
             return cls.model_validate(mapping)
         except ValidationError as error:
-            raise ParamsError(_one_line(error)) from error
+            raise ParamsError(validation.explained(error, cls)) from error
+
+    @classmethod
+    def read(cls) -> "Params":
+        """Read params.yaml of the current folder.
+
+        Raises: ParamsError, and MissingError where there is none.
+        """
+        try:
+            return cls.parse(PARAMS.read_text(encoding="utf-8"))
+        except (FileNotFoundError, IsADirectoryError):
+            raise MissingError(
+                f"params.yaml must be in the current folder (got {Path.cwd()}, which has none)"
+            ) from None
+        except UnicodeDecodeError as error:
+            raise ParamsError(f"params.yaml must be UTF-8 (got byte {error.start})") from error
 
     def used_by(self, stage: str) -> dict[str, Any]:
         """Return the sections that decide what a stage writes."""
-        sections = {"generate": ("truth", "generate"), "evaluate": ("truth", "evaluate")}
+        sections = {
+            "generate": ("truth", "generate"),
+            "evaluate": ("truth", "evaluate"),
+            "report": ("truth", "generate", "train", "evaluate"),
+        }
         whole = self.model_dump(mode="json")
         return {name: whole[name] for name in sections.get(stage, (stage,))}
 
     def flat(self) -> dict[str, Any]:
         """Return every leaf a stage reads under its dotted name: {"train.epochs": 100, ...}."""
-        return dict(_leaves("", self.model_dump(mode="json", exclude={"retrain"})))
+        return flat(self.model_dump(mode="json", exclude={"retrain"}))
 
 
 def with_seed(text: str, seed: int) -> str:
@@ -226,125 +241,3 @@ def holdout_rows(rows: int, fraction: float) -> int:
     Exact for the decimal that is written in params.yaml, so that 0.29 of 100 is 29.
     """
     return math.floor(rows * Fraction(str(fraction)) + Fraction(1, 2))
-
-
-def _leaves(name: str, value: Any) -> list[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        return [(name, value)]
-    return [
-        leaf for key, item in value.items() for leaf in _leaves(f"{name}.{key}".strip("."), item)
-    ]
-
-
-def _broken(key: str, rule: str, got: Any) -> PydanticCustomError:
-    """Return the error of a rule that binds several keys; `key` is the one to be named."""
-    return PydanticCustomError("rule", "{rule}", {"key": key, "rule": rule, "got": got})
-
-
-_RULES = {
-    "missing": "must be given",
-    "extra_forbidden": "is not a key that is known here",
-    "invalid_key": "is not a key that is known here",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a finite number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "string_too_short": "must not be empty",
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be {ge} or more",
-    "less_than": "must be less than {lt}",
-    "literal_error": "must be {expected}",
-    "model_type": "must be a mapping of keys to values",
-    "rule": "{rule}",
-}
-
-
-def _one_line(error: ValidationError) -> str:
-    try:
-        errors = error.errors()
-    except UnicodeEncodeError:  # half of a surrogate pair, written as an escape
-        return "params.yaml must hold text that UTF-8 can write"
-    # A key that is misspelt is also one that is missing: the first is what to mend.
-    first = min(errors, key=lambda found: found["type"] != "extra_forbidden")
-    context: dict[str, Any] = dict(first.get("ctx", {}))
-    context |= {key: _whole(context[key]) for key in ("gt", "ge", "lt") if key in context}
-    path = [str(part) for part in first["loc"]]
-    got = first["input"]
-    if first["type"] == "rule":
-        path, got = [*path, context["key"]], context["got"]
-    name = ".".join(path) or "params.yaml"
-    rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")
-    return f"{name} {rule}{_near(name, first)}{_got(first, got)}"
-
-
-def _near(name: str, error: ErrorDetails) -> str:
-    """Return the known key that an unknown one is most like, as a question."""
-    if error["type"] != "extra_forbidden":
-        return ""
-    near = difflib.get_close_matches(name, _names("", Params), n=1, cutoff=0.75)
-    return f": {near[0]}?" if near else ""
-
-
-def _names(prefix: str, model: Any) -> list[str]:
-    """Return the dotted name of every key of a model, sections included."""
-    names: list[str] = []
-    for key, field in model.model_fields.items():
-        names.append(f"{prefix}{key}")
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                names += _names(f"{prefix}{key}.", kind)
-    return names
-
-
-def _whole(value: Any) -> Any:
-    """Return a limit as people write it: 0, not 0.0."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _got(error: ErrorDetails, value: Any) -> str:
-    if error["type"] == "missing":
-        return " (got nothing)"
-    if value is None:
-        return " (got null)"
-    if isinstance(value, bool):
-        return f" (got {str(value).lower()})"
-    if isinstance(value, str):
-        power = "e" in value.lower() and _is_number(value)
-        if power and error["type"].startswith("int"):
-            hint = "; write it out: 1000000"
-        else:
-            hint = "; YAML wants a point and a sign: 1.0e-3" if power else ""
-        return f" (got the text '{value[:80]}'{hint})"
-    return f" (got {str(value)[:80]})"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys in silence; a typing slip should not."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float | bool | None):
-                if key in seen:
-                    line = key_node.start_mark.line + 1
-                    raise ParamsError(
-                        f"params.yaml must have each key once ({key} again, line {line})"
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def in_yaml(value: Any) -> str:
-    """Return a value as params.yaml takes it: 1.0e-09 and not 1e-09, which YAML reads as text."""
-    return str(yaml.safe_dump(value)).splitlines()[0]

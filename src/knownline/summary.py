@@ -4,21 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knownline import door, files, receipts
-from knownline.errors import DamagedError, MissingError
-from knownline.formatting import plain, r_squared, rounded, significant
-from knownline.layout import METRICS
+from knownline.core.formatting import plain, r_squared, rounded, significant
+from knownline.core.layout import METRICS
+from samerun.core import files
+from samerun.core.errors import DamagedError, MissingError
+from samerun.execution import receipts
 
 LAST = Path("mlruns/last.json")
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
     """Print the summary; imports neither torch nor mlflow, so that repeating it costs nothing."""
-    door.Arguments(
-        "summary",
-        "Print fitted against true, the gate with its reasons, and the run's name.",
-        "knownline summary",
-    ).parse_args(argv)
     try:
         metrics = json.loads(METRICS.read_text())
     except FileNotFoundError:

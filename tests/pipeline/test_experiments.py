@@ -91,7 +91,7 @@ def test_repro_with_pull_fetches_what_the_cache_has_lost(
 
 def test_an_experiment_runs_its_own_code(workspace: Workspace) -> None:
     workspace.replace(
-        "src/knownline/fitting.py",
+        "src/knownline/train/fitting.py",
         "line = fitted.line\n",
         "line = type(fitted.line)(1.5, 2.5)\n",
     )

@@ -39,7 +39,7 @@ def test_another_loss_is_the_one_line_it_says(workspace: Workspace) -> None:
     text = (ROOT / "docs/make-it-yours.md").read_text()
     blocks = dict(FENCED.findall(text))
     old, new = (line[1:] for line in blocks["diff"].splitlines())
-    workspace.replace("src/knownline/training.py", old, new)
+    workspace.replace("src/knownline/train/descent.py", old, new)
     params = yaml.safe_load((workspace.path / "params.yaml").read_text())
     params["truth"] = None
     params["generate"] |= {"table": "data/own/forbes.csv", "holdout": 0.0}
@@ -75,7 +75,7 @@ def test_what_the_tests_say_to_another_loss(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("pyproject.toml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
-    changed = tmp_path / "src/knownline/training.py"
+    changed = tmp_path / "src/knownline/train/descent.py"
     changed.write_text(changed.read_text().replace(old, new))
     named = re.findall(r"^- `(test_\w+)`", text, flags=re.MULTILINE)
     command = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from knownline import processes
+from samerun.execution import processes
 from tests.conftest import Run, Workspace
 from tests.pipeline.servers import free_port
 
@@ -211,9 +211,9 @@ def test_what_changes_while_a_training_runs_is_not_recorded_as_what_ran(
     live = wait_for_live_run(workspace)
     if what == "code":
         workspace.replace(
-            "src/knownline/training.py", "w.sub_(learning_rate", "w.sub_(1 * learning_rate"
+            "src/knownline/train/descent.py", "w.sub_(learning_rate", "w.sub_(1 * learning_rate"
         )
-        name = "src/knownline/training.py"
+        name = "src/knownline/train/descent.py"
     else:
         workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.2")
         name = "train in params.yaml"

@@ -71,7 +71,7 @@ def test_a_run_is_proven_and_nothing_of_the_users_changes(
 
 def test_a_run_from_a_dirty_tree_is_proven(workspace: Workspace) -> None:
     workspace.replace(
-        "src/knownline/training.py", "w.sub_(learning_rate", "w.sub_(0.99 * learning_rate"
+        "src/knownline/train/descent.py", "w.sub_(learning_rate", "w.sub_(0.99 * learning_rate"
     )
     (workspace.path / "data/own/more.csv").write_bytes(b"a,b\n1,2\n")
     run = recorded(workspace)
@@ -244,7 +244,7 @@ def other_data_hash(workspace: Workspace, run: Run) -> None:
 
 def edit_code(workspace: Workspace, run: Run) -> None:
     workspace.replace(
-        "src/knownline/training.py", "w.sub_(learning_rate", "w.sub_(1.01 * learning_rate"
+        "src/knownline/train/descent.py", "w.sub_(learning_rate", "w.sub_(1.01 * learning_rate"
     )
     commit(workspace, "other code")
     with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
@@ -265,7 +265,7 @@ def edit_code(workspace: Workspace, run: Run) -> None:
             edit("params.yaml", b"seed: 20200910", b"seed: 20200911"),
             "params: generate.seed was 20200910, is 20200911",
         ),
-        (edit_code, "code: src/knownline/training.py has other bytes"),
+        (edit_code, "code: src/knownline/train/descent.py has other bytes"),
         (
             edit("identity.json", b'"train.epochs":100', b'"train.epochs":101'),
             "identity: identity.json has SHA-256",
@@ -338,7 +338,7 @@ def test_the_users_git_settings_change_nothing(
     settings = tmp_path / "gitconfig"
     settings.write_text("")
     workspace.run("git", "config", "--file", str(settings), setting, value)
-    code = workspace.path / "src/knownline/training.py"
+    code = workspace.path / "src/knownline/train/descent.py"
     code.write_bytes(code.read_bytes() + b"# ends in blanks   \n# and in CR LF\r\n")
     env = {"GIT_CONFIG_GLOBAL": str(settings)}
     workspace.dvc("repro", ok=True, **env)

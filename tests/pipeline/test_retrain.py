@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 import pytest
 from filelock import FileLock
 
-from knownline import retrain as door_of_retrain
+from knownline.retrain import command as door_of_retrain
 from tests.conftest import Workspace, commit
 from tests.pipeline.servers import Proxy, free_port, over_sqlite, serving
 from tests.pipeline.test_own_table import use
@@ -210,7 +210,7 @@ def test_a_refused_challenger_three_days_running_leaves_the_champion(workspace: 
 
 
 def test_a_tree_that_is_not_clean_is_refused(workspace: Workspace) -> None:
-    workspace.replace("src/knownline/plots.py", "s=size", "s=size + 1")
+    workspace.replace("src/knownline/report/pictures.py", "s=size", "s=size + 1")
     expect(retrain(workspace), 3, "the tree was not clean")
     assert "champion" not in aliases(workspace)
 
@@ -507,7 +507,7 @@ def test_a_champion_out_of_reach_is_not_taken_for_damaged(workspace: Workspace) 
             proxy.turn(how)
             told = process.communicate("\n")[1]
             proxy.turn("")
-            assert told.splitlines()[-1].startswith("knownline.errors.StoreError"), told
+            assert told.splitlines()[-1].startswith("knownline.core.errors.StoreError"), told
             assert "within reach" in told
 
 

@@ -111,7 +111,7 @@ def test_a_fresh_clone_with_pulled_outputs_is_backfilled(
 def test_a_change_of_code_that_changes_no_number_is_recorded_all_the_same(
     workspace: Workspace, clone: Clone
 ) -> None:
-    with (workspace.path / "src/knownline/plots.py").open("a") as code:
+    with (workspace.path / "src/knownline/report/pictures.py").open("a") as code:
         code.write("\n# a remark\n")
     assert "Running stage 'record'" in workspace.dvc("repro").stdout
     first, second = workspace.runs()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from knownline import progress
+from samerun.core import progress
 from tests.conftest import Workspace
 
 LONG = 120_000

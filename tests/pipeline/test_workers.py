@@ -124,7 +124,7 @@ if under_torchrun():
 
 def die_late(workspace: Workspace, rank: int) -> None:
     """Make a worker of the first attempt kill itself where it would tell what it found."""
-    code = workspace.path / "src/knownline/workers.py"
+    code = workspace.path / "src/knownline/scan/torchrun.py"
     code.write_text(code.read_text() + LATE.format(rank=rank))
 
 

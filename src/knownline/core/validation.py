@@ -1,0 +1,103 @@
+"""A broken rule of params.yaml in one line: the key, the rule and the value.
+
+Knows nothing of which keys there are; the model of them is handed in.
+"""
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+
+def broken(key: str, rule: str, got: Any) -> PydanticCustomError:
+    """Return the error of a rule that binds several keys; `key` is the one to be named."""
+    return PydanticCustomError("rule", "{rule}", {"key": key, "rule": rule, "got": got})
+
+
+_RULES = {
+    "missing": "must be given",
+    "extra_forbidden": "is not a key that is known here",
+    "invalid_key": "is not a key that is known here",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a mapping of keys to values",
+    "rule": "{rule}",
+}
+
+
+def explained(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first mistake that the validation of a model found, in one line."""
+    try:
+        errors = error.errors()
+    except UnicodeEncodeError:  # half of a surrogate pair, written as an escape
+        return "params.yaml must hold text that UTF-8 can write"
+    # A key that is misspelt is also one that is missing: the first is what to mend.
+    first = min(errors, key=lambda found: found["type"] != "extra_forbidden")
+    context: dict[str, Any] = dict(first.get("ctx", {}))
+    context |= {key: _whole(context[key]) for key in ("gt", "ge", "lt") if key in context}
+    path = [str(part) for part in first["loc"]]
+    got = first["input"]
+    if first["type"] == "rule":
+        path, got = [*path, context["key"]], context["got"]
+    name = ".".join(path) or "params.yaml"
+    rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")
+    return f"{name} {rule}{_near(name, first, model)}{_got(first, got)}"
+
+
+def _near(name: str, error: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return the known key that an unknown one is most like, as a question."""
+    if error["type"] != "extra_forbidden":
+        return ""
+    near = difflib.get_close_matches(name, _names("", model), n=1, cutoff=0.75)
+    return f": {near[0]}?" if near else ""
+
+
+def _names(prefix: str, model: Any) -> list[str]:
+    """Return the dotted name of every key of a model, sections included."""
+    names: list[str] = []
+    for key, field in model.model_fields.items():
+        names.append(f"{prefix}{key}")
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                names += _names(f"{prefix}{key}.", kind)
+    return names
+
+
+def _whole(value: Any) -> Any:
+    """Return a limit as people write it: 0, not 0.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _got(error: ErrorDetails, value: Any) -> str:
+    if error["type"] == "missing":
+        return " (got nothing)"
+    if value is None:
+        return " (got null)"
+    if isinstance(value, bool):
+        return f" (got {str(value).lower()})"
+    if isinstance(value, str):
+        power = "e" in value.lower() and _is_number(value)
+        if power and error["type"].startswith("int"):
+            hint = "; write it out: 1000000"
+        else:
+            hint = "; YAML wants a point and a sign: 1.0e-3" if power else ""
+        return f" (got the text '{value[:80]}'{hint})"
+    return f" (got {str(value)[:80]})"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

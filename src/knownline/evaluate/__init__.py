@@ -1,0 +1,1 @@
+"""The stage `evaluate`: reference fit, standard errors, residuals, the gate."""

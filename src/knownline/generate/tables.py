@@ -1,0 +1,182 @@
+"""A table of the user's own, CSV or Parquet, read in pieces and refused for what it must not hold.
+
+Rows are counted from 1, a header not counted. Knows nothing of what becomes of the rows.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from knownline.core.errors import TableError
+
+Array = npt.NDArray[np.float64]
+
+_BATCH_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Two columns of a file."""
+
+    path: Path
+    x: str
+    y: str
+
+    def chunks(self) -> Iterator[tuple[Array, Array]]:
+        """Yield x and y, (rows,) each, of the whole table, a piece at a time.
+
+        Raises: TableError at the first value that is no finite number, or a missing column.
+        """
+        if not os.path.isfile(self.path):  # noqa: PTH113 — Path.is_file raises for a long name
+            raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
+        first = 1
+        try:
+            for batch in self._batches():
+                x = self._numbers(batch, self.x, first)
+                y = self._numbers(batch, self.y, first)
+                yield x, y
+                first += len(x)
+        except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+            raise TableError(f"{self.path} must be a readable table ({error})") from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # Arrow's way to say that the bytes make no sense
+            raise TableError(f"{self.path} must be a readable table ({error})") from error
+
+    def _batches(self) -> Iterator[Any]:
+        if self.path.suffix == ".parquet":
+            with pq.ParquetFile(self.path, pre_buffer=False) as file:  # else it keeps it all
+                self._require_columns(file.schema_arrow.names)
+                yield from file.iter_batches(_BATCH_ROWS, columns=[self.x, self.y])
+            return
+        self._require_columns(self._header())
+        if not self._has_rows():
+            return
+        with pa.csv.open_csv(
+            self.path,
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(
+                include_columns=[self.x, self.y],
+                column_types={self.x: pa.string(), self.y: pa.string()},
+                strings_can_be_null=False,
+            ),
+        ) as reader:
+            yield from reader
+
+    def _has_rows(self) -> bool:
+        """Return whether anything follows the header; Arrow takes a lone header for a mistake."""
+        with self._text() as stream:
+            return sum(1 for _ in zip(range(2), self._rows(stream), strict=False)) > 1
+
+    def _text(self) -> TextIO:
+        return self.path.open(encoding="utf-8-sig", newline="", errors="replace")
+
+    @staticmethod
+    def _rows(stream: TextIO) -> Iterator[list[str]]:
+        csv.field_size_limit(2**31 - 1)  # the default refuses texts past 128 KiB
+        return (fields for fields in csv.reader(stream) if fields)
+
+    def _header(self) -> list[str]:
+        try:
+            with self.path.open(encoding="utf-8-sig", newline="") as stream:
+                return next(self._rows(stream), [])
+        except UnicodeDecodeError as error:
+            raise TableError(
+                f"{self.path} must be UTF-8 (got byte {error.object[error.start]:#x})"
+            ) from error
+
+    def _require_columns(self, names: list[str]) -> None:
+        for key, name in (("x", self.x), ("y", self.y)):
+            if names.count(name) != 1:
+                rule = "a column" if name not in names else "only one column"
+                raise TableError(
+                    f"generate.columns.{key} must name {rule} of {self.path},"
+                    f" which has {_listed(names)}{self._parted(names)} (got {_shown(name)})"
+                )
+
+    def _parted(self, names: list[str]) -> str:
+        """Return a hint where the one column looks like several that no comma parts."""
+        signs = {";": "semicolons", "\t": "tabs", "|": "bars"}
+        found = next((word for sign, word in signs.items() if sign in "".join(names)), None)
+        if len(names) != 1 or found is None or self.path.suffix != ".csv":
+            return ""
+        return f" (its fields are parted by {found}: commas are wanted, and points in its numbers)"
+
+    def _numbers(self, batch: Any, name: str, first: int) -> Array:
+        """Return a column of a batch as float64; `first` is the row its first value stands in."""
+        column = batch.column(batch.schema.get_field_index(name))
+        kind = column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            column = pc.utf8_trim_whitespace(column)
+            try:
+                values = column.cast(pa.float64())
+            except pa.ArrowInvalid:
+                row = next(i for i, text in enumerate(column.to_pylist()) if not _is_number(text))
+                raise self._refused(name, first + row, column[row].as_py()) from None
+        elif pa.types.is_decimal(kind):
+            values = column.cast(pa.string()).cast(pa.float64())  # directly, Arrow is a step off
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            values = column.cast(pa.float64(), safe=False)
+        else:
+            raise TableError(
+                f"{self.path} column {name} must hold numbers (got {kind}, row {first})"
+            )
+        numbers: Array = values.to_numpy(zero_copy_only=False)
+        if values.null_count:
+            raise self._refused(
+                name, first + int(np.argmax(column.is_null().to_numpy(False))), None
+            )
+        if not np.isfinite(numbers).all():
+            row = int(np.argmin(np.isfinite(numbers)))
+            raise self._refused(name, first + row, column[row].as_py())
+        return numbers
+
+    def _refused(self, name: str, row: int, value: Any) -> TableError:
+        got = "nothing" if value in (None, "") else str(value)[:80]
+        return TableError(
+            f"{self.path} column {name} must hold a finite number in every row"
+            f" (got {got} in row {row}{self._place(row)})"
+        )
+
+    def _place(self, row: int) -> str:
+        """Return where a CSV's row stands in the file, for an editor to jump to."""
+        if self.path.suffix != ".csv":
+            return ""
+        with self._text() as stream:
+            csv.field_size_limit(2**31 - 1)
+            reader = csv.reader(stream)
+            rows = (fields for fields in reader if fields)
+            for _ in zip(range(row + 1), rows, strict=False):
+                pass
+            return f", line {reader.line_num}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(_shown(name) for name in names[:12])
+    return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown or "none"
+
+
+def _shown(name: str) -> str:
+    """Return a name as it is, quoted where its ends could not be seen."""
+    return name[:40] if name == name.strip() else repr(name[:40])
+
+
+def _is_number(text: str | None) -> bool:
+    if text is None:
+        return True  # said elsewhere
+    try:
+        pa.scalar(text).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True

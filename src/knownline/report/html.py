@@ -1,0 +1,79 @@
+"""Parts of the report's page: sections, tables, lists and charts with their keys."""
+
+from pathlib import Path
+
+from knownline.core.formatting import minus
+from knownline.report.charts import Sketch
+from knownline.report.svg import safe
+
+STYLE = Path(__file__).with_name("page.css")
+"""The style sheet that the page holds."""
+
+
+def section(title: str, content: str) -> str:
+    """Return a section under its heading."""
+    heading = f"<h2>{title}</h2>\n" if title else ""
+    return f"<section>\n{heading}{content}\n</section>"
+
+
+def figures(drawn: list[Sketch], *, headed: bool = False) -> str:
+    """Return charts side by side; headed: one alone, whose title is the heading above it.
+
+    Where two stand beside each other, the last of an odd number has its words at its side.
+    """
+    parts = [f'<div class="figures{" wide" if headed else ""}">']
+    for place, sketch in enumerate(drawn, start=1):
+        odd = ' class="odd"' if place == len(drawn) and place % 2 and not headed else ""
+        key = "".join(
+            f'<li><svg class="swatch" viewBox="0 0 24 12" aria-hidden="true">{_swatch(kind)}</svg>'
+            f"{safe(words)}</li>"
+            for kind, words in sketch.key
+        )
+        title = "" if headed else f"<figcaption>{safe(sketch.title)}</figcaption>\n"
+        caption = f"<p>{safe(sketch.caption)}</p>" if sketch.caption else ""
+        words = f'<ul class="key">{key}</ul>\n{caption}'
+        parts.append(f"<figure{odd}>\n{title}{sketch.drawing}\n{words}</figure>")
+    return "\n".join([*parts, "</div>"])
+
+
+def _swatch(kind: str) -> str:
+    if kind in ("sample", "optimiser"):
+        return f'<rect class="{kind}" y="1" width="24" height="10"/>'
+    if kind in ("points", "way", "start", "goal", "end"):
+        return f'<path class="{kind}" d="M12 6h0"/>'
+    return f'<path class="{kind}" d="M0 6h24"/>'
+
+
+def table(caption: str, head: list[str], rows: list[list[str]], *, numbers: bool = True) -> str:
+    """Return a table whose first column names its rows; it scrolls where it is too wide."""
+    top = "".join(f'<th scope="col">{safe(cell)}</th>' if cell else "<td></td>" for cell in head)
+    lines = [
+        f'<tr><th scope="row">{safe(row[0])}</th>'
+        + "".join(f"<td>{safe(minus(cell) if numbers else cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    ]
+    kind = ' class="numbers"' if numbers else ""
+    return "\n".join(
+        [
+            f'<div class="scroll" role="region" aria-label="{safe(caption)}" tabindex="0">',
+            f"<table{kind}>",
+            f"<caption>{safe(caption)}</caption>",
+            f"<thead><tr>{top}</tr></thead>",
+            "<tbody>",
+            *lines,
+            "</tbody>",
+            "</table>",
+            "</div>",
+        ]
+    )
+
+
+def bullets(items: list[str]) -> str:
+    """Return a list."""
+    return "<ul>" + "".join(f"<li>{safe(item)}</li>" for item in items) + "</ul>"
+
+
+def code(text: str) -> str:
+    """Return text in a fixed font."""
+    return f"<code>{safe(text)}</code>"

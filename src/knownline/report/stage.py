@@ -1,0 +1,50 @@
+"""The stage `report`: the verdict in pictures, reports/report.html and reports/plots/."""
+
+from knownline.core.layout import METRICS, PLOTS, REPORT, REPORTS
+from knownline.core.line import Line
+from knownline.evaluate.results import Results
+from knownline.identity import provenance
+from knownline.params import Params
+from knownline.report import page, pictures
+from samerun.core import files
+from samerun.core.errors import DamagedError
+
+
+def main() -> int:
+    """Draw what `evaluate` found."""
+    params = Params.read()
+    made = provenance.made_with("report", params)
+    results = Results.read(params)
+    files.check_used(REPORTS, provenance.made_with("evaluate", params))
+    if METRICS.read_text() != results.metrics:
+        raise DamagedError(
+            f"{METRICS} must be what `evaluate` wrote: delete it and run `dvc repro --force` (got"
+            " other numbers)"
+        )
+    drawn = _plots(params, results)
+    text = page.render(params, results)
+    provenance.check_unchanged("report", made, Params.read(), then="run `dvc repro` again")
+    with files.replaced_folder(PLOTS) as folder:
+        for name, png in drawn.items():
+            files.write_bytes(folder / name, png)
+    files.write_text(REPORT, text)
+    files.seal(REPORTS, [METRICS, REPORT, REPORTS / files.USED, *PLOTS.glob("*.png")])
+    print(f"report: {REPORT}")
+    return 0
+
+
+def _plots(params: Params, results: Results) -> dict[str, bytes]:
+    """Return the pictures of reports/plots/ by name, as PNG."""
+    rows, line = results.rows, results.found.line
+    truth = Line(params.truth.w, params.truth.b) if params.truth else None
+    own = params.generate.table is not None
+    names = pictures.Names(*params.generate.columns.short) if own else pictures.Names()
+    squared = results.convergence.squared
+    least = rows.mean_squared_error(results.found.ols) if squared else None
+    return {
+        "fit.png": pictures.fit(
+            results.x, results.y, line=line, truth=truth, of=rows.rows, names=names
+        ),
+        "loss.png": pictures.loss(results.loss, least),
+        "path.png": pictures.path(results.w, results.b, rows=rows, truth=truth),
+    }

@@ -1,0 +1,27 @@
+"""`knownline champion`: who serves, since when, why, on which data and commit."""
+
+from knownline.retrain.registry import CHAMPION, PREVIOUS, Registry
+from samerun.core.errors import StoreError
+from samerun.mlflow import tracking
+
+
+def main() -> int:
+    """Print it. Raises: StoreError where there is none."""
+    store = tracking.Store(create=False)
+    registry = Registry(store)
+    version = registry.holding(CHAMPION)
+    if version is None:
+        raise StoreError(f"knownline must have a champion in {store.shown_uri} (got none)")
+    previous = registry.holding(PREVIOUS)
+    tags = version.tags
+    told = {
+        "champion": f"{version.name} of knownline",
+        "since": tags.get("champion_since", "unknown"),
+        "why": tags.get("champion_why", "unknown"),
+        "run": version.run_id,
+        "data": tags.get("data_sha256", "unknown"),
+        "commit": tags.get("git_commit", "unknown"),
+        "previous": previous.name if previous else "none",
+    }
+    print("\n".join(f"{name:<9}{value}" for name, value in told.items()))
+    return 0

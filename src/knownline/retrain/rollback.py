@@ -1,0 +1,26 @@
+"""`knownline rollback`: the previous champion serves again."""
+
+from knownline.retrain import aliases
+from knownline.retrain.registry import DamagedModelError, Registry
+from samerun.core.errors import StoreError, UsageError
+from samerun.execution.lock import only_one
+from samerun.mlflow import store_sync, tracking
+
+
+def main(*, reason: str, push: bool = False) -> int:
+    """Put the previous champion back and say so on both versions."""
+    reason = " ".join(reason.split())
+    if not reason:
+        raise UsageError("--reason must say why (got an empty text)")
+    with only_one():
+        if push:
+            print(f"rollback: {store_sync.pull()}")
+        registry = Registry(tracking.Store(create=False))
+        try:
+            left, back = aliases.roll_back(registry, reason)
+        except DamagedModelError as error:
+            raise StoreError(f"the previous champion must be whole (got: {error})") from error
+        print(f"rollback: {back.name} is the champion again, {left.name} is not: {reason}")
+        if push:
+            print(f"rollback: {store_sync.push()}")
+    return 0

@@ -1,0 +1,1 @@
+"""The stage `train`: the article's loop, its checkpoints, its device."""

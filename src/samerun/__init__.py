@@ -1,0 +1,1 @@
+"""The joint between DVC and MLflow: what a pipeline ran is recorded, and can be proven."""

@@ -1,0 +1,1 @@
+"""What every command shares: errors, files that are whole or absent, arguments, addresses."""

@@ -1,0 +1,39 @@
+"""Command lines: argparse, whose error is one line like all of ours."""
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from samerun.core.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises a wrong argument as UsageError, and takes no abbreviations."""
+
+    def __init__(self, *, example: str = "", **options: Any) -> None:
+        """example: a call that the help ends with, on one line so that it can be copied."""
+        super().__init__(allow_abbrev=False, **options)
+        self._example = example
+
+    def format_help(self) -> str:
+        """Return the help, with its example."""
+        return super().format_help() + (f"\nExample: {self._example}\n" if self._example else "")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise: UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return what reads a whole number from low to high."""
+
+    def read(text: str) -> int:
+        number = int(text) if re.fullmatch("-?[0-9]{1,30}", text) else None
+        if number is None or not low <= number <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high} (got {text[:80] or 'nothing'})"
+            )
+        return number
+
+    return read

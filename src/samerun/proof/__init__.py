@@ -1,0 +1,1 @@
+"""A recorded run executed again and compared."""

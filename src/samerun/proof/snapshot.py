@@ -1,0 +1,135 @@
+"""What is compared of a run, read from what the store kept and from a folder it was done again in.
+
+Knows nothing of MLflow; the store's part is handed in.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from knownline.core import history, yaml_text
+from knownline.core.line import Line
+from knownline.identity import provenance
+from samerun.core import files
+from samerun.core.errors import ReplicaError
+from samerun.core.flatten import flat
+from samerun.mlflow import run_metadata
+from samerun.proof.comparison import Evidence
+from samerun.working_tree import Commit
+
+Array = npt.NDArray[np.float64]
+
+PROBES = [-1.0, 0.0, 0.5, 3.0, 1e6]
+"""The x at which a recorded model is asked for its predictions."""
+
+
+def recorded(
+    folder: Path,
+    logged: Mapping[str, Mapping[int, float]],
+    shown: Mapping[str, Any],
+    model: Mapping[str, bytes],
+    predicted: Sequence[float] | str,
+) -> Evidence:
+    """Return what a run was.
+
+    folder: its artifacts. logged: its metrics by epoch, as the store has them. shown: what else is
+    on its page. model: its files. predicted: what it says at PROBES, or why it says nothing.
+
+    Raises: ReplicaError where an artifact is missing or cannot be read.
+    """
+    try:
+        identity = json.loads((folder / "identity.json").read_bytes())
+        metrics = json.loads((folder / "metrics.json").read_bytes())
+        return Evidence(
+            params=identity["params"],
+            code=identity["code"],
+            data=_sums(folder, str(identity["data"])),
+            history=_columns(folder / "history.csv"),
+            logged={name: _by_epoch(steps) for name, steps in logged.items()},
+            line=Line(metrics["w"], metrics["b"]),
+            metrics=flat(metrics),
+            model=model,
+            predictions=predicted,
+            shown=shown,
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ReplicaError(f"the run's artifacts must be whole (got {error})") from error
+
+
+def planned(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """Return the parameters and the code that a checkout is about to be run with.
+
+    Raises: ReplicaError where one of them is not there or is not what it is called.
+    """
+    try:
+        params = yaml.safe_load((folder / "params.yaml").read_bytes())
+        params.pop("retrain", None)  # how a retraining decides is no part of a run
+        return flat(params), provenance.code_hashes(folder)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise ReplicaError(
+            f"params.yaml and the code of the run must be whole (got {error})"
+        ) from error
+
+
+def present(
+    folder: Path, commit: Commit, then: Mapping[str, Any], model: Mapping[str, bytes]
+) -> Evidence:
+    """Return what a folder's outputs are after its stages ran.
+
+    commit: what was checked out for it. then: the run's parameters, which these were found equal
+    to. model: the files that its line and its code make.
+    """
+    params, code = planned(folder)
+    line = Line.from_json((folder / "models/line.json").read_text())
+    metrics = json.loads((folder / "reports/metrics.json").read_bytes())
+    data = files.sha256_of(folder / "data" / files.SUMS)
+    columns = _columns(folder / "reports/history.csv")
+    return Evidence(
+        params=params,
+        code=code,
+        data=_sums(folder / "data", data),
+        history=columns,
+        logged=columns,
+        line=line,
+        metrics=flat(metrics),
+        model=model,
+        predictions=[float(line.at(x)) for x in PROBES],
+        shown=_shown(then, metrics, data, commit),
+    )
+
+
+def _shown(
+    params: Mapping[str, Any], metrics: dict[str, Any], data: str, commit: Commit
+) -> dict[str, Any]:
+    """Return what the page of a run shows of its result and of where it came from."""
+    gate = "passed" if metrics["gate"]["passed"] else "failed"
+    tags = {"data_sha256": data, "gate": gate, **run_metadata.tags_of(commit)}
+    numbers = {k: x for k, x in run_metadata.numbers(metrics).items() if k not in ("w", "b")}
+    return {
+        **{f"parameter {key}": text for key, text in yaml_text.texts(params).items()},
+        **{f"metric {key}": x for key, x in numbers.items()},
+        **{f"tag {key}": text for key, text in tags.items()},
+    }
+
+
+def _sums(folder: Path, whole: str) -> dict[str, str]:
+    """Return the sums that a seal lists, and what the seal's own is said to be."""
+    sums = {path.relative_to(folder).as_posix(): sha for path, sha in files.sealed(folder).items()}
+    return {**sums, files.SUMS: whole}
+
+
+def _columns(path: Path) -> dict[str, Array]:
+    return history.read(path)._asdict()
+
+
+def _by_epoch(steps: Mapping[int, float]) -> Array:
+    """Return values by epoch; an epoch that is missing is nan, which no training reports."""
+    values = np.full(max(steps, default=-1) + 1, np.nan)
+    for step, value in steps.items():
+        values[step] = value
+    return values

@@ -1,0 +1,152 @@
+"""Charts as SVG: scales, ticks, and marks that lie where the numbers say."""
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from knownline.report import svg
+from knownline.report.svg import Panel, Scale, bars
+
+NUMBERS = st.floats(-1e300, 1e300)
+
+
+def marks(panel: Panel, tag: str) -> list[ET.Element]:
+    inner = ET.fromstring(str(panel)).find("svg")
+    assert inner is not None
+    return list(inner.iter(tag))
+
+
+def test_a_scale_has_air_around_its_values() -> None:
+    scale = Scale.over([0.0, 10.0], 5.0)
+    assert (scale.low, scale.high) == (-0.5, 10.5)
+    assert scale.at([-0.5, 5.0, 10.5]).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_a_log_scale_spans_decades() -> None:
+    scale = Scale.over([0.03, 0.0, math.inf], 40.0, log=True)
+    assert (scale.low, scale.high) == (0.01, 100.0)
+    assert scale.at([0.01, 1.0, 100.0]).tolist() == [0.0, 0.5, 1.0]
+    assert scale.at([0.0])[0] < 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 100.0, ["0", "20", "40", "60", "80", "100"]),
+        (-0.5, 0.5, ["−0.4", "−0.2", "0.0", "0.2", "0.4"]),
+        (1234567.0, 1234568.0, ["1234567.0", "1234567.2", "1234567.4", "1234567.6", "1234567.8"]),
+    ],
+)
+def test_ticks_are_round_and_can_be_told_apart(
+    low: float, high: float, expected: list[str]
+) -> None:
+    assert [text for _, text in Scale(low, high).ticks()][: len(expected)] == expected
+
+
+def test_log_ticks_are_powers_of_ten() -> None:
+    words = [text for _, text in Scale(1e-9, 1e3, log=True).ticks()]
+    assert words == ["10⁻⁹", "10⁻⁶", "10⁻³", "1", "1000"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(NUMBERS, NUMBERS)
+def test_whatever_the_range_ticks_lie_in_it_and_differ(one: float, other: float) -> None:
+    scale = Scale.over([one, other])
+    ticks = scale.ticks()
+    assert len(ticks) <= 10
+    assert all(scale.low <= value <= scale.high for value, _ in ticks)
+    assert len({text for _, text in ticks}) == len(ticks)
+    assert np.all(np.isfinite(scale.at([one, other])))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(NUMBERS, min_size=2, max_size=9), st.lists(NUMBERS, min_size=2, max_size=9))
+def test_whatever_the_numbers_a_panel_is_xml_without_nan(xs: list[float], ys: list[float]) -> None:
+    count = min(len(xs), len(ys))
+    panel = Panel("all", Scale.over(xs), Scale.over(ys), "x", "y")
+    panel.line(xs[:count], ys[:count], "fitted")
+    panel.dots(xs[:count], ys[:count], "points")
+    text = str(panel)
+    ET.fromstring(text)
+    assert not re.search(r"nan|inf", text)
+
+
+def test_marks_lie_where_the_numbers_say() -> None:
+    panel = Panel("two", Scale(0.0, 10.0), Scale(0.0, 1.0))
+    panel.line([0.0, 10.0], [0.0, 1.0], "fitted")
+    panel.dots([5.0], [0.5], "points")
+    width = svg.WIDTH - svg.LEFT - svg.RIGHT
+    height = svg.HEIGHT - svg.TOP - svg.BOTTOM
+    (line,), (dot,) = marks(panel, "polyline"), marks(panel, "path")
+    assert line.get("points") == f"0,{height:g} {width:g},0"
+    assert dot.get("d") == f"M{width / 2:g} {height / 2:g}h0"
+
+
+def test_an_ellipse_is_the_image_of_the_unit_circle() -> None:
+    panel = Panel("one", Scale(-2.0, 2.0), Scale(-3.0, 3.0))
+    panel.ellipse((1.0, -1.0), (0.5, -0.25, 0.0, 2.0), "contour")
+    (circle,) = marks(panel, "circle")
+    numbers = re.findall(r"[-\d.e]+", circle.get("transform", ""))
+    a, b, c, d, e, f = map(float, numbers)
+    at_90_degrees = (c + e, d + f)  # the image of (0, 1): (1, 1)
+    at_0_degrees = (a + e, b + f)  # the image of (1, 0): (1.5, -1.25)
+    width = svg.WIDTH - svg.LEFT - svg.RIGHT
+    height = svg.HEIGHT - svg.TOP - svg.BOTTOM
+    assert at_90_degrees == pytest.approx((width * 3 / 4, height * 2 / 6), abs=0.2)
+    assert at_0_degrees == pytest.approx((width * 3.5 / 4, height * 4.25 / 6), abs=0.2)
+
+
+def test_words_are_escaped() -> None:
+    panel = Panel('"<b>"', Scale(0.0, 1.0), Scale(0.0, 1.0), "a<b", "c&d")
+    found = ET.fromstring(str(panel))
+    assert found.get("aria-label") == '"<b>"'
+    assert {"a<b", "c&d"} <= {text.text for text in found.iter("text")}
+
+
+def test_bars_are_as_long_as_the_logarithm_says() -> None:
+    drawn = ET.fromstring(
+        bars("all", [("one", 0.1, "sample"), ("two", 10.0, "sample"), ("none", 0.0, "optimiser")],
+             (1000.0, "allowed"))
+    )  # fmt: skip
+    one, two, none = (float(bar.get("width", "")) for bar in drawn.iter("rect"))
+    assert none == 0.0  # from 0.01 to 1,000 are five decades
+    assert one == pytest.approx((svg.WIDTH - 20) / 5, abs=0.1)
+    assert two == pytest.approx((svg.WIDTH - 20) * 3 / 5, abs=0.1)
+    assert {"one", "two", "none", "allowed"} <= {text.text for text in drawn.iter("text")}
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        Scale(0.0, 1000.0, log=True, shift=1.0),
+        Scale(0.0, 1000.0, whole=True),
+        Scale(0.0, 99_999.0, log=True, shift=1.0),
+        Scale.over([1_700_000_000.0, 1_700_259_200.0]),
+        Scale.over([1_700_000_000.0, 1_700_000_000.001]),
+        Scale.over([-1e-200, 1e-200]),
+        Scale(0.0, 99.0, whole=True),
+    ],
+)
+def test_words_below_neither_touch_nor_leave_the_picture(scale: Scale) -> None:
+    drawn = ET.fromstring(str(Panel("all", scale, Scale(0.0, 1.0), "x", "y")))
+    under = [text for text in drawn.iter("text") if text.get("class") == "under"]
+    assert len(under) >= 2
+    sides = []
+    for text in under:
+        half = svg.LETTER * len(text.text or "") / 2
+        sides += [float(text.get("x", "")) - half, float(text.get("x", "")) + half]
+    assert all(after - before > 0 for before, after in pairwise(sides))
+    assert sides[0] >= -0.1
+    assert sides[-1] <= svg.WIDTH + 0.1
+
+
+def test_a_log_scale_can_begin_with_0() -> None:
+    scale = Scale(0.0, 999.0, log=True, shift=1.0)
+    assert scale.at([0.0, 9.0, 999.0]).tolist() == pytest.approx([0.0, 1 / 3, 1.0])
+    assert scale.ticks() == [(0.0, "0"), (10.0, "10"), (100.0, "100")]

@@ -1,0 +1,128 @@
+"""Who serves: every branch of the rules, and the paired test against scipy's."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from knownline.params import Retrain
+from knownline.retrain.drift import Drift
+from knownline.retrain.policy import Challenger, Champion, Paired, Verdict, decide, paired
+
+RULES = Retrain()
+GOOD = Challenger(gate=[], clean=True, complete=True, finite=True)
+STEADY = Drift(1.0, 0.4, 1.0, 0.9, 0.64, 0.001)
+DRIFTED = Drift(99.0, 1e-20, 1.0, 0.9, 2e-20, 0.001)
+TIE = Paired(20, 0.01, 1.0, 1.5, 1.49)
+BETTER = Paired(20, 1.0, 1.0, 2.0, 1.5)
+WORSE = Paired(20, -1.0, 1.0, 1.5, 2.0)
+SITTING = Champion("version 3", days=2, drift=STEADY, scores=TIE)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (replace(GOOD, gate=["w lies 9 standard errors away"]), "the gate refused it: w lies 9"),
+        (replace(GOOD, clean=False), "tree was not clean"),
+        (replace(GOOD, complete=False), "run is not complete"),
+        (replace(GOOD, finite=False), "numbers are not finite"),
+        (replace(GOOD, rolled_back="too steep"), "rolled back: too steep"),
+    ],
+)
+@pytest.mark.parametrize(
+    "champion",
+    [None, SITTING, replace(SITTING, damaged="no file"), replace(SITTING, scores=BETTER, days=99)],
+)
+def test_who_is_not_eligible_is_refused_whoever_serves(
+    bad: Challenger, why: str, champion: Champion | None
+) -> None:
+    decision = decide(bad, champion, RULES)
+    assert decision.verdict == Verdict.REFUSED
+    assert why in decision.reasons[0]
+
+
+def test_every_reason_of_a_refusal_is_given() -> None:
+    assert len(decide(Challenger(["a", "b"], False, False, False, "no"), None, RULES).reasons) == 6
+
+
+@pytest.mark.parametrize(
+    ("champion", "verdict", "why"),
+    [
+        (None, Verdict.PROMOTED, "there is no champion yet"),
+        (replace(SITTING, damaged="line.json is gone"), Verdict.PROMOTED, "line.json is gone"),
+        (replace(SITTING, scores=None), Verdict.KEPT, "generate.holdout"),
+        (replace(SITTING, scores=None, drift=DRIFTED), Verdict.KEPT, "generate.holdout"),
+        (SITTING, Verdict.KEPT, "a tie keeps the champion"),
+        (replace(SITTING, drift=None), Verdict.KEPT, "drift could not be tested"),
+        (replace(SITTING, days=6), Verdict.KEPT, "a tie keeps"),
+        (replace(SITTING, days=-3), Verdict.KEPT, "a tie keeps"),
+        (replace(SITTING, days=7), Verdict.PROMOTED, "stale: 7 days"),
+        (replace(SITTING, drift=DRIFTED), Verdict.PROMOTED, "the line drifted"),
+        (replace(SITTING, scores=BETTER), Verdict.PROMOTED, "better beyond noise"),
+        (replace(SITTING, scores=BETTER, drift=DRIFTED), Verdict.PROMOTED, "better beyond noise"),
+        (replace(SITTING, scores=WORSE), Verdict.KEPT, "worse beyond noise"),
+        (replace(SITTING, scores=WORSE, days=99), Verdict.KEPT, "worse beyond noise"),
+        (replace(SITTING, scores=WORSE, drift=DRIFTED), Verdict.KEPT, "worse beyond noise"),
+        (replace(SITTING, scores=replace(TIE, mean=math.nan)), Verdict.KEPT, "not finite"),
+        (replace(SITTING, scores=replace(TIE, sd=math.inf)), Verdict.KEPT, "not finite"),
+    ],
+)
+def test_rules(champion: Champion | None, verdict: Verdict, why: str) -> None:
+    decision = decide(GOOD, champion, RULES)
+    assert decision.verdict == verdict
+    assert why in decision.reasons[0] + decision.reasons[-1]
+
+
+def test_levels_come_from_the_parameters() -> None:
+    loose = Retrain(comparison_level=0.49, stale_after_days=99)
+    assert decide(GOOD, replace(SITTING, days=50), loose).verdict == Verdict.PROMOTED
+    assert "better" in decide(GOOD, SITTING, loose).reasons[0]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_paired_test_is_scipys_however_the_rows_are_cut(seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    champion, challenger = draws.normal(0, 1.1, 57), draws.normal(0, 1, 57)
+    whole = paired([(champion, challenger)])
+    assert whole is not None
+    for side, p in (("greater", whole.p_better), ("less", whole.p_worse)):
+        oracle = stats.ttest_rel(champion**2, challenger**2, alternative=side)
+        assert p == pytest.approx(oracle.pvalue, rel=1e-9)
+        assert whole.t == pytest.approx(oracle.statistic, rel=1e-9)
+    cuts = [0, 1, 1, 20, 57]
+    pieces = paired((champion[a:b], challenger[a:b]) for a, b in pairwise(cuts))
+    assert pieces is not None
+    assert pieces.t == pytest.approx(whole.t, rel=1e-9)
+    assert pieces.champion_rmse == pytest.approx(np.sqrt(np.mean(champion**2)), rel=1e-12)
+
+
+def test_fewer_than_two_rows_compare_nothing() -> None:
+    empty, one = np.empty(0), np.ones(1)
+    assert paired([]) is None
+    assert paired([(empty, empty), (one, one)]) is None
+
+
+def test_equal_models_tie_and_a_constant_lead_is_certain() -> None:
+    errors = np.linspace(-2, 2, 9)
+    same = paired([(errors, errors)])
+    ahead = paired([(np.full(9, 2.0), np.ones(9))])
+    assert same is not None
+    assert ahead is not None
+    assert (same.t, same.p_better) == (0.0, 0.5)
+    assert (ahead.t, ahead.p_better, ahead.p_worse) == (math.inf, 0.0, 1.0)
+
+
+def test_models_equally_far_from_the_truth_win_at_the_nominal_rate_over_2000_seeds() -> None:
+    won = lost = 0
+    for seed in range(2_000):
+        noise = np.random.default_rng(seed).standard_normal(20)
+        found = paired([(noise - 0.4, noise + 0.4)])
+        assert found is not None
+        won += found.p_better < 0.05
+        lost += found.p_worse < 0.05
+    low, high = stats.binom.interval(1 - 1e-4, 2_000, 0.05)
+    assert low <= won <= high
+    assert low <= lost <= high
