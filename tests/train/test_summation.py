@@ -28,7 +28,8 @@ for dtype in ("float64", "float32"):
     ):
         history = fit(a, b, epochs=epochs, learning_rate=rate, dtype=dtype,
                       device=torch.device("cpu"), halving=halving)
-        print(hashlib.sha256(history.loss.tobytes() + history.w.tobytes() + history.b.tobytes()).hexdigest())
+        columns = np.array([history.loss, history.w, history.b])
+        print(hashlib.sha256(columns.tobytes()).hexdigest())
 """
 
 
