@@ -87,7 +87,10 @@ class Scale:
         step = max(step, 1.0) if self.whole else step
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         places = range(first, min(last, first + 9) + 1)
-        return [(n * step, minus(apart(n * step, step))) for n in places]
+        # In a range of a few units in the last place, several may round to the same number.
+        within = [n * step for n in places if self.low <= n * step <= self.high]
+        written = {minus(apart(value, step)): value for value in within}
+        return [(value, text) for text, value in written.items()]
 
 
 @dataclass(slots=True)
