@@ -1,6 +1,7 @@
-"""Who should be champion, worked out again from the rows alone, by numpy and scipy.
+"""The champion of each day, computed from the rows alone with numpy and scipy.
 
-The rehearsal's oracle: it takes nothing from the code it judges but the levels in params.yaml.
+This is the oracle of the rehearsal. From the code under test it takes only the levels in
+params.yaml.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ Points = tuple[Array, Array]
 
 @dataclass
 class Reckoning:
-    """Who should be champion by our own reckoning, and the rows he was fitted to."""
+    """The expected champion, the day it was promoted, and the rows it was fitted to."""
 
     rules: dict[str, Any]
     champion: int = 0
@@ -25,19 +26,19 @@ class Reckoning:
     rows: Points | None = None
 
     def day(
-        self, number: int, version: int, train: Points, held: Points, *, good: bool
+        self, number: int, version: int, train: Points, holdout: Points, *, good: bool
     ) -> tuple[str, float | None]:
-        """Return the verdict and drift p of a day, and remember who is champion after it."""
+        """Return the expected verdict and drift p of a day, and keep the champion after it."""
         p = None
         if not good:
             verdict = "refused"
             if self.rows:
-                p = self._drift(train, held)[0]
+                p = self._drift(train, holdout)[0]
         elif self.rows is None:
             verdict = "promoted"
         else:
-            p, drifted = self._drift(train, held)
-            better, worse = self._scores(train, held)
+            p, drifted = self._drift(train, holdout)
+            better, worse = self._scores(train, holdout)
             stale = number - self.since >= self.rules["stale_after_days"]
             promoted = better or (not worse and (drifted or stale))
             verdict = "promoted" if promoted else "kept"
@@ -45,22 +46,22 @@ class Reckoning:
             self.champion, self.since, self.rows = version, number, train
         return verdict, p
 
-    def _drift(self, train: Points, held: Points) -> tuple[float, bool]:
+    def _drift(self, train: Points, holdout: Points) -> tuple[float, bool]:
         assert self.rows
-        (x0, y0), (x1, y1) = self.rows, _joined(train, held)
-        apart = _rss(x0, y0) + _rss(x1, y1)
+        (x0, y0), (x1, y1) = self.rows, _joined(train, holdout)
+        separate = _rss(x0, y0) + _rss(x1, y1)
         freedom = len(x0) + len(x1) - 4
         both = _rss(np.concatenate([x0, x1]), np.concatenate([y0, y1]))
-        line = stats.f.sf((both - apart) / 2 / (apart / freedom), 2, freedom)
+        line = stats.f.sf((both - separate) / 2 / (separate / freedom), 2, freedom)
         ratio = (_rss(x1, y1) / (len(x1) - 2)) / (_rss(x0, y0) / (len(x0) - 2))
         noise = stats.f(len(x1) - 2, len(x0) - 2)
         least = min(line, 2 * min(noise.cdf(ratio), noise.sf(ratio)))
         p = float(1 - (1 - least) ** 2) if least > 1e-8 else float(2 * least)
         return p, p < self.rules["drift_level"]
 
-    def _scores(self, train: Points, held: Points) -> tuple[bool, bool]:
+    def _scores(self, train: Points, holdout: Points) -> tuple[bool, bool]:
         assert self.rows
-        x, y = held
+        x, y = holdout
         old, new = ((np.polyval(np.polyfit(*rows, 1), x) - y) ** 2 for rows in (self.rows, train))
         level = self.rules["comparison_level"]
         better = stats.ttest_rel(old, new, alternative="greater").pvalue

@@ -1,21 +1,24 @@
-"""Where runs are recorded: what can be no store is said at once, without asking anybody."""
+"""The address of the store: one that cannot be used is refused at once, and without a network."""
 
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from samerun.core import address
+from knownline.__main__ import main
+from samerun.core import address, files
 from samerun.core.errors import StoreError
-from tests.conftest import ROOT, Workspace
+from tests.conftest import ROOT, checkout
 
 FORM = "MLFLOW_TRACKING_URI must be http:// or https:// and a host, sqlite:/// and a file, or"
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "message"),
     [
         ("localhost:5000", "/NAME: http://localhost:5000? (got localhost:5000)"),
         ("127.0.0.1:5000/mlflow", ": http://127.0.0.1:5000/mlflow? (got"),
@@ -36,57 +39,47 @@ FORM = "MLFLOW_TRACKING_URI must be http:// or https:// and a host, sqlite:/// a
         ("sqlite://", "must be sqlite:/// and the path of a file"),
         ("sqlite:///:memory:", "must be sqlite:/// and the path of a file"),
     ],
-)  # fmt: skip
-def test_what_can_be_no_store_is_refused(
-    uri: str, says: str, monkeypatch: pytest.MonkeyPatch
+)
+def test_an_address_of_no_store_is_refused(
+    uri: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(StoreError) as refused:
         address.store_uri()
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert "secret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://127.0.0.1:5000",
-        "https://user:word@runs.example.org/mlflow",
-        "http://[::1]:5000",
-        "postgresql://u:p@h:5432/d",
-        "postgresql+psycopg://h/d",
-        "databricks",
-    ],
-)
-def test_what_may_be_one_is_not_asked(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def asked(*_: object) -> None:
-        raise AssertionError("nobody is to be asked")
-
-    monkeypatch.setattr(socket.socket, "connect", asked)
-    monkeypatch.setattr(socket, "getaddrinfo", asked)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert address.store_uri() == uri
 
 
 @pytest.mark.parametrize(
     ("uri", "meant"),
     [
+        ("http://127.0.0.1:5000", None),
+        ("https://user:word@runs.example.org/mlflow", None),
+        ("http://[::1]:5000", None),
+        ("postgresql://u:p@h:5432/d", None),
+        ("postgresql+psycopg://h/d", None),
+        ("databricks", None),
+        # RFC 3986, 3.1: schemes are case-insensitive; MLflow knows them in small letters only.
         ("HTTP://Runs.example.org/A", "http://Runs.example.org/A"),
         ("Https://u:Word@h", "https://u:Word@h"),
         ("PostgreSQL+PsycoPG://h/D", "postgresql+psycopg://h/D"),
         ("SQLite:////tmp/A.db", "sqlite:////tmp/A.db"),
     ],
 )
-def test_a_scheme_is_one_in_capitals_too(
-    uri: str, meant: str, monkeypatch: pytest.MonkeyPatch
+def test_the_address_of_a_store_is_taken_without_a_connection(
+    uri: str, meant: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 3986, 3.1: schemes are case-insensitive; MLflow knows them in small letters alone."""
+    def refuse(*_: object) -> None:
+        raise AssertionError("no connection is needed")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert address.store_uri() == meant
+    assert address.store_uri() == (meant or uri)
 
 
-def test_to_look_costs_no_import(tmp_path: Path) -> None:
-    code = "import sys; from knownline import location; location.store_uri(); print(*sys.modules)"
+def test_reading_the_address_imports_nothing_large(tmp_path: Path) -> None:
+    code = "import sys; from samerun.core import address; address.store_uri(); print(*sys.modules)"
     env = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -96,43 +89,66 @@ def test_to_look_costs_no_import(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("MLFLOW_TRACKING_URI", "localhost:5000"), ("KNOWNLINE_LIVE_AFTER", "x"),
-     ("KNOWNLINE_WORKERS", "many")],
-)  # fmt: skip
-def test_a_refused_environment_leaves_the_record_as_it_was(
-    name: str, value: str, workspace: Workspace
-) -> None:
-    done = workspace.knownline("train", ok=False, **{name: value})
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"knownline: error: {name} must be ")
-    assert (workspace.path / "mlruns/recorded.json").exists()
-
-
-def test_a_training_that_could_not_be_recorded_does_not_begin(fresh: Workspace) -> None:
-    fresh.knownline("generate")
-    done = fresh.knownline("train", ok=False, MLFLOW_TRACKING_URI="localhost:5000")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"knownline: error: {FORM}")
-    assert done.stderr.count("\n") == 1
-    assert not (fresh.path / "models/line.json").exists()
-    fresh.knownline("train", MLFLOW_TRACKING_URI="http://127.0.0.1:1")  # a dead server stops none
-    assert (fresh.path / "models/line.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "shown"),
     [
         ("postgresql://u:secret@h/x", "postgresql://u:***@h/x"),
         ("postgresql://u:se/cr@et@h/x", "postgresql://u:***@h/x"),
         ("postgresql://u@h/x", "postgresql://u@h/x"),
         ("https://token@h:1", "https://***@h:1"),
-        ("http://token@h", "http://***@h"),
         ("HTTP://token@h", "HTTP://***@h"),
         ("postgresql://h/x?user=a&password=b", "postgresql://h/x?user=***&password=***"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
         ("sqlite:////a/b.db", "sqlite:////a/b.db"),
     ],
 )
-def test_nothing_secret_of_an_address_is_said(uri: str, said: str) -> None:
-    assert address.shown(uri) == said
+def test_secrets_in_an_address_are_never_shown(uri: str, shown: str) -> None:
+    assert address.shown(uri) == shown
+
+
+# The training
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Work in a checkout whose data is drawn, and in which nothing is trained yet."""
+    folder = checkout(tmp_path_factory.mktemp("generated") / "work").path
+    before = Path.cwd()
+    os.chdir(folder)
+    assert main(["generate"]) == 0
+    yield folder
+    os.chdir(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLFLOW_TRACKING_URI", "localhost:5000"),
+        ("KNOWNLINE_LIVE_AFTER", "x"),
+        ("KNOWNLINE_WORKERS", "many"),
+    ],
+)
+def test_a_training_does_not_begin_in_an_environment_with_a_mistake(
+    name: str,
+    value: str,
+    generated: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(generated)
+    files.write_text(generated / "mlruns/recorded.json", "{}")  # a training removes this marker
+    monkeypatch.setenv(name, value)
+    before = sorted(generated.rglob("*"))
+    assert main(["train"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"knownline: error: {name} must be ")
+    assert errors.count("\n") == 1
+    assert sorted(generated.rglob("*")) == before
+
+
+def test_a_server_that_does_not_answer_does_not_stop_a_training(
+    generated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(generated)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert main(["train"]) == 0
+    assert (generated / "models/line.json").exists()

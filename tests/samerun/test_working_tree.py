@@ -1,4 +1,4 @@
-"""Where the code of a run stands in git: an unknown tree is never recorded as a clean one."""
+"""The commit and the changes of a run: an unreadable tree is never recorded as a clean one."""
 
 import os
 import subprocess
@@ -33,12 +33,12 @@ def test_a_clean_tree_is_its_commit(repository: Path) -> None:
     assert not found.dirty
 
 
-def test_a_lock_that_changed_is_no_change_of_code(repository: Path) -> None:
+def test_a_changed_dvc_lock_is_no_change_of_code(repository: Path) -> None:
     (repository / "dvc.lock").write_text("what a run writes\n")
     assert not working_tree.commit().dirty
 
 
-def test_outside_git_and_before_the_first_commit_there_is_none(
+def test_there_is_no_commit_outside_git_and_before_the_first_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -48,12 +48,14 @@ def test_outside_git_and_before_the_first_commit_there_is_none(
     assert working_tree.commit() == working_tree.Commit(None, b"")
 
 
-def test_without_git_there_is_none(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_commit_if_git_is_not_installed(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(repository))
     assert working_tree.commit() == working_tree.Commit(None, b"")
 
 
-def test_what_git_cannot_read_is_refused(repository: Path) -> None:
+def test_a_tree_that_git_cannot_read_is_refused(repository: Path) -> None:
     (repository / "b.txt").write_text("b\n")
     git(repository, "add", "b.txt")
     tree = git(repository, "rev-parse", "HEAD^{tree}").strip()
@@ -62,8 +64,8 @@ def test_what_git_cannot_read_is_refused(repository: Path) -> None:
         working_tree.commit()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder to somebody else")
-def test_a_repository_of_somebody_else_is_refused(
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_repository_that_belongs_to_another_user_is_refused(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for path in (repository, repository / ".git"):
@@ -76,7 +78,7 @@ def test_a_repository_of_somebody_else_is_refused(
         working_tree.commit()
 
 
-def test_a_repository_without_a_commit_is_left_out_and_named(repository: Path) -> None:
+def test_a_nested_repository_without_a_commit_is_left_out_and_named(repository: Path) -> None:
     for name in ("new", "new [x]", "deep/er"):
         (repository / name).mkdir(parents=True)
         git(repository / name, "init", "--quiet")
@@ -93,7 +95,7 @@ def test_a_repository_without_a_commit_is_left_out_and_named(repository: Path) -
 
 
 @pytest.mark.parametrize("name", ["ü.txt", "a b.txt", "x\ty.txt", 'q"q', "\x1b[31m.txt"])
-def test_every_name_is_said_whatever_its_letters(repository: Path, name: str) -> None:
+def test_files_of_any_name_are_listed_in_printable_letters(repository: Path, name: str) -> None:
     (repository / name).write_text("x\n")
     found = working_tree.commit()
     assert len(found.paths) == 1
