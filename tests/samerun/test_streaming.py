@@ -20,6 +20,7 @@ def test_a_wrong_time_is_refused_before_the_training(
         Stream({}, epochs=9, live=["true"])
 
 
+@pytest.mark.filterwarnings("error")  # an exception in the stream's thread is one
 @pytest.mark.parametrize("text", ["inf", "1e300"])
 def test_an_infinite_time_means_never(
     monkeypatch: pytest.MonkeyPatch, text: str, tmp_path: Path
