@@ -133,12 +133,12 @@ def test_the_truth_has_the_digits_it_was_given() -> None:
 def test_a_distance_of_exactly_the_limit_passes_and_the_next_number_does_not(
     name: str, sign: float, limit: float
 ) -> None:
-    def away(z: float) -> Evaluation:
+    def at(z: float) -> Evaluation:
         return replace(GOOD, z=Pair(sign * z, 0.0) if name == "w" else Pair(0.0, sign * z))
 
     rules = Evaluate(z=limit, optimiser_tolerance=1e-9)
-    assert judge(away(limit), rules).passed
-    (reason,) = reasons_to_refuse(away(math.nextafter(limit, 5.0)), rules)
+    assert judge(at(limit), rules).passed
+    (reason,) = reasons_to_refuse(at(math.nextafter(limit, 5.0)), rules)
     assert reason.startswith(f"{name} = ")
 
 

@@ -158,17 +158,6 @@ def test_at_a_quarter_each_epoch_halves_the_distance_to_the_optimum() -> None:
 # The units of the data
 
 
-@pytest.mark.parametrize(("mean", "sd"), [(0.0, 1.0), (50.0, 28.0), (-3.0, 0.25), (1e6, 2.0)])
-@pytest.mark.parametrize(("w", "b"), [(0.0, 0.0), (3.0, -7.0), (-0.5, 1e3)])
-def test_a_line_of_scaled_x_is_the_same_line_in_the_units_of_the_data(
-    mean: float, sd: float, w: float, b: float
-) -> None:
-    line = Scaling(mean, sd).in_data_units(w, b)
-    size = abs(w * mean / sd) + abs(b) + 1
-    for x in (mean - 3 * sd, mean, mean + 0.5 * sd, 0.0):
-        assert line.at(x) == pytest.approx(w * (x - mean) / sd + b, abs=1e-14 * size)
-
-
 def test_every_epoch_is_reported_in_the_units_of_the_data() -> None:
     x, y = drawn(8)
     plain = fitted((x - 50.0) / 28.0, y, epochs=5, rate=0.2)

@@ -64,12 +64,12 @@ def test_three_points_are_added_in_the_order_of_torch_on_the_cpu(kind: torch.dty
     for seed in range(40):
         x, y = (torch.as_tensor(v).to(kind) for v in standardised(seed, rows=3, noise=40.0))
         sums = summation.InOrder(x)
-        found: list[list[float]] = []
+        steps: list[list[float]] = []
         for shared, mean in ((sums.shared, sums.mean), summation.of(x, halving=False)):
             w, b = (torch.tensor(v, dtype=kind, requires_grad=True) for v in (0.1 * seed, 2.3))
             loss = mean((x * shared(w) + shared(b) - y) ** 2)
             loss.backward()  # type: ignore[no-untyped-call]
             assert w.grad is not None
             assert b.grad is not None
-            found.append([loss.item(), w.grad.item(), b.grad.item()])
-        assert found[0] == found[1]
+            steps.append([loss.item(), w.grad.item(), b.grad.item()])
+        assert steps[0] == steps[1]
