@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from knownline.core import validation, yaml_text
 from knownline.core.errors import ParamsError
 from knownline.core.layout import PARAMS
-from knownline.core.validation import broken
+from knownline.core.validation import rule_error
 from samerun.core.errors import MissingError
 from samerun.core.flatten import flat
 
@@ -53,7 +53,7 @@ class Columns(Section):
     @model_validator(mode="after")
     def _two(self) -> Self:
         if self.x == self.y:
-            raise broken("x", "must name another column than generate.columns.y", self.x)
+            raise rule_error("x", "must name another column than generate.columns.y", self.x)
         return self
 
     @property
@@ -73,9 +73,11 @@ class Spacing(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.low < self.high:
-            raise broken("low", f"must be less than generate.x.high, {self.high}", self.low)
+            raise rule_error("low", f"must be less than generate.x.high, {self.high}", self.low)
         if not math.isfinite(self.high - self.low):
-            raise broken("low", "must lie within the float64 range of generate.x.high", self.low)
+            raise rule_error(
+                "low", "must lie within the float64 range of generate.x.high", self.low
+            )
         return self
 
 
@@ -88,7 +90,9 @@ class Noise(Section):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.kind != "normal" and not (self.scale.is_integer() and self.scale < 2**53):
-            raise broken("scale", f"must be a whole number below 2^53 with {self.kind}", self.scale)
+            raise rule_error(
+                "scale", f"must be a whole number below 2^53 with {self.kind}", self.scale
+            )
         return self
 
 
@@ -108,13 +112,13 @@ class Generate(Section):
         if self.table is not None:
             path = PurePosixPath(self.table)
             if path.parts[:2] != ("data", "own") or len(path.parts) < 3 or ".." in path.parts:
-                raise broken("table", "must name a file in data/own/", self.table)
+                raise rule_error("table", "must name a file in data/own/", self.table)
             if path.suffix not in (".csv", ".parquet"):
-                raise broken("table", "must end in .csv or .parquet", self.table)
+                raise rule_error("table", "must end in .csv or .parquet", self.table)
         else:
             held_out = holdout_rows(self.rows, self.holdout)
             if self.rows - held_out < MIN_ROWS:
-                raise broken(
+                raise rule_error(
                     "holdout",
                     f"must leave {MIN_ROWS} rows of {self.rows} to train on",
                     self.holdout,
@@ -136,7 +140,9 @@ class Train(Section):
     @model_validator(mode="after")
     def _representable(self) -> Self:
         if self.device == "mps" and self.dtype == "float64":
-            raise broken("dtype", "must be float32 on device mps, which has no float64", self.dtype)
+            raise rule_error(
+                "dtype", "must be float32 on device mps, which has no float64", self.dtype
+            )
         return self
 
 
@@ -167,7 +173,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _answerable(self) -> Self:
         if self.truth is None and self.generate.table is None:
-            raise broken("truth", "must be given where generate.table is null", None)
+            raise rule_error("truth", "must be given where generate.table is null", None)
         return self
 
     @classmethod
@@ -180,7 +186,7 @@ class Params(Section):
         try:
             return cls.model_validate(mapping)
         except ValidationError as error:
-            raise ParamsError(validation.explained(error, cls)) from error
+            raise ParamsError(validation.first_error(error, cls)) from error
 
     @classmethod
     def read(cls) -> "Params":

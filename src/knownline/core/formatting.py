@@ -58,7 +58,7 @@ def r_squared(value: float | None) -> str:
     return f"{value:.{places}f}" if places < 10 else f"1 − {significant(left, 2)}"
 
 
-def apart(value: float, step: float) -> str:
+def to_step(value: float, step: float) -> str:
     """Return one of several numbers with the digits that tell it from the next, a step away.
 
     With a step of 0 there is no next one, and it is said as if it had been chosen.
@@ -73,7 +73,7 @@ def apart(value: float, step: float) -> str:
     return significant(value + 0.0, min(max(digits, 1), 15))
 
 
-def found_by(value: float, gap: float) -> str:
+def to_gap(value: float, gap: float) -> str:
     """Return a number by which it is found in a column whose next one lies `gap` away.
 
     Whole numbers of up to 15 digits are written out, as they stand in a table.
@@ -92,7 +92,7 @@ def counted(number: int, unit: str) -> str:
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
-def part(shown: int, of: int, unit: str) -> str:
+def shown_of(shown: int, of: int, unit: str) -> str:
     """Return how many of all things are shown: 79 points, or 2,000 of 1,000,000 points."""
     return counted(of, unit) if shown == of else f"{shown:,} of {counted(of, unit)}"
 

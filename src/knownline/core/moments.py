@@ -52,7 +52,7 @@ class Moments:
 
     def merged(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows together."""
-        return Moments(*_together(astuple(self), astuple(other)))
+        return Moments(*_combined(astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Compressed:
         return (first if standardize else self.pivot.x0 + u), y
 
 
-class Room:
+class ScratchBuffer:
     """Memory for the arithmetic on a few chunks, used again for the next ones.
 
     Fresh memory for every step costs more than the steps: the system clears each page first. One
@@ -194,13 +194,15 @@ def _added(rows: Any, xp: Any) -> Any:
     return total
 
 
-def chunk_moments(x: Any, y: Any, pivot: Pivot, room: Room | None = None, xp: Any = np) -> Any:
+def chunk_moments(
+    x: Any, y: Any, pivot: Pivot, room: ScratchBuffer | None = None, xp: Any = np
+) -> Any:
     """Return the moments of chunks about a pivot line, (chunks, 6), each what it is by itself.
 
     x, y: (chunks, rows), arrays of xp as the room's.
     """
     many, rows = x.shape
-    space = (room or Room()).take(5, many, rows)
+    space = (room or ScratchBuffer()).take(5, many, rows)
     centred, products = space[:2], space[2:]
     (u, r), product = centred, products[0]
     xp.subtract(x, pivot.x0, out=u)
@@ -230,12 +232,12 @@ def merge(chunks: Array) -> Moments:
     while count > 1:
         half = 1 << (count - 1).bit_length() - 1
         lower, upper = table[:, : count - half], table[:, half:count]
-        table[:, : count - half] = np.array(_together(tuple(lower), tuple(upper)))
+        table[:, : count - half] = np.array(_combined(tuple(lower), tuple(upper)))
         count = half
     return Moments.of(table[:, 0])
 
 
-def _together(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+def _combined(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the moments of both sets of rows together: numbers, or columns of them.
 
     Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
@@ -275,8 +277,8 @@ def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
     Raises: ValueError where there is no row.
     """
     pivot: Pivot | None = None
-    room, found = Room(), []
-    with quiet():
+    room, found = ScratchBuffer(), []
+    with ignoring_overflow():
         for x, y in chunks:
             if len(x):
                 pivot = pivot or pivot_line(x, y)
@@ -286,6 +288,6 @@ def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
         return Compressed(pivot, merge(np.concatenate(found)))
 
 
-def quiet() -> Any:
+def ignoring_overflow() -> Any:
     """Keep numpy from warning of squares past float64: `finite` says so, once, at the end."""
     return np.errstate(over="ignore", invalid="ignore")

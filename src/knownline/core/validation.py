@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 
-def broken(key: str, rule: str, got: Any) -> PydanticCustomError:
+def rule_error(key: str, rule: str, got: Any) -> PydanticCustomError:
     """Return the error of a rule that binds several keys; `key` is the one to be named."""
     return PydanticCustomError("rule", "{rule}", {"key": key, "rule": rule, "got": got})
 
@@ -35,7 +35,7 @@ _RULES = {
 }
 
 
-def explained(error: ValidationError, model: type[BaseModel]) -> str:
+def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first mistake that the validation of a model found, in one line."""
     try:
         errors = error.errors()

@@ -50,11 +50,11 @@ class Results:
         known, held = dataset.known(TRAIN), dataset.known(HOLDOUT)
         assert known is not None  # a rule of generate
         rows, (x, y) = known.rows, known.sample
-        files.check_seal(MODELS)
+        files.check_sums(MODELS)
         identity = provenance.identity(params, provenance.data_sha256())
-        files.check_used(DATA, provenance.made_with("generate", params))
-        trained = provenance.made_with("train", params, data_sha256=identity.data)
-        files.check_used(MODELS, trained)
+        files.check_made_with(DATA, provenance.stage_inputs("generate", params))
+        trained = provenance.stage_inputs("train", params, data_sha256=identity.data)
+        files.check_made_with(MODELS, trained)
         line = Line.from_json(LINE.read_text())
         loss, w, b = history.read(HISTORY)
         found = statistics.assess(

@@ -10,11 +10,11 @@ from samerun.core import files
 def main() -> int:
     """Judge the fit and write the verdict. A refusal is a verdict, not a failure."""
     params = Params.read()
-    made = provenance.made_with("evaluate", params)
+    made = provenance.stage_inputs("evaluate", params)
     results = Results.read(params)
     gate = results.gate
     provenance.check_unchanged("evaluate", made, Params.read(), then="run `dvc repro` again")
     files.write_text(METRICS, results.metrics)
-    files.write_used(REPORTS, made)
+    files.write_made_with(REPORTS, made)
     print(f"evaluate: gate {'passed' if gate.passed else 'refused'}: {'; '.join(gate.reasons)}")
     return 0

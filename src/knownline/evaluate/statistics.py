@@ -18,7 +18,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Coefficients:
     """One number for the slope, one for the intercept."""
 
     w: float
@@ -45,8 +45,8 @@ class Evaluation:
     line: Line
     ols: Line
     truth: Line | None
-    se: Pair
-    z: Pair | None
+    se: Coefficients
+    z: Coefficients | None
     optimiser_error: float
     optimiser_rounding: float
     rows: int
@@ -62,7 +62,7 @@ class Evaluation:
         return self.optimiser_error <= self.optimiser_rounding
 
 
-def standard_errors(rows: Compressed) -> Pair:
+def standard_errors(rows: Compressed) -> Coefficients:
     """Return the standard errors of the least-squares slope and intercept of `rows`.
 
     The residual variance (n - 2 degrees of freedom) is not taken to be smaller than what rounding
@@ -75,7 +75,7 @@ def standard_errors(rows: Compressed) -> Pair:
     residual = rows.mean_squared_error(rows.least_squares()) * n / (n - 2)
     # Times n: the last digit of a fitted coefficient does not get smaller with more rows.
     variance = max(residual, n * (_EPS * _rms(rows)) ** 2)
-    return Pair(
+    return Coefficients(
         math.sqrt(variance / squares),
         math.sqrt(variance * (1 / n + rows.mean_x**2 / squares)),
     )
@@ -120,7 +120,7 @@ def assess(
     se = standard_errors(train)
     z = None
     if truth is not None:
-        z = Pair(ratio(line.w - truth.w, se.w), ratio(line.b - truth.b, se.b))
+        z = Coefficients(ratio(line.w - truth.w, se.w), ratio(line.b - truth.b, se.b))
     rmse = r2 = None
     if holdout is not None:
         error = holdout.mean_squared_error(line)

@@ -18,7 +18,7 @@ from knownline.generate import draw, tables
 from knownline.identity import provenance
 from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
 from knownline.scan import stat_cache, torchrun
-from knownline.scan.stat_cache import Look, Stamps
+from knownline.scan.stat_cache import FileStat, Stamps
 from samerun.core import files, progress
 
 Array = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ def main() -> int:
     """Write the points; refuse before anything is written."""
     params = Params.read()
     threads = max(torchrun.wanted(), torchrun.threads())
-    made = provenance.made_with("generate", params)
+    made = provenance.stage_inputs("generate", params)
     wanted = params.generate
     rows = wanted.rows if wanted.table is None else _checked_rows(wanted)
     with (
@@ -46,8 +46,8 @@ def main() -> int:
         done |= {HOLDOUT / path.name: finisher.result_of(path) for path in holdout.files}
         again = "run `dvc repro` again"
         provenance.check_unchanged("generate", made, Params.read(), then=again)
-    files.seal_as(DATA, {path: sha for path, (sha, _) in done.items()})
-    files.write_used(DATA, made)
+    files.write_known_sums(DATA, {path: sha for path, (sha, _) in done.items()})
+    files.write_made_with(DATA, made)
     for folder in (TRAIN, HOLDOUT):  # so that `train` need not hash what was hashed just now
         its = {path: found for path, found in done.items() if path.parent == folder}
         Stamps({path: sha for path, (sha, _) in its.items()}).keep(dict(its.values()))
@@ -61,7 +61,7 @@ class _Finisher:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads)
-        self._done: dict[Path, Future[tuple[str, Look | None]]] = {}
+        self._done: dict[Path, Future[tuple[str, FileStat | None]]] = {}
 
     def __enter__(self) -> Self:
         """Return the finisher itself."""
@@ -75,12 +75,12 @@ class _Finisher:
         """Begin with a file that is whole."""
         self._done[path] = self._pool.submit(_finished, path)
 
-    def result_of(self, path: Path) -> tuple[str, Look | None]:
+    def result_of(self, path: Path) -> tuple[str, FileStat | None]:
         """Return a file's SHA-256 in hex and its look, once it outlasts a loss of power."""
         return self._done[path].result()
 
 
-def _finished(path: Path) -> tuple[str, Look | None]:
+def _finished(path: Path) -> tuple[str, FileStat | None]:
     files.sync(path)
     seen = stat_cache.settled(path)  # before it is hashed: what changes later looks different
     return files.sha256_of(path), seen

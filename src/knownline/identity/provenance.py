@@ -17,7 +17,7 @@ from knownline.params import Params
 from samerun.core import files
 from samerun.core.errors import MissingError, WorkspaceError
 
-JUDGED = ("generate", "train", "evaluate")
+DECIDING_STAGES = ("generate", "train", "evaluate")
 """The stages that decide what a run's numbers are; `record` only writes them down."""
 
 SOURCES = (".py", ".css")
@@ -29,11 +29,11 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def data_sha256() -> str:
     """Return the hash of the data: the SHA-256 of data/SHA256SUMS, which lists every file's."""
-    files.sealed(DATA)  # refuses what is no seal
+    files.read_sums(DATA)  # refuses what is no seal
     return files.sha256_of(DATA / files.SUMS)
 
 
-def code_hashes(root: Path, stages: Sequence[str] = JUDGED) -> dict[str, str]:
+def code_hashes(root: Path, stages: Sequence[str] = DECIDING_STAGES) -> dict[str, str]:
     """Return the SHA-256 of the code that decides the numbers, by file.
 
     It is the code that dvc.yaml lists for those stages, and a test holds dvc.yaml to it.
@@ -56,7 +56,7 @@ def _sources(root: Path, dep: Path) -> list[Path]:
     return [path for path in found if path.suffix in SOURCES and not path.name.startswith(".")]
 
 
-def made_with(stage: str, params: Params, **more: str) -> dict[str, Any]:
+def stage_inputs(stage: str, params: Params, **more: str) -> dict[str, Any]:
     """Return what a stage's outputs are made with: its sections of params.yaml and its code.
 
     A stage writes it beside them. So a change of code that leaves every number as it was still
@@ -72,7 +72,7 @@ def check_unchanged(stage: str, made: Mapping[str, Any], params: Params, *, then
 
     Raises: WorkspaceError with the name of what changed.
     """
-    now = made_with(stage, params)
+    now = stage_inputs(stage, params)
     for name, sha in now["code"].items():
         if made["code"].get(name) != sha:
             raise WorkspaceError(

@@ -13,9 +13,9 @@ from knownline.core.formatting import (
     counted,
     minus,
     multiple,
-    part,
     plain,
     rounded,
+    shown_of,
     significant,
 )
 from knownline.core.line import Line
@@ -41,7 +41,7 @@ LONG = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
+class Chart:
     """A chart, its title, what its marks are, (kind, words) each, and one sentence below."""
 
     title: str
@@ -51,7 +51,7 @@ class Sketch:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class ShownEpochs:
     """The epochs that are shown, of all: loss, w and b of (shown,) each, and their numbers."""
 
     epochs: int
@@ -61,7 +61,7 @@ class Course:
     b: Array
 
     @classmethod
-    def of(cls, loss: Array, w: Array, b: Array) -> "Course":
+    def of(cls, loss: Array, w: Array, b: Array) -> "ShownEpochs":
         """Return the course of a training, (epochs,) each, thinned where it is long."""
         last = len(loss) - 1
         places = np.linspace(0, last, min(EPOCHS_SHOWN, last + 1))
@@ -81,7 +81,7 @@ class Course:
 
 def errors(
     found: Evaluation, allowed: float, convergence: Convergence, *, shared: bool = False
-) -> Sketch:
+) -> Chart:
     """Return what the optimiser and what the sample left, each in standard errors.
 
     shared: whether all points have the same noise.
@@ -120,7 +120,7 @@ def errors(
         else "The sample's part cannot be known without a truth; it is about one standard error."
     )
     key = [("sample", "least squares − truth")] if found.truth else []
-    return Sketch(
+    return Chart(
         "Who left the error",
         svg.bars("; ".join(words for words, _, _ in rows) + ".", rows, limit),
         [*key, ("optimiser", "fit − least squares")],
@@ -129,16 +129,14 @@ def errors(
     )
 
 
-def points(
-    x: Array, y: Array, *, found: Evaluation, names: tuple[str, str]
-) -> tuple[Sketch, Sketch]:
+def points(x: Array, y: Array, *, found: Evaluation, names: tuple[str, str]) -> tuple[Chart, Chart]:
     """Return the points with the lines, and the points' distances from the fitted line."""
     ends = np.array([x.min(), x.max()])
     line, truth = found.line, found.truth
-    shown = part(len(x), found.rows, "point")
-    fitted = equations.fitted(x, y, line)
+    shown = shown_of(len(x), found.rows, "point")
+    fitted = equations.of_fit(x, y, line)
     key = [("points", shown), ("fitted", f"fitted: {fitted}")]
-    key += [("true", f"true: {equations.chosen(truth)}")] if truth else []
+    key += [("true", f"true: {equations.of_truth(truth)}")] if truth else []
     drawn: list[Panel] = []
     few = len(x) <= FEW
     for base in (Line(0.0, 0.0), line):
@@ -156,19 +154,19 @@ def points(
             panel.dots(x, rest, "points loose" if drawn else "points")
         drawn.append(panel)
     drawn[0].says = f"{shown} and the fitted line, {fitted}"
-    drawn[0].says += f"; the true line is {equations.chosen(truth)}." if truth else "."
+    drawn[0].says += f"; the true line is {equations.of_truth(truth)}." if truth else "."
     drawn[1].says = (
         f"The distances of {shown} from the fitted line; their root mean square over all rows is"
         f" {minus(significant(found.train_rmse, 4))}."
     )
     drawn[1].y_name = f"{names[1]} − fitted"
     return (
-        Sketch("The fit", str(drawn[0]), key, ""),
-        Sketch("What the line leaves", str(drawn[1]), key, ""),
+        Chart("The fit", str(drawn[0]), key, ""),
+        Chart("What the line leaves", str(drawn[1]), key, ""),
     )
 
 
-def loss(course: Course, last: float, least: float | None) -> Sketch:
+def loss(course: ShownEpochs, last: float, least: float | None) -> Chart:
     """Return the loss each epoch began with, and what it came to.
 
     last, least: the mean squared error of the fit, and the least that any line has; least is None
@@ -185,7 +183,7 @@ def loss(course: Course, last: float, least: float | None) -> Sketch:
         y = Scale.over(course.loss, log=True) if log else Scale.over(course.loss, 0.0)
         panel = Panel(says, course.scale, y, "epoch", "the training's loss")
         _curve(panel, course.shown, course.loss, "fitted")
-        return Sketch("The loss by epoch", str(panel), [("fitted", "the training's loss")], "")
+        return Chart("The loss by epoch", str(panel), [("fitted", "the training's loss")], "")
     log = least > 0 or float(course.loss.min()) > 0
     y = Scale.over(course.loss, least, log=True) if log else Scale.over(course.loss, 0.0)
     best = minus(significant(least, 4))
@@ -199,10 +197,10 @@ def loss(course: Course, last: float, least: float | None) -> Sketch:
         panel.level(least, "least")
         key.append(("least", f"least squares: {best}"))
     _curve(panel, course.shown, course.loss, "fitted")
-    return Sketch("The loss by epoch", str(panel), key, "")
+    return Chart("The loss by epoch", str(panel), key, "")
 
 
-def coefficient(course: Course, name: str, found: Evaluation) -> Sketch:
+def coefficient(course: ShownEpochs, name: str, found: Evaluation) -> Chart:
     """Return w or b by epoch, beside where least squares and the truth lie."""
     values, ols = getattr(course, name), getattr(found.ols, name)
     true = getattr(found.truth, name) if found.truth else None
@@ -220,10 +218,10 @@ def coefficient(course: Course, name: str, found: Evaluation) -> Sketch:
         key.append(("true", f"true: {minus(plain(true))}"))
     panel.level(ols, "least")
     _curve(panel, course.shown, values, "fitted")
-    return Sketch(f"{name} by epoch", str(panel), key, "")
+    return Chart(f"{name} by epoch", str(panel), key, "")
 
 
-def distance(course: Course, found: Evaluation) -> Sketch:
+def distance(course: ShownEpochs, found: Evaluation) -> Chart:
     """Return how far w and b lie from least squares by epoch, in standard errors."""
     away = {
         which: np.abs(getattr(course, which) - getattr(found.ols, which))
@@ -254,10 +252,10 @@ def distance(course: Course, found: Evaluation) -> Sketch:
     _curve(panel, course.shown, away["w"], "fitted")
     panel.says = f"The distance of w and b from least squares by epoch. {caption}"
     key = [("fitted", "w"), ("other", "b"), ("least", "one standard error")]
-    return Sketch("The optimiser's part by epoch", str(panel), key, caption)
+    return Chart("The optimiser's part by epoch", str(panel), key, caption)
 
 
-def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
+def path(course: ShownEpochs, rows: Compressed, found: Evaluation) -> Chart:
     """Return the way (w, b) took from (0, 0) over lines of equal loss."""
     ols, truth = found.ols, found.truth
     w, b = np.concatenate([[0.0], course.w]), np.concatenate([[0.0], course.b])
@@ -290,7 +288,7 @@ def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
     key.append(("contour", "equal squared error, ten times the next"))
     caption = "From the end of the way to least squares is the optimiser's part"
     caption += ", from there to the truth the sample's." if truth else "."
-    return Sketch("The way over the loss", str(panel), key, caption)
+    return Chart("The way over the loss", str(panel), key, caption)
 
 
 def _measured(value: float, error: float) -> str:

@@ -14,7 +14,7 @@ from knownline.core.line import Line
 Array = npt.NDArray[np.float64]
 
 
-def fitted(x: Array, y: Array, line: Line) -> str:
+def of_fit(x: Array, y: Array, line: Line) -> str:
     """Return the equation of a line by which it can be drawn over its points, (shown,) each.
 
     What the rounding of w and b does there is small beside what the line leaves. Their standard
@@ -29,7 +29,7 @@ def fitted(x: Array, y: Array, line: Line) -> str:
     return _equation(rounded(line.w, allowed / reach if reach else 0.0), rounded(line.b, allowed))
 
 
-def chosen(line: Line) -> str:
+def of_truth(line: Line) -> str:
     """Return the equation of a line that somebody chose, with the digits it was given."""
     return _equation(plain(line.w), plain(line.b))
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from knownline.core.formatting import minus
-from knownline.report.charts import Sketch
+from knownline.report.charts import Chart
 from knownline.report.svg import safe
 
 STYLE = Path(__file__).with_name("page.css")
@@ -16,7 +16,7 @@ def section(title: str, content: str) -> str:
     return f"<section>\n{heading}{content}\n</section>"
 
 
-def figures(drawn: list[Sketch], *, headed: bool = False) -> str:
+def figures(drawn: list[Chart], *, headed: bool = False) -> str:
     """Return charts side by side; headed: one alone, whose title is the heading above it.
 
     Where two stand beside each other, the last of an odd number has its words at its side.

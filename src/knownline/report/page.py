@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from knownline.core.formatting import (
     counted,
-    found_by,
     minus,
     multiple,
     plain,
     r_squared,
     rounded,
     significant,
+    to_gap,
 )
 from knownline.core.line import Line
 from knownline.core.yaml_text import in_yaml
@@ -25,7 +25,7 @@ from knownline.evaluate.results import Results
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
 from knownline.report import charts, equations, html
-from knownline.report.charts import Course, Sketch
+from knownline.report.charts import Chart, ShownEpochs
 from knownline.report.svg import safe
 
 Array = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ _SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear si
 
 def render(params: Params, of: Results) -> str:
     """Return the page as HTML."""
-    found, course = of.found, Course.of(of.loss, of.w, of.b)
+    found, course = of.found, ShownEpochs.of(of.loss, of.w, of.b)
     checks = residuals.examine(of.x, of.y, found.line, rows=of.rows)
     verdict = f"Gate {'passed' if of.gate.passed else 'refused'}"
     left_by = _errors(params, of)
@@ -109,13 +109,13 @@ def _names(params: Params) -> tuple[str, str]:
     return params.generate.columns.short if params.generate.table else ("x", "y")
 
 
-def _errors(params: Params, of: Results) -> Sketch:
+def _errors(params: Params, of: Results) -> Chart:
     wanted = params.generate
     shared = wanted.table is None and wanted.noise.kind == "shared-integer"
     return charts.errors(of.found, params.evaluate.z, of.convergence, shared=shared)
 
 
-def _loss(course: Course, of: Results) -> Sketch:
+def _loss(course: ShownEpochs, of: Results) -> Chart:
     last, least = map(of.rows.mean_squared_error, (of.found.line, of.found.ols))
     return charts.loss(course, last, least if of.convergence.squared else None)
 
@@ -167,7 +167,7 @@ def _checks(residuals: Residuals, *, normal: bool) -> str:
         "<h3>Do they look like noise?</h3>",
         f"<p>{counted(residuals.rows, 'point')} looked at; the farthest lies"
         f" {residuals.farthest:.1f} times their root mean square from the line, at x ="
-        f" {minus(found_by(residuals.farthest_x, residuals.gap))}.",
+        f" {minus(to_gap(residuals.farthest_x, residuals.gap))}.",
     ]
     if residuals.unchecked:
         return "\n".join([*parts, f"No more can be said: {residuals.unchecked}.</p>"])
@@ -243,7 +243,7 @@ def _points(params: Params) -> str:
         return f"{wanted.table}, {wanted.columns.y} against {wanted.columns.x}"
     noise, spaced = wanted.noise, wanted.x
     assert params.truth  # drawn points have one
-    line = equations.chosen(Line(params.truth.w, params.truth.b))
+    line = equations.of_truth(Line(params.truth.w, params.truth.b))
     kinds = {
         "normal": "standard deviation",
         "integer": "up to",

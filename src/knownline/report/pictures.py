@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from knownline.core.formatting import minus, part, significant
+from knownline.core.formatting import minus, shown_of, significant
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
 from knownline.report import equations
@@ -81,15 +81,15 @@ def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: N
                 s=size,
                 color=POINTS,
                 linewidths=0,
-                label=part(len(x), of, "point"),
+                label=shown_of(len(x), of, "point"),
             )
             if truth is not None:
-                true = f"true: {equations.chosen(truth)}"
+                true = f"true: {equations.of_truth(truth)}"
                 axes.plot(
                     ends, truth.at(ends) - base.at(ends), color=TRUE, lw=4, alpha=0.45, label=true
                 )
             axes.plot(ends, line.at(ends) - base.at(ends), color=FITTED, lw=1.6,
-                      label=f"fitted: {equations.fitted(x, y, line)}")  # fmt: skip
+                      label=f"fitted: {equations.of_fit(x, y, line)}")  # fmt: skip
         above.set_title("The fitted line and its points", pad=22.0)
         # Over their axes: beside them a long name would run into the other's.
         for axes, name in ((above, names.y), (below, f"{names.y} − fitted")):

@@ -13,9 +13,9 @@ from samerun.core.errors import DamagedError
 def main() -> int:
     """Draw what `evaluate` found."""
     params = Params.read()
-    made = provenance.made_with("report", params)
+    made = provenance.stage_inputs("report", params)
     results = Results.read(params)
-    files.check_used(REPORTS, provenance.made_with("evaluate", params))
+    files.check_made_with(REPORTS, provenance.stage_inputs("evaluate", params))
     if METRICS.read_text() != results.metrics:
         raise DamagedError(
             f"{METRICS} must be what `evaluate` wrote: delete it and run `dvc repro --force` (got"
@@ -28,7 +28,7 @@ def main() -> int:
         for name, png in drawn.items():
             files.write_bytes(folder / name, png)
     files.write_text(REPORT, text)
-    files.seal(REPORTS, [METRICS, REPORT, REPORTS / files.USED, *PLOTS.glob("*.png")])
+    files.write_sums(REPORTS, [METRICS, REPORT, REPORTS / files.MADE_WITH, *PLOTS.glob("*.png")])
     print(f"report: {REPORT}")
     return 0
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.formatting import apart, minus
+from knownline.core.formatting import minus, to_step
 
 Array = npt.NDArray[np.float64]
 
@@ -87,7 +87,7 @@ class Scale:
         step = max(step, 1.0) if self.whole else step
         first, last = math.ceil(self.low / step), math.floor(self.high / step)
         places = range(first, min(last, first + 9) + 1)
-        return [(n * step, minus(apart(n * step, step))) for n in places]
+        return [(n * step, minus(to_step(n * step, step))) for n in places]
 
 
 @dataclass(slots=True)

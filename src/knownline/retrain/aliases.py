@@ -40,7 +40,7 @@ def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
     leaving = registry.holding(CHAMPION)
     if leaving is None:
         raise StoreError("there must be a champion to roll back (got none)")
-    if undone := _cut_short(registry, leaving):
+    if undone := _interrupted_rollback(registry, leaving):
         _finish(registry, leaving)
         return undone, leaving
     back = _replaced(registry, leaving)
@@ -68,7 +68,7 @@ def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
     return leaving, back
 
 
-def _cut_short(registry: Registry, champion: Version) -> Version | None:
+def _interrupted_rollback(registry: Registry, champion: Version) -> Version | None:
     """Return whom an earlier rollback took down, if it moved the champion and then was killed."""
     if champion.tags.get("rollback") != "under way":
         return None

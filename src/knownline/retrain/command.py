@@ -25,13 +25,13 @@ from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
 from samerun.execution.lock import only_one
 from samerun.mlflow import store_sync, tracking
-from samerun.mlflow.tracking import Recorded
+from samerun.mlflow.tracking import RecordedRun
 
 SERVED, REFUSED = 0, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """What was asked for. day: UTC. seed: None for the day's own."""
 
     day: date
@@ -44,31 +44,31 @@ def main(
     *, day: date | None = None, seed: int | None = None, force: bool = False, push: bool = False
 ) -> int:
     """Return 0 where a champion serves, promoted or kept; 3 where the challenger is refused."""
-    wish = Wish(day or datetime.now(UTC).date(), seed, force, push)
+    wish = Request(day or datetime.now(UTC).date(), seed, force, push)
     params = Params.read()
     with only_one():
         return _retrain(params, wish)
 
 
-def _retrain(params: Params, wish: Wish) -> int:
+def _retrain(params: Params, wish: Request) -> int:
     branch = Branch(wish.day.isoformat())
     branch.must_be_free()
-    _must_be_kept(params, wish)
+    _check_table_is_tracked(params, wish)
     if wish.push:
         branch.catch_up()
-        _carry(store_sync.pull)
+        _sync_store(store_sync.pull)
     pipeline.pull()
     store = tracking.Store()
     registry = Registry(store)
-    commit = _lay(params, wish, branch)
+    commit = _commit_data(params, wish, branch)
     pipeline.repro(commit, force=wish.force)
     params = Params.read()
     identity = provenance.identity(params, provenance.data_sha256())
     settled = None if wish.force else registry.settled(identity.fingerprint)
-    if settled and not _only_tried(settled, commit):
+    if settled and not _was_tried_uncommitted(settled, commit):
         _publish(branch, wish, params)
         if wish.push:
-            _carry(store_sync.push)  # where an earlier try could not
+            _sync_store(store_sync.push)  # where an earlier try could not
         return _nothing_new(settled)
     run = _recorded(store, identity.fingerprint, commit)
     metrics = json.loads(METRICS.read_text())
@@ -76,26 +76,26 @@ def _retrain(params: Params, wish: Wish) -> int:
     new = registry.register(run.run_id, _tags(run, line, wish))
     registry.point(CHALLENGER, new)
     old = _other(registry, new)
-    scoring.as_recorded(new)
-    challenger = _asked(run, new, metrics)
-    stands = scoring.standing(old, new, wish.day, params.retrain) if old else None
-    decision = _decided(registry, new) or policy.decide(challenger, stands, params.retrain)
+    scoring.challenger_model(new)
+    challenger = _as_challenger(run, new, metrics)
+    stands = scoring.champion_standing(old, new, wish.day, params.retrain) if old else None
+    decision = _earlier_decision(registry, new) or policy.decide(challenger, stands, params.retrain)
     _publish(branch, wish, params)
     if decision.verdict == Verdict.PROMOTED:
         aliases.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
-    report = reporting.told(
+    report = reporting.card_of(
         registry, store, params, wish.day, decision, (run, new, metrics), (old, stands)
     )
-    reporting.settle(registry, new, report, stands)
+    reporting.publish(registry, new, report, stands)
     if wish.push:
-        _carry(store_sync.push)
+        _sync_store(store_sync.push)
     print(f"retrain: {decision.verdict}: {report.title}")
     for reason in decision.reasons:
         print(f"  - {reason}")
     return REFUSED if decision.verdict == Verdict.REFUSED else SERVED
 
 
-def _lay(params: Params, wish: Wish, branch: Branch) -> str:
+def _commit_data(params: Params, wish: Request, branch: Branch) -> str:
     """Lay the day's seed into params.yaml, unless a table is read; return the commit that has it.
 
     Without --push the branch stays here: the recorded run names a commit that gives its code.
@@ -107,7 +107,7 @@ def _lay(params: Params, wish: Wish, branch: Branch) -> str:
         print(f"retrain: {wish.day}: drawn data, seed {seed}", flush=True)
     else:
         print(f"retrain: {wish.day}: {params.generate.table} as it is now", flush=True)
-    commit = branch.commit(_laid(params), f"Retraining of {wish.day}: fresh data")
+    commit = branch.commit(_paths_to_commit(params), f"Retraining of {wish.day}: fresh data")
     if beyond := working_tree.commit(commit).paths:
         print(
             f"retrain: the tree is not clean, so nothing will be promoted: {', '.join(beyond[:5])}",
@@ -116,7 +116,7 @@ def _lay(params: Params, wish: Wish, branch: Branch) -> str:
     return commit
 
 
-def _must_be_kept(params: Params, wish: Wish) -> None:
+def _check_table_is_tracked(params: Params, wish: Request) -> None:
     """Refuse a table that neither git nor DVC would keep, and a seed for one."""
     table = params.generate.table
     if table is None:
@@ -131,7 +131,7 @@ def _must_be_kept(params: Params, wish: Wish) -> None:
         )
 
 
-def _laid(params: Params) -> tuple[str, ...]:
+def _paths_to_commit(params: Params) -> tuple[str, ...]:
     """Return what the day's commit takes from the folder: what git knows already, and the table.
 
     params.yaml with more than another seed is somebody's edit: it waits for his own commit.
@@ -153,9 +153,9 @@ def _is_edited() -> bool:
     )
 
 
-def _carry(way: Callable[[], str]) -> None:
+def _sync_store(way: Callable[[], str]) -> None:
     """Pull or push the embedded store, which a tracking server would keep."""
-    if address.embedded() is None:
+    if address.local_store() is None:
         return
     if pipeline.has_remote():
         print(f"retrain: {way()}", flush=True)
@@ -169,16 +169,16 @@ def _nothing_new(settled: Version) -> int:
         f"retrain: nothing new: the same data, parameters and code were retrained on"
         f" {settled.tags.get('retrained_on')} as {settled.name} ({verdict}); --force does it again"
     )
-    reporting.tell_workflow(verdict, settled.tags.get("drift", ""))
+    reporting.set_workflow_outputs(verdict, settled.tags.get("drift", ""))
     return SERVED
 
 
-def _only_tried(settled: Version, commit: str) -> bool:
+def _was_tried_uncommitted(settled: Version, commit: str) -> bool:
     """Return whether it was settled from a tree that was not clean, and now is."""
     return settled.tags.get("git_dirty") == "true" and not working_tree.commit(commit).dirty
 
 
-def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
+def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> RecordedRun:
     """Return the run, also where DVC's marker speaks of another store.
 
     What somebody tried before he committed it was recorded with a patch; the same from a clean tree
@@ -197,7 +197,7 @@ def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
     return run
 
 
-def _tags(run: Recorded, line: Line, wish: Wish) -> dict[str, str]:
+def _tags(run: RecordedRun, line: Line, wish: Request) -> dict[str, str]:
     return {
         "fingerprint": run.tags["fingerprint"],
         "data_sha256": run.tags["data_sha256"],
@@ -210,7 +210,7 @@ def _tags(run: Recorded, line: Line, wish: Wish) -> dict[str, str]:
     }
 
 
-def _asked(run: Recorded, new: Version, metrics: dict[str, Any]) -> Challenger:
+def _as_challenger(run: RecordedRun, new: Version, metrics: dict[str, Any]) -> Challenger:
     gate = metrics["gate"]
     return Challenger(
         gate=[] if gate["passed"] is True else gate["reasons"] or ["it gave no reason"],
@@ -230,7 +230,7 @@ def _other(registry: Registry, new: Version) -> Version | None:
     return champion
 
 
-def _decided(registry: Registry, new: Version) -> Decision | None:
+def _earlier_decision(registry: Registry, new: Version) -> Decision | None:
     """Return the decision of an earlier try that was cut short after the champion had moved."""
     champion = registry.holding(CHAMPION)
     if champion is None or champion.number != new.number:
@@ -238,9 +238,9 @@ def _decided(registry: Registry, new: Version) -> Decision | None:
     return Decision(Verdict.PROMOTED, [champion.tags.get("champion_why", "it was promoted")])
 
 
-def _publish(branch: Branch, wish: Wish, params: Params) -> None:
+def _publish(branch: Branch, wish: Request, params: Params) -> None:
     """Commit parameters and lock on the day's branch; push them, the data before its pointers."""
-    branch.commit((*_laid(params), "dvc.lock"), f"Retraining of {wish.day}: lock")
+    branch.commit((*_paths_to_commit(params), "dvc.lock"), f"Retraining of {wish.day}: lock")
     if not wish.push:
         return
     if pipeline.has_remote():

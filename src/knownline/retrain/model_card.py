@@ -9,14 +9,14 @@ from typing import Any
 
 from knownline.core.formatting import UNKNOWN, plain, r_squared, rounded, significant
 from knownline.retrain.drift import Drift
-from knownline.retrain.policy import Decision, Paired
+from knownline.retrain.policy import Decision, PairedErrors
 
 LONGEST = 5_000
 """The most characters MLflow keeps of a version's description."""
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class ModelCard:
     """All that a report on a retraining says.
 
     day: of the retraining, UTC. data: a name of the fresh data. version, run_id, commit: of the
@@ -34,7 +34,7 @@ class Card:
     champion: str | None
     champion_line: str | None
     drift: Drift | None
-    scores: Paired | None
+    scores: PairedErrors | None
     changed: Sequence[str]
     links: dict[str, str]
 

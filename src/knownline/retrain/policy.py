@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class PairedErrors:
     """Squared errors of two models on the same rows: champion's minus challenger's, by row.
 
     mean: of the differences, in squared units of y; above 0 the challenger is nearer.
@@ -59,7 +59,7 @@ class Paired:
         return float(special.stdtr(self.rows - 1, self.t))
 
 
-def paired(chunks: Iterable[tuple[Array, Array]]) -> Paired | None:
+def compare_errors(chunks: Iterable[tuple[Array, Array]]) -> PairedErrors | None:
     """Return the comparison of errors, champion's and challenger's of (rows,) each.
 
     None where there are fewer than two rows. Source: the merge is that of `compression.Moments`.
@@ -77,7 +77,7 @@ def paired(chunks: Iterable[tuple[Array, Array]]) -> Paired | None:
     if rows < 2:
         return None
     first, second = (math.sqrt(each / rows) for each in total)
-    return Paired(rows, mean, math.sqrt(squares / (rows - 1)), first, second)
+    return PairedErrors(rows, mean, math.sqrt(squares / (rows - 1)), first, second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Champion:
     days: int
     damaged: str | None = None
     drift: Drift | None = None
-    scores: Paired | None = None
+    scores: PairedErrors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _not_eligible(challenger: Challenger) -> list[str]:
     return broken
 
 
-def _compared(champion: Champion, scores: Paired, rules: Retrain) -> Decision:
+def _compared(champion: Champion, scores: PairedErrors, rules: Retrain) -> Decision:
     """Decide by the scores on the holdout, and where they tie by drift and age."""
     level = rules.comparison_level
     if not all(map(math.isfinite, (scores.mean, scores.sd))):

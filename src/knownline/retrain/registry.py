@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samerun.mlflow.errors import ABSENT, said_by
+from samerun.mlflow.errors import ABSENT, store_errors
 
 # isort: split
 import numpy as np
@@ -173,7 +173,7 @@ class Registry:
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
-        with said_by(self._store.uri, every=True):
+        with store_errors(self._store.uri, every=True):
             yield
 
 

@@ -10,25 +10,25 @@ from typing import Any
 from knownline.core.formatting import rounded
 from knownline.core.layout import RETRAINED
 from knownline.params import Params
-from knownline.retrain.model_card import Card
+from knownline.retrain.model_card import ModelCard
 from knownline.retrain.policy import Champion, Decision
 from knownline.retrain.registry import Registry, Version
 from samerun.core import files
 from samerun.core.errors import StoreError
 from samerun.mlflow import tracking
-from samerun.mlflow.tracking import Recorded
+from samerun.mlflow.tracking import RecordedRun
 from samerun.proof import comparison
 
 
-def told(
+def card_of(
     registry: Registry,
     store: tracking.Store,
     params: Params,
     day: date,
     decision: Decision,
-    tried: tuple[Recorded, Version, dict[str, Any]],
+    tried: tuple[RecordedRun, Version, dict[str, Any]],
     sat: tuple[Version | None, Champion | None],
-) -> Card:
+) -> ModelCard:
     """Return the report on a challenger, tried, and on the champion that sat before it."""
     run, new, metrics = tried
     old, stands = sat
@@ -38,7 +38,7 @@ def told(
     links = {"Run": run.run_id}
     if store.uri.startswith("http"):
         links["Run"] = f"{store.shown_uri}/#/experiments/{store.experiment}/runs/{run.run_id}"
-    return Card(
+    return ModelCard(
         day=day.isoformat(),
         decision=decision,
         data=f"{data} (SHA-256 {run.tags['data_sha256'][:12]}…)",
@@ -55,7 +55,7 @@ def told(
     )
 
 
-def _changed(registry: Registry, old: Version, run: Recorded) -> list[str]:
+def _changed(registry: Registry, old: Version, run: RecordedRun) -> list[str]:
     """Return what differs between two runs: data, parameters, code, packages."""
     names = ("identity.json", "environment.json")
     with TemporaryDirectory() as scratch:
@@ -81,7 +81,7 @@ def _changed(registry: Registry, old: Version, run: Recorded) -> list[str]:
     return found if len(found) <= 12 else [*found[:12], f"and {len(found) - 12} more"]
 
 
-def settle(registry: Registry, new: Version, report: Card, stands: Champion | None) -> None:
+def publish(registry: Registry, new: Version, report: ModelCard, stands: Champion | None) -> None:
     """Write the report and the words on run and version; `settled` comes last."""
     text, card = report.markdown(), report.markdown(pictures=False)
     files.write_text(RETRAINED, text)
@@ -101,12 +101,12 @@ def settle(registry: Registry, new: Version, report: Card, stands: Champion | No
         }
     registry.tag_run(report.run_id, said)
     _append("GITHUB_STEP_SUMMARY", card)
-    tell_workflow(said["verdict"], said["drift"])
+    set_workflow_outputs(said["verdict"], said["drift"])
     now = datetime.now(UTC).isoformat(timespec="seconds")
     registry.tag(new, {**said, "settled_at": now, "settled": "true"})
 
 
-def tell_workflow(verdict: str, drift: str) -> None:
+def set_workflow_outputs(verdict: str, drift: str) -> None:
     """Hand verdict and drift to the next steps of a CI workflow, where it asks for them."""
     _append("GITHUB_OUTPUT", f"verdict={verdict}\ndrift={drift}\n")
 

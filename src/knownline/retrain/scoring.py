@@ -24,7 +24,7 @@ def training_sample() -> Sample:
     return Sample.of(moments.compress(parquet.read(TRAIN)))
 
 
-def as_recorded(challenger: Version) -> Model:
+def challenger_model(challenger: Version) -> Model:
     """Return the challenger's own model, which must answer as what was registered.
 
     Raises: StoreError where it does not: nobody is promoted whose model cannot serve.
@@ -35,7 +35,9 @@ def as_recorded(challenger: Version) -> Model:
         raise StoreError(f"{challenger.name} must be what was recorded (got: {error})") from error
 
 
-def standing(champion: Version, challenger: Version, today: date, rules: Retrain) -> Champion:
+def champion_standing(
+    champion: Version, challenger: Version, today: date, rules: Retrain
+) -> Champion:
     """Return how the champion stands on the data that the challenger was made with.
 
     Raises: StoreError where the challenger's own model does not answer.
@@ -45,8 +47,8 @@ def standing(champion: Version, challenger: Version, today: date, rules: Retrain
         sits = Model(champion)
     except DamagedModelError as error:
         return Champion(champion.name, days, damaged=str(error))
-    new = as_recorded(challenger)
-    scores = policy.paired(_errors(sits, new))
+    new = challenger_model(challenger)
+    scores = policy.compare_errors(_errors(sits, new))
     return Champion(champion.name, days, drift=_drift(champion, rules.drift_level), scores=scores)
 
 

@@ -24,8 +24,8 @@ from knownline.core.moments import Compressed, Moments, Pivot
 from knownline.core.parquet import Span
 from knownline.scan import pool, stat_cache, torchrun
 from knownline.scan.numpy_backend import Begin, OnCpu
-from knownline.scan.stat_cache import Look, Stamps
-from knownline.scan.torchrun import ALONE, Team
+from knownline.scan.stat_cache import FileStat, Stamps
+from knownline.scan.torchrun import ALONE, ProcessGroup
 from samerun.core import files, progress
 from samerun.core.errors import DamagedError
 
@@ -48,7 +48,7 @@ KEPT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class DataSummary:
     """What is known of a folder's rows.
 
     sample: x and y of an even sample of the rows in order, (2, SAMPLE or fewer).
@@ -60,12 +60,12 @@ class Known:
 
 def known(
     folder: Path,
-    team: Team = ALONE,
+    team: ProcessGroup = ALONE,
     *,
     reread: bool = False,
     arithmetic: Begin = OnCpu,
     hands: int | None = None,
-) -> Known | None:
+) -> DataSummary | None:
     """Return what is known of a sealed folder, or None where it has no row; reads it if it must.
 
     In a team, every process calls it, and rank 0 has the answer; the others return None.
@@ -75,8 +75,8 @@ def known(
 
     Raises: MissingError or DamagedError with the name of a file that is not what was sealed.
     """
-    sums = files.sealed_in(folder.parent, folder)
-    files.check_nothing_beside(sums, folder, folder.parent)
+    sums = files.sums_below(folder.parent, folder)
+    files.check_nothing_unlisted(sums, folder, folder.parent)
     kept, seen = _Kept(sums), Stamps(sums)
     found = None if reread or team.rank else kept.load()
     if team.told(np.array([float(found is not None)]))[0]:
@@ -94,14 +94,14 @@ def check(folder: Path) -> None:
 
     Raises: MissingError or DamagedError with the file's name.
     """
-    sums = files.sealed_in(folder.parent, folder)
-    files.check_nothing_beside(sums, folder, folder.parent)
+    sums = files.sums_below(folder.parent, folder)
+    files.check_nothing_unlisted(sums, folder, folder.parent)
     _check(sums, Stamps(sums))
 
 
-def find(folder: Path) -> Known | None:
+def find(folder: Path) -> DataSummary | None:
     """Return what is kept of a sealed folder, without a look at its rows."""
-    return _Kept(files.sealed_in(folder.parent, folder)).load()
+    return _Kept(files.sums_below(folder.parent, folder)).load()
 
 
 def _check(sums: dict[Path, str], seen: Stamps) -> None:
@@ -111,7 +111,9 @@ def _check(sums: dict[Path, str], seen: Stamps) -> None:
     seen.keep(dict(zip(sums.values(), looks, strict=True)))
 
 
-def _read(sums: dict[Path, str], seen: Stamps, team: Team, begin: Begin, most: int) -> Known | None:
+def _read(
+    sums: dict[Path, str], seen: Stamps, team: ProcessGroup, begin: Begin, most: int
+) -> DataSummary | None:
     """Read this process's share of the rows; return in rank 0 what is known of all."""
     try:
         cut = {path: parquet.spans(path, SPAN_GROUPS) for path in sorted(sums)}
@@ -132,7 +134,7 @@ def _read(sums: dict[Path, str], seen: Stamps, team: Team, begin: Begin, most: i
             looks[path] = seen.check(path, sums[path])
         held.add(path)
         read.add(path)
-        with moments.quiet():
+        with moments.ignoring_overflow():
             first = np.array(astuple(moments.pivot_line(*next(spans[0].read()))))
     pivot = Pivot(*team.told(first).tolist())
     sampler = _Sampler(spans)
@@ -142,7 +144,7 @@ def _read(sums: dict[Path, str], seen: Stamps, team: Team, begin: Begin, most: i
     hands = min(most, files_worth)
     arithmetic = begin(pivot, SPAN_GROUPS, spans[0].rows[0], hands)
 
-    def work(piece: _Piece, hand: int) -> tuple[Look | None, Any, Array]:
+    def work(piece: _Piece, hand: int) -> tuple[FileStat | None, Any, Array]:
         """Read a piece; return how its file looked, what came of its chunks, its sample."""
         path = piece.path
         look = looks[path] if path in held else seen.check(path, sums[path])
@@ -202,7 +204,9 @@ def _pieces(cut: dict[Path, list[Span]], known: Array) -> list[_Piece]:
     return pieces
 
 
-def _merged(gathered: Array, pieces: list[_Piece], pivot: Pivot, sampler: "_Sampler") -> Known:
+def _merged(
+    gathered: Array, pieces: list[_Piece], pivot: Pivot, sampler: "_Sampler"
+) -> DataSummary:
     """Return what is known of all rows, from what the processes of a team found, in any order.
 
     gathered: of each piece its number, its chunks' moments and its sample, one after the other.
@@ -217,10 +221,10 @@ def _merged(gathered: Array, pieces: list[_Piece], pivot: Pivot, sampler: "_Samp
         samples[number] = gathered[middle:end].reshape(points, 2)
         place = end
     order = range(len(pieces))
-    with moments.quiet():
+    with moments.ignoring_overflow():
         merged = moments.merge(np.concatenate([by_piece[number] for number in order]))
     sample = np.ascontiguousarray(np.concatenate([samples[number] for number in order]).T)
-    return Known(Compressed(pivot, merged), sample)
+    return DataSummary(Compressed(pivot, merged), sample)
 
 
 class _Sampler:
@@ -274,7 +278,7 @@ class _Kept:
         self._key = stat_cache.name_of(sums, *code)
         self._path = stat_cache.folder().parent / self._key
 
-    def load(self) -> Known | None:
+    def load(self) -> DataSummary | None:
         """Return what is kept, or None; a file that is not what was written counts as none."""
         try:
             sha, _, body = self._path.read_bytes().partition(b"\n")
@@ -286,9 +290,9 @@ class _Kept:
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        return Known(Compressed(pivot, moments), np.array(found["sample"], dtype=np.float64))
+        return DataSummary(Compressed(pivot, moments), np.array(found["sample"], dtype=np.float64))
 
-    def save(self, found: Known) -> None:
+    def save(self, found: DataSummary) -> None:
         """Keep it whole, and forget what is oldest; where there is no room to, it is read again."""
         content = {
             "key": self._key,
@@ -300,4 +304,4 @@ class _Kept:
         sha = hashlib.sha256(body).hexdigest().encode()
         with suppress(OSError):
             files.write_bytes(self._path, sha + b"\n" + body)
-            files.forget_oldest(self._path.parent, KEPT)
+            files.keep_newest(self._path.parent, KEPT)

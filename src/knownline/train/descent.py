@@ -37,7 +37,7 @@ class Step(NamedTuple):
     columns: Array
 
 
-class Start(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where a training goes on: the last Step's raw_w, raw_b and the columns up to there."""
 
     w: float
@@ -139,7 +139,7 @@ def fit(
     device: torch.device,
     scaling: Scaling = Scaling(),
     halving: bool = False,
-    start: Start | None = None,
+    start: ResumePoint | None = None,
     watch: Watcher | None = None,
 ) -> History:
     """Fit y = w*x + b by full-batch gradient descent from w = b = 0.
@@ -157,7 +157,7 @@ def fit(
     kind = {"float64": torch.float64, "float32": torch.float32}[dtype]
     inputs = torch.as_tensor(x).to(device=device, dtype=kind)
     targets = torch.as_tensor(y).to(device=device, dtype=kind)
-    done = start or Start(0.0, 0.0, np.empty((3, 0)))
+    done = start or ResumePoint(0.0, 0.0, np.empty((3, 0)))
     w = torch.tensor(done.w, dtype=kind, device=device, requires_grad=True)
     b = torch.tensor(done.b, dtype=kind, device=device, requires_grad=True)
     columns = np.empty((3, epochs))

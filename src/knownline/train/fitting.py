@@ -49,22 +49,22 @@ def fit(
     """
     identity = provenance.identity(params, provenance.data_sha256())
     made = {**begun, "data_sha256": identity.data}
-    part = Part(identity, made, str(device))
-    receipts.begin()
+    part = Attempt(identity, made, str(device))
+    receipts.remove_marker()
     fitted = _fit(params, device, part, rows, folder)
     line = fitted.line
     files.write_text(LINE, line.to_json())
     files.write_text(
         HISTORY, history.as_csv(fitted.loss.tolist(), fitted.w.tolist(), fitted.b.tolist())
     )
-    files.write_used(MODELS, made)
-    files.seal(MODELS, [LINE, HISTORY, MODELS / files.USED])
-    receipts.leave(part.receipt(params))
+    files.write_made_with(MODELS, made)
+    files.write_sums(MODELS, [LINE, HISTORY, MODELS / files.MADE_WITH])
+    receipts.write(part.receipt(params))
     part.checkpoints.clear()
     return line
 
 
-class Part:
+class Attempt:
     """One process's part in an execution: the whole of it, unless an earlier part was cut short."""
 
     def __init__(self, identity: Identity, made: dict[str, Any], device: str) -> None:
@@ -75,16 +75,16 @@ class Part:
         self.device = device
         self.earlier = self.checkpoints.load()
         # Done again before it was recorded, a training is the same one: its bytes are the same.
-        unrecorded = self.earlier or receipts.find(self.trained)
+        unrecorded = self.earlier or receipts.read(self.trained)
         self.execution = unrecorded.execution if unrecorded else uuid.uuid4().hex
         self.started = self.earlier.started if self.earlier else time.time()
         self._clock = time.monotonic() - (self.earlier.seconds if self.earlier else 0.0)
 
     @property
-    def start(self) -> descent.Start | None:
+    def start(self) -> descent.ResumePoint | None:
         """Where the earlier part stood."""
         found = self.earlier
-        return descent.Start(found.w, found.b, found.history) if found else None
+        return descent.ResumePoint(found.w, found.b, found.history) if found else None
 
     @property
     def seconds(self) -> float:
@@ -124,8 +124,8 @@ class Part:
             "fingerprint": self.identity.fingerprint,
             "data_sha256": self.identity.data,
             "device": self.device,
-            "process": processes.process(),
-            **({"pipeline": pipeline} if (pipeline := processes.pipeline()) else {}),
+            "process": processes.this_process(),
+            **({"pipeline": pipeline} if (pipeline := processes.pipeline_process()) else {}),
             **({"dvc_exp_name": experiment} if experiment else {}),
         }
         return {
@@ -143,7 +143,7 @@ class Part:
 
 
 def _fit(
-    params: Params, device: descent.Device, part: Part, rows: Compressed, folder: Path
+    params: Params, device: descent.Device, part: Attempt, rows: Compressed, folder: Path
 ) -> descent.History:
     """Fit, going on where an earlier part stood; keep checkpoints; stream; show a bar."""
     x, y, scaling = inputs(params.train, rows, folder, device)

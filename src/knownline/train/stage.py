@@ -39,9 +39,9 @@ def main(*, pass_only: bool = False) -> int:
         from samerun.execution import streaming
 
         params = Params.read()
-        begun = provenance.made_with("train", params)
-        files.check_made_for(DATA, params.used_by("generate"))
-        streaming.after()
+        begun = provenance.stage_inputs("train", params)
+        files.check_made_with_params(DATA, params.used_by("generate"))
+        streaming.delay()
         address.store_uri()  # where no run can ever be recorded, better said before than after
         from knownline.scan import torch_backend
         from knownline.train import fitting
