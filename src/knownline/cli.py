@@ -18,15 +18,18 @@ ANYWHERE = ("completion", "article")
 def main(argv: list[str]) -> int:
     """Run one command and return its exit status. Raises: UsageError where there is no such."""
     commands = parser()
-    if not argv:
+    options = vars(commands.parse_args(argv))
+    if options.pop("version"):
+        print(f"knownline {metadata.version('knownline')}")
+        return 0
+    command, module = options.pop("command"), options.pop("module", "")
+    if command is None:
         commands.print_help()
         return 2
-    given = vars(commands.parse_args(argv))
-    command, module = given.pop("command"), given.pop("module")
     if command == "completion":
         import shtab
 
-        print(shtab.complete(commands, shell=given["shell"]))
+        print(shtab.complete(commands, shell=options["shell"]))
         return 0
     if command not in ANYWHERE and not Path("dvc.yaml").exists():
         raise MissingError(
@@ -35,8 +38,8 @@ def main(argv: list[str]) -> int:
         )
     signal.signal(signal.SIGTERM, interrupt)
     with importing():
-        found = import_module(module)
-    return int(found.main(**given))
+        imported = import_module(module)
+    return int(imported.main(**options))
 
 
 def parser() -> Parser:
@@ -46,10 +49,8 @@ def parser() -> Parser:
         description="A retraining pipeline that fits data with a known true answer.",
         epilog="Run the whole pipeline with `dvc repro` or `make repro`.",
     )
-    top.add_argument(
-        "--version", action="version", version=f"knownline {metadata.version('knownline')}"
-    )
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    top.add_argument("--version", action="store_true", help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, module: str, summary: str, more: str = "", example: str = "") -> Parser:
         made = commands.add_parser(
