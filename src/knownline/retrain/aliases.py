@@ -73,7 +73,7 @@ def _interrupted_rollback(registry: Registry, champion: Version) -> Version | No
     """Return the champion that an unfinished rollback removed, or None if none is unfinished."""
     if champion.tags.get("rollback") != "under way":
         return None
-    return registry.numbered(champion.tags.get("restored_from", ""))
+    return registry.by_number(champion.tags.get("restored_from", ""))
 
 
 def _finish_rollback(registry: Registry, restored: Version) -> None:
@@ -84,4 +84,4 @@ def _finish_rollback(registry: Registry, restored: Version) -> None:
 def _replaced_by(registry: Registry, version: Version) -> Version | None:
     """Return the version that `version` replaced as champion, or None."""
     number = version.tags.get("replaces")
-    return registry.numbered(number) if number else None
+    return registry.by_number(number) if number else None

@@ -65,7 +65,7 @@ def _retrain(params: Params, request: Request) -> int:
     pipeline.repro(commit, force=request.force)
     params = Params.read()
     identity = provenance.identity(params, provenance.data_sha256())
-    settled = None if request.force else registry.settled(identity.fingerprint)
+    settled = None if request.force else registry.latest_settled(identity.fingerprint)
     if settled and not _was_tried_uncommitted(settled, commit):
         _publish(branch, request, params)
         if request.push:
@@ -98,13 +98,12 @@ def _compare(
     _publish(branch, request, params)
     if decision.verdict == Verdict.PROMOTED:
         aliases.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
-    report = reporting.card_of(
-        registry, store, params, request.day, decision, (run, new, metrics), (old, champion)
-    )
-    reporting.publish(registry, new, report, champion)
+    comparison = reporting.Comparison(run, new, metrics, old, champion, decision)
+    card = reporting.card_of(registry, store, params, request.day, comparison)
+    reporting.publish(registry, comparison, card)
     if request.push:
         _sync_store(store_sync.push)
-    print(f"retrain: {decision.verdict}: {report.title}")
+    print(f"retrain: {decision.verdict}: {card.title}")
     for reason in decision.reasons:
         print(f"  - {reason}")
     return decision
@@ -241,7 +240,7 @@ def _opponent(registry: Registry, new: Version) -> Version | None:
     champion = registry.holding(CHAMPION)
     if champion and champion.number == new.number:
         replaced = champion.tags.get("replaces")
-        return registry.numbered(replaced) if replaced else None
+        return registry.by_number(replaced) if replaced else None
     return champion
 
 
