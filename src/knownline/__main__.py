@@ -31,8 +31,8 @@ def main(argv: list[str] | None = None) -> int:
 if __name__ == "__main__":
     status = main()
     if sys.argv[1:2] == ["train"]:
-        # Skip the interpreter's shutdown, which takes 0.1 s with torch loaded. Nothing depends on it:
-        # no thread, no open file, no temporary folder.
+        # Skip the interpreter's shutdown, which takes 0.1 s with torch loaded. Nothing depends on
+        # it: no thread, no open file and no temporary folder.
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
