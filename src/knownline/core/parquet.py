@@ -193,6 +193,11 @@ def spans(path: Path, groups: int) -> list[Span]:
     return result
 
 
+def rows(folder: Path) -> int:
+    """Return the number of rows in a folder, from the footers of its files."""
+    return sum(pq.read_metadata(path).num_rows for path in paths(folder))
+
+
 def read(folder: Path) -> Iterator[tuple[Array, Array]]:
     """Yield the row groups of a folder's files in order: x and y of (rows,) each.
 
