@@ -1,6 +1,6 @@
-"""params.yaml, read into frozen types with a rule for every key.
+"""Reads params.yaml into frozen types with a rule for every key.
 
-Source of the keys and their defaults: params.yaml itself, where each is explained.
+params.yaml itself has a comment for each key. Knows nothing of what the stages do with the values.
 """
 
 import math
@@ -19,7 +19,7 @@ from samerun.core.errors import MissingError
 from samerun.core.flatten import flat
 
 MIN_ROWS = 3
-"""Fewest rows a line can be judged from: two fix it, the third tells the noise."""
+"""The fewest rows for a line and its error: two determine the line, the third the noise."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -40,8 +40,8 @@ class Truth(Section):
     b: Finite
 
 
-_ROOM = 32
-"""Letters of a column's name in a picture."""
+_LONGEST_NAME = 32
+"""The most characters of a column's name in a plot."""
 
 
 class Columns(Section):
@@ -51,27 +51,30 @@ class Columns(Section):
     y: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _two(self) -> Self:
+    def _must_differ(self) -> Self:
         if self.x == self.y:
             raise rule_error("x", "must name another column than generate.columns.y", self.x)
         return self
 
     @property
     def short(self) -> tuple[str, str]:
-        """The names as there is room for them beside a picture."""
-        x, y = (n if len(n) <= _ROOM else f"{n[: _ROOM - 1]}…" for n in (self.x, self.y))
+        """The names, cut to the length that a plot has room for."""
+        x, y = (
+            name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+            for name in (self.x, self.y)
+        )
         return x, y
 
 
 class Spacing(Section):
-    """Where the x of drawn points lie."""
+    """The x of drawn points."""
 
     spacing: Literal["grid", "uniform"]
     low: Finite
     high: Finite
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _must_be_a_range(self) -> Self:
         if not self.low < self.high:
             raise rule_error("low", f"must be less than generate.x.high, {self.high}", self.low)
         if not math.isfinite(self.high - self.low):
@@ -82,13 +85,13 @@ class Spacing(Section):
 
 
 class Noise(Section):
-    """What is added to the true line, in the units of y."""
+    """The noise that is added to the true line, in the units of y."""
 
     kind: Literal["normal", "integer", "shared-integer"]
     scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _must_be_whole(self) -> Self:
         if self.kind != "normal" and not (self.scale.is_integer() and self.scale < 2**53):
             raise rule_error(
                 "scale", f"must be a whole number below 2^53 with {self.kind}", self.scale
@@ -97,7 +100,7 @@ class Noise(Section):
 
 
 class Generate(Section):
-    """Where the points come from and which of them are held out."""
+    """How the points are drawn or read, and how many are held out."""
 
     table: str | None
     columns: Columns
@@ -108,7 +111,7 @@ class Generate(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _must_be_usable(self) -> Self:
         if self.table is not None:
             path = PurePosixPath(self.table)
             if path.parts[:2] != ("data", "own") or len(path.parts) < 3 or ".." in path.parts:
@@ -138,7 +141,7 @@ class Train(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _representable(self) -> Self:
+    def _must_be_supported(self) -> Self:
         if self.device == "mps" and self.dtype == "float64":
             raise rule_error(
                 "dtype", "must be float32 on device mps, which has no float64", self.dtype
@@ -154,7 +157,7 @@ class Evaluate(Section):
 
 
 class Retrain(Section):
-    """How a scheduled retraining decides; no stage reads it, so no run's identity holds it."""
+    """The rules of a scheduled retraining; no stage reads them, so no run's identity has them."""
 
     drift_level: Level = 0.001
     comparison_level: Level = 0.01
@@ -171,7 +174,7 @@ class Params(Section):
     retrain: Retrain = Retrain()
 
     @model_validator(mode="after")
-    def _answerable(self) -> Self:
+    def _must_have_a_truth(self) -> Self:
         if self.truth is None and self.generate.table is None:
             raise rule_error("truth", "must be given where generate.table is null", None)
         return self
@@ -192,7 +195,7 @@ class Params(Section):
     def read(cls) -> "Params":
         """Read params.yaml of the current folder.
 
-        Raises: ParamsError, and MissingError where there is none.
+        Raises: ParamsError, or MissingError if there is no such file.
         """
         try:
             return cls.parse(PARAMS.read_text(encoding="utf-8"))
@@ -204,39 +207,39 @@ class Params(Section):
             raise ParamsError(f"params.yaml must be UTF-8 (got byte {error.start})") from error
 
     def used_by(self, stage: str) -> dict[str, Any]:
-        """Return the sections that decide what a stage writes."""
+        """Return the sections that determine the outputs of a stage."""
         sections = {
             "generate": ("truth", "generate"),
             "evaluate": ("truth", "evaluate"),
             "report": ("truth", "generate", "train", "evaluate"),
         }
-        whole = self.model_dump(mode="json")
-        return {name: whole[name] for name in sections.get(stage, (stage,))}
+        params = self.model_dump(mode="json")
+        return {name: params[name] for name in sections.get(stage, (stage,))}
 
     def flat(self) -> dict[str, Any]:
-        """Return every leaf a stage reads under its dotted name: {"train.epochs": 100, ...}."""
+        """Return the parameters of all stages by dotted name: {"train.epochs": 100, ...}."""
         return flat(self.model_dump(mode="json", exclude={"retrain"}))
 
 
 def with_seed(text: str, seed: int) -> str:
     """Return the text of params.yaml with another generate.seed, every other byte as it was.
 
-    Raises: ParamsError where there is no such key, or another key hangs on it by an alias.
+    Raises: ParamsError if there is no such key, or a YAML alias of another key refers to it.
     """
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    for wanted in ("generate", "seed"):
+    for name in ("generate", "seed"):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        node = next((value for key, value in pairs if key.value == wanted), None)
+        node = next((value_node for key_node, value_node in pairs if key_node.value == name), None)
     if not isinstance(node, yaml.ScalarNode):
         raise ParamsError("generate.seed must be given (got nothing)")
     changed = f"{text[: node.start_mark.index]}{seed}{text[node.end_mark.index :]}"
-    meant = Params.parse(text).model_dump()
-    meant["generate"]["seed"] = seed
+    expected = Params.parse(text).model_dump()
+    expected["generate"]["seed"] = seed
     try:
-        whole = Params.parse(changed).model_dump() == meant
+        only_seed_changed = Params.parse(changed).model_dump() == expected
     except ParamsError:
-        whole = False
-    if not whole:
+        only_seed_changed = False
+    if not only_seed_changed:
         raise ParamsError("generate.seed must be a plain number (got one with an anchor or alias)")
     return changed
 
@@ -244,6 +247,6 @@ def with_seed(text: str, seed: int) -> str:
 def holdout_rows(rows: int, fraction: float) -> int:
     """Return how many of the first `rows` rows are held out: rows * fraction, halves rounded up.
 
-    Exact for the decimal that is written in params.yaml, so that 0.29 of 100 is 29.
+    Exact for the decimal in params.yaml, so that 0.29 of 100 is 29.
     """
     return math.floor(rows * Fraction(str(fraction)) + Fraction(1, 2))
