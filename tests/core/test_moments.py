@@ -33,7 +33,7 @@ from knownline.core.moments import (
 Array = npt.NDArray[np.float64]
 Points = list[tuple[float, float]]
 
-SRC = str(Path(moments.__file__).parents[1])
+SRC = str(Path(moments.__file__).parents[2])
 """Where processes of our own find what is tested here."""
 
 EPS = 2.0**-52

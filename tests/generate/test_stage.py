@@ -24,7 +24,7 @@ from samerun.core import files
 Array = npt.NDArray[np.float64]
 Capture = pytest.CaptureFixture[str]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 OUTPUTS = ("data/train", "data/holdout", "data/SHA256SUMS")
 

@@ -90,7 +90,7 @@ def test_a_text_that_has_no_utf8_leaves_the_old_one(tmp_path: Path) -> None:
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from knownline import files
+from samerun.core import files
 
 def stop(*_):
     print("in the middle", flush=True)

@@ -21,7 +21,7 @@ from samerun.core.errors import DamagedError
 
 Result = TypeVar("Result")
 
-SRC = str(Path(pool.__file__).parents[1])
+SRC = str(Path(pool.__file__).parents[2])
 
 forking = pytest.mark.skipif(not pool.FORKS, reason="this system's processes do not fork")
 
@@ -230,11 +230,12 @@ def test_want_of_memory_is_one_clear_line() -> None:
 SIGNALLED = """
 import os, signal, sys
 sys.path.insert(0, {src!r})
-from knownline import door, spread
-signal.signal(signal.SIGTERM, door.interrupt)
+from knownline.scan import pool
+from samerun.core import interrupts
+signal.signal(signal.SIGTERM, interrupts.interrupt)
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), {number}))
 try:
-    print(sorted(spread.over(lambda n, hand: n, range(9), 3))[-1])
+    print(sorted(pool.over(lambda n, hand: n, range(9), 3))[-1])
 except Exception as error:
     print(error)
 """
@@ -257,11 +258,11 @@ ENDLESS = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may ignore it
 sys.path.insert(0, {src!r})
-from knownline import spread
+from knownline.scan import pool
 def work(piece, hand):
     time.sleep(0.05)
     return bytes(200_000)
-for _ in spread.over(work, range(10**6), 3):
+for _ in pool.over(work, range(10**6), 3):
     print("going", flush=True)
     time.sleep({pause})
 """
@@ -342,13 +343,13 @@ def alive(pid: int) -> bool:
 BESIDE = """
 import sys, threading, time
 sys.path.insert(0, {src!r})
-from knownline import spread
+from knownline.scan import pool
 def work():
     print("not to be heard", flush=True)
     print("nor this", file=sys.stderr, flush=True)
     {then}
 {thread}
-with spread.beside(work):
+with pool.beside(work):
     print("going", flush=True)
     {block}
 """

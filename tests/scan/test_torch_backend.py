@@ -124,24 +124,24 @@ def test_hands_that_are_forked_do_not_touch_the_device() -> None:
     """What a CUDA context would do in a forked process: torch itself refuses it there."""
     code = """
 import os, sys, torch
-from knownline import accelerator, compression
-class Device(accelerator._Device):
+from knownline.core import moments
+from knownline.scan import pool, torch_backend
+class Device(torch_backend._Device):
     def __init__(self, *given):
         assert os.getpid() == parent
         super().__init__(*given)
-parent, accelerator._Device = os.getpid(), Device
-from knownline import spread
+parent, torch_backend._Device = os.getpid(), Device
 import numpy as np
-worker = accelerator.Accelerator(torch.device("cpu"), compression.Pivot(0.0, 0.0, 1.0), 2, 5, 3)
+worker = torch_backend.Accelerator(torch.device("cpu"), moments.Pivot(0.0, 0.0, 1.0), 2, 5, 3)
 def work(piece, hand):
     return worker.read(zip(*np.full((2, 2, 5), float(piece))), (5, 5), hand)
-for piece, told in spread.over(work, range(40), 3):
+for piece, told in pool.over(work, range(40), 3):
     worker.take(piece, told)
 found = worker.moments()
 assert [found[piece][0, 1] for piece in range(40)] == list(map(float, range(40)))
 print(len(found))
 """
-    src = str(Path(torch_backend.__file__).parents[1])
+    src = str(Path(torch_backend.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": src},
         capture_output=True, text=True, check=False,
