@@ -144,10 +144,11 @@ def test_every_bit_of_a_float_is_kept(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [2, -1])
-def test_a_view_with_a_stride_is_written_as_its_values(folder: Path, step: int) -> None:
-    x, y = points(31)
-    write(folder, x[::step], y[::step])
-    assert [column.tolist() for column in read(folder)] == [x[::step].tolist(), y[::step].tolist()]
+@pytest.mark.parametrize("rows", [CHUNK, 3 * CHUNK + 1])
+def test_a_view_with_a_stride_is_written_as_its_values(folder: Path, step: int, rows: int) -> None:
+    x, y = (column[::step][:rows] for column in points(2 * rows))
+    write(folder, x, y)
+    assert [column.tolist() for column in read(folder)] == [x.tolist(), y.tolist()]
 
 
 @pytest.mark.parametrize("rows", [0, 1, CHUNK, 3 * CHUNK + 2])
