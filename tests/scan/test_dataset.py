@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -404,36 +403,3 @@ def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", read)
     with pytest.raises(MemoryError):
         dataset.known(TRAIN)
-
-
-# Merging
-
-
-def test_merged_chunks_have_the_exact_moments_and_no_order_of_arrival() -> None:
-    x, y = points(37 * CHUNK)
-    pivot = moments.pivot_line(x[:CHUNK], y[:CHUNK])
-    parts = [
-        moments.Moments.of(
-            moments.chunk_moments(x[None, i : i + CHUNK], y[None, i : i + CHUNK], pivot)[0]
-        )
-        for i in range(0, len(x), CHUNK)
-    ]
-    merged = moments.merge(np.array([astuple(part) for part in parts]))
-    left = parts[0]
-    for part in parts[1:]:
-        left = left.merged(part)
-    assert merged.rows == len(x)
-    assert np.allclose(astuple(merged), astuple(left), rtol=1e-10, atol=0)
-    u = x - pivot.x0
-    assert merged.mean_u == pytest.approx(float(np.mean(u)), rel=1e-13)
-    assert merged.uu == pytest.approx(float(np.sum((u - u.mean()) ** 2)), rel=1e-13)
-
-
-@pytest.mark.parametrize("count", range(1, 10))
-def test_a_merge_of_any_number_of_chunks_counts_every_row(count: int) -> None:
-    table = np.zeros((count, 6))
-    table[:, 0] = np.arange(1, count + 1)
-    table[:, 3] = 1.0
-    merged = moments.merge(table)
-    assert (merged.rows, merged.uu) == (count * (count + 1) // 2, float(count))
-    assert table[0, 0] == 1.0  # what was handed over is left alone

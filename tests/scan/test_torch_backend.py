@@ -120,6 +120,7 @@ def test_another_error_of_a_device_is_ours() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
+@pytest.mark.slow
 def test_hands_that_are_forked_do_not_touch_the_device() -> None:
     """What a CUDA context would do in a forked process: torch itself refuses it there."""
     code = """
