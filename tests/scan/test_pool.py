@@ -51,8 +51,8 @@ def alone(work: Callable[[int], Result]) -> Callable[[int, int], Result]:
 
 
 @both
-@pytest.mark.parametrize("count", [1, 2, 3, 16])
-@pytest.mark.parametrize("pieces", [0, 1, 2, 7, 40])
+@pytest.mark.parametrize("count", [1, 3, 16])
+@pytest.mark.parametrize("pieces", [0, 1, 7, 40])
 def test_every_piece_is_done_once(fork: bool, count: int, pieces: int) -> None:
     assert done(lambda n: n * n, pieces, count, fork=fork) == {n: n * n for n in range(pieces)}
 
@@ -111,7 +111,7 @@ def test_only_the_pieces_whose_turn_it_is_are_done_and_each_is_asked_for_late(
 @pytest.mark.parametrize("pieces", [2, 3, 5])
 def test_of_few_pieces_each_hand_does_about_as_many(pieces: int) -> None:
     def work(piece: int, hand: int) -> int:
-        time.sleep(0.2)
+        time.sleep(0.1)
         return hand
 
     found = [hand for _, hand in over(work, range(pieces), 2, fork=True)]
