@@ -4,7 +4,7 @@ Seeds are fixed, so a statistical test that passes once passes for ever.
 """
 
 from itertools import combinations, pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,25 +36,19 @@ MANY = 200_000
 every_kind = pytest.mark.parametrize("kind", ["normal", "integer", "shared-integer"])
 
 
-def wanted(
-    *,
-    rows: int = 99,
-    spacing: Literal["grid", "uniform"] = "grid",
-    low: float = 1.0,
-    high: float = 99.0,
-    kind: Kind = "normal",
-    scale: float = 1.5,
-    holdout: float = 0.2,
-    seed: int = 20200910,
-) -> Generate:
+def wanted(**given: Any) -> Generate:
+    """Return parameters, by default those of 99 points on a grid with normal noise."""
+    every: dict[str, Any] = {
+        **{"rows": 99, "spacing": "grid", "low": 1.0, "high": 99.0, "kind": "normal"},
+        **{"scale": 1.5, "holdout": 0.2, "seed": 20200910},
+        **given,
+    }
     return Generate(
         table=None,
         columns=Columns(x="x", y="y"),
-        rows=rows,
-        x=Spacing(spacing=spacing, low=low, high=high),
-        noise=Noise(kind=kind, scale=scale),
-        holdout=holdout,
-        seed=seed,
+        x=Spacing(**{key: every.pop(key) for key in ("spacing", "low", "high")}),
+        noise=Noise(**{key: every.pop(key) for key in ("kind", "scale")}),
+        **every,
     )
 
 
@@ -114,9 +108,7 @@ def test_uniform_x_follow_the_uniform_law_and_are_numpys() -> None:
 
 @every_kind
 @pytest.mark.parametrize("spacing", ["grid", "uniform"])
-def test_without_noise_every_point_lies_on_the_line(
-    kind: Kind, spacing: Literal["grid", "uniform"]
-) -> None:
+def test_without_noise_every_point_lies_on_the_line(kind: Kind, spacing: str) -> None:
     x, y = all_points(wanted(rows=1000, kind=kind, spacing=spacing, scale=0.0))
     assert np.array_equal(y, 20.0 * x + 5.0)
 
