@@ -127,7 +127,7 @@ def test_r_squared_close_to_1_has_two_digits_after_its_nines(
     ],
 )
 def test_a_tick_label_has_the_digits_of_its_step(value: float, step: float, text: str) -> None:
-    assert formatting.apart(value, step) == text
+    assert formatting.to_step(value, step) == text
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_tick_label_has_the_digits_of_its_step(value: float, step: float, text
 def test_a_value_of_a_column_is_written_as_it_stands_in_the_table(
     value: float, gap: float, text: str
 ) -> None:
-    assert formatting.found_by(value, gap) == text
+    assert formatting.to_gap(value, gap) == text
 
 
 @settings(deadline=None)
@@ -157,7 +157,7 @@ def test_the_written_value_is_nearest_to_its_own_place_in_the_column(
     value = data.draw(st.sampled_from(column))
     gap = min(abs(other - value) for other in column if other != value)
     assume(gap > 0)
-    written = float(formatting.found_by(value, gap))
+    written = float(formatting.to_gap(value, gap))
     assert column[int(np.argmin([abs(other - written) for other in column]))] == value
 
 
@@ -167,9 +167,9 @@ def test_counts_have_a_unit_in_singular_or_plural() -> None:
         "1 epoch",
         "1,001 epochs",
     ]
-    assert formatting.part(79, 79, "point") == "79 points"
-    assert formatting.part(2000, 10**6, "point") == "2,000 of 1,000,000 points"
-    assert formatting.part(1, 1, "point") == "1 point"
+    assert formatting.shown_of(79, 79, "point") == "79 points"
+    assert formatting.shown_of(2000, 10**6, "point") == "2,000 of 1,000,000 points"
+    assert formatting.shown_of(1, 1, "point") == "1 point"
 
 
 def test_negative_numbers_get_a_minus_sign_and_hyphens_stay() -> None:

@@ -16,7 +16,7 @@ from knownline.core.line import Line
 from knownline.core.moments import (
     Compressed,
     Pivot,
-    Room,
+    ScratchBuffer,
     chunk_moments,
     compress,
     merge,
@@ -166,7 +166,7 @@ def test_merged_moments_are_the_exact_ones_of_all_rows(chunks: list[Points]) -> 
 def test_chunks_computed_together_have_the_bits_of_each_by_itself(rows: int) -> None:
     draws = np.random.default_rng(rows)
     x, y = draws.normal(1e6, 1.0, (5, rows)), draws.normal(-3.0, 2.0, (5, rows))
-    pivot, room = Pivot(1e6, 0.5, 0.1), Room()
+    pivot, room = Pivot(1e6, 0.5, 0.1), ScratchBuffer()
     together = chunk_moments(x, y, pivot, room)
     alone = [chunk_moments(x[i : i + 1], y[i : i + 1], pivot, room) for i in range(5)]
     assert together.nbytes == 5 * 48

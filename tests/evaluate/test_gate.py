@@ -15,7 +15,15 @@ from scipy import stats
 
 from knownline.core.line import Line
 from knownline.core.moments import compress
-from knownline.evaluate.statistics import Evaluation, Gate, Pair, Way, as_metrics, assess, judge
+from knownline.evaluate.statistics import (
+    Coefficients,
+    Evaluation,
+    Gate,
+    Way,
+    as_metrics,
+    assess,
+    judge,
+)
 from knownline.generate import draw
 from knownline.params import Columns, Evaluate, Generate, Noise, Params, Spacing
 from knownline.train import descent
@@ -29,8 +37,8 @@ GOOD = Evaluation(
     line=Line(20.0, 5.5),
     ols=Line(20.0, 5.5),
     truth=TRUTH,
-    se=Pair(0.0625, 0.25),
-    z=Pair(0.0, 2.0),
+    se=Coefficients(0.0625, 0.25),
+    z=Coefficients(0.0, 2.0),
     optimiser_error=1e-15,
     optimiser_rounding=4e-15,
     rows=79,
@@ -52,7 +60,7 @@ def refused(found: Evaluation, rules: Evaluate = RULES) -> list[str]:
 def at_z(w: float, b: float) -> Evaluation:
     """Return a fit w and b standard errors away from the truth, in numbers without rounding."""
     line = Line(TRUTH.w + w * GOOD.se.w, TRUTH.b + b * GOOD.se.b)
-    return replace(GOOD, line=line, ols=line, z=Pair(w, b))
+    return replace(GOOD, line=line, ols=line, z=Coefficients(w, b))
 
 
 # In order
@@ -110,7 +118,9 @@ def test_a_holdout_without_r2_passes() -> None:
 @pytest.mark.parametrize("name", ["w", "b"])
 def test_the_border_itself_is_allowed_and_the_next_number_is_not(name: str, sign: float) -> None:
     def away(z: float) -> Evaluation:
-        return replace(GOOD, z=Pair(sign * z, 0.0) if name == "w" else Pair(0.0, sign * z))
+        return replace(
+            GOOD, z=Coefficients(sign * z, 0.0) if name == "w" else Coefficients(0.0, sign * z)
+        )
 
     assert judge(away(4.0), RULES).passed
     assert judge(away(math.nextafter(4.0, 0.0)), RULES).passed
@@ -206,10 +216,22 @@ BROKEN: dict[str, tuple[Callable[[float], Evaluation], str]] = {
     "line.b": (lambda v: replace(GOOD, line=Line(20.0, v)), r"^b is not a finite number"),
     "ols.w": (lambda v: replace(GOOD, ols=Line(v, 5.5)), r"^least squares' w is not a finite"),
     "ols.b": (lambda v: replace(GOOD, ols=Line(20.0, v)), r"^least squares' b is not a finite"),
-    "se.w": (lambda v: replace(GOOD, se=Pair(v, 0.25)), r"^the standard error of w is not a fin"),
-    "se.b": (lambda v: replace(GOOD, se=Pair(0.06, v)), r"^the standard error of b is not a fin"),
-    "z.w": (lambda v: replace(GOOD, z=Pair(v, 0.0)), r"^w = 20.000 lies (nan|inf) standard errors"),
-    "z.b": (lambda v: replace(GOOD, z=Pair(0.0, v)), r"^b = 5.50 lies (nan|inf) standard errors"),
+    "se.w": (
+        lambda v: replace(GOOD, se=Coefficients(v, 0.25)),
+        r"^the standard error of w is not a fin",
+    ),
+    "se.b": (
+        lambda v: replace(GOOD, se=Coefficients(0.06, v)),
+        r"^the standard error of b is not a fin",
+    ),
+    "z.w": (
+        lambda v: replace(GOOD, z=Coefficients(v, 0.0)),
+        r"^w = 20.000 lies (nan|inf) standard errors",
+    ),
+    "z.b": (
+        lambda v: replace(GOOD, z=Coefficients(0.0, v)),
+        r"^b = 5.50 lies (nan|inf) standard errors",
+    ),
     "optimiser_error": (
         lambda v: replace(GOOD, optimiser_error=v),
         r"^the fit lies (nan|-?inf) \(relative\) from least squares",
@@ -357,7 +379,7 @@ def test_points_of_one_height_are_held_against_their_size() -> None:
 
 
 def test_the_truth_is_said_with_the_digits_it_was_given() -> None:
-    found = replace(GOOD, truth=Line(20.1234567, 5.0), z=Pair(0.0, 0.0))
+    found = replace(GOOD, truth=Line(20.1234567, 5.0), z=Coefficients(0.0, 0.0))
     assert "from the true 20.1234567;" in judge(found, RULES).reasons[1]
 
 

@@ -17,9 +17,9 @@ from scipy import stats
 from knownline.core.line import Line
 from knownline.core.moments import Compressed, compress
 from knownline.evaluate.statistics import (
+    Coefficients,
     Evaluation,
     Gate,
-    Pair,
     Way,
     as_metrics,
     assess,
@@ -330,9 +330,7 @@ def test_one_draw_shared_by_all_points_is_refused(fit: Any, draw: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_shared_integer_noise_as_it_is_drawn_is_refused_unless_it_is_0(seed: int) -> None:
     x = np.arange(1.0, 100.0)
-    noise = draw.noise(
-        Noise(kind="shared-integer", scale=10.0), seed=seed, chunk=0, rows=len(x)
-    )
+    noise = draw.noise(Noise(kind="shared-integer", scale=10.0), seed=seed, chunk=0, rows=len(x))
     train = compress([(x, TRUTH.at(x) + noise)])
     gate = judge(found_for(train.least_squares(), train), RULES)
     assert gate.passed == (noise[0] == 0)
@@ -375,8 +373,8 @@ def test_metrics_have_the_names_of_the_contract_and_the_numbers_found() -> None:
     assert (metrics["w"], metrics["b"]) == (20.01, 4.9)
     assert (metrics["truth.w"], metrics["truth.b"]) == (20.0, 5.0)
     assert (metrics["ols.w"], metrics["ols.b"]) == astuple(train.least_squares())
-    assert Pair(metrics["se.w"], metrics["se.b"]) == found.se
-    assert Pair(metrics["z.w"], metrics["z.b"]) == found.z
+    assert Coefficients(metrics["se.w"], metrics["se.b"]) == found.se
+    assert Coefficients(metrics["z.w"], metrics["z.b"]) == found.z
     assert metrics["optimiser_error"] == pytest.approx(found.optimiser_error, rel=5e-4)
     assert len(f"{metrics['optimiser_error']:e}".partition("e")[0].rstrip("0")) <= 5  # 1.234
     assert (metrics["rows"], metrics["holdout.rows"]) == (80, 20)

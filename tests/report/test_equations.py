@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knownline.core.line import Line
-from knownline.report.equations import chosen, fitted
+from knownline.report.equations import of_fit, of_truth
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from knownline.report.equations import chosen, fitted
     ],
 )
 def test_a_chosen_line_has_the_digits_it_was_given_and_a_true_minus(line: Line, shown: str) -> None:
-    assert chosen(line) == shown
+    assert of_truth(line) == shown
 
 
 @pytest.mark.parametrize("shift", [0.0, 50.0, 1.7e9, -1e7])
@@ -34,7 +34,7 @@ def test_the_line_that_is_said_is_the_line_that_is_drawn(
     x = x + shift
     w, b0 = np.polyfit(x - x.mean(), y, 1)
     line = Line(float(w), float(b0 - w * x.mean()))
-    said = re.fullmatch(r"y = (\S+) x ([+−]) (\S+)", fitted(x, y, line))
+    said = re.fullmatch(r"y = (\S+) x ([+−]) (\S+)", of_fit(x, y, line))
     assert said
     w, b = (float(text.replace("−", "-")) for text in (said[1], said[3]))
     read = Line(w, -b if said[2] == "−" else b)
@@ -45,5 +45,5 @@ def test_the_line_that_is_said_is_the_line_that_is_drawn(
 def test_the_defaults_are_said_in_few_digits() -> None:
     x = np.linspace(1.0, 99.0, 80)
     y = 20 * x + 5 + 1.5 * np.random.default_rng(1).standard_normal(80)
-    assert fitted(x, y, Line(20.0022, 4.8012)) == "y = 20.0022 x + 4.80"
-    assert fitted(np.zeros(3), np.ones(3), Line(0.0, 1.0)) == "y = 0 x + 1"
+    assert of_fit(x, y, Line(20.0022, 4.8012)) == "y = 20.0022 x + 4.80"
+    assert of_fit(np.zeros(3), np.ones(3), Line(0.0, 1.0)) == "y = 0 x + 1"

@@ -24,7 +24,7 @@ from knownline.evaluate.residuals import examine
 from knownline.evaluate.statistics import Way, assess, judge
 from knownline.params import Params
 from knownline.report import page
-from knownline.report.charts import EPOCHS_SHOWN, LONG, Course
+from knownline.report.charts import EPOCHS_SHOWN, LONG, ShownEpochs
 from knownline.report.page import Subject, render
 from tests.conftest import ROOT
 
@@ -413,7 +413,7 @@ def test_the_page_is_the_same_bytes_in_another_process(tmp_path: Path) -> None:
 
 
 def test_a_long_training_makes_no_long_page() -> None:
-    course = Course.of(*(np.arange(1.0, 1_000_001.0),) * 3)
+    course = ShownEpochs.of(*(np.arange(1.0, 1_000_001.0),) * 3)
     assert len(course.shown) <= EPOCHS_SHOWN
     assert (course.shown[0], course.shown[-1]) == (0, 999_999)
     assert course.loss.tolist() == (course.shown + 1).tolist()

@@ -135,4 +135,4 @@ def test_a_training_that_could_not_be_recorded_does_not_begin(fresh: Workspace) 
     ],
 )
 def test_nothing_secret_of_an_address_is_said(uri: str, said: str) -> None:
-    assert address.shown(uri) == said
+    assert address.redacted(uri) == said

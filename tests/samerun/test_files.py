@@ -214,7 +214,7 @@ def sealed(tmp_path: Path) -> Path:
     contents = {"train/a.parquet": b"PAR1\n", "train/b.parquet": b"", "holdout/a.parquet": b"x\r\n"}
     for name, content in contents.items():
         files.write_bytes(folder / name, content)
-    files.seal(folder, [folder / name for name in contents])
+    files.write_sums(folder, [folder / name for name in contents])
     return folder
 
 
@@ -228,7 +228,7 @@ def test_sha256sum_can_check_a_seal(sealed: Path) -> None:
     names = ["holdout/a.parquet", "train/a.parquet", "train/b.parquet"]
     done = sha256sum(sealed, "--check", "--strict", files.SUMS)
     assert done.stdout.splitlines() == [f"{name}: OK" for name in names]
-    assert files.sealed(sealed) == {
+    assert files.read_sums(sealed) == {
         sealed / name: sha256sum(sealed, name).stdout.split()[0] for name in names
     }
 
@@ -237,28 +237,28 @@ def test_a_seal_may_list_files_outside_its_folder(tmp_path: Path) -> None:
     models, history = tmp_path / "models", tmp_path / "reports/a history.csv"
     files.write_text(models / "line.json", "line")
     files.write_text(history, "history")
-    files.seal(models, [models / "line.json", history])
+    files.write_sums(models, [models / "line.json", history])
     sha256sum(models, "--check", "--strict", files.SUMS)
-    files.check_seal(models)
+    files.check_sums(models)
     history.write_text("other")
     with pytest.raises(DamagedError, match=rf"^{history} must be"):
-        files.check_seal(models)
+        files.check_sums(models)
 
 
 def test_a_seal_can_be_checked_from_any_folder(
     sealed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files.check_seal(sealed)
+    files.check_sums(sealed)
     monkeypatch.chdir(sealed.parent)
-    files.check_seal(Path("data"), only=Path("data/train"))
+    files.check_sums(Path("data"), only=Path("data/train"))
     monkeypatch.chdir(sealed)
-    files.check_seal(Path())
+    files.check_sums(Path())
 
 
 def test_a_seal_does_not_depend_on_the_order_of_the_files(sealed: Path) -> None:
     before = (sealed / files.SUMS).read_bytes()
     names = ["train/b.parquet", "holdout/a.parquet", "train/a.parquet"]
-    assert files.seal(sealed, [sealed / name for name in names]) == (
+    assert files.write_sums(sealed, [sealed / name for name in names]) == (
         hashlib.sha256(before).hexdigest()
     )
     assert (sealed / files.SUMS).read_bytes() == before
@@ -270,8 +270,8 @@ def test_a_changed_byte_or_one_more_is_refused_with_the_files_name(sealed: Path,
     changed = changed_bytes(content, lambda byte: {byte ^ (1 << bit) for bit in range(8)})
     for _ in overwritten(sealed / name, [*changed, content + b"\0", content + b"\n"]):
         with pytest.raises(DamagedError, match=rf"{name} must be .*dvc repro"):
-            files.check_seal(sealed)
-    files.check_seal(sealed)
+            files.check_sums(sealed)
+    files.check_sums(sealed)
 
 
 def test_two_files_that_changed_places_are_refused(sealed: Path) -> None:
@@ -279,7 +279,7 @@ def test_two_files_that_changed_places_are_refused(sealed: Path) -> None:
     (sealed / "train/b.parquet").rename(sealed / "train/a.parquet")
     (sealed / "other").rename(sealed / "train/b.parquet")
     with pytest.raises(DamagedError, match=r"train/a\.parquet"):
-        files.check_seal(sealed)
+        files.check_sums(sealed)
 
 
 SPECIAL = b"\0\t\n\x0b\x0c\r\x1c\x85 */.\\#A0"
@@ -293,48 +293,48 @@ def test_every_changed_byte_of_the_seal_is_refused_with_a_files_name(sealed: Pat
     seal = sealed / files.SUMS
     for _ in overwritten(seal, changed_bytes(seal.read_bytes(), others)):
         with pytest.raises((DamagedError, MissingError), match=r"^/.* must "):
-            files.check_seal(sealed)
+            files.check_sums(sealed)
 
 
 def test_a_seal_cut_short_anywhere_is_refused(sealed: Path) -> None:
     seal = sealed / files.SUMS
     for _ in overwritten(seal, cut_short(seal.read_bytes())):
         with pytest.raises((DamagedError, MissingError), match=str(sealed)):
-            files.check_seal(sealed, only=sealed / "train")
+            files.check_sums(sealed, only=sealed / "train")
 
 
 @pytest.mark.parametrize("name", ["train/a.parquet", "train/b.parquet", "holdout/a.parquet"])
 def test_a_missing_file_is_refused_by_name(sealed: Path, name: str) -> None:
     (sealed / name).unlink()
     with pytest.raises(MissingError, match=rf"{name} must be there.*\(got no file\)"):
-        files.check_seal(sealed)
+        files.check_sums(sealed)
     (sealed / name).mkdir()
     with pytest.raises(MissingError, match=rf"{name} must be there.*\(got no file\)"):
-        files.check_seal(sealed)
+        files.check_sums(sealed)
 
 
 def test_a_missing_seal_is_refused_by_name(sealed: Path) -> None:
     (sealed / files.SUMS).unlink()
     with pytest.raises(MissingError, match=r"data/SHA256SUMS must be there: run `dvc repro`"):
-        files.check_seal(sealed)
+        files.check_sums(sealed)
 
 
 @pytest.mark.parametrize("name", ["c.parquet", "notes.txt", "deep/er.parquet"])
 def test_an_unlisted_file_in_the_checked_folder_is_refused_by_name(sealed: Path, name: str) -> None:
     files.write_text(sealed / "train" / name, "more")
     with pytest.raises(DamagedError, match=rf"train/{name} must not be there"):
-        files.check_seal(sealed, only=sealed / "train")
+        files.check_sums(sealed, only=sealed / "train")
 
 
 def test_files_outside_the_checked_folder_do_not_matter(sealed: Path) -> None:
     files.write_text(sealed / "own" / "a.csv", "x,y\n")
     files.write_text(sealed / "holdout" / "more", "more")
     files.write_text(sealed / "holdout" / "a.parquet", "other")
-    files.check_seal(sealed, only=sealed / "train")
+    files.check_sums(sealed, only=sealed / "train")
     with pytest.raises(DamagedError, match=r"holdout/a\.parquet"):
-        files.check_seal(sealed, only=sealed / "holdout")
+        files.check_sums(sealed, only=sealed / "holdout")
 
 
 def test_a_folder_of_which_the_seal_lists_nothing_is_refused(sealed: Path) -> None:
     with pytest.raises(DamagedError, match=r"SHA256SUMS .*lists nothing of .*own"):
-        files.check_seal(sealed, only=sealed / "own")
+        files.check_sums(sealed, only=sealed / "own")

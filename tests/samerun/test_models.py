@@ -24,7 +24,7 @@ def test_who_judges_a_model_leaves_nothing_in_it(
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)  # as it is where nobody set it
     before = sorted(folder.rglob("*"))
-    assert models.answers(folder, [1.0, 2.0]) == [25.0, 45.0]
+    assert models.predictions(folder, [1.0, 2.0]) == [25.0, 45.0]
     assert sorted(folder.rglob("*")) == before
     assert not sys.dont_write_bytecode
 

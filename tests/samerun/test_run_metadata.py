@@ -170,7 +170,7 @@ def test_the_experiments_view_is_what_mlflows_page_reads() -> None:
 
 def test_the_number_logged_first_is_one_that_tells_runs_apart() -> None:
     numbers = run_metadata.numbers(metrics())
-    told = run_metadata.telling_first(numbers)
+    told = run_metadata.varying_first(numbers)
     assert dict(told) == numbers
     named = [key for key, _ in told if key not in ("w", "b")]
     assert named[:3] == ["z.w", "z.b", "optimiser_error"]
@@ -192,7 +192,9 @@ def cells(row: str) -> list[str]:
 def test_the_description_holds_one_whole_markdown_table(
     truth: Line | None, holdout: bool, off: float
 ) -> None:
-    told = run_metadata.description(metrics(truth=truth, holdout=holdout, off=off), CLEAN).splitlines()
+    told = run_metadata.description(
+        metrics(truth=truth, holdout=holdout, off=off), CLEAN
+    ).splitlines()
     first = next(i for i, line in enumerate(told) if line.startswith("|"))
     table = [line for line in told if line.startswith("|")]
     # A table is one block after an empty line: GitHub Flavored Markdown, 4.10.
@@ -410,14 +412,14 @@ RECEIPT = Receipt("f" * 64, 1_700_000_000.5, 2.25, "cpu", {}, {}, execution="e1"
 
 
 def test_a_run_lasts_as_long_as_its_training_did() -> None:
-    assert run_metadata.from_receipt(RECEIPT, "f" * 64, 9e9) == ("e1", 1700000000500, 1700000002750)
+    assert run_metadata.times_of(RECEIPT, "f" * 64, 9e9) == ("e1", 1700000000500, 1700000002750)
 
 
 def test_a_backfilled_run_is_of_now_and_named_by_its_fingerprint() -> None:
-    execution, start, end = run_metadata.from_receipt(None, "f" * 64, 12.345)
+    execution, start, end = run_metadata.times_of(None, "f" * 64, 12.345)
     assert execution == f"backfill-{'f' * 64}"
     assert (start, end) == (12345, 12345)
-    assert run_metadata.from_receipt(None, "f" * 64, 99.0)[0] == execution
+    assert run_metadata.times_of(None, "f" * 64, 99.0)[0] == execution
 
 
 def test_what_is_recorded_cannot_be_changed_by_accident() -> None:

@@ -37,7 +37,7 @@ def write(rows: int, seed: int = 1, folder: Path = TRAIN) -> tuple[Array, Array]
     x, y = points(rows, seed)
     with parquet.ShardWriter(folder, CHUNK) as writer:
         writer.append(x, y)
-    files.seal(folder.parent, writer.files)
+    files.write_sums(folder.parent, writer.files)
     settle(folder)
     return x, y
 
@@ -49,7 +49,7 @@ def settle(folder: Path = TRAIN) -> None:
         time.sleep(0.001)
 
 
-def read(folder: Path = TRAIN) -> dataset.Known:
+def read(folder: Path = TRAIN) -> dataset.DataSummary:
     found = dataset.known(folder)
     assert found is not None
     return found

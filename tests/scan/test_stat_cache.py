@@ -27,15 +27,15 @@ def test_a_change_looks_different_however_soon_it_comes(tmp_path: Path) -> None:
         assert found is not None
         file.write_bytes(b"%03d" % (number + 1))
         os.utime(file, (1e9, 1e9))
-        assert stat_cache.look(file, Clock(found[0], time.time_ns() + 10**9)) != found
+        assert stat_cache.stat_of(file, Clock(found[0], time.time_ns() + 10**9)) != found
 
 
 def test_a_file_of_the_present_tick_says_nothing(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"a")
     seen = file.stat()
-    assert stat_cache.look(file, Clock(seen.st_dev, seen.st_ctime_ns)) is None
-    assert stat_cache.look(file, Clock(seen.st_dev, seen.st_ctime_ns + 1)) is not None
+    assert stat_cache.stat_of(file, Clock(seen.st_dev, seen.st_ctime_ns)) is None
+    assert stat_cache.stat_of(file, Clock(seen.st_dev, seen.st_ctime_ns + 1)) is not None
 
 
 def test_on_another_file_system_a_tick_is_taken_to_last_two_seconds(
@@ -46,9 +46,9 @@ def test_on_another_file_system_a_tick_is_taken_to_last_two_seconds(
     seen = file.stat()
     elsewhere = Clock(seen.st_dev + 1, seen.st_ctime_ns + 10**12)
     monkeypatch.setattr(time, "time_ns", lambda: seen.st_ctime_ns + 2 * 10**9)
-    assert stat_cache.look(file, elsewhere) is None
+    assert stat_cache.stat_of(file, elsewhere) is None
     monkeypatch.setattr(time, "time_ns", lambda: seen.st_ctime_ns + 2 * 10**9 + 1)
-    assert stat_cache.look(file, elsewhere) is not None
+    assert stat_cache.stat_of(file, elsewhere) is not None
 
 
 def test_where_no_file_can_be_made_there_is_no_clock(
@@ -104,7 +104,7 @@ def generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_files_that_generate_hashed_are_known_until_they_change(generated: Path) -> None:
     assert main(["generate"]) == 0
     for folder in (Path("data/train"), Path("data/holdout")):
-        sums = files.sealed_in(Path("data"), folder)
+        sums = files.sums_below(Path("data"), folder)
         assert all(Stamps(sums).known(file, expected) for file, expected in sums.items())
     (file,) = sums
     file.write_bytes(file.read_bytes())

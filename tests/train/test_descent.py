@@ -22,8 +22,8 @@ from knownline.core.line import Line
 from knownline.train import summation
 from knownline.train.descent import (
     History,
+    ResumePoint,
     Scaling,
-    Start,
     Step,
     choose_device,
     fit,
@@ -294,13 +294,13 @@ def test_a_fit_leaves_its_points_alone() -> None:
 # Cut short and gone on with
 
 
-def starts(x: Array, y: Array, **how: Any) -> list[Start]:
+def starts(x: Array, y: Array, **how: Any) -> list[ResumePoint]:
     """Return where the training stood after each epoch, as a checkpoint keeps it."""
-    found: list[Start] = []
+    found: list[ResumePoint] = []
 
     def keep(step: Step) -> None:
         done = step.columns[:, : step.epoch + 1].copy()
-        found.append(Start(step.raw_w, step.raw_b, done))
+        found.append(ResumePoint(step.raw_w, step.raw_b, done))
 
     fitted(x, y, watch=keep, **how)
     return found
