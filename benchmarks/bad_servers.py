@@ -63,7 +63,7 @@ def _told(name: str, took: list[float], loads: float) -> float:
 def _trained(work: Path) -> None:
     """Check out a workspace with a training that is not recorded."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(work)], check=True)
-    for stage in ("generate", "train", "evaluate"):
+    for stage in ("generate", "train", "evaluate", "report"):
         _knownline(work, stage).check_returncode()
 
 

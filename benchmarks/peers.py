@@ -161,7 +161,7 @@ def our_drawing(folder: Path) -> Found:
         os.chdir(root)
         began = time.perf_counter()
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            stage.main([])
+            stage.main()
         _own_clock.append(time.perf_counter() - began)
         os.chdir(folder.parent.parent)
     return None

@@ -93,7 +93,7 @@ def _saving(folder: Path) -> tuple[float, float, int]:
 
     Checkpoints.save = timed  # type: ignore[method-assign,assignment]
     began = time.monotonic()
-    stage.main([])
+    stage.main()
     return time.monotonic() - began, sum(spent), len(spent)
 
 

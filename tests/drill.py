@@ -126,7 +126,7 @@ def nothing_torn(workspace: Workspace) -> None:
             elif path.suffix == ".parquet":
                 parquet.read_table(path)
             elif path.name == "SHA256SUMS":
-                files.sealed(path.parent)
+                files.read_sums(path.parent)
             elif path.name == "history.csv":
                 history.read(path)
         except (ValueError, OSError, UserError) as error:
@@ -321,8 +321,8 @@ def flipped(scratch: Path, dice: random.Random, count: int) -> str:
     os.chdir(workspace.path)
     try:
         for folder in (Path("data"), Path("models"), Path("reports")):
-            for path in [*files.sealed(folder), folder / files.SUMS]:
-                tried += each_byte(path, dice, count, partial(files.check_seal, folder))
+            for path in [*files.read_sums(folder), folder / files.SUMS]:
+                tried += each_byte(path, dice, count, partial(files.check_sums, folder))
         checkpoints = Checkpoints("f" * 64)
         checkpoints.save(Checkpoint("e", 1.0, 2.0, 3.0, 4.0, np.ones((3, 50))))
         path = Path("mlruns/checkpoints") / ("f" * 64)

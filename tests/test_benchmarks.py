@@ -48,12 +48,14 @@ def test_chunks_are_merged() -> None:
     assert "1,000 chunks, 0 MB of moments" in told("merging", "--chunks", "1000")
 
 
+@pytest.mark.slow
 def test_workers_are_timed_side_by_side() -> None:
     shown = told("workers", "--rows", "1000")
     assert shown.startswith("1 workers: ")
     assert shown.count(" times as fast\n") == 2
 
 
+@pytest.mark.slow
 def test_the_pass_by_torch_is_timed_beside_numpys() -> None:
     shown = told("gpu", "--rows", "100000", "--device", "cpu")
     assert shown.startswith("100,000 rows, one hash on the CPU and on the cpu, no GPU\n")

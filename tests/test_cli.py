@@ -1,24 +1,37 @@
-"""The doors: help, wrong arguments, what is imported, and one line for a mistake."""
+"""The commands: help, wrong arguments, what is imported, and one line for a mistake."""
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from knownline.completion import WORDS
 
-from knownline.__main__ import STAGES, main
-from knownline.cli import ANYWHERE, COMMANDS
+from knownline import cli
+from knownline.__main__ import main
 from tests.conftest import ROOT, Workspace
 
+STAGES = ("generate", "train", "evaluate", "report", "record")
+COMMANDS = (
+    *STAGES,
+    *("reproduce", "live", "doctor", "store", "ui", "retrain", "champion", "rollback", "summary"),
+    *("completion", "article"),
+)
+
 IMPORTS = "import sys\nfrom knownline.__main__ import main\ntry: main({})"
-HEAVY = ("torch", "mlflow", "pandas", "matplotlib", "pyarrow")
+HEAVY = ("torch", "mlflow", "pandas", "matplotlib", "pyarrow", "numpy", "pydantic", "dvc")
+
+ESCAPES = "\x1b]0;x\x07\x9b31m\u202eabc"
+"""A title for the terminal, a bell, red by C1, and what turns the direction of reading."""
+
+ESCAPED = r"\x1b]0;x\x07\x9b31m\u202eabc"
 
 
 def imported(arguments: list[str], cwd: Path) -> set[str]:
+    """Return the heavy packages that a command imports."""
     code = IMPORTS.format(arguments) + (
         f"\nexcept SystemExit: pass\nprint('HEAVY', *[m for m in {HEAVY} if m in sys.modules])"
     )
@@ -28,28 +41,40 @@ def imported(arguments: list[str], cwd: Path) -> set[str]:
     return set(done.stdout.rpartition("HEAVY")[2].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["nonsense"], ["summary", "--help"]])
-def test_what_needs_nothing_heavy_imports_nothing_heavy(arguments: list[str]) -> None:
-    assert imported(arguments, ROOT) == set()
+def helped(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the help of a command."""
+    assert main([command, "--help"]) == 0
+    return capsys.readouterr().out
 
 
-def test_drawing_needs_neither_torch_nor_mlflow_nor_pandas(fresh: Workspace) -> None:
-    assert imported(["generate"], fresh.path) == {"pyarrow"}
+@pytest.mark.parametrize(
+    ("arguments", "packages"),
+    [
+        (["--help"], set[str]()),
+        (["completion", "bash"], set[str]()),
+        (["summary"], set[str]()),
+        (["generate"], {"pyarrow", "numpy", "pydantic"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_imports_no_more_than_it_needs(
+    arguments: list[str], packages: set[str], built: Workspace, fresh: Workspace
+) -> None:
+    folder = built if arguments == ["summary"] else fresh
+    assert imported(arguments, folder.path) == packages
 
 
-def test_summary_needs_nothing_heavy(built: Workspace) -> None:
-    assert imported(["summary"], built.path) == set()
-
-
-def test_a_refused_parameter_needs_no_more_than_its_stage(tmp_path: Path) -> None:
+def test_a_training_refused_for_its_parameters_does_not_import_mlflow(tmp_path: Path) -> None:
     assert "mlflow" not in imported(["train"], tmp_path)
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f"\n  {command} " in shown for command in COMMANDS)
+    assert tuple(re.findall(r"^    ([a-z]+)(?:  |$)", shown, flags=re.MULTILINE)) == COMMANDS
     assert max(map(len, shown.splitlines())) <= 80
+    assert main([]) == 2
+    assert capsys.readouterr().out == shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -60,106 +85,46 @@ def test_every_command_has_help_with_an_example(
     assert f"knownline {command}" in shown.partition("Example: ")[2]
     assert max(map(len, shown.splitlines())) <= 80
     monkeypatch.setenv("COLUMNS", "50")
-    *rest, example = helped(command, capsys).splitlines()
-    assert max(map(len, rest)) <= 50
+    example = helped(command, capsys).splitlines()[-1]
     assert example == shown.splitlines()[-1]  # in one piece, to be copied
 
 
-CONTRACT = re.compile(r"knownline: error: \S.* must .+ \(got .+\)\n")
-
-ESCAPES = "\x1b]0;x\x07\x9b31m\u202eabc"
-"""A title for the terminal, a bell, red by C1, and what turns the direction of reading."""
-
-
-def helped(command: str, capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit, match="0"):
-        main([command, "--help"])
-    return capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_wrong_arguments_are_one_line_and_exit_2(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every argument that the help tells of is called without, with a wrong, and with no value."""
-    shown = helped(command, capsys)
-    valued = re.findall(r"^  (--[a-z-]+) [A-Z]+", shown, flags=re.MULTILINE)
-    alone = set(re.findall(r"^  (--[a-z-]+)", shown, flags=re.MULTILINE)) - {*valued}
-    places = re.findall(
-        r"^  (?:[a-z]+|\{[a-z,]+\}) ", shown.partition("arguments:")[2], re.MULTILINE
-    )
-    wrong = [["--no-such"], ["too", "many"], ["-x"], [ESCAPES, "--no-such"]]
-    wrong += [[option] for option in valued] + [[option, "--help"[:3]] for option in valued]
-    wrong += [[f"{option}=yes"] for option in alone] + [[f"{option}=it's"] for option in alone]
-    wrong += [[f"{option}="] for option in valued] + [["", "--no-such"], ["", "", ""]]
-    wrong += [[f"{option}={ESCAPES}"] for option in alone]
-    wrong += [[]] if places or "required" in shown else []
-    for arguments in wrong:
-        assert main([command, *arguments]) == 2, arguments
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert CONTRACT.fullmatch(told.err), told.err
-        assert told.err.rstrip("\n").isprintable()
-
-
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "error"),
     [
-        (
-            "ui --port -1",
-            "--port must be a whole number from 0, any that is free, to 65535 (got -1)",
-        ),
+        ("ui --port -1", "argument --port: must be a whole number from 0 to 65535 (got -1)"),
         ("ui --port 65536", "to 65535 (got 65536)"),
         ("ui --port 5e3", "to 65535 (got 5e3)"),
-        ("ui --port", "--port must have a value (got nothing)"),
-        ("retrain --seed x", "--seed must be 0 or more, whole and less than 2^63 (got x)"),
-        ("retrain --seed -1", "whole and less than 2^63 (got -1)"),
-        ("retrain --seed 9223372036854775808", "2^63 (got 9223372036854775808)"),
-        ("retrain --date 1.1.2026", "--date must be YYYY-MM-DD (got 1.1.2026)"),
+        ("ui --port", "argument --port: expected one argument"),
+        ("retrain --seed x", "must be a whole number from 0 to 9223372036854775807 (got x)"),
+        ("retrain --seed -1", "(got -1)"),
+        ("retrain --seed 9223372036854775808", "(got 9223372036854775808)"),
+        ("retrain --date 1.1.2026", "argument --date: must be YYYY-MM-DD (got 1.1.2026)"),
         ("retrain --seed=", "(got nothing)"),
-        ("retrain --push=now", "--push must have no value (got now)"),
-        ("rollback", "--reason must be given, see knownline rollback --help (got nothing)"),
-        ("reproduce", "run must be given, see knownline reproduce --help (got nothing)"),
+        ("retrain --pus", "unrecognized arguments: --pus"),
+        ("rollback", "the following arguments are required: --reason"),
+        ("reproduce", "the following arguments are required: run"),
         ("reproduce ", "run must be an id, the beginning of one, a name or champion (got none)"),
-        ("store", "direction must be given, see knownline store --help (got nothing)"),
-        ("store psuh", "direction must be one of pull, push (got psuh)"),
-        ("completion tcsh", "shell must be one of bash, zsh, fish (got tcsh)"),
-        ("doctor --repiar", "knownline doctor must be called with the arguments of its --help"),
+        ("store psuh", "argument direction: invalid choice: 'psuh'"),
+        ("completion csh", "argument shell: invalid choice: 'csh'"),
+        ("doctor --repiar", "unrecognized arguments: --repiar (see knownline --help)"),
+        ("summary too many", "unrecognized arguments: too many"),
+        ("retrian", "argument COMMAND: invalid choice: 'retrian'"),
+        (f"summary {ESCAPES}", ESCAPED),
+        (f"train --pass-only={ESCAPES}", ESCAPES.encode("unicode_escape").decode()[-6:]),
     ],
 )
-def test_a_wrong_argument_is_told_its_rule(
-    arguments: str, says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_argument_is_one_line_and_exit_2(
+    arguments: str, error: str, built: Workspace, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(built.path)
     assert main(arguments.split(" ")) == 2
-    assert says in capsys.readouterr().err
-
-
-def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["retrian"]) == 2
-    assert capsys.readouterr().err == (
-        f"knownline: error: the command must be one of {', '.join(COMMANDS)} (got retrian)\n"
-    )
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_completed_is_what_the_help_lists(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shown = helped(command, capsys)
-    listed = re.findall(r"^  (?:-h, )?(--[a-z-]+)", shown, flags=re.MULTILINE)
-    fixed = re.search(r"^  \{([a-z,]+)\}", shown, flags=re.MULTILINE)
-    wanted = {*listed, *(fixed[1].split(",") if fixed else [])}
-    assert {"--help", *WORDS.get(command, ())} == wanted
-
-
-def test_completion_imports_no_more_than_it_prints() -> None:
-    code = IMPORTS.format(["completion", "bash"]) + "\nfinally: print('HEAVY', *sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    loaded = set(done.stdout.rpartition("HEAVY")[2].split())
-    assert "knownline.completion" in loaded
-    assert not {*HEAVY, "numpy", "pydantic", "dvc", "yaml"} & loaded
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("knownline: error: ")
+    assert error in printed.err
+    assert printed.err.rstrip("\n").isprintable()
 
 
 @pytest.fixture(scope="module")
@@ -174,46 +139,30 @@ def for_bash() -> str:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("knownline re", ["record", "reproduce", "retrain"]),
-        ("knownline doctor --r", ["--repair"]),
-        ("knownline store p", ["pull", "push"]),
-        ("knownline completion z", ["zsh"]),
+        ("knownline re", {"report", "record", "reproduce", "retrain"}),
+        ("knownline doctor --r", {"--repair"}),
+        ("knownline store p", {"pull", "push"}),
+        ("knownline completion z", {"zsh"}),
     ],
 )
-def test_a_shell_completes_commands_and_options(
-    for_bash: str, typed: str, offered: list[str]
-) -> None:
+def test_bash_completes_commands_and_options(for_bash: str, typed: str, offered: set[str]) -> None:
     words = typed.split()
-    asked = (
-        f"{for_bash}\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _knownline;"
-        ' echo "${COMPREPLY[@]}"'
+    script = (
+        f"{for_bash}\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1};"
+        ' COMPREPLY=(); _shtab_knownline; echo "${COMPREPLY[@]}"'
     )
-    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == offered
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == offered
 
 
-def test_other_shells_have_every_command_too() -> None:
-    for shell, start in (("zsh", "autoload"), ("fish", "complete -c knownline")):
-        done = subprocess.run(
-            [sys.executable, "src/knownline", "completion", shell],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert done.stdout.startswith(start)
-        assert done.stderr == ""
-        assert all(command in done.stdout for command in COMMANDS)
-        assert "repair" in done.stdout
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_zsh_and_fish_have_every_command(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(command in script for command in (*COMMANDS, "--repair" if shell == "zsh" else ""))
 
 
-def test_no_params_yaml_here_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["generate"]) == 2
-    assert "params.yaml must be in the current folder" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("command", sorted({*COMMANDS} - {*STAGES, *ANYWHERE}))
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - {*cli.ANYWHERE}))
 def test_outside_a_checkout_nothing_is_made(
     command: str,
     tmp_path: Path,
@@ -221,13 +170,18 @@ def test_outside_a_checkout_nothing_is_made(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([command]) == 2
+    more = {"reproduce": ["x"], "store": ["pull"], "rollback": ["--reason", "x"]}.get(command, [])
+    assert main([command, *more]) == 2
     assert "dvc.yaml must be in the current folder" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    if command in STAGES:
+        assert main([command]) == 2
+        assert "params.yaml must be in the current folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["dvc.yaml"]
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_who_stops_reading_is_told_nothing(fresh: Workspace, unbuffered: str) -> None:
+def test_a_reader_that_closes_the_pipe_sees_no_error(fresh: Workspace, unbuffered: str) -> None:
     line = "(sleep 0.5; python src/knownline --help) | true"
     done = fresh.run("bash", "-c", line, PYTHONUNBUFFERED=unbuffered)
     assert done.stderr == ""
@@ -245,8 +199,8 @@ def test_what_a_full_disk_does_not_take_is_one_line(command: str, built: Workspa
     )
 
 
-@pytest.mark.parametrize("stage", ["train", "evaluate", "record"])
-def test_a_stage_before_its_time_says_which_file_is_missing(stage: str, fresh: Workspace) -> None:
+@pytest.mark.parametrize("stage", ["train", "evaluate", "report", "record"])
+def test_a_stage_says_which_of_its_inputs_is_missing(stage: str, fresh: Workspace) -> None:
     done = fresh.knownline(stage, ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith("knownline: error: ")
@@ -280,30 +234,16 @@ def test_an_unwritable_folder_is_one_line(
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_the_ui_refuses_a_port_that_is_taken(
-    built: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_ui_refuses_a_taken_port_before_it_makes_a_store(
+    fresh: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import socket
-
-    monkeypatch.chdir(built.path)
+    monkeypatch.chdir(fresh.path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["ui", "--port", str(port)]) == 2
     assert "--port (make ui PORT=) must be free on 127.0.0.1 (got" in capsys.readouterr().err
-
-
-def test_a_wrong_port_is_found_before_a_store_is_made(
-    fresh: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import socket
-
-    monkeypatch.chdir(fresh.path)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert main(["ui", "--port", str(taken.getsockname()[1])]) == 2
     assert not (fresh.path / "mlruns/mlflow.db").exists()
 
 
@@ -323,9 +263,6 @@ def test_port_0_is_a_free_one_and_the_address_is_true(
     port = became[became.index("--port") + 1]
     assert int(port) > 0
     assert capsys.readouterr().out.startswith(f"MLflow: http://127.0.0.1:{port}/#/")
-
-
-ESCAPED = r"\x1b]0;x\x07\x9b31m\u202eabc"
 
 
 @pytest.mark.parametrize("where", ["cell", "column", "parameter", "file", "unknown key"])

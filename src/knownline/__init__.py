@@ -1,1 +1,1 @@
-"""A retraining pipeline whose right answer is known."""
+"""A retraining pipeline that fits data with a known true answer."""

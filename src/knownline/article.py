@@ -1,7 +1,8 @@
-"""`knownline article`: the article "AutoGrad and Simple Linear Regression", run again.
+"""`knownline article`: replays the article "AutoGrad and Simple Linear Regression".
 
 The article draws one integer, adds it to all of y = 20x + 5 for x = 1..99, and takes 100 steps of
-gradient descent in float32 from w = b = 0 at learning rate 1e-4. Its seed was not recorded.
+gradient descent in float32 from w = b = 0 at learning rate 1e-4. It did not set a seed, so the
+replay tries every integer that it may have drawn.
 """
 
 from dataclasses import dataclass
@@ -21,15 +22,15 @@ ROWS, EPOCHS, LEARNING_RATE = 99, 100, 1e-4
 PRINTED_LOSS = {
     0: 1338702.5, 15: 7.9803, 30: 7.9686, 45: 7.9568, 60: 7.9450, 75: 7.9333, 90: 7.9216,
 }  # fmt: skip
-"""The loss the article printed, by epoch: every 15th, to four decimals."""
+"""The losses that the article printed, by epoch: every 15th, to four decimals."""
 
 PRINTED_LINE = Line(20.115468978881836, 0.34108221530914307)
-"""The weights the article printed below that table."""
+"""The weights that the article printed below its losses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The article's training for one value of its draw."""
+    """The article's training for one value of the integer it drew."""
 
     draw: int
     loss: dict[int, float]
@@ -37,21 +38,23 @@ class Replay:
 
     @property
     def has_printed_losses(self) -> bool:
-        """Whether the losses are those printed: to four decimals, the first to float32 rounding."""
-        first = abs(self.loss[0] - PRINTED_LOSS[0]) <= 4 * float(
+        """Whether all losses are the printed ones: to four decimals, the first within rounding."""
+        first_matches = abs(self.loss[0] - PRINTED_LOSS[0]) <= 4 * float(
             np.spacing(np.float32(self.loss[0]))
         )
-        return first and all(round(self.loss[e], 4) == PRINTED_LOSS[e] for e in PRINTED_LOSS if e)
+        return first_matches and all(
+            round(self.loss[epoch], 4) == PRINTED_LOSS[epoch] for epoch in PRINTED_LOSS if epoch
+        )
 
     @property
     def has_printed_line(self) -> bool:
-        """Whether w is the printed one and b within one step of float32 of it."""
+        """Whether w is the printed one and b is within one float32 step of the printed one."""
         step = float(np.spacing(np.float32(PRINTED_LINE.b)))
         return self.line.w == PRINTED_LINE.w and abs(self.line.b - PRINTED_LINE.b) <= step
 
 
 def gradients(x: float) -> tuple[float, float]:
-    """Return d(w*x + b)/dw and d(w*x + b)/db by autograd: x and 1, as the article shows first."""
+    """Return d(w*x + b)/dw and d(w*x + b)/db by autograd, as the article begins: x and 1."""
     w = torch.tensor(1.0, requires_grad=True)
     b = torch.tensor(1.0, requires_grad=True)
     (w * x + b).backward()  # type: ignore[no-untyped-call]
@@ -61,14 +64,14 @@ def gradients(x: float) -> tuple[float, float]:
 
 
 def _points(drawn: int) -> tuple[draw.Array, draw.Array]:
-    """Return the article's x = 1..99 and y, (99,) each, for one value of its draw."""
+    """Return the article's x = 1..99 and y, (99,) each, for one value of the integer."""
     spacing = Spacing(spacing="grid", low=1.0, high=float(ROWS))
     x = draw.grid(spacing, ROWS, 0, ROWS)
     return x, TRUTH.at(x) + drawn
 
 
 def replay(drawn: int) -> Replay:
-    """Train as the article did, on the data it had if its draw was `drawn`."""
+    """Train as the article did, on the data it had if it drew the integer `drawn`."""
     x, y = _points(drawn)
     history = descent.fit(
         x,
@@ -84,12 +87,12 @@ def replay(drawn: int) -> Replay:
 
 
 def finished(drawn: int) -> Line:
-    """Return the line the same data gives when the training arrives: standardised, float64."""
+    """Return the line of the same data after a training that converges: standardised, float64."""
     x, y = _points(drawn)
-    whole = moments.compress([(x, y)])
-    scaling = descent.Scaling(whole.mean_x, whole.sd_x)
+    rows = moments.compress([(x, y)])
+    scaling = descent.Scaling(rows.mean_x, rows.sd_x)
     return descent.fit(
-        *whole.three_points(standardize=True),
+        *rows.three_points(standardize=True),
         epochs=EPOCHS,
         learning_rate=0.25,
         dtype="float64",
@@ -99,25 +102,27 @@ def finished(drawn: int) -> Line:
 
 
 DRAWS = range(-10, 11)
+"""The integers to try."""
 
 
 def main() -> int:
-    """Print the replay; every sentence of the verdict is computed, none is assumed."""
+    """Print the replay; its verdict is computed, not assumed."""
     runs = {drawn: replay(drawn) for drawn in DRAWS}
-    losses = [drawn for drawn, run in runs.items() if run.has_printed_losses]
-    lines = [drawn for drawn, run in runs.items() if run.has_printed_line]
-    shown = sorted({*losses, *lines})
-    slope, intercept = gradients(5.0)
-    print(f"Autograd at x = 5: d(wx + b)/dw = {slope:g}, d(wx + b)/db = {intercept:g}\n")
+    by_loss = [drawn for drawn, run in runs.items() if run.has_printed_losses]
+    by_line = [drawn for drawn, run in runs.items() if run.has_printed_line]
+    candidates = sorted({*by_loss, *by_line})
+    dw, db = gradients(5.0)
+    print(f"Autograd at x = 5: d(wx + b)/dw = {dw:g}, d(wx + b)/db = {db:g}\n")
     print("The article: x = 1..99, y = 20x + 5 + one integer drawn once, not seeded;")
     print("100 epochs at learning rate 1e-4 in float32, from w = b = 0.\n")
-    _table([runs[drawn] for drawn in shown])
+    _print_table([runs[drawn] for drawn in candidates])
     print(
-        f"\nOf the draws {DRAWS[0]} to +{DRAWS[-1]}, the printed losses belong to {_names(losses)},"
+        f"\nOf the draws {DRAWS[0]} to +{DRAWS[-1]}, the printed losses belong to"
+        f" {_list_draws(by_loss)},"
     )
-    print(f"the printed weights to {_names(lines)}: {_verdict(losses, lines)}.\n")
+    print(f"the printed weights to {_list_draws(by_line)}: {_verdict(by_loss, by_line)}.\n")
     print("The same data, trained to the end (standardised, float64, learning rate 0.25):")
-    for drawn in shown:
+    for drawn in candidates:
         line = finished(drawn)
         print(f"  draw {drawn:+d}:  w = {line.w:.6f}, b = {line.b:.6f}"
               f"   (the article's 100 epochs: b = {runs[drawn].line.b:.6f})")  # fmt: skip
@@ -126,9 +131,9 @@ def main() -> int:
     return 0
 
 
-def _table(runs: list[Replay]) -> None:
-    heads = "".join(f"{f'draw {run.draw:+d}':>22}" for run in runs)
-    print(f"{'':>10}{'printed':>22}{heads}")
+def _print_table(runs: list[Replay]) -> None:
+    header = "".join(f"{f'draw {run.draw:+d}':>22}" for run in runs)
+    print(f"{'':>10}{'printed':>22}{header}")
     for epoch, printed in PRINTED_LOSS.items():
         row = "".join(f"{run.loss[epoch]:>22.4f}" for run in runs)
         print(f"{f'loss {epoch}':>10}{printed:>22.4f}{row}")
@@ -137,11 +142,11 @@ def _table(runs: list[Replay]) -> None:
         print(f"{name:>10}{getattr(PRINTED_LINE, name)!r:>22}{row}")
 
 
-def _names(draws: list[int]) -> str:
+def _list_draws(draws: list[int]) -> str:
     return " and ".join(f"{drawn:+d}" for drawn in draws) or "none of them"
 
 
-def _verdict(losses: list[int], lines: list[int]) -> str:
-    if set(losses) & set(lines):
+def _verdict(by_loss: list[int], by_line: list[int]) -> str:
+    if set(by_loss) & set(by_line):
         return "one run"
-    return "two runs, printed as one" if losses and lines else "no run that can be found"
+    return "two runs, printed as one" if by_loss and by_line else "no run that can be found"

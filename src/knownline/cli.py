@@ -1,4 +1,7 @@
-"""The commands, their arguments and their help. A module is imported when it is called."""
+"""The commands, their arguments and their help.
+
+Knows no command's code: a command's module is imported when the command runs.
+"""
 
 import argparse
 import signal
@@ -12,21 +15,24 @@ from samerun.core.errors import MissingError
 from samerun.core.interrupts import importing, interrupt
 
 ANYWHERE = ("completion", "article")
-"""What needs no checkout. Elsewhere any other command would make a store that nobody finds."""
+"""Commands that need no checkout. Any other would create a store in the wrong folder."""
 
 
 def main(argv: list[str]) -> int:
-    """Run one command and return its exit status. Raises: UsageError where there is no such."""
+    """Run one command and return its exit status. Raises: UsageError for wrong arguments."""
     commands = parser()
-    if not argv:
+    options = vars(commands.parse_args(argv))
+    if options.pop("version"):
+        print(f"knownline {metadata.version('knownline')}")
+        return 0
+    command, module = options.pop("command"), options.pop("module", "")
+    if command is None:
         commands.print_help()
         return 2
-    given = vars(commands.parse_args(argv))
-    command, module = given.pop("command"), given.pop("module")
     if command == "completion":
         import shtab
 
-        print(shtab.complete(commands, shell=given["shell"]))
+        print(shtab.complete(commands, shell=options["shell"]))
         return 0
     if command not in ANYWHERE and not Path("dvc.yaml").exists():
         raise MissingError(
@@ -35,31 +41,31 @@ def main(argv: list[str]) -> int:
         )
     signal.signal(signal.SIGTERM, interrupt)
     with importing():
-        found = import_module(module)
-    return int(found.main(**given))
+        command_module = import_module(module)
+    return int(command_module.main(**options))
 
 
 def parser() -> Parser:
-    """Return the parser of all commands; shell completions are made from it too."""
+    """Return the parser of all commands, from which shell completions are generated too."""
     top = Parser(
         prog="knownline",
         description="A retraining pipeline that fits data with a known true answer.",
         epilog="Run the whole pipeline with `dvc repro` or `make repro`.",
     )
-    top.add_argument(
-        "--version", action="version", version=f"knownline {metadata.version('knownline')}"
-    )
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    top.add_argument("--version", action="store_true", help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, module: str, summary: str, more: str = "", example: str = "") -> Parser:
-        made = commands.add_parser(
+    def command(
+        name: str, module: str, summary: str, details: str = "", example: str = ""
+    ) -> Parser:
+        subparser = commands.add_parser(
             name,
             help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}. {more}".strip(),
+            description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(),
             example=example or f"knownline {name}",
         )
-        made.set_defaults(module=module)
-        return made
+        subparser.set_defaults(module=module)
+        return subparser
 
     _add_stages(command)
     _add_runs(command)

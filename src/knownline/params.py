@@ -1,6 +1,6 @@
-"""params.yaml, read into frozen types with a rule for every key.
+"""Reads params.yaml into frozen types with a rule for every key.
 
-Source of the keys and their defaults: params.yaml itself, where each is explained.
+params.yaml itself has a comment for each key. Knows nothing of what the stages do with the values.
 """
 
 import math
@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from knownline.core import validation, yaml_text
 from knownline.core.errors import ParamsError
 from knownline.core.layout import PARAMS
-from knownline.core.validation import broken
+from knownline.core.validation import rule_error
 from samerun.core.errors import MissingError
 from samerun.core.flatten import flat
 
 MIN_ROWS = 3
-"""Fewest rows a line can be judged from: two fix it, the third tells the noise."""
+"""The fewest rows for a line and its error: two determine the line, the third the noise."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -40,8 +40,8 @@ class Truth(Section):
     b: Finite
 
 
-_ROOM = 32
-"""Letters of a column's name in a picture."""
+_LONGEST_NAME = 32
+"""The most characters of a column's name in a plot."""
 
 
 class Columns(Section):
@@ -51,49 +51,56 @@ class Columns(Section):
     y: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _two(self) -> Self:
+    def _must_differ(self) -> Self:
         if self.x == self.y:
-            raise broken("x", "must name another column than generate.columns.y", self.x)
+            raise rule_error("x", "must name another column than generate.columns.y", self.x)
         return self
 
     @property
     def short(self) -> tuple[str, str]:
-        """The names as there is room for them beside a picture."""
-        x, y = (n if len(n) <= _ROOM else f"{n[: _ROOM - 1]}…" for n in (self.x, self.y))
+        """The names, cut to the length that a plot has room for."""
+        x, y = (
+            name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+            for name in (self.x, self.y)
+        )
         return x, y
 
 
 class Spacing(Section):
-    """Where the x of drawn points lie."""
+    """The x of drawn points."""
 
     spacing: Literal["grid", "uniform"]
     low: Finite
     high: Finite
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _must_be_a_range(self) -> Self:
         if not self.low < self.high:
-            raise broken("low", f"must be less than generate.x.high, {self.high}", self.low)
+            raise rule_error("low", f"must be less than generate.x.high, {self.high}", self.low)
         if not math.isfinite(self.high - self.low):
-            raise broken("low", "must lie within the float64 range of generate.x.high", self.low)
+            raise rule_error(
+                "low", "must lie within the float64 range of generate.x.high", self.low
+            )
         return self
 
 
 class Noise(Section):
-    """What is added to the true line, in the units of y."""
+    """The noise that is added to the true line, in the units of y."""
 
     kind: Literal["normal", "integer", "shared-integer"]
     scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _must_be_whole(self) -> Self:
         if self.kind != "normal" and not (self.scale.is_integer() and self.scale < 2**53):
-            raise broken("scale", f"must be a whole number below 2^53 with {self.kind}", self.scale)
+            raise rule_error(
+                "scale", f"must be a whole number below 2^53 with {self.kind}", self.scale
+            )
         return self
 
 
 class Generate(Section):
-    """Where the points come from and which of them are held out."""
+    """How the points are drawn or read, and how many are held out."""
 
     table: str | None
     columns: Columns
@@ -104,17 +111,17 @@ class Generate(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _must_be_usable(self) -> Self:
         if self.table is not None:
             path = PurePosixPath(self.table)
             if path.parts[:2] != ("data", "own") or len(path.parts) < 3 or ".." in path.parts:
-                raise broken("table", "must name a file in data/own/", self.table)
+                raise rule_error("table", "must name a file in data/own/", self.table)
             if path.suffix not in (".csv", ".parquet"):
-                raise broken("table", "must end in .csv or .parquet", self.table)
+                raise rule_error("table", "must end in .csv or .parquet", self.table)
         else:
             held_out = holdout_rows(self.rows, self.holdout)
             if self.rows - held_out < MIN_ROWS:
-                raise broken(
+                raise rule_error(
                     "holdout",
                     f"must leave {MIN_ROWS} rows of {self.rows} to train on",
                     self.holdout,
@@ -134,9 +141,11 @@ class Train(Section):
     seed: Seed
 
     @model_validator(mode="after")
-    def _representable(self) -> Self:
+    def _must_be_supported(self) -> Self:
         if self.device == "mps" and self.dtype == "float64":
-            raise broken("dtype", "must be float32 on device mps, which has no float64", self.dtype)
+            raise rule_error(
+                "dtype", "must be float32 on device mps, which has no float64", self.dtype
+            )
         return self
 
 
@@ -148,7 +157,7 @@ class Evaluate(Section):
 
 
 class Retrain(Section):
-    """How a scheduled retraining decides; no stage reads it, so no run's identity holds it."""
+    """The rules of a scheduled retraining; no stage reads them, so no run's identity has them."""
 
     drift_level: Level = 0.001
     comparison_level: Level = 0.01
@@ -165,9 +174,9 @@ class Params(Section):
     retrain: Retrain = Retrain()
 
     @model_validator(mode="after")
-    def _answerable(self) -> Self:
+    def _must_have_a_truth(self) -> Self:
         if self.truth is None and self.generate.table is None:
-            raise broken("truth", "must be given where generate.table is null", None)
+            raise rule_error("truth", "must be given where generate.table is null", None)
         return self
 
     @classmethod
@@ -180,13 +189,13 @@ class Params(Section):
         try:
             return cls.model_validate(mapping)
         except ValidationError as error:
-            raise ParamsError(validation.explained(error, cls)) from error
+            raise ParamsError(validation.first_error(error, cls)) from error
 
     @classmethod
     def read(cls) -> "Params":
         """Read params.yaml of the current folder.
 
-        Raises: ParamsError, and MissingError where there is none.
+        Raises: ParamsError, or MissingError if there is no such file.
         """
         try:
             return cls.parse(PARAMS.read_text(encoding="utf-8"))
@@ -198,39 +207,39 @@ class Params(Section):
             raise ParamsError(f"params.yaml must be UTF-8 (got byte {error.start})") from error
 
     def used_by(self, stage: str) -> dict[str, Any]:
-        """Return the sections that decide what a stage writes."""
+        """Return the sections that determine the outputs of a stage."""
         sections = {
             "generate": ("truth", "generate"),
             "evaluate": ("truth", "evaluate"),
             "report": ("truth", "generate", "train", "evaluate"),
         }
-        whole = self.model_dump(mode="json")
-        return {name: whole[name] for name in sections.get(stage, (stage,))}
+        params = self.model_dump(mode="json")
+        return {name: params[name] for name in sections.get(stage, (stage,))}
 
     def flat(self) -> dict[str, Any]:
-        """Return every leaf a stage reads under its dotted name: {"train.epochs": 100, ...}."""
+        """Return the parameters of all stages by dotted name: {"train.epochs": 100, ...}."""
         return flat(self.model_dump(mode="json", exclude={"retrain"}))
 
 
 def with_seed(text: str, seed: int) -> str:
     """Return the text of params.yaml with another generate.seed, every other byte as it was.
 
-    Raises: ParamsError where there is no such key, or another key hangs on it by an alias.
+    Raises: ParamsError if there is no such key, or a YAML alias of another key refers to it.
     """
     node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    for wanted in ("generate", "seed"):
+    for name in ("generate", "seed"):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        node = next((value for key, value in pairs if key.value == wanted), None)
+        node = next((value_node for key_node, value_node in pairs if key_node.value == name), None)
     if not isinstance(node, yaml.ScalarNode):
         raise ParamsError("generate.seed must be given (got nothing)")
     changed = f"{text[: node.start_mark.index]}{seed}{text[node.end_mark.index :]}"
-    meant = Params.parse(text).model_dump()
-    meant["generate"]["seed"] = seed
+    expected = Params.parse(text).model_dump()
+    expected["generate"]["seed"] = seed
     try:
-        whole = Params.parse(changed).model_dump() == meant
+        only_seed_changed = Params.parse(changed).model_dump() == expected
     except ParamsError:
-        whole = False
-    if not whole:
+        only_seed_changed = False
+    if not only_seed_changed:
         raise ParamsError("generate.seed must be a plain number (got one with an anchor or alias)")
     return changed
 
@@ -238,6 +247,6 @@ def with_seed(text: str, seed: int) -> str:
 def holdout_rows(rows: int, fraction: float) -> int:
     """Return how many of the first `rows` rows are held out: rows * fraction, halves rounded up.
 
-    Exact for the decimal that is written in params.yaml, so that 0.29 of 100 is 29.
+    Exact for the decimal in params.yaml, so that 0.29 of 100 is 29.
     """
     return math.floor(rows * Fraction(str(fraction)) + Fraction(1, 2))

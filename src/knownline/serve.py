@@ -1,7 +1,7 @@
-"""The fitted line as MLflow loads and serves it: this file, and line.json beside it.
+"""The MLflow model of a fitted line: MLflow stores this file together with line.json.
 
-MLflow executes this file where the model is loaded (models from code), so nothing is pickled and
-neither torch nor knownline is needed there. That is why it stands outside the package.
+MLflow executes this file when it loads the model ("models from code"), so nothing is pickled, and
+neither torch nor knownline is needed. That is why this file imports nothing of knownline.
 
 Source: https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
@@ -21,7 +21,7 @@ class LineModel(PythonModel):
     """y = w*x + b."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read w and b, to the bit."""
+        """Read w and b from their hex floats."""
         line = json.loads(Path(context.artifacts["line"]).read_text())
         self.w, self.b = float.fromhex(line["w_hex"]), float.fromhex(line["b_hex"])
 
@@ -31,7 +31,7 @@ class LineModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> npt.NDArray[np.float64]:
-        """Return (rows,) predictions for a frame with the column x."""
+        """Return the predictions, (rows,), for a data frame with the column x."""
         x = model_input["x"].to_numpy(dtype=np.float64)
         return np.asarray(x * self.w + self.b)
 

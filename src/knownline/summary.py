@@ -1,4 +1,4 @@
-"""`knownline summary`: fitted against true, the gate and the run, as the files say."""
+"""`knownline summary`: prints the fit, the gate's verdict and the recorded run, from files."""
 
 import json
 from pathlib import Path
@@ -11,25 +11,26 @@ from samerun.core.errors import DamagedError, MissingError
 from samerun.execution import receipts
 
 LAST = Path("mlruns/last.json")
+"""What `record` wrote about the last run it recorded."""
 
 
 def main() -> int:
-    """Print the summary; imports neither torch nor mlflow, so that repeating it costs nothing."""
+    """Print the summary, quickly: without importing torch or mlflow."""
     try:
         metrics = json.loads(METRICS.read_text())
     except FileNotFoundError:
         raise MissingError(f"{METRICS} must be there: run `dvc repro` (got no file)") from None
     except (IsADirectoryError, ValueError) as error:
-        raise _damaged(error) from error
+        raise _damaged_error(error) from error
     try:
         verdict = _verdict(metrics)
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(error) from error
+        raise _damaged_error(error) from error
     print("\n".join(["", *verdict, *_run(), ""]))
     return 0
 
 
-def _damaged(error: Exception) -> DamagedError:
+def _damaged_error(error: Exception) -> DamagedError:
     return DamagedError(
         f"{METRICS} must be what `evaluate` wrote: delete it and run `dvc repro` (got other bytes:"
         f" {error})"
@@ -37,24 +38,26 @@ def _damaged(error: Exception) -> DamagedError:
 
 
 def _verdict(metrics: dict[str, Any]) -> list[str]:
-    gate, held = metrics["gate"], metrics["holdout"]
+    gate, holdout = metrics["gate"], metrics["holdout"]
     lines = [
         f"  {name} = {_with_error(metrics[name], metrics['se'][name])}"
-        f"{_true(metrics['truth'][name])}"
+        f"{_truth_clause(metrics['truth'][name])}"
         for name in ("w", "b")
     ]
-    lines.append(f"  {metrics['rows']:,} rows fitted, {held['rows']:,} held out{_unseen(held)}")
+    lines.append(
+        f"  {metrics['rows']:,} rows fitted, {holdout['rows']:,} held out{_holdout_clause(holdout)}"
+    )
     lines += ["", f"  gate {'passed' if gate['passed'] else 'REFUSED'}"]
     return lines + [f"    - {reason}" for reason in gate["reasons"]]
 
 
 def _run() -> list[str]:
-    """Return what to say of the run that the current files were recorded as."""
+    """Return the lines about the run as which the current files were recorded."""
     try:
         last, marker = json.loads(LAST.read_text()), json.loads(receipts.MARKER.read_text())
     except (OSError, ValueError):
         last, marker = None, None
-    # The files may be those of another run, checked out since.
+    # Another run's files may have been checked out since.
     if (
         not isinstance(last, dict)
         or not {"fingerprint", "name", "run_id", "metrics"} <= last.keys()
@@ -71,18 +74,18 @@ def _run() -> list[str]:
 
 
 def _with_error(value: float | None, error: float | None) -> str:
-    """Return value ± error with two digits of the error, as a physicist would write it."""
+    """Return value ± error, both to the second significant digit of the error."""
     if value is None or not error:
         return str(value)
     return f"{rounded(value, error)} ± {rounded(error, error)}"
 
 
-def _true(value: float | None) -> str:
+def _truth_clause(value: float | None) -> str:
     return "" if value is None else f" (true {plain(value)})"
 
 
-def _unseen(held: dict[str, Any]) -> str:
-    if held["rmse"] is None:
+def _holdout_clause(holdout: dict[str, Any]) -> str:
+    if holdout["rmse"] is None:
         return ""
-    r2 = "" if held["r2"] is None else f", R² = {r_squared(held['r2'])}"
-    return f" (RMSE {significant(held['rmse'], 4)}{r2})"
+    r2 = "" if holdout["r2"] is None else f", R² = {r_squared(holdout['r2'])}"
+    return f" (RMSE {significant(holdout['rmse'], 4)}{r2})"

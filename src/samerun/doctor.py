@@ -29,9 +29,9 @@ def main(*, repair: bool = False) -> int:
 
 def _findings(*, repair: bool) -> Iterator[Finding]:
     """Yield findings one by one, so that one is mended before the next is looked for."""
-    yield from workspace.tree()
+    yield from workspace.git_tree()
     yield from workspace.outputs()
-    cut = [*workspace.lock_of_dvc(), *workspace.results()]
+    cut = [*workspace.dvc_rwlock(), *workspace.dvc_lock()]
     yield from cut
     damaged = list(workspace.cache())
     yield from damaged
@@ -59,7 +59,7 @@ def _store(*, repair: bool) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding("store", str(error), "mend it, or bring back a copy")
     except sqlite3.Error as error:
-        where = address.shown(address.store_uri())
+        where = address.redacted(address.store_uri())
         yield Finding("store", f"{where}: {error}", "mend it, or bring back a copy")
 
 

@@ -23,12 +23,9 @@ def status_of(command: Callable[[], int], program: str) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         try:
-            status = command()
+            status = _status(command)
             sys.stdout.flush()  # else the interpreter would notice a full disk, at its very end
             return status
-        except SystemExit:  # --help is printed
-            sys.stdout.flush()
-            raise
         except BrokenPipeError:  # the reader has seen enough: `knownline summary | head -1`
             return 141  # what a shell calls the end by SIGPIPE
         except UserError as error:
@@ -54,6 +51,13 @@ def status_of(command: Callable[[], int], program: str) -> int:
         )
         print(f"{program}: error: {one_line(rule)}", file=sys.stderr)
         return 2
+
+
+def _status(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except SystemExit as end:  # argparse has printed a help
+        return int(end.code or 0)
 
 
 def _refuse(error: UserError, program: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from samerun.core.errors import StoreError
 from samerun.execution import streaming
 from samerun.mlflow import tracking
-from samerun.mlflow.run_metadata import Content
+from samerun.mlflow.run_metadata import RunContent
 
 
 def main() -> int:
@@ -23,8 +23,8 @@ def main() -> int:
         opening = next(messages, None)
         if opening is None:
             return 0
-        run = store.begin(Content(**opening))
-        streaming.step_back()
+        run = store.begin(RunContent(**opening))
+        streaming.lower_priority()
         end: dict[str, str] = {"end": "killed", "why": "the training process was killed"}
         for message in messages:
             if "end" in message:

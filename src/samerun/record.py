@@ -35,7 +35,7 @@ from samerun.core.errors import StoreError, WorkspaceError, one_line
 from samerun.execution import environment, receipts
 from samerun.execution.receipts import Receipt
 from samerun.mlflow import run_metadata, tracking
-from samerun.mlflow.run_metadata import Content
+from samerun.mlflow.run_metadata import RunContent
 from samerun.working_tree import Commit
 
 MOST_CHANGES = 50
@@ -49,14 +49,14 @@ def main() -> int:
     """Record the execution that left a receipt, or make sure that its like is in the store."""
     params = Params.read()
     for folder in (MODELS, REPORTS):
-        files.check_seal(folder)
+        files.check_sums(folder)
     identity = provenance.identity(params, provenance.data_sha256())
-    files.check_used(DATA, provenance.made_with("generate", params))
-    trained = provenance.made_with("train", params, data_sha256=identity.data)
-    files.check_used(MODELS, trained)
-    files.check_used(REPORTS, provenance.made_with("evaluate", params))
+    files.check_made_with(DATA, provenance.stage_inputs("generate", params))
+    trained = provenance.stage_inputs("train", params, data_sha256=identity.data)
+    files.check_made_with(MODELS, trained)
+    files.check_made_with(REPORTS, provenance.stage_inputs("evaluate", params))
     fingerprint = identity.fingerprint
-    receipt = receipts.find(provenance.digest(trained))
+    receipt = receipts.read(provenance.digest(trained))
     try:
         store = tracking.Store()
         run = None if receipt else store.find_complete(fingerprint)
@@ -76,7 +76,7 @@ def main() -> int:
             "store": store.shown_uri, "metrics": files.sha256_of(METRICS)}  # fmt: skip
     files.write_text(LAST, json.dumps(last) + "\n")
     files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
-    receipts.take(provenance.digest(trained))
+    receipts.remove(provenance.digest(trained))
     return 0
 
 
@@ -105,7 +105,7 @@ def _tell_of_changes(commit: Commit) -> None:
 def _sweep(store: tracking.Store) -> None:
     """Close the runs of others whose process is gone; a store that fails now has lost nothing."""
     try:
-        for swept in store.sweep(waiting=receipts.waiting()):
+        for swept in store.sweep(waiting=receipts.unrecorded()):
             print(f"record: run {swept.name} ({swept.run_id}) is KILLED: its process is gone")
     except StoreError as error:
         print(f"knownline: warning: lost runs were not looked for: {error}", file=sys.stderr)
@@ -117,17 +117,17 @@ def _experiment() -> str | None:
 
 def _record(
     store: tracking.Store, params: Params, identity: Identity, receipt: Receipt | None
-) -> tracking.Recorded:
+) -> tracking.RecordedRun:
     metrics = json.loads(METRICS.read_text())
     commit, fingerprint = working_tree.commit(), identity.fingerprint
     _tell_of_changes(commit)
     if provenance.identity(params, identity.data) != identity:
         raise WorkspaceError("src/ must not change while a run is recorded: run `dvc repro` again")
-    execution, start_ms, end_ms = run_metadata.from_receipt(receipt, fingerprint, time.time())
+    execution, start_ms, end_ms = run_metadata.times_of(receipt, fingerprint, time.time())
     losses, w, b = history.read(HISTORY)
     experiment = _experiment()
     lock = [LOCK] if LOCK.exists() else []
-    whole = Content(
+    whole = RunContent(
         execution=execution,
         name=run_name(params, experiment),
         description=run_metadata.description(metrics, commit),
@@ -146,7 +146,7 @@ def _record(
         # w and b are there by epoch; a second value at step 0 would belong to no epoch.
         metrics={
             k: v
-            for k, v in run_metadata.telling_first(run_metadata.numbers(metrics))
+            for k, v in run_metadata.varying_first(run_metadata.numbers(metrics))
             if k not in ("w", "b")
         },
         history={"loss": losses.tolist(), "w": w.tolist(), "b": b.tolist()},

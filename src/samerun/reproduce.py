@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from knownline.identity.provenance import JUDGED
+from knownline.identity.provenance import DECIDING_STAGES
 from samerun.core import files, progress
 from samerun.core.errors import ReplicaError, StoreError, UsageError
 from samerun.execution import environment
 from samerun.mlflow import models, tracking
-from samerun.mlflow.tracking import Recorded, Store
+from samerun.mlflow.tracking import RecordedRun, Store
 from samerun.proof import comparison, sandbox, snapshot
-from samerun.proof.comparison import Difference, Evidence
+from samerun.proof.comparison import Difference, Snapshot
 from samerun.working_tree import Commit
 
 PROVEN, DIFFERS = 0, 1
 
-_STEPS = ("fetch", "check out", *JUDGED, "compare")
+_STEPS = ("fetch", "check out", *DECIDING_STAGES, "compare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def main(*, run: str, keep: bool = False) -> int:
     return DIFFERS if outcome.difference else PROVEN
 
 
-def _recorded(store: Store, run: Recorded, kept: Path, aside: Collection[str]) -> Evidence:
+def _recorded(store: Store, run: RecordedRun, kept: Path, aside: Collection[str]) -> Snapshot:
     """Return what a run was, from its artifacts in `kept` and from its page.
 
     aside: files of the model that are not compared.
@@ -76,14 +76,14 @@ def _recorded(store: Store, run: Recorded, kept: Path, aside: Collection[str]) -
         store.logged(run.run_id, ("loss", "w", "b")),
         store.shown(run.run_id),
         models.contents(model, aside),
-        models.answers(model, snapshot.PROBES),
+        models.predictions(model, snapshot.PROBES),
     )
 
 
 def _do_again(
-    run: Recorded,
+    run: RecordedRun,
     kept: Path,
-    then: Evidence,
+    then: Snapshot,
     aside: Collection[str],
     begin: Callable[[str], object],
     *,
@@ -108,16 +108,16 @@ def _do_again(
         )
         if difference is None:
             sandbox.bring_tables(folder)
-            sandbox.execute(folder, JUDGED, begin)
+            sandbox.execute(folder, DECIDING_STAGES, begin)
             begin("compare")
             code = folder / models.MODEL_CODE
             model = models.expected(folder / "models/line.json", code, aside)
-            now = snapshot.present(folder, commit, then.params, model)
+            now = snapshot.reproduced(folder, commit, then.params, model)
             difference = comparison.first_difference(then, now)
         return Outcome(difference, folder)
 
 
-def _claimed(run: Recorded, kept: Path) -> Difference | None:
+def _claimed(run: RecordedRun, kept: Path) -> Difference | None:
     """Return a difference between the run's tags and the identity that was kept beside them."""
     sha = files.sha256_of(kept / "identity.json")
     if sha != run.tags.get("fingerprint"):
@@ -131,7 +131,7 @@ def _claimed(run: Recorded, kept: Path) -> Difference | None:
     return None
 
 
-def _surroundings(run: Recorded, kept: Path) -> dict[str, str]:
+def _surroundings(run: RecordedRun, kept: Path) -> dict[str, str]:
     """Return what the run ran on: packages, then device, then CPU and python."""
     try:
         packages = dict(json.loads((kept / "environment.json").read_bytes()).items())
@@ -140,7 +140,7 @@ def _surroundings(run: Recorded, kept: Path) -> dict[str, str]:
     return {**packages, **{key: run.tags[key] for key in _MACHINE if key in run.tags}}
 
 
-def _surroundings_now(run: Recorded) -> dict[str, str]:
+def _surroundings_now(run: RecordedRun) -> dict[str, str]:
     facts = environment.facts()
     here = {key: facts.get(key, run.tags[key]) for key in _MACHINE if key in run.tags}
     return {**environment.packages(), **here}
@@ -149,7 +149,9 @@ def _surroundings_now(run: Recorded) -> dict[str, str]:
 _MACHINE = ("device", "cpu", "python", "system")
 
 
-def _say(run: Recorded, then: Evidence, outcome: Outcome, other: str | None, *, keep: bool) -> None:
+def _say(
+    run: RecordedRun, then: Snapshot, outcome: Outcome, other: str | None, *, keep: bool
+) -> None:
     print(f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}")
     if outcome.difference:
         print(f"differs: {outcome.difference.words}")

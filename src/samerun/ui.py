@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 
 def main(*, port: int = 5000) -> int:
     """Become the MLflow server; Ctrl-C ends it."""
-    port = _free(port) if address.database() else port  # before a store is made
+    port = _free(port) if address.sqlite_file() else port  # before a store is made
     store = tracking.Store()  # an empty store is created before the server looks for it
     store.furnish()
     # MLflow's own start page is of traces and judges: this is the table of runs, in our view of it.

@@ -1,4 +1,4 @@
-"""How numbers are said: what is written can be read back as what was meant."""
+"""Numbers as text: the digits that mean something, and no others."""
 
 import math
 import re
@@ -8,18 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from knownline.core.formatting import (
-    apart,
-    counted,
-    found_by,
-    minus,
-    multiple,
-    part,
-    plain,
-    r_squared,
-    rounded,
-    significant,
-)
+from knownline.core import formatting
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -42,24 +31,24 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
         (-0.0, 1e-20, "0"),
     ],
 )
-def test_a_value_has_the_digits_that_its_error_leaves(
+def test_a_measured_value_has_the_digits_that_its_error_allows(
     value: float, error: float, text: str
 ) -> None:
-    assert rounded(value, error) == text
+    assert formatting.rounded(value, error) == text
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(-(10**14), 10**14), st.integers(-300, 290))
+def test_a_chosen_number_can_be_read_back(digits: int, power: int) -> None:
+    value = float(f"{digits}e{power}")
+    assert float(formatting.plain(value)) == value
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(20.0, "20"), (20.1234567, "20.1234567"), (0.1, "0.1"), (1e-9, "1e-9")]
 )
-def test_a_chosen_number_is_said_as_it_was_given(value: float, text: str) -> None:
-    assert plain(value) == text
-
-
-@settings(deadline=None)
-@given(st.integers(-(10**14), 10**14), st.integers(-300, 290))
-def test_a_chosen_number_comes_back_as_it_was(digits: int, power: int) -> None:
-    value = float(f"{digits}e{power}")
-    assert float(plain(value)) == value
+def test_a_chosen_number_is_written_as_it_was_given(value: float, text: str) -> None:
+    assert formatting.plain(value) == text
 
 
 @pytest.mark.parametrize(
@@ -73,16 +62,16 @@ def test_a_chosen_number_comes_back_as_it_was(digits: int, power: int) -> None:
         (None, 3, "–"),
     ],
 )
-def test_a_number_has_as_many_digits_as_asked_for(
+def test_a_number_has_at_most_the_requested_digits(
     value: float | None, digits: int, text: str
 ) -> None:
-    assert significant(value, digits) == text
+    assert formatting.significant(value, digits) == text
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(FINITE, st.integers(1, 17))
-def test_every_way_of_writing_has_one_form_of_exponents(value: float, digits: int) -> None:
-    text = significant(value, digits)
+def test_exponents_have_neither_a_plus_nor_leading_zeros(value: float, digits: int) -> None:
+    text = formatting.significant(value, digits)
     assert not re.search(r"e\+|e-?0", text)
     assert float(text) == float(f"{value:.{digits}g}")
 
@@ -99,10 +88,10 @@ def test_every_way_of_writing_has_one_form_of_exponents(value: float, digits: in
         (math.inf, "inf", "+inf"),
     ],
 )
-def test_a_multiple_is_said_to_two_places_unless_it_is_far_from_1(
+def test_a_multiple_has_two_decimals_unless_it_is_far_from_1(
     value: float, text: str, signed: str
 ) -> None:
-    assert (multiple(value), multiple(value, signed=True)) == (text, signed)
+    assert (formatting.multiple(value), formatting.multiple(value, signed=True)) == (text, signed)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +108,10 @@ def test_a_multiple_is_said_to_two_places_unless_it_is_far_from_1(
         (None, "–"),
     ],
 )
-def test_r_squared_has_the_digits_that_say_something(value: float | None, text: str) -> None:
-    assert r_squared(value) == text
+def test_r_squared_close_to_1_has_two_digits_after_its_nines(
+    value: float | None, text: str
+) -> None:
+    assert formatting.r_squared(value) == text
 
 
 @pytest.mark.parametrize(
@@ -135,10 +126,8 @@ def test_r_squared_has_the_digits_that_say_something(value: float | None, text: 
         (2.5, 0.0, "2.5"),
     ],
 )
-def test_a_number_among_others_has_the_digits_of_its_step(
-    value: float, step: float, text: str
-) -> None:
-    assert apart(value, step) == text
+def test_a_tick_label_has_the_digits_of_its_step(value: float, step: float, text: str) -> None:
+    assert formatting.to_step(value, step) == text
 
 
 @pytest.mark.parametrize(
@@ -154,30 +143,36 @@ def test_a_number_among_others_has_the_digits_of_its_step(
         (-1700003600.0, 1.0, "-1700003600"),
     ],
 )
-def test_a_number_is_said_so_that_it_can_be_found(value: float, gap: float, text: str) -> None:
-    assert found_by(value, gap) == text
+def test_a_value_of_a_column_is_written_as_it_stands_in_the_table(
+    value: float, gap: float, text: str
+) -> None:
+    assert formatting.to_gap(value, gap) == text
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e12, 1e12), min_size=2, max_size=30, unique=True), st.data())
-def test_the_point_nearest_to_what_is_said_is_the_one_meant(
+def test_the_written_value_is_nearest_to_its_own_place_in_the_column(
     column: list[float], data: st.DataObject
 ) -> None:
     value = data.draw(st.sampled_from(column))
     gap = min(abs(other - value) for other in column if other != value)
     assume(gap > 0)
-    said = float(found_by(value, gap))
-    assert column[int(np.argmin([abs(other - said) for other in column]))] == value
+    written = float(formatting.to_gap(value, gap))
+    assert column[int(np.argmin([abs(other - written) for other in column]))] == value
 
 
-def test_things_are_counted() -> None:
-    assert [counted(n, "epoch") for n in (0, 1, 1001)] == ["0 epochs", "1 epoch", "1,001 epochs"]
-    assert part(79, 79, "point") == "79 points"
-    assert part(2000, 10**6, "point") == "2,000 of 1,000,000 points"
-    assert part(1, 1, "point") == "1 point"
+def test_counts_have_a_unit_in_singular_or_plural() -> None:
+    assert [formatting.counted(n, "epoch") for n in (0, 1, 1001)] == [
+        "0 epochs",
+        "1 epoch",
+        "1,001 epochs",
+    ]
+    assert formatting.shown_of(79, 79, "point") == "79 points"
+    assert formatting.shown_of(2000, 10**6, "point") == "2,000 of 1,000,000 points"
+    assert formatting.shown_of(1, 1, "point") == "1 point"
 
 
-def test_a_minus_is_one_and_a_hyphen_stays() -> None:
-    assert minus("w = -4.1e-10, float64-like, 2020-09-10, a-1") == (
+def test_negative_numbers_get_a_minus_sign_and_hyphens_stay() -> None:
+    assert formatting.minus("w = -4.1e-10, float64-like, 2020-09-10, a-1") == (
         "w = −4.1e−10, float64-like, 2020-09-10, a-1"
     )

@@ -13,7 +13,7 @@ import pytest
 from knownline.core.line import Line
 from knownline.core.moments import compress
 from knownline.evaluate.gate import Convergence, Gate, as_metrics, judge
-from knownline.evaluate.statistics import Evaluation, Pair, assess
+from knownline.evaluate.statistics import Coefficients, Evaluation, assess
 from knownline.params import Evaluate, Params, Train
 from samerun.core.flatten import flat
 from tests.conftest import ROOT
@@ -25,8 +25,8 @@ GOOD = Evaluation(
     line=Line(20.0, 5.5),
     ols=Line(20.0, 5.5),
     truth=TRUTH,
-    se=Pair(0.0625, 0.25),
-    z=Pair(0.0, 2.0),
+    se=Coefficients(0.0625, 0.25),
+    z=Coefficients(0.0, 2.0),
     optimiser_error=1e-15,
     optimiser_rounding=4e-15,
     rows=79,
@@ -51,7 +51,7 @@ def reasons_to_refuse(found: Evaluation, rules: Evaluate = RULES) -> list[str]:
 def at_z(w: float, b: float) -> Evaluation:
     """Return a fit w and b standard errors away from the truth, in numbers without rounding."""
     line = Line(TRUTH.w + w * GOOD.se.w, TRUTH.b + b * GOOD.se.b)
-    return replace(GOOD, line=line, ols=line, z=Pair(w, b))
+    return replace(GOOD, line=line, ols=line, z=Coefficients(w, b))
 
 
 def training(**changed: Any) -> Train:
@@ -120,7 +120,7 @@ def test_a_fit_that_has_not_converged_separates_the_samples_part_of_the_distance
 
 
 def test_the_truth_has_the_digits_it_was_given() -> None:
-    found = replace(GOOD, truth=Line(20.1234567, 5.0), z=Pair(0.0, 0.0))
+    found = replace(GOOD, truth=Line(20.1234567, 5.0), z=Coefficients(0.0, 0.0))
     assert "from the true 20.1234567;" in judge(found, RULES).reasons[1]
 
 
@@ -134,7 +134,9 @@ def test_a_distance_of_exactly_the_limit_passes_and_the_next_number_does_not(
     name: str, sign: float, limit: float
 ) -> None:
     def at(z: float) -> Evaluation:
-        return replace(GOOD, z=Pair(sign * z, 0.0) if name == "w" else Pair(0.0, sign * z))
+        return replace(
+            GOOD, z=Coefficients(sign * z, 0.0) if name == "w" else Coefficients(0.0, sign * z)
+        )
 
     rules = Evaluate(z=limit, optimiser_tolerance=1e-9)
     assert judge(at(limit), rules).passed
@@ -165,10 +167,22 @@ BROKEN: dict[str, tuple[Callable[[float], Evaluation], str]] = {
     "line.b": (lambda v: replace(GOOD, line=Line(20.0, v)), r"^b is not a finite number"),
     "ols.w": (lambda v: replace(GOOD, ols=Line(v, 5.5)), r"^least squares' w is not a finite"),
     "ols.b": (lambda v: replace(GOOD, ols=Line(20.0, v)), r"^least squares' b is not a finite"),
-    "se.w": (lambda v: replace(GOOD, se=Pair(v, 0.25)), r"^the standard error of w is not a fin"),
-    "se.b": (lambda v: replace(GOOD, se=Pair(0.06, v)), r"^the standard error of b is not a fin"),
-    "z.w": (lambda v: replace(GOOD, z=Pair(v, 0.0)), r"^w = 20.000 .*(nan|inf) standard errors"),
-    "z.b": (lambda v: replace(GOOD, z=Pair(0.0, v)), r"^b = 5.50 .*(nan|inf) standard errors"),
+    "se.w": (
+        lambda v: replace(GOOD, se=Coefficients(v, 0.25)),
+        r"^the standard error of w is not a fin",
+    ),
+    "se.b": (
+        lambda v: replace(GOOD, se=Coefficients(0.06, v)),
+        r"^the standard error of b is not a fin",
+    ),
+    "z.w": (
+        lambda v: replace(GOOD, z=Coefficients(v, 0.0)),
+        r"^w = 20.000 .*(nan|inf) standard errors",
+    ),
+    "z.b": (
+        lambda v: replace(GOOD, z=Coefficients(0.0, v)),
+        r"^b = 5.50 .*(nan|inf) standard errors",
+    ),
     "optimiser_error": (lambda v: replace(GOOD, optimiser_error=v), NOT_CONVERGED),
     "train_rmse": (lambda v: replace(GOOD, train_rmse=v), r"^the training error is not a finite"),
     "holdout_rmse": (lambda v: replace(GOOD, holdout_rmse=v), r"^the holdout error is not a fini"),

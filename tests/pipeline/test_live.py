@@ -155,7 +155,7 @@ def test_a_run_whose_processes_are_gone_is_swept_by_the_next_command(workspace: 
 
 
 def test_a_live_neighbour_is_never_taken_to_be_gone() -> None:
-    mine = processes.process()
+    mine = processes.this_process()
     assert not processes.is_gone(mine)
     code = "from knownline import processes; print(processes.process())"
     other = subprocess.run(
@@ -303,16 +303,16 @@ def test_the_pipeline_is_the_process_that_started_the_stage(shell: bool) -> None
         own = {**os.environ, **env}
         return subprocess.run(command, env=own, capture_output=True, text=True, check=True).stdout
 
-    assert told(DVC_STAGE="train").strip() == processes.process()
+    assert told(DVC_STAGE="train").strip() == processes.this_process()
     assert told(DVC_STAGE="").strip() == "None"
 
 
 def test_a_run_is_left_when_neither_its_process_nor_its_pipeline_is_there() -> None:
-    here = processes.process()
+    here = processes.this_process()
     dead = here.rpartition(" ")[0] + " 1"
-    assert processes.is_left({"process": dead})
-    assert processes.is_left({"process": dead, "pipeline": dead})
-    assert not processes.is_left({"process": dead, "pipeline": here})
-    assert not processes.is_left({"process": here, "pipeline": dead})
-    assert not processes.is_left({"pipeline": dead})
-    assert not processes.is_left({})
+    assert processes.is_abandoned({"process": dead})
+    assert processes.is_abandoned({"process": dead, "pipeline": dead})
+    assert not processes.is_abandoned({"process": dead, "pipeline": here})
+    assert not processes.is_abandoned({"process": here, "pipeline": dead})
+    assert not processes.is_abandoned({"pipeline": dead})
+    assert not processes.is_abandoned({})

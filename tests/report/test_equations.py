@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from knownline.core.line import Line
-from knownline.report.equations import chosen, fitted
+from knownline.report.equations import of_fit, of_truth
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from knownline.report.equations import chosen, fitted
     ],
 )
 def test_a_chosen_line_has_the_digits_it_was_given_and_a_true_minus(line: Line, shown: str) -> None:
-    assert chosen(line) == shown
+    assert of_truth(line) == shown
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.7e9, -1e7])
@@ -34,7 +34,7 @@ def test_the_equation_of_a_fitted_line_is_as_precise_as_the_noise(
     x = x + shift
     w, b0 = np.polyfit(x - x.mean(), y, 1)
     line = Line(float(w), float(b0 - w * x.mean()))
-    equation = re.fullmatch(r"y = (\S+) x ([+−]) (\S+)", fitted(x, y, line))
+    equation = re.fullmatch(r"y = (\S+) x ([+−]) (\S+)", of_fit(x, y, line))
     assert equation
     w, b = (float(text.replace("−", "-")) for text in (equation[1], equation[3]))
     parsed = Line(w, -b if equation[2] == "−" else b)
@@ -45,5 +45,5 @@ def test_the_equation_of_a_fitted_line_is_as_precise_as_the_noise(
 def test_the_equation_of_the_shipped_data_has_few_digits() -> None:
     x = np.linspace(1.0, 99.0, 80)
     y = 20 * x + 5 + 1.5 * np.random.default_rng(1).standard_normal(80)
-    assert fitted(x, y, Line(20.0022, 4.8012)) == "y = 20.0022 x + 4.80"
-    assert fitted(np.zeros(3), np.ones(3), Line(0.0, 1.0)) == "y = 0 x + 1"
+    assert of_fit(x, y, Line(20.0022, 4.8012)) == "y = 20.0022 x + 4.80"
+    assert of_fit(np.zeros(3), np.ones(3), Line(0.0, 1.0)) == "y = 0 x + 1"

@@ -18,7 +18,7 @@ from knownline.evaluate.residuals import examine
 from knownline.evaluate.results import Results
 from knownline.params import Params
 from knownline.report import page
-from knownline.report.charts import EPOCHS_SHOWN, LONG, Course
+from knownline.report.charts import EPOCHS_SHOWN, LONG, ShownEpochs
 from tests.conftest import ROOT
 from tests.report.fits import PARAMS, TRUTH, Array, own_table, results
 
@@ -331,10 +331,10 @@ def test_colours_have_the_contrast_of_wcag(scheme: str) -> None:
 
 
 def test_a_long_training_makes_no_long_page() -> None:
-    course = Course.of(*(np.arange(1.0, 1_000_001.0),) * 3)
-    assert len(course.shown) <= EPOCHS_SHOWN
-    assert course.shown[[0, 1, 2, 3, -1]].tolist() == [0, 1, 2, 3, 999_999]
-    assert course.loss.tolist() == (course.shown + 1).tolist()
+    shown = ShownEpochs.of(*(np.arange(1.0, 1_000_001.0),) * 3)
+    assert len(shown.shown) <= EPOCHS_SHOWN
+    assert shown.shown[[0, 1, 2, 3, -1]].tolist() == [0, 1, 2, 3, 999_999]
+    assert shown.loss.tolist() == (shown.shown + 1).tolist()
     assert len(page.render(PARAMS, results(epochs=5 * LONG))) < 200_000
 
 

@@ -10,15 +10,22 @@ from scipy import stats
 
 from knownline.params import Retrain
 from knownline.retrain.drift import Drift
-from knownline.retrain.policy import Challenger, Champion, Paired, Verdict, decide, paired
+from knownline.retrain.policy import (
+    Challenger,
+    Champion,
+    PairedErrors,
+    Verdict,
+    compare_errors,
+    decide,
+)
 
 RULES = Retrain()
 GOOD = Challenger(gate=[], clean=True, complete=True, finite=True)
 STEADY = Drift(1.0, 0.4, 1.0, 0.9, 0.64, 0.001)
 DRIFTED = Drift(99.0, 1e-20, 1.0, 0.9, 2e-20, 0.001)
-TIE = Paired(20, 0.01, 1.0, 1.5, 1.49)
-BETTER = Paired(20, 1.0, 1.0, 2.0, 1.5)
-WORSE = Paired(20, -1.0, 1.0, 1.5, 2.0)
+TIE = PairedErrors(20, 0.01, 1.0, 1.5, 1.49)
+BETTER = PairedErrors(20, 1.0, 1.0, 2.0, 1.5)
+WORSE = PairedErrors(20, -1.0, 1.0, 1.5, 2.0)
 CURRENT = Champion("version 3", days=2, drift=STEADY, scores=TIE)
 
 
@@ -88,14 +95,14 @@ def test_the_levels_are_those_of_the_parameters() -> None:
 def test_the_paired_test_is_scipys_however_the_rows_are_chunked(seed: int) -> None:
     draws = np.random.default_rng(seed)
     champion, challenger = draws.normal(0, 1.1, 57), draws.normal(0, 1, 57)
-    whole = paired([(champion, challenger)])
+    whole = compare_errors([(champion, challenger)])
     assert whole is not None
     for side, p in (("greater", whole.p_better), ("less", whole.p_worse)):
         oracle = stats.ttest_rel(champion**2, challenger**2, alternative=side)
         assert p == pytest.approx(oracle.pvalue, rel=1e-9)
         assert whole.t == pytest.approx(oracle.statistic, rel=1e-9)
     cuts = [0, 1, 1, 20, 57]
-    pieces = paired((champion[a:b], challenger[a:b]) for a, b in pairwise(cuts))
+    pieces = compare_errors((champion[a:b], challenger[a:b]) for a, b in pairwise(cuts))
     assert pieces is not None
     assert pieces.t == pytest.approx(whole.t, rel=1e-9)
     assert pieces.champion_rmse == pytest.approx(np.sqrt(np.mean(champion**2)), rel=1e-12)
@@ -103,14 +110,14 @@ def test_the_paired_test_is_scipys_however_the_rows_are_chunked(seed: int) -> No
 
 def test_fewer_than_two_rows_give_no_comparison() -> None:
     empty, one = np.empty(0), np.ones(1)
-    assert paired([]) is None
-    assert paired([(empty, empty), (one, one)]) is None
+    assert compare_errors([]) is None
+    assert compare_errors([(empty, empty), (one, one)]) is None
 
 
 def test_equal_models_tie_and_a_constant_lead_is_certain() -> None:
     errors = np.linspace(-2, 2, 9)
-    same = paired([(errors, errors)])
-    ahead = paired([(np.full(9, 2.0), np.ones(9))])
+    same = compare_errors([(errors, errors)])
+    ahead = compare_errors([(np.full(9, 2.0), np.ones(9))])
     assert same is not None
     assert ahead is not None
     assert (same.t, same.p_better) == (0.0, 0.5)
@@ -121,7 +128,7 @@ def test_equally_good_models_win_at_the_nominal_rate_over_2000_seeds() -> None:
     won = lost = 0
     for seed in range(2_000):
         noise = np.random.default_rng(seed).standard_normal(20)
-        found = paired([(noise - 0.4, noise + 0.4)])
+        found = compare_errors([(noise - 0.4, noise + 0.4)])
         assert found is not None
         won += found.p_better < 0.05
         lost += found.p_worse < 0.05

@@ -102,7 +102,7 @@ def test_reading_the_address_imports_nothing_large(tmp_path: Path) -> None:
     ],
 )
 def test_secrets_in_an_address_are_never_shown(uri: str, shown: str) -> None:
-    assert address.shown(uri) == shown
+    assert address.redacted(uri) == shown
 
 
 # The training

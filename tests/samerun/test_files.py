@@ -1,3 +1,5 @@
+"""Files that are replaced whole or not at all, and seals that notice every changed byte."""
+
 import hashlib
 import os
 import signal
@@ -10,33 +12,13 @@ import pytest
 
 from samerun.core import files
 from samerun.core.errors import DamagedError, MissingError
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-    }
-
-
-def overwrite(path: Path, content: bytes) -> None:
-    # In place: ext4 flushes a file that was emptied first, and these are thousands.
-    with path.open("r+b") as stream:
-        stream.write(content)
-        stream.truncate()
-
-
-def sha256sum(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sha256sum", *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-
+from tests.file_contents import changed_bytes, cut_short, overwritten, tree
 
 # One file
 
 
 @pytest.mark.parametrize("before", [None, "old\n", "a longer text than the new one"])
-def test_a_text_takes_the_place_of_what_was_there(tmp_path: Path, before: str | None) -> None:
+def test_a_text_replaces_the_one_that_was_there(tmp_path: Path, before: str | None) -> None:
     path = tmp_path / "line.json"
     if before is not None:
         path.write_text(before)
@@ -50,7 +32,9 @@ def test_the_folders_above_a_file_are_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
-def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path, mask: int) -> None:
+def test_a_file_and_a_folder_have_the_permissions_that_the_umask_allows(
+    tmp_path: Path, mask: int
+) -> None:
     before = os.umask(mask)
     try:
         files.write_text(tmp_path / "a", "a")
@@ -65,14 +49,13 @@ def test_a_file_has_the_permissions_that_the_umask_leaves(tmp_path: Path, mask: 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_an_error_in_the_middle_leaves_the_old_text_and_no_temporary(
+def test_an_error_in_the_middle_leaves_the_old_text_and_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, call: str
 ) -> None:
-    files.write_text(tmp_path / "a", "old")
-
     def fail(*_: object) -> None:
         raise error
 
+    files.write_text(tmp_path / "a", "old")
     with monkeypatch.context() as patched:
         patched.setattr(os, call, fail)
         with pytest.raises(type(error)):
@@ -90,14 +73,14 @@ def test_a_text_that_has_no_utf8_leaves_the_old_one(tmp_path: Path) -> None:
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from knownline import files
+from samerun.core import files
 
 def stop(*_):
     print("in the middle", flush=True)
     time.sleep(600)
 
 path = Path(sys.argv[1])
-if sys.argv[2] == "file":
+if path.is_file():
     os.fsync = stop
     files.write_text(path, "new " * 300_000)
 else:
@@ -108,7 +91,7 @@ else:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_kill_9_in_the_middle_leaves_the_old_content_whole(tmp_path: Path, kind: str) -> None:
+def test_sigkill_in_the_middle_leaves_the_old_content_whole(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "out"
     if kind == "file":
         path.write_text("old")
@@ -118,39 +101,33 @@ def test_kill_9_in_the_middle_leaves_the_old_content_whole(tmp_path: Path, kind:
         (path / "b").write_text("old too")
     before = tree(tmp_path)
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path), kind], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "in the middle\n"
         child.send_signal(signal.SIGKILL)
-    assert child.returncode == -signal.SIGKILL
     after = tree(tmp_path)
-    left = {name for name in after if name.split("/")[0] not in before}
-    assert {name: content for name, content in after.items() if name not in left} == before
-    assert all(name.startswith(".out.tmp-") for name in left)  # .gitignore knows the pattern
+    # .gitignore knows the pattern of what is left.
+    assert {n: after[n] for n in after if not n.startswith(".out.tmp-")} == before
 
 
 def test_a_reader_sees_the_old_text_or_the_new_one_whole(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    whole = {letter: letter * 200_000 for letter in "ab"}
-    files.write_text(path, whole["a"])
-    done = threading.Event()
+    texts = ["a" * 200_000, "b" * 200_000]
+    files.write_text(path, texts[0])
 
     def write() -> None:
         for turn in range(40):
-            files.write_text(path, whole["ab"[turn % 2]])
-        done.set()
+            files.write_text(path, texts[turn % 2])
 
     writer = threading.Thread(target=write)
     writer.start()
-    seen = {path.read_text()}
-    while not done.is_set():
-        seen.add(path.read_text())
+    while writer.is_alive():
+        assert path.read_text() in texts
     writer.join()
-    assert seen <= set(whole.values())
 
 
-def test_another_name_of_the_old_file_keeps_the_old_bytes(tmp_path: Path) -> None:
+def test_a_hard_link_to_the_old_file_keeps_the_old_bytes(tmp_path: Path) -> None:
     files.write_text(tmp_path / "out", "old")
     os.link(tmp_path / "out", tmp_path / "cache")  # as DVC's cache may hold it
     files.write_text(tmp_path / "out", "new")
@@ -161,7 +138,7 @@ def test_another_name_of_the_old_file_keeps_the_old_bytes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("before", [None, {}, {"old": "1", "a": "2"}])
-def test_a_folder_takes_the_place_of_all_that_was_there(
+def test_a_folder_replaces_everything_that_was_there(
     tmp_path: Path, before: dict[str, str] | None
 ) -> None:
     folder = tmp_path / "data" / "train"
@@ -175,33 +152,16 @@ def test_a_folder_takes_the_place_of_all_that_was_there(
     assert tree(tmp_path / "data") == {"train": None, "train/a": b"new"}
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [None, RuntimeError("no"), KeyboardInterrupt()])
 @pytest.mark.parametrize("existed", [True, False])
-def test_a_folder_stays_as_it_was_if_the_block_raises(
-    tmp_path: Path, error: BaseException, existed: bool
+def test_a_folder_stays_as_it_was_if_the_block_or_the_renaming_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException | None, existed: bool
 ) -> None:
     folder = tmp_path / "train"
     if existed:
         folder.mkdir()
         (folder / "a").write_text("old")
     before = tree(tmp_path)
-
-    def fail() -> None:
-        with files.replaced_folder(folder) as new:
-            (new / "a").write_text("new")
-            raise error
-
-    with pytest.raises(type(error)):
-        fail()
-    assert tree(tmp_path) == before
-
-
-def test_a_folder_stays_as_it_was_if_it_cannot_be_put_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "train"
-    folder.mkdir()
-    (folder / "a").write_text("old")
     rename = os.rename
     failed: list[Path] = []
 
@@ -214,106 +174,104 @@ def test_a_folder_stays_as_it_was_if_it_cannot_be_put_in_place(
     def replace() -> None:
         with files.replaced_folder(folder) as new:
             (new / "a").write_text("new")
+            if error:
+                raise error
 
     monkeypatch.setattr(os, "rename", fail_once)
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(type(error) if error else OSError):
         replace()
-    assert tree(tmp_path) == {"train": None, "train/a": b"old"}
+    assert tree(tmp_path) == before
 
 
-def test_a_link_to_a_folder_is_replaced_and_what_it_led_to_is_kept(tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (cache / "a").write_text("old")
-    (tmp_path / "train").symlink_to(cache, target_is_directory=True)
-    with files.replaced_folder(tmp_path / "train") as new:
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_link_to_a_folder_is_replaced_and_its_target_is_kept(
+    tmp_path: Path, dangling: bool
+) -> None:
+    target, link = tmp_path / "cache", tmp_path / "train"
+    if not dangling:
+        files.write_text(target / "a", "old")
+    link.symlink_to(target, target_is_directory=True)
+    with files.replaced_folder(link) as new:
         (new / "a").write_text("new")
-    assert not (tmp_path / "train").is_symlink()
-    assert (tmp_path / "train" / "a").read_text() == "new"
-    assert (cache / "a").read_text() == "old"
+    assert not link.is_symlink()
+    assert (link / "a").read_text() == "new"
+    assert dangling or (target / "a").read_text() == "old"
 
 
-# Sums
+# Seals
 
 
-@pytest.mark.parametrize("content", [b"", b"abc", b"\0" * 5_000_000])
-def test_the_sum_of_a_file_is_the_one_that_sha256sum_prints(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a").write_bytes(content)
-    assert files.sha256_of(tmp_path / "a") == sha256sum(tmp_path, "a").stdout.split()[0]
+def sha256sum(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sha256sum", *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
 
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
+    """A folder of three sealed files, one of them empty."""
     folder = tmp_path / "data"
     contents = {"train/a.parquet": b"PAR1\n", "train/b.parquet": b"", "holdout/a.parquet": b"x\r\n"}
     for name, content in contents.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    files.seal(folder, [folder / name for name in contents])
+        files.write_bytes(folder / name, content)
+    files.write_sums(folder, [folder / name for name in contents])
     return folder
 
 
-def test_sha256sum_itself_finds_a_seal_in_order(sealed: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"abc", b"\0" * 5_000_000])
+def test_the_hash_of_a_file_is_that_of_sha256sum(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert files.sha256_of(tmp_path / "a") == sha256sum(tmp_path, "a").stdout.split()[0]
+
+
+def test_sha256sum_can_check_a_seal(sealed: Path) -> None:
+    names = ["holdout/a.parquet", "train/a.parquet", "train/b.parquet"]
     done = sha256sum(sealed, "--check", "--strict", files.SUMS)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "holdout/a.parquet: OK",
-        "train/a.parquet: OK",
-        "train/b.parquet: OK",
-    ]
+    assert done.stdout.splitlines() == [f"{name}: OK" for name in names]
+    assert files.read_sums(sealed) == {
+        sealed / name: sha256sum(sealed, name).stdout.split()[0] for name in names
+    }
 
 
-def test_sha256sum_itself_finds_a_seal_over_files_elsewhere_in_order(tmp_path: Path) -> None:
-    for name in ("models/line.json", "reports/a history.csv"):
-        files.write_text(tmp_path / name, name)
-    files.seal(
-        tmp_path / "models", [tmp_path / "models/line.json", tmp_path / "reports/a history.csv"]
-    )
-    assert sha256sum(tmp_path / "models", "--check", "--strict", files.SUMS).returncode == 0
-    files.check_seal(tmp_path / "models")
-    (tmp_path / "reports/a history.csv").write_text("other")
-    with pytest.raises(DamagedError, match=r"reports/a history\.csv must be"):
-        files.check_seal(tmp_path / "models")
+def test_a_seal_may_list_files_outside_its_folder(tmp_path: Path) -> None:
+    models, history = tmp_path / "models", tmp_path / "reports/a history.csv"
+    files.write_text(models / "line.json", "line")
+    files.write_text(history, "history")
+    files.write_sums(models, [models / "line.json", history])
+    sha256sum(models, "--check", "--strict", files.SUMS)
+    files.check_sums(models)
+    history.write_text("other")
+    with pytest.raises(DamagedError, match=rf"^{history} must be"):
+        files.check_sums(models)
 
 
-def test_a_seal_is_found_in_order_from_any_folder(
+def test_a_seal_can_be_checked_from_any_folder(
     sealed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files.check_seal(sealed)
+    files.check_sums(sealed)
     monkeypatch.chdir(sealed.parent)
-    files.check_seal(Path("data"), only=Path("data/train"))
+    files.check_sums(Path("data"), only=Path("data/train"))
     monkeypatch.chdir(sealed)
-    files.check_seal(Path())
+    files.check_sums(Path())
 
 
-def test_the_seal_does_not_depend_on_the_order_of_the_files(sealed: Path) -> None:
+def test_a_seal_does_not_depend_on_the_order_of_the_files(sealed: Path) -> None:
     before = (sealed / files.SUMS).read_bytes()
-    listed = [sealed / "train/b.parquet", sealed / "holdout/a.parquet", sealed / "train/a.parquet"]
-    returned = files.seal(sealed, listed)
+    names = ["train/b.parquet", "holdout/a.parquet", "train/a.parquet"]
+    assert files.write_sums(sealed, [sealed / name for name in names]) == (
+        hashlib.sha256(before).hexdigest()
+    )
     assert (sealed / files.SUMS).read_bytes() == before
-    assert returned == hashlib.sha256(before).hexdigest()
-
-
-@pytest.mark.parametrize("name", ["train/a.parquet", "holdout/a.parquet"])
-def test_every_changed_byte_of_a_sealed_file_is_refused_with_its_name(
-    sealed: Path, name: str
-) -> None:
-    whole = (sealed / name).read_bytes()
-    for place, old in enumerate(whole):
-        for new in set(range(256)) - {old}:
-            overwrite(sealed / name, whole[:place] + bytes([new]) + whole[place + 1 :])
-            with pytest.raises(DamagedError, match=rf"{name} must be .*dvc repro"):
-                files.check_seal(sealed)
-    (sealed / name).write_bytes(whole)
-    files.check_seal(sealed)
 
 
 @pytest.mark.parametrize("name", ["train/a.parquet", "train/b.parquet", "holdout/a.parquet"])
-@pytest.mark.parametrize("extra", [b"\0", b"\n"])
-def test_a_byte_more_is_refused_with_the_name(sealed: Path, name: str, extra: bytes) -> None:
-    (sealed / name).write_bytes((sealed / name).read_bytes() + extra)
-    with pytest.raises(DamagedError, match=name):
-        files.check_seal(sealed)
+def test_a_changed_byte_or_one_more_is_refused_with_the_files_name(sealed: Path, name: str) -> None:
+    content = (sealed / name).read_bytes()
+    changed = changed_bytes(content, lambda byte: {byte ^ (1 << bit) for bit in range(8)})
+    for _ in overwritten(sealed / name, [*changed, content + b"\0", content + b"\n"]):
+        with pytest.raises(DamagedError, match=rf"{name} must be .*dvc repro"):
+            files.check_sums(sealed)
+    files.check_sums(sealed)
 
 
 def test_two_files_that_changed_places_are_refused(sealed: Path) -> None:
@@ -321,7 +279,7 @@ def test_two_files_that_changed_places_are_refused(sealed: Path) -> None:
     (sealed / "train/b.parquet").rename(sealed / "train/a.parquet")
     (sealed / "other").rename(sealed / "train/b.parquet")
     with pytest.raises(DamagedError, match=r"train/a\.parquet"):
-        files.check_seal(sealed)
+        files.check_sums(sealed)
 
 
 SPECIAL = b"\0\t\n\x0b\x0c\r\x1c\x85 */.\\#A0"
@@ -329,86 +287,54 @@ SPECIAL = b"\0\t\n\x0b\x0c\r\x1c\x85 */.\\#A0"
 
 
 def test_every_changed_byte_of_the_seal_is_refused_with_a_files_name(sealed: Path) -> None:
+    def others(byte: int) -> set[int]:
+        return {byte ^ (1 << bit) for bit in range(8)} | {byte ^ 0xFF} | set(SPECIAL) - {byte}
+
     seal = sealed / files.SUMS
-    whole = seal.read_bytes()
-    for place, old in enumerate(whole):
-        values = {old ^ (1 << bit) for bit in range(8)} | {old ^ 0xFF} | set(SPECIAL)
-        for new in values - {old} - ({ord("\r")} if old == ord("\n") else set()):
-            overwrite(seal, whole[:place] + bytes([new]) + whole[place + 1 :])
-            with pytest.raises((DamagedError, MissingError), match=r"^/.* must "):
-                files.check_seal(sealed)
+    for _ in overwritten(seal, changed_bytes(seal.read_bytes(), others)):
+        with pytest.raises((DamagedError, MissingError), match=r"^/.* must "):
+            files.check_sums(sealed)
 
 
-@pytest.mark.parametrize("line", [0, 1, 2])
-def test_a_line_end_of_the_seal_that_became_a_carriage_return_is_refused(
-    sealed: Path, line: int
-) -> None:
-    lines = (sealed / files.SUMS).read_bytes().splitlines(keepends=True)
-    lines[line] = lines[line].removesuffix(b"\n") + b"\r"
-    (sealed / files.SUMS).write_bytes(b"".join(lines))
-    with pytest.raises((DamagedError, MissingError), match=str(sealed)):
-        files.check_seal(sealed)
-
-
-def test_a_seal_cut_short_anywhere_does_not_pass_for_the_folder_it_lists(sealed: Path) -> None:
+def test_a_seal_cut_short_anywhere_is_refused(sealed: Path) -> None:
     seal = sealed / files.SUMS
-    whole = seal.read_bytes()
-    for length in reversed(range(len(whole))):
-        overwrite(seal, whole[:length])
+    for _ in overwritten(seal, cut_short(seal.read_bytes())):
         with pytest.raises((DamagedError, MissingError), match=str(sealed)):
-            files.check_seal(sealed, only=sealed / "train")
+            files.check_sums(sealed, only=sealed / "train")
 
 
 @pytest.mark.parametrize("name", ["train/a.parquet", "train/b.parquet", "holdout/a.parquet"])
-def test_a_missing_file_is_named(sealed: Path, name: str) -> None:
+def test_a_missing_file_is_refused_by_name(sealed: Path, name: str) -> None:
     (sealed / name).unlink()
     with pytest.raises(MissingError, match=rf"{name} must be there.*\(got no file\)"):
-        files.check_seal(sealed)
+        files.check_sums(sealed)
+    (sealed / name).mkdir()
+    with pytest.raises(MissingError, match=rf"{name} must be there.*\(got no file\)"):
+        files.check_sums(sealed)
 
 
-def test_a_folder_in_the_place_of_a_file_is_named(sealed: Path) -> None:
-    (sealed / "train/a.parquet").unlink()
-    (sealed / "train/a.parquet").mkdir()
-    with pytest.raises((MissingError, DamagedError), match=r"train/a\.parquet"):
-        files.check_seal(sealed)
-
-
-def test_a_missing_seal_is_named(sealed: Path) -> None:
+def test_a_missing_seal_is_refused_by_name(sealed: Path) -> None:
     (sealed / files.SUMS).unlink()
     with pytest.raises(MissingError, match=r"data/SHA256SUMS must be there: run `dvc repro`"):
-        files.check_seal(sealed)
+        files.check_sums(sealed)
 
 
 @pytest.mark.parametrize("name", ["c.parquet", "notes.txt", "deep/er.parquet"])
-def test_a_file_more_in_a_sealed_folder_is_refused_with_its_name(sealed: Path, name: str) -> None:
-    extra = sealed / "train" / name
-    extra.parent.mkdir(exist_ok=True)
-    extra.write_text("more")
+def test_an_unlisted_file_in_the_checked_folder_is_refused_by_name(sealed: Path, name: str) -> None:
+    files.write_text(sealed / "train" / name, "more")
     with pytest.raises(DamagedError, match=rf"train/{name} must not be there"):
-        files.check_seal(sealed, only=sealed / "train")
+        files.check_sums(sealed, only=sealed / "train")
 
 
-def test_a_file_more_beside_the_folder_that_is_read_is_nobodys_business(sealed: Path) -> None:
-    (sealed / "own").mkdir()
-    (sealed / "own" / "a.csv").write_text("x,y\n")
-    (sealed / "holdout" / "more").write_text("more")
-    files.check_seal(sealed, only=sealed / "train")
-
-
-def test_damage_beside_the_folder_that_is_read_is_nobodys_business(sealed: Path) -> None:
-    (sealed / "holdout" / "a.parquet").write_text("other")
-    files.check_seal(sealed, only=sealed / "train")
+def test_files_outside_the_checked_folder_do_not_matter(sealed: Path) -> None:
+    files.write_text(sealed / "own" / "a.csv", "x,y\n")
+    files.write_text(sealed / "holdout" / "more", "more")
+    files.write_text(sealed / "holdout" / "a.parquet", "other")
+    files.check_sums(sealed, only=sealed / "train")
     with pytest.raises(DamagedError, match=r"holdout/a\.parquet"):
-        files.check_seal(sealed, only=sealed / "holdout")
+        files.check_sums(sealed, only=sealed / "holdout")
 
 
-def test_a_folder_the_seal_lists_nothing_of_is_refused(sealed: Path) -> None:
+def test_a_folder_of_which_the_seal_lists_nothing_is_refused(sealed: Path) -> None:
     with pytest.raises(DamagedError, match=r"SHA256SUMS .*lists nothing of .*own"):
-        files.check_seal(sealed, only=sealed / "own")
-
-
-def test_what_a_seal_lists_is_given_by_path(sealed: Path) -> None:
-    assert files.sealed(sealed) == {
-        sealed / name: sha256sum(sealed, name).stdout.split()[0]
-        for name in ("holdout/a.parquet", "train/a.parquet", "train/b.parquet")
-    }
+        files.check_sums(sealed, only=sealed / "own")

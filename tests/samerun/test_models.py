@@ -29,7 +29,7 @@ def test_loading_a_model_leaves_nothing_in_its_folder(
 ) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", False)  # Python's default
     before = sorted(folder.rglob("*"))
-    assert models.answers(folder, [1.0, 2.0]) == [25.0, 45.0]
+    assert models.predictions(folder, [1.0, 2.0]) == [25.0, 45.0]
     assert sorted(folder.rglob("*")) == before
     assert not sys.dont_write_bytecode
 

@@ -208,7 +208,7 @@ def test_numbers_are_flat_and_anything_else_is_left_out() -> None:
 
 def test_the_numbers_of_a_run_begin_with_those_that_differ_between_runs() -> None:
     numbers = run_metadata.numbers(metrics())
-    ordered = run_metadata.telling_first(numbers)
+    ordered = run_metadata.varying_first(numbers)
     assert dict(ordered) == numbers
     names = [name for name, _ in ordered]
     assert names[:2] == ["w", "b"]
@@ -237,11 +237,11 @@ def test_a_data_set_from_a_table_has_the_tables_name_and_an_empty_holdout_is_non
 
 def test_a_run_has_the_times_of_its_training() -> None:
     receipt = Receipt("f" * 64, 1_700_000_000.5, 2.25, "cpu", {}, {}, execution="e1")
-    assert run_metadata.from_receipt(receipt, "f" * 64, 9e9) == ("e1", 1700000000500, 1700000002750)
+    assert run_metadata.times_of(receipt, "f" * 64, 9e9) == ("e1", 1700000000500, 1700000002750)
 
 
 def test_a_backfilled_run_has_the_time_of_now_and_the_name_of_its_fingerprint() -> None:
-    execution, start, end = run_metadata.from_receipt(None, "f" * 64, 12.345)
+    execution, start, end = run_metadata.times_of(None, "f" * 64, 12.345)
     assert execution == f"backfill-{'f' * 64}"
     assert (start, end) == (12345, 12345)
-    assert run_metadata.from_receipt(None, "f" * 64, 99.0)[0] == execution
+    assert run_metadata.times_of(None, "f" * 64, 99.0)[0] == execution

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ def write(rows: int, seed: int = 1, folder: Path = TRAIN) -> tuple[Array, Array]
     x, y = points(rows, seed)
     with parquet.ShardWriter(folder, CHUNK) as writer:
         writer.append(x, y)
-    files.seal(folder.parent, writer.files)
+    files.write_sums(folder.parent, writer.files)
     settle(folder)
     return x, y
 
@@ -50,7 +49,7 @@ def settle(folder: Path = TRAIN) -> None:
         time.sleep(0.001)
 
 
-def read(folder: Path = TRAIN) -> dataset.Known:
+def read(folder: Path = TRAIN) -> dataset.DataSummary:
     found = dataset.known(folder)
     assert found is not None
     return found
@@ -110,7 +109,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("rows", [1, CHUNK - 1, CHUNK, 5 * CHUNK + 1, 23 * CHUNK + 7])
-@pytest.mark.parametrize("threads", ["1", "2", "3", "16"])
+@pytest.mark.parametrize("threads", ["1", "3"])
 def test_the_bits_are_those_of_a_plain_loop_over_the_chunks(
     rows: int, threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +153,7 @@ def test_what_is_known_is_kept_and_nothing_is_read_again(reads: Reads) -> None:
     assert (again.rows, again.sample.tolist()) == (first.rows, first.sample.tolist())
 
 
-@pytest.mark.parametrize("threads", ["1", "2", "3"])
+@pytest.mark.parametrize("threads", ["1", "3"])
 def test_every_sum_is_taken_once(
     threads: str, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +255,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("number", [0, 1, 4])
+@pytest.mark.parametrize("number", [0, 4])
 @pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(b"PAR1"), Path.unlink])
 def test_a_file_that_is_not_what_was_sealed_is_refused_with_its_name(
     kept: bool, number: int, damage: Callable[[Path], None]
@@ -316,7 +315,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(number: int) -> None:
         dataset.known(TRAIN)
 
 
-@pytest.mark.parametrize("number", [0, 2, 4])
+@pytest.mark.parametrize("number", [0, 4])
 @pytest.mark.parametrize("threads", ["1", "3"])
 def test_a_file_that_lost_all_its_rows_is_refused_with_its_name(
     number: int, threads: str, monkeypatch: pytest.MonkeyPatch
@@ -347,7 +346,7 @@ def piped(path: Path) -> None:
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize("number", [0, 2, 4])
+@pytest.mark.parametrize("number", [0, 4])
 @pytest.mark.parametrize("threads", ["1", "3"])
 @pytest.mark.parametrize("change", [flipped, piped])
 def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_of_it_is_kept(
@@ -404,36 +403,3 @@ def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", read)
     with pytest.raises(MemoryError):
         dataset.known(TRAIN)
-
-
-# Merging
-
-
-def test_merged_chunks_have_the_exact_moments_and_no_order_of_arrival() -> None:
-    x, y = points(37 * CHUNK)
-    pivot = moments.pivot_line(x[:CHUNK], y[:CHUNK])
-    parts = [
-        moments.Moments.of(
-            moments.chunk_moments(x[None, i : i + CHUNK], y[None, i : i + CHUNK], pivot)[0]
-        )
-        for i in range(0, len(x), CHUNK)
-    ]
-    merged = moments.merge(np.array([astuple(part) for part in parts]))
-    left = parts[0]
-    for part in parts[1:]:
-        left = left.merged(part)
-    assert merged.rows == len(x)
-    assert np.allclose(astuple(merged), astuple(left), rtol=1e-10, atol=0)
-    u = x - pivot.x0
-    assert merged.mean_u == pytest.approx(float(np.mean(u)), rel=1e-13)
-    assert merged.uu == pytest.approx(float(np.sum((u - u.mean()) ** 2)), rel=1e-13)
-
-
-@pytest.mark.parametrize("count", range(1, 10))
-def test_a_merge_of_any_number_of_chunks_counts_every_row(count: int) -> None:
-    table = np.zeros((count, 6))
-    table[:, 0] = np.arange(1, count + 1)
-    table[:, 3] = 1.0
-    merged = moments.merge(table)
-    assert (merged.rows, merged.uu) == (count * (count + 1) // 2, float(count))
-    assert table[0, 0] == 1.0  # what was handed over is left alone

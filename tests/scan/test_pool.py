@@ -21,7 +21,7 @@ from samerun.core.errors import DamagedError
 
 Result = TypeVar("Result")
 
-SRC = str(Path(pool.__file__).parents[1])
+SRC = str(Path(pool.__file__).parents[2])
 
 forking = pytest.mark.skipif(not pool.FORKS, reason="this system's processes do not fork")
 
@@ -51,8 +51,8 @@ def alone(work: Callable[[int], Result]) -> Callable[[int, int], Result]:
 
 
 @both
-@pytest.mark.parametrize("count", [1, 2, 3, 16])
-@pytest.mark.parametrize("pieces", [0, 1, 2, 7, 40])
+@pytest.mark.parametrize("count", [1, 3, 16])
+@pytest.mark.parametrize("pieces", [0, 1, 7, 40])
 def test_every_piece_is_done_once(fork: bool, count: int, pieces: int) -> None:
     assert done(lambda n: n * n, pieces, count, fork=fork) == {n: n * n for n in range(pieces)}
 
@@ -111,7 +111,7 @@ def test_only_the_pieces_whose_turn_it_is_are_done_and_each_is_asked_for_late(
 @pytest.mark.parametrize("pieces", [2, 3, 5])
 def test_of_few_pieces_each_hand_does_about_as_many(pieces: int) -> None:
     def work(piece: int, hand: int) -> int:
-        time.sleep(0.2)
+        time.sleep(0.1)
         return hand
 
     found = [hand for _, hand in over(work, range(pieces), 2, fork=True)]
@@ -230,11 +230,12 @@ def test_want_of_memory_is_one_clear_line() -> None:
 SIGNALLED = """
 import os, signal, sys
 sys.path.insert(0, {src!r})
-from knownline import door, spread
-signal.signal(signal.SIGTERM, door.interrupt)
+from knownline.scan import pool
+from samerun.core import interrupts
+signal.signal(signal.SIGTERM, interrupts.interrupt)
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), {number}))
 try:
-    print(sorted(spread.over(lambda n, hand: n, range(9), 3))[-1])
+    print(sorted(pool.over(lambda n, hand: n, range(9), 3))[-1])
 except Exception as error:
     print(error)
 """
@@ -257,11 +258,11 @@ ENDLESS = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may ignore it
 sys.path.insert(0, {src!r})
-from knownline import spread
+from knownline.scan import pool
 def work(piece, hand):
     time.sleep(0.05)
     return bytes(200_000)
-for _ in spread.over(work, range(10**6), 3):
+for _ in pool.over(work, range(10**6), 3):
     print("going", flush=True)
     time.sleep({pause})
 """
@@ -342,13 +343,13 @@ def alive(pid: int) -> bool:
 BESIDE = """
 import sys, threading, time
 sys.path.insert(0, {src!r})
-from knownline import spread
+from knownline.scan import pool
 def work():
     print("not to be heard", flush=True)
     print("nor this", file=sys.stderr, flush=True)
     {then}
 {thread}
-with spread.beside(work):
+with pool.beside(work):
     print("going", flush=True)
     {block}
 """

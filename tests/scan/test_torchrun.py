@@ -60,9 +60,9 @@ class Store:
 def test_every_turn_is_one_workers_and_who_asks_gets_the_next(
     size: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torchrun.Team, "told", lambda self, values: np.array([7.0]))
+    monkeypatch.setattr(torchrun.ProcessGroup, "told", lambda self, values: np.array([7.0]))
     store = Store()
-    turns = [torchrun.Team(rank, size, store=store).turns(count) for rank in range(size)]
+    turns = [torchrun.ProcessGroup(rank, size, store=store).turns(count) for rank in range(size)]
     dice = random.Random(count)
     found: list[int] = []
     while turns:

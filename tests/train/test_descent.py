@@ -17,8 +17,8 @@ from knownline.core.errors import DeviceError, DivergedError
 from knownline.core.line import Line
 from knownline.train.descent import (
     History,
+    ResumePoint,
     Scaling,
-    Start,
     Step,
     choose_device,
     fit,
@@ -215,13 +215,13 @@ def test_neither_a_watcher_nor_earlier_work_changes_a_bit(dtype: str) -> None:
 # Interrupted and resumed
 
 
-def checkpoints(x: Array, y: Array, **how: Any) -> list[Start]:
+def checkpoints(x: Array, y: Array, **how: Any) -> list[ResumePoint]:
     """Return where the training stood after each epoch, as a checkpoint keeps it."""
-    kept: list[Start] = []
+    kept: list[ResumePoint] = []
 
     def keep(step: Step) -> None:
         done = step.columns[:, : step.epoch + 1].copy()
-        kept.append(Start(step.raw_w, step.raw_b, done))
+        kept.append(ResumePoint(step.raw_w, step.raw_b, done))
 
     fitted(x, y, watch=keep, **how)
     return kept

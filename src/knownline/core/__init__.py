@@ -1,1 +1,1 @@
-"""What every stage shares: the line, moments of rows, history, Parquet, numbers in words, errors."""
+"""What every stage shares: the line, moments, history, Parquet, number formats, errors."""

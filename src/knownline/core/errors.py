@@ -1,11 +1,11 @@
-"""What a user of the pipeline can do wrong. Each is one line on stderr, exit 2, nothing written.
+"""Mistakes of a user of the pipeline. Each prints one line on stderr and exits with status 2.
 
 samerun's UserError
-├── ParamsError       a key of params.yaml
-├── TableError        a table of the user's own
-├── DeviceError       a device that is not here
-├── DivergedError     a learning rate too large for the data
-└── WorkersError      processes that were to share the work
+├── ParamsError       a key of params.yaml breaks a rule
+├── TableError        the user's table cannot be used
+├── DeviceError       the device is not available
+├── DivergedError     the loss is no longer finite
+└── WorkersError      the processes of a group cannot share the work
 """
 
 from samerun.core.errors import UserError
@@ -20,12 +20,12 @@ class TableError(UserError):
 
 
 class DeviceError(UserError):
-    """The device of train.device is not available, or has no memory for the fit."""
+    """The device that train.device names is not available, or lacks memory for the fit."""
 
 
 class DivergedError(UserError):
-    """The loss left the finite numbers."""
+    """The loss is no longer a finite number: it has diverged."""
 
 
 class WorkersError(UserError):
-    """The processes that were to share the work cannot."""
+    """The processes that should share the work cannot do so."""

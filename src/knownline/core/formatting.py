@@ -1,7 +1,7 @@
-"""How numbers are said: with the digits that mean something, and no others.
+"""Formats numbers with their meaningful digits and no others.
 
-One rule for each kind of number: measured, chosen, a multiple, one among others, a count. A power
-of ten is written e-9 and not e-09. Knows nothing of what is said of them, nor of where.
+There is one function for each kind of number: measured, chosen, a multiple, a tick on an axis, a
+count. Exponents are written e-9, not e-09. Knows nothing of where the texts appear.
 """
 
 import math
@@ -11,7 +11,7 @@ UNKNOWN = "–"
 
 
 def rounded(value: float, error: float) -> str:
-    """Return a measured value with as many places as two digits of its error have."""
+    """Return a measured value, rounded to the second significant digit of its error."""
     if not (error > 0 and math.isfinite(error) and math.isfinite(value)):
         return significant(value, 6)
     if abs(value) > 1e15 * error:
@@ -28,17 +28,17 @@ def rounded(value: float, error: float) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number that somebody chose with the digits it was given: 20, 20.1234567, 1e-9."""
+    """Return a number that somebody chose, with the digits it was given: 20, 20.1234567, 1e-9."""
     return significant(value, 15)
 
 
 def significant(value: float | None, digits: int) -> str:
-    """Return a number with so many digits, none of them a zero at its end; None is a dash."""
+    """Return a number with that many significant digits, without trailing zeros; None is a dash."""
     return UNKNOWN if value is None else _short(f"{value + 0.0:.{digits}g}")
 
 
 def multiple(value: float, *, signed: bool = False) -> str:
-    """Return how many times something is: 0.35, 12.00, 1160; two digits where it is far from 1."""
+    """Return a multiple: 0.35, 12.00, 1160; beyond 1e-2 and 1e4 with two significant digits."""
     sign = "+" if signed else ""
     if 0.01 <= abs(value) < 1e4:
         return f"{value:{sign}.{2 if abs(value) < 99.995 else 0}f}"
@@ -46,37 +46,37 @@ def multiple(value: float, *, signed: bool = False) -> str:
 
 
 def r_squared(value: float | None) -> str:
-    """Return R² with the digits that say something; None is a dash.
+    """Return R² with its meaningful digits; None is a dash.
 
-    Close to 1 these are its nines and two more: a holdout of twenty rows knows the share of the
-    variance that is left to a third. Where the nines would not be counted, that share is said.
+    Close to 1 these are its nines and two more digits: twenty held-out rows determine 1 - R² only
+    to a third of its value. With too many nines to count, the text is like 1 − 2.3e-12.
     """
     if value is None or not 0.99 < value < 1:
         return significant(value, 2)
-    left = 1 - value
-    places = 1 - math.floor(math.log10(left))
-    return f"{value:.{places}f}" if places < 10 else f"1 − {significant(left, 2)}"
+    unexplained = 1 - value
+    places = 1 - math.floor(math.log10(unexplained))
+    return f"{value:.{places}f}" if places < 10 else f"1 − {significant(unexplained, 2)}"
 
 
-def apart(value: float, step: float) -> str:
-    """Return one of several numbers with the digits that tell it from the next, a step away.
+def to_step(value: float, step: float) -> str:
+    """Return one of several equally spaced numbers, with the digits that distinguish them.
 
-    With a step of 0 there is no next one, and it is said as if it had been chosen.
+    A step of 0 means that there is only one number; it is written with all its digits.
     """
     if not step:
         return plain(value)
-    top = max(abs(value), step)
+    largest = max(abs(value), step)
     places = -math.floor(math.log10(step))
-    if 1e-4 <= top < (1e9 if places > 0 else 1e6) and places < 9:
+    if 1e-4 <= largest < (1e9 if places > 0 else 1e6) and places < 9:
         return f"{round(value, max(places, 0)) + 0.0:.{max(places, 0)}f}"
-    digits = math.floor(math.log10(top)) + places + 1
+    digits = math.floor(math.log10(largest)) + places + 1
     return significant(value + 0.0, min(max(digits, 1), 15))
 
 
-def found_by(value: float, gap: float) -> str:
-    """Return a number by which it is found in a column whose next one lies `gap` away.
+def to_gap(value: float, gap: float) -> str:
+    """Return a value with enough digits to find it in a column whose nearest value is `gap` away.
 
-    Whole numbers of up to 15 digits are written out, as they stand in a table.
+    Whole numbers of up to 15 digits are written out, as they are in a table.
     """
     if abs(value) < 1e15 and value == int(value):
         return str(int(value))
@@ -92,16 +92,16 @@ def counted(number: int, unit: str) -> str:
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
-def part(shown: int, of: int, unit: str) -> str:
+def shown_of(shown: int, of: int, unit: str) -> str:
     """Return how many of all things are shown: 79 points, or 2,000 of 1,000,000 points."""
     return counted(of, unit) if shown == of else f"{shown:,} of {counted(of, unit)}"
 
 
 def minus(text: str) -> str:
-    """Return numbers with the sign that is as wide as a plus: a hyphen is read as none."""
+    """Return a text whose negative numbers have a minus sign instead of a hyphen."""
     return re.sub(r"(?<![\w.])-(?=\d)|(?<=\de)-(?=\d)", "−", text)
 
 
 def _short(text: str) -> str:
-    """Return a number whose power of ten has neither a plus nor zeros before it."""
+    """Return a number without a plus or leading zeros in its exponent."""
     return re.sub(r"e(-?)\+?0*(?=\d)", r"e\1", text)

@@ -1,4 +1,4 @@
-"""reports/history.csv: loss, w and b of every epoch, in numbers that round-trip."""
+"""Reads and writes reports/history.csv: loss, w and b of every epoch, without loss of digits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def as_csv(loss: Sequence[float], w: Sequence[float], b: Sequence[float]) -> str
 def read(path: Path) -> Columns:
     """Return the history in a file.
 
-    Raises: DamagedError where the file is no such CSV or an epoch is missing or twice there.
+    Raises: DamagedError if the file is not such a CSV, or an epoch is missing or repeated.
     """
     with path.open() as stream:
         try:

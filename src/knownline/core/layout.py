@@ -1,4 +1,4 @@
-"""Where the pipeline's files lie in a checkout."""
+"""The paths of the pipeline's files in a checkout."""
 
 from pathlib import Path
 

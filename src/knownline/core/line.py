@@ -1,6 +1,6 @@
-"""The line y = w*x + b, and how it is written down.
+"""The line y = w*x + b, and its JSON.
 
-Knows nothing of where the line came from or of which files hold it.
+Knows nothing of how the line was fitted or of which files hold it.
 """
 
 import json
@@ -25,7 +25,7 @@ class Line:
         return x * self.w + self.b
 
     def to_json(self) -> str:
-        """Return the line as JSON: numbers for people, hex floats for a proof by bits."""
+        """Return the line as JSON: decimal numbers for people, hex floats to compare bit by bit."""
         return (
             json.dumps(
                 {"w": self.w, "b": self.b, "w_hex": self.w.hex(), "b_hex": self.b.hex()},
@@ -39,16 +39,16 @@ class Line:
     def from_json(cls, text: str) -> "Line":
         """Read what `to_json` wrote.
 
-        Raises: ValueError where the text is no such line, or its two notations disagree.
+        Raises: ValueError if the text is not such JSON, or its two notations disagree.
         """
         try:
             fields = json.loads(text)
             line = cls(float.fromhex(fields["w_hex"]), float.fromhex(fields["b_hex"]))
-            numbers = cls(float(fields["w"]), float(fields["b"]))
+            decimal = cls(float(fields["w"]), float(fields["b"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"no line is written there ({error})") from error
         if not (math.isfinite(line.w) and math.isfinite(line.b)):
             raise ValueError(f"no line is written there ({line})")
-        if (line.w.hex(), line.b.hex()) != (numbers.w.hex(), numbers.b.hex()):
-            raise ValueError(f"its numbers {numbers} and its hex floats {line} differ")
+        if (line.w.hex(), line.b.hex()) != (decimal.w.hex(), decimal.b.hex()):
+            raise ValueError(f"its numbers {decimal} and its hex floats {line} differ")
         return line

@@ -1,16 +1,16 @@
-"""Any number of rows as six moments, and three points that have the same loss.
+"""Compresses any number of rows to six moments, and to three points that have the same loss.
 
 For a squared loss, the mean over n rows depends on the rows only through their mean and their
 covariance. So three points with that mean and that covariance have the same loss and the same
 gradient at every (w, b), and the article's loop can run on them unchanged.
 
-Precision: y is replaced by r = (y - y0) - slope*(x - x0), its distance from a pivot line that the
-first chunk decides. Moments of r keep the noise's own digits, however far the data lies from zero
-and however small the noise is beside y.
+Precision: y is replaced by r = (y - y0) - slope*(x - x0), its distance from a pivot line that is
+chosen from the first chunk. Moments of r keep the digits of the noise, however far the data is from
+zero and however small the noise is relative to y.
 
-Order: within a chunk numbers are added as `sums` says, and chunks are merged by halving; the bits
-depend on the data alone. The arrays of a chunk are numpy's, or those of a library that has the same
-names for the same elementwise steps (`xp`): float64 is the same IEEE arithmetic on every device.
+Order: numbers within a chunk are added in the order that `sums` describes, and chunks are merged by
+halving, so the bits depend on the data alone. The arrays are numpy's, or those of a library `xp`
+with the same functions: elementwise float64 is the same IEEE arithmetic on every device.
 Knows nothing of files, of torch or of the truth.
 """
 
@@ -27,15 +27,15 @@ from knownline.core.line import Line
 Array = npt.NDArray[np.float64]
 
 RADIX = 16
-"""Rows that are added to one another at a time in a sum."""
+"""Rows that `sums` adds to one another in each step."""
 
 SHORT = 128
-"""Numbers that are added by halving: in so few steps that RADIX rows would save none."""
+"""Up to this many numbers are added by halving, where steps of RADIX rows would not be fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Moments of u = x - x0 and r over `rows` rows, the second ones centred: 48 bytes a chunk."""
+    """Means of u = x - x0 and r over `rows` rows, and centred sums of squares and products."""
 
     rows: int
     mean_u: float
@@ -46,18 +46,18 @@ class Moments:
 
     @classmethod
     def of(cls, row: Array) -> "Moments":
-        """Return the moments that a row of numbers, (6,), holds."""
-        rows, *rest = row.tolist()
-        return cls(int(rows), *rest)
+        """Return the moments in a row of numbers, (6,), in the order of the fields."""
+        rows, *moments = row.tolist()
+        return cls(int(rows), *moments)
 
     def merged(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows together."""
-        return Moments(*_together(astuple(self), astuple(other)))
+        return Moments(*_merge_pair(astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
 class Pivot:
-    """The line that moments are taken from: through (x0, y0), with a slope."""
+    """The line that r is measured from: through (x0, y0), with a slope."""
 
     x0: float
     y0: float
@@ -66,7 +66,7 @@ class Pivot:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """What a squared loss can know of a set of rows."""
+    """A set of rows, as far as a squared loss depends on it."""
 
     pivot: Pivot
     moments: Moments
@@ -99,7 +99,7 @@ class Compressed:
 
     @property
     def finite(self) -> bool:
-        """Whether no square left the float64 range on the way, above or below."""
+        """Whether no square overflowed or underflowed float64."""
         m = self.moments
         return m.uu > 0 and all(
             map(math.isfinite, (m.mean_u, m.mean_r, m.uu, m.ur, m.rr, self.var_y))
@@ -135,42 +135,41 @@ class Compressed:
         return (first if standardize else self.pivot.x0 + u), y
 
 
-class Room:
-    """Memory for the arithmetic on a few chunks, used again for the next ones.
+class ScratchBuffer:
+    """Memory for the arithmetic on a few chunks, reused for the next ones; for one thread.
 
-    Fresh memory for every step costs more than the steps: the system clears each page first. One
-    thread, one room.
+    Allocating it anew for every step costs more than the step: the system clears each page first.
     """
 
     def __init__(self, empty: Callable[[int], Any] = np.empty) -> None:
-        """empty: returns so many float64 of no particular content, wherever they are to lie."""
+        """empty: allocates that many uninitialised float64, in the memory of a device."""
         self._empty = empty
         self._memory = empty(0)
 
     def take(self, columns: int, chunks: int, rows: int) -> Any:
-        """Return columns of some chunks, (columns, chunks, rows), of no particular content."""
-        wanted = columns * chunks * rows
-        if wanted > len(self._memory):
-            self._memory = self._empty(wanted)
-        return self._memory[:wanted].reshape(columns, chunks, rows)
+        """Return an uninitialised array of shape (columns, chunks, rows)."""
+        size = columns * chunks * rows
+        if size > len(self._memory):
+            self._memory = self._empty(size)
+        return self._memory[:size].reshape(columns, chunks, rows)
 
 
 def sums(values: Any, xp: Any = np) -> Any:
     """Return the sums over the last axis of `values`, (k, n): (k,).
 
-    xp: the library whose arrays these are. The n numbers are laid out in RADIX rows, and rows are
-    added one after the other, column by column; and so are the columns' sums, until SHORT of them
-    or fewer are left, which are added by halving. Every step is an elementwise addition, so the
-    order does not depend on SIMD width, threads or device, as that of `numpy.sum` over a line of
-    numbers may. The error grows with log(n), as in pairwise summation.
+    xp: the library of the arrays. The n numbers are laid out in RADIX rows, which are added one
+    after the other, column by column. The column sums are added in the same way, until SHORT or
+    fewer are left; these are added by halving. Every step is an elementwise addition, so the order
+    does not depend on SIMD width, threads or device, unlike that of `numpy.sum`. The error grows
+    with log(n), as in pairwise summation.
     """
     while (count := values.shape[1]) > SHORT:
         width = -(-count // RADIX)
-        whole = count - count % width
-        totals = _added(values[:, :whole].reshape(len(values), -1, width), xp)
-        if whole < count:
-            first = totals[:, : count - whole]
-            xp.add(first, values[:, whole:], out=first)
+        aligned = count - count % width
+        totals = _add_rows(values[:, :aligned].reshape(len(values), -1, width), xp)
+        if aligned < count:
+            first = totals[:, : count - aligned]
+            xp.add(first, values[:, aligned:], out=first)
         values = totals
     while (count := values.shape[1]) > 1:
         half = 1 << (count - 1).bit_length() - 1
@@ -180,13 +179,13 @@ def sums(values: Any, xp: Any = np) -> Any:
             values = xp.concatenate([first, lower[:, count - half :]], axis=1)
         else:
             values = xp.add(lower, upper)
-    # Adding 0.0 makes -0.0 the 0.0 of a sum.
+    # Adding 0.0 turns -0.0 into 0.0, as a sum that begins with 0.0 would.
     return values[:, 0] + 0.0 if count else xp.full((len(values),), 0.0, dtype=values.dtype)
 
 
-def _added(rows: Any, xp: Any) -> Any:
+def _add_rows(rows: Any, xp: Any) -> Any:
     """Return the sums of (k, rows, columns) over rows, one after the other: (k, columns)."""
-    if xp is np:  # by one call, in the same order: a test holds it to that
+    if xp is np:  # one call that adds in the same order, as a test checks
         return np.add.reduce(rows, axis=1)
     total = rows[:, 0] + rows[:, 1]
     for row in range(2, rows.shape[1]):
@@ -194,98 +193,101 @@ def _added(rows: Any, xp: Any) -> Any:
     return total
 
 
-def chunk_moments(x: Any, y: Any, pivot: Pivot, room: Room | None = None, xp: Any = np) -> Any:
-    """Return the moments of chunks about a pivot line, (chunks, 6), each what it is by itself.
+def chunk_moments(
+    x: Any, y: Any, pivot: Pivot, buffer: ScratchBuffer | None = None, xp: Any = np
+) -> Any:
+    """Return the moments of chunks about a pivot line, (chunks, 6), each chunk by itself.
 
-    x, y: (chunks, rows), arrays of xp as the room's.
+    x, y: (chunks, rows), arrays of xp. buffer: memory to calculate in, of xp too.
     """
-    many, rows = x.shape
-    space = (room or Room()).take(5, many, rows)
-    centred, products = space[:2], space[2:]
+    chunks, rows = x.shape
+    scratch = (buffer or ScratchBuffer()).take(5, chunks, rows)
+    centred, products = scratch[:2], scratch[2:]
     (u, r), product = centred, products[0]
     xp.subtract(x, pivot.x0, out=u)
     xp.subtract(y, pivot.y0, out=r)
     xp.multiply(u, pivot.slope, out=product)
     xp.subtract(r, product, out=r)
-    means = sums(centred.reshape(2 * many, rows), xp)
+    means = sums(centred.reshape(2 * chunks, rows), xp)
     # An array, since torch on a GPU multiplies by the reciprocal of a divisor that is a number.
     count = xp.full_like(means, float(rows))
     xp.divide(means, count, out=means)
-    means = means.reshape(2, many)
+    means = means.reshape(2, chunks)
     xp.subtract(centred, means[:, :, None], out=centred)
     xp.multiply(u, u, out=products[0])
     xp.multiply(u, r, out=products[1])
     xp.multiply(r, r, out=products[2])
-    squares = sums(products.reshape(3 * many, rows), xp).reshape(3, many)
-    return xp.stack([count[:many], *means, *squares], axis=1)
+    squares = sums(products.reshape(3 * chunks, rows), xp).reshape(3, chunks)
+    return xp.stack([count[:chunks], *means, *squares], axis=1)
 
 
 def merge(chunks: Array) -> Moments:
     """Return the moments of all rows, given those of each chunk in order: (chunks, 6).
 
-    The upper half is merged into the lower until one is left, all chunks of a half at once.
+    The upper half of the chunks is merged into the lower half, until one chunk is left.
     """
     table = np.array(chunks.T)
     count = table.shape[1]
     while count > 1:
         half = 1 << (count - 1).bit_length() - 1
         lower, upper = table[:, : count - half], table[:, half:count]
-        table[:, : count - half] = np.array(_together(tuple(lower), tuple(upper)))
+        table[:, : count - half] = np.array(_merge_pair(tuple(lower), tuple(upper)))
         count = half
     return Moments.of(table[:, 0])
 
 
-def _together(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the moments of both sets of rows together: numbers, or columns of them.
+def _merge_pair(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the moments of two sets of rows together; each moment is a number or an array.
 
     Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
     Sample Variances (1979), eq. 2.1, and its analogue for covariances.
     """
     rows = one[0] + other[0]
     share = other[0] / rows
-    both = one[0] * share
+    weight = one[0] * share
     du, dr = other[1] - one[1], other[2] - one[2]
     return (
         rows,
         one[1] + du * share,
         one[2] + dr * share,
-        one[3] + other[3] + du * du * both,
-        one[4] + other[4] + du * dr * both,
-        one[5] + other[5] + dr * dr * both,
+        one[3] + other[3] + du * du * weight,
+        one[4] + other[4] + du * dr * weight,
+        one[5] + other[5] + dr * dr * weight,
     )
 
 
 def pivot_line(x: Array, y: Array) -> Pivot:
-    """Return a line close to the points of the first chunk: its first point, its own slope.
+    """Return a line near the points of the first chunk, through the first of them.
 
-    The slope is taken only where it explains most of y there. Of a chunk whose x hardly differ it
-    would be noise over next to nothing, and moments about so steep a line would lose the rest.
+    Its slope is that of least squares if that explains most of y, else 0. If the x of the chunk
+    hardly differ, that slope is noise divided by almost nothing, and moments about so steep a line
+    would lose the digits of all other rows.
     """
     flat = Pivot(float(x[0]), float(y[0]), 0.0)
-    about = Moments.of(chunk_moments(x[None], y[None], flat)[0])
-    slope = about.ur / about.uu if about.uu > 0 else 0.0
-    explained = slope * about.ur
-    clear = math.isfinite(slope) and explained * len(x) > 100 * (about.rr - explained)
-    return Pivot(flat.x0, flat.y0, slope if clear else 0.0)
+    moments = Moments.of(chunk_moments(x[None], y[None], flat)[0])
+    slope = moments.ur / moments.uu if moments.uu > 0 else 0.0
+    explained = slope * moments.ur
+    significant = math.isfinite(slope) and explained * len(x) > 100 * (moments.rr - explained)
+    return Pivot(flat.x0, flat.y0, slope if significant else 0.0)
 
 
 def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
-    """Read chunks of x and y, (rows,) each, once and return all a squared loss needs of them.
+    """Return the rows of all chunks, x and y of (rows,) each, compressed; each is read once.
 
-    Raises: ValueError where there is no row.
+    Raises: ValueError if there is no row.
     """
     pivot: Pivot | None = None
-    room, found = Room(), []
-    with quiet():
+    scratch, parts = ScratchBuffer(), []
+    with ignoring_overflow():
         for x, y in chunks:
             if len(x):
                 pivot = pivot or pivot_line(x, y)
-                found.append(chunk_moments(x[None], y[None], pivot, room))
+                parts.append(chunk_moments(x[None], y[None], pivot, scratch))
         if pivot is None:
             raise ValueError("there is no row to compress")
-        return Compressed(pivot, merge(np.concatenate(found)))
+        return Compressed(pivot, merge(np.concatenate(parts)))
 
 
-def quiet() -> Any:
-    """Keep numpy from warning of squares past float64: `finite` says so, once, at the end."""
+def ignoring_overflow() -> Any:
+    """Silence numpy's warnings of overflow: `Compressed.finite` reports it once, at the end."""
     return np.errstate(over="ignore", invalid="ignore")

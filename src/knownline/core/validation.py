@@ -1,6 +1,6 @@
-"""A broken rule of params.yaml in one line: the key, the rule and the value.
+"""Words a broken rule of params.yaml in one line: the key, the rule and the value.
 
-Knows nothing of which keys there are; the model of them is handed in.
+Knows none of the keys: the pydantic model that has them is an argument.
 """
 
 import difflib
@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 
-def broken(key: str, rule: str, got: Any) -> PydanticCustomError:
-    """Return the error of a rule that binds several keys; `key` is the one to be named."""
+def rule_error(key: str, rule: str, got: Any) -> PydanticCustomError:
+    """Return the error of a rule that involves several keys; the message names `key`."""
     return PydanticCustomError("rule", "{rule}", {"key": key, "rule": rule, "got": got})
 
 
@@ -35,50 +35,52 @@ _RULES = {
 }
 
 
-def explained(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first mistake that the validation of a model found, in one line."""
+def first_error(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first mistake in a validation of `model`, in one line."""
     try:
         errors = error.errors()
-    except UnicodeEncodeError:  # half of a surrogate pair, written as an escape
+    except UnicodeEncodeError:  # half of a surrogate pair, from an escape in the YAML
         return "params.yaml must hold text that UTF-8 can write"
-    # A key that is misspelt is also one that is missing: the first is what to mend.
-    first = min(errors, key=lambda found: found["type"] != "extra_forbidden")
+    # A misspelt key is reported as unknown and as missing; unknown helps more.
+    first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
     context: dict[str, Any] = dict(first.get("ctx", {}))
-    context |= {key: _whole(context[key]) for key in ("gt", "ge", "lt") if key in context}
+    context |= {
+        key: _without_fraction(context[key]) for key in ("gt", "ge", "lt") if key in context
+    }
     path = [str(part) for part in first["loc"]]
-    got = first["input"]
+    value = first["input"]
     if first["type"] == "rule":
-        path, got = [*path, context["key"]], context["got"]
+        path, value = [*path, context["key"]], context["got"]
     name = ".".join(path) or "params.yaml"
     rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")
-    return f"{name} {rule}{_near(name, first, model)}{_got(first, got)}"
+    return f"{name} {rule}{_suggestion(name, first, model)}{_got_clause(first, value)}"
 
 
-def _near(name: str, error: ErrorDetails, model: type[BaseModel]) -> str:
-    """Return the known key that an unknown one is most like, as a question."""
+def _suggestion(name: str, error: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return the known key that an unknown one resembles most, as a question."""
     if error["type"] != "extra_forbidden":
         return ""
-    near = difflib.get_close_matches(name, _names("", model), n=1, cutoff=0.75)
-    return f": {near[0]}?" if near else ""
+    matches = difflib.get_close_matches(name, _key_names("", model), n=1, cutoff=0.75)
+    return f": {matches[0]}?" if matches else ""
 
 
-def _names(prefix: str, model: Any) -> list[str]:
+def _key_names(prefix: str, model: Any) -> list[str]:
     """Return the dotted name of every key of a model, sections included."""
     names: list[str] = []
     for key, field in model.model_fields.items():
         names.append(f"{prefix}{key}")
         for kind in (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
-                names += _names(f"{prefix}{key}.", kind)
+                names += _key_names(f"{prefix}{key}.", kind)
     return names
 
 
-def _whole(value: Any) -> Any:
+def _without_fraction(value: Any) -> Any:
     """Return a limit as people write it: 0, not 0.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _got(error: ErrorDetails, value: Any) -> str:
+def _got_clause(error: ErrorDetails, value: Any) -> str:
     if error["type"] == "missing":
         return " (got nothing)"
     if value is None:
@@ -86,11 +88,11 @@ def _got(error: ErrorDetails, value: Any) -> str:
     if isinstance(value, bool):
         return f" (got {str(value).lower()})"
     if isinstance(value, str):
-        power = "e" in value.lower() and _is_number(value)
-        if power and error["type"].startswith("int"):
+        has_exponent = "e" in value.lower() and _is_number(value)
+        if has_exponent and error["type"].startswith("int"):
             hint = "; write it out: 1000000"
         else:
-            hint = "; YAML wants a point and a sign: 1.0e-3" if power else ""
+            hint = "; YAML wants a point and a sign: 1.0e-3" if has_exponent else ""
         return f" (got the text '{value[:80]}'{hint})"
     return f" (got {str(value)[:80]})"
 

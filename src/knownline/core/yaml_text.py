@@ -1,4 +1,4 @@
-"""YAML as params.yaml uses it: each key once, numbers as it takes them."""
+"""Reads YAML, refusing repeated keys, and writes values as params.yaml takes them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from knownline.core.errors import ParamsError
 
 
 def load(text: str) -> Any:
-    """Return what a YAML text holds. Raises: ParamsError where it is none, or a key is twice."""
+    """Return the value of a YAML text. Raises: ParamsError if it is invalid or repeats a key."""
     try:
         return yaml.load(text, Loader=_UniqueKeys)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -17,17 +17,19 @@ def load(text: str) -> Any:
 
 
 def in_yaml(value: Any) -> str:
-    """Return a value as params.yaml takes it: 1.0e-09 and not 1e-09, which YAML reads as text."""
+    """Return a value as YAML text: 1.0e-09, since YAML would read 1e-09 as a string."""
     return str(yaml.safe_dump(value)).splitlines()[0]
 
 
 def texts(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters, by dotted name, as MLflow keeps them: text."""
-    return {key: v if isinstance(v, str) else in_yaml(v) for key, v in params.items()}
+    """Return parameters, by dotted name, as text, which is what MLflow stores."""
+    return {
+        key: value if isinstance(value, str) else in_yaml(value) for key, value in params.items()
+    }
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys in silence; a typing slip should not."""
+    """A loader that refuses a repeated key, of which PyYAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

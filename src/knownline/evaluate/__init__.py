@@ -1,1 +1,1 @@
-"""The stage `evaluate`: reference fit, standard errors, residuals, the gate."""
+"""The stage `evaluate`: standard errors, residuals, the gate and its reasons."""

@@ -1,14 +1,15 @@
-"""What is left of the points when a line is taken away, and whether it looks like noise.
+"""Examines the residuals of a line: whether they look like noise.
 
-Questions that the gate does not ask, since no threshold is right for every table. How often pure
-noise looks at least so bad is counted, on a thousand samples of it at the same x: the laws that the
-statistics follow with many rows are off by a factor of four where it matters (docs/decisions/0008).
+The gate does not ask this, since no threshold is right for every table. The p-values come from
+simulation, a thousand samples of pure noise at the same x, because the asymptotic distributions of
+the statistics are off by a factor of four where it matters (docs/decisions/0008).
 Knows nothing of files or of pictures.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,31 +21,31 @@ from knownline.core.moments import Compressed
 Array = npt.NDArray[np.float64]
 
 FEWEST = 8
-"""Rows below which the statistics say nothing."""
+"""Rows that the checks need at least."""
 
 SAMPLES = 1000
-"""Samples of pure noise that the points are held against."""
+"""Simulated samples of pure noise that the residuals are compared with."""
 
 ROUNDING = 1e-6
-"""A statistic below which there is nothing but rounding in it."""
+"""A trend statistic below this is nothing but rounding."""
 
-_NOTHING = "there is nothing but rounding in them"
-_AT_ONCE = 100
-_KEY = 20200910
+_ONLY_ROUNDING = "there is nothing but rounding in them"
+_BATCH = 100  # samples simulated at a time
+_KEY = 20200910  # of the generator of the samples
 
 FAINT = 0.05
-"""The share of the samples below which a check shows a faint sign; a clear one where none does."""
+"""A sign is faint if a smaller share of the samples is as extreme, and clear if none is."""
 
 Sign = Literal["none", "faint", "clear"]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question put to the residuals.
+    """One check of the residuals.
 
-    about: what is looked for. name, value: the statistic behind it. as_much: how many of SAMPLES
-    samples of pure noise give as much or more. of_the_fit: whether it is asked of the fitted line,
-    and not of what least squares leaves.
+    about: the departure from noise that is tested. name, value: the test statistic. as_much: how
+    many of SAMPLES samples of pure noise give this value or a larger one. of_the_fit: whether the
+    residuals are the fitted line's, and not those of least squares.
     """
 
     about: str
@@ -55,7 +56,7 @@ class Check:
 
     @property
     def sign(self) -> Sign:
-        """How plainly the residuals show what is looked for."""
+        """How clearly the residuals show the departure."""
         return (
             "clear" if not self.as_much else "faint" if self.as_much < FAINT * SAMPLES else "none"
         )
@@ -63,11 +64,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Residuals:
-    """What is known of y - line(x).
+    """The residuals y - line(x) in numbers.
 
-    sd: their standard deviation about zero, in units of y. farthest_x, farthest: where the largest
-    lies, and its size in sd. gap: how far from there the next other x is, inf where none is.
-    checks: empty where there are too few rows, or nothing but rounding.
+    sd: their root mean square, in units of y. farthest_x, farthest: the x of the largest one, and
+    its size in sd. gap: the distance from that x to the nearest different one, inf if none differs.
+    checks: empty if there are too few rows, or nothing but rounding; `unchecked` says why.
     """
 
     rows: int
@@ -80,24 +81,23 @@ class Residuals:
 
 
 def examine(x: Array, y: Array, line: Line, *, rows: Compressed) -> Residuals:
-    """Return what the residuals of a line look like.
+    """Return the residuals of a line in numbers, and the checks of them.
 
-    x, y: the points looked at, (shown,) each. rows: all rows of the training. Bend, scatter and
-    shape are asked of what least squares leaves: those of a line that has not arrived are its own,
-    not the noise's.
+    x, y: the points to examine, (shown,) each. rows: all training rows. Bend, scatter and shape are
+    tested on the residuals of least squares: a line that has not converged adds a bias of its own.
     """
     ols = rows.least_squares()
     with np.errstate(over="ignore", invalid="ignore"):
-        r, noise = y - line.at(x), y - ols.at(x)
-        sd, noise_sd = float(_rms(r)), float(_rms(noise))
-        size = max(float(_rms(y)), float(_rms(ols.w * x)), abs(ols.b))
-    rounding = 16 * float(np.finfo(np.float64).eps) * size
+        residuals, noise = y - line.at(x), y - ols.at(x)
+        sd, noise_sd = float(_rms(residuals)), float(_rms(noise))
+        scale = max(float(_rms(y)), float(_rms(ols.w * x)), abs(ols.b))
+    rounding = 16 * float(np.finfo(np.float64).eps) * scale
     if not math.isfinite(sd) or sd == 0:
-        return Residuals(len(x), sd, float(x[0]), 0.0, _gap(x, 0), [], _NOTHING)
-    far = int(np.argmax(np.abs(r)))
+        return Residuals(len(x), sd, float(x[0]), 0.0, _gap(x, 0), [], _ONLY_ROUNDING)
+    farthest = int(np.argmax(np.abs(residuals)))
     unchecked, checks = "", []
     if sd < rounding:
-        unchecked = _NOTHING
+        unchecked = _ONLY_ROUNDING
     elif not noise_sd >= rounding:
         unchecked = "they are the optimiser's, least squares leaves nothing but rounding"
     elif len(x) < FEWEST:
@@ -105,27 +105,28 @@ def examine(x: Array, y: Array, line: Line, *, rows: Compressed) -> Residuals:
     else:
         with np.errstate(all="ignore"):  # what is not finite is left out
             checks = _checks(x, noise / noise_sd, _trend(line, len(x), rows))
-    farthest = float(abs(r[far]) / sd)
-    return Residuals(len(x), sd, float(x[far]), farthest, _gap(x, far), checks, unchecked)
+    distance = float(abs(residuals[farthest]) / sd)
+    return Residuals(len(x), sd, float(x[farthest]), distance, _gap(x, farthest), checks, unchecked)
 
 
-def _gap(x: Array, place: int) -> float:
-    away = np.abs(x / 2 - x[place] / 2)  # halved, so that none overflows
-    return 2 * float(np.min(away[away > 0], initial=math.inf))
+def _gap(x: Array, index: int) -> float:
+    distances = np.abs(x / 2 - x[index] / 2)  # halved, so that none overflows
+    return 2 * float(np.min(distances[distances > 0], initial=math.inf))
 
 
 def _trend(line: Line, count: int, rows: Compressed) -> float:
     """Return n times the squared correlation of a line's residuals with x, over all rows.
 
-    Not over those looked at: least squares leaves none over all rows, but a sample of them has one.
+    Not over the examined points: the least-squares residuals are uncorrelated with x over all rows,
+    but not over a sample of them.
     """
     slope = (line.w - rows.least_squares().w) * rows.sd_x
     noise = math.sqrt(rows.mean_squared_error(rows.least_squares()))
     return count * (slope / math.hypot(slope, noise)) ** 2 if slope else 0.0
 
 
-def _checks(x: Array, r: Array, trend: float) -> list[Check]:
-    """Return what is found of r, what least squares leaves; trend: see `_trend`."""
+def _checks(x: Array, residuals: Array, trend: float) -> list[Check]:
+    """Return the checks of the least-squares residuals, (n,); trend: the value of `_trend`."""
     questions = {
         "a bend that no straight line follows": ("n·r²", _bend),
         "a scatter that changes along x": ("n·r²", _scatter),
@@ -134,33 +135,40 @@ def _checks(x: Array, r: Array, trend: float) -> list[Check]:
     straight = _unit(x)
     square = straight * straight
     bend = _unit(square - _mean(square * straight) * straight)
-    along = {_bend: bend, _scatter: straight, _normality: straight}
-    if not np.any(bend):  # x of two values has none
+    directions = {_bend: bend, _scatter: straight, _normality: straight}
+    if not np.any(bend):  # if x has two values only, every bend is zero
         del questions["a bend that no straight line follows"]
-    found = {ask: float(ask(r[None], along[ask])[0]) for _, ask in questions.values()}
-    for question, (_, ask) in list(questions.items()):
-        if not math.isfinite(found[ask]):  # residuals that are all the same have no shape
-            del found[ask], questions[question]
-    more, more_trend = dict.fromkeys(found, 0), 0
+    values = {
+        statistic: float(statistic(residuals[None], directions[statistic])[0])
+        for _, statistic in questions.values()
+    }
+    for question, (_, statistic) in list(questions.items()):
+        if not math.isfinite(values[statistic]):  # residuals that are all equal have no shape
+            del values[statistic], questions[question]
+    counts, trend_count = dict.fromkeys(values, 0), 0
     for noise in _samples(len(x)):
-        # A line is taken from the noise as well, but where a trend is asked for: it left none.
-        more_trend += int(np.count_nonzero(_correlation(noise, straight) >= trend))
-        left = noise - _mean(noise)[:, None]
-        left = left - _mean(left * straight)[:, None] * straight
-        for ask, value in found.items():
-            more[ask] += int(np.count_nonzero(ask(left, along[ask]) >= value))
-    checks = [Check(about, name, found[ask], more[ask]) for about, (name, ask) in questions.items()]
-    if not trend >= ROUNDING:  # the fit has arrived: there is none to look for
+        # The trend is tested before a line is fitted to the noise: afterwards none is left.
+        trend_count += int(np.count_nonzero(_correlation(noise, straight) >= trend))
+        detrended = noise - _mean(noise)[:, None]
+        detrended = detrended - _mean(detrended * straight)[:, None] * straight
+        for statistic, value in values.items():
+            simulated = statistic(detrended, directions[statistic])
+            counts[statistic] += int(np.count_nonzero(simulated >= value))
+    checks = [
+        Check(about, name, values[statistic], counts[statistic])
+        for about, (name, statistic) in questions.items()
+    ]
+    if not trend >= ROUNDING:  # the fit has converged: its residuals have no trend
         return checks
     about = "a trend along x, which least squares would not leave"
-    return [Check(about, "n·r²", trend, more_trend, of_the_fit=True), *checks]
+    return [Check(about, "n·r²", trend, trend_count, of_the_fit=True), *checks]
 
 
-def _samples(rows: int) -> Any:
-    """Yield samples of pure noise, (_AT_ONCE, rows), the same ones at every call."""
-    draws = np.random.Generator(np.random.Philox(key=_KEY))
-    for _ in range(SAMPLES // _AT_ONCE):
-        yield draws.standard_normal((_AT_ONCE, rows))
+def _samples(rows: int) -> Iterator[Array]:
+    """Yield samples of pure noise, (_BATCH, rows), the same ones at every call."""
+    random = np.random.Generator(np.random.Philox(key=_KEY))
+    for _ in range(SAMPLES // _BATCH):
+        yield random.standard_normal((_BATCH, rows))
 
 
 def _bend(r: Array, bend: Array) -> Array:
@@ -169,19 +177,19 @@ def _bend(r: Array, bend: Array) -> Array:
 
 
 def _scatter(r: Array, straight: Array) -> Array:
-    """Return n times the squared correlation of the squares with x.
+    """Return n times the squared correlation of the squared residuals with x.
 
     Source: Breusch and Pagan, The Lagrange Multiplier Test and its Applications to Model
     Specification in Econometrics (1980).
     """
-    spread = r * r
-    return _correlation(spread - _mean(spread)[:, None], straight)
+    squares = r * r
+    return _correlation(squares - _mean(squares)[:, None], straight)
 
 
 def _correlation(r: Array, direction: Array) -> Array:
-    along = _mean(_unit(r) * direction)
-    found: Array = r.shape[-1] * along * along
-    return found
+    projection = _mean(_unit(r) * direction)
+    result: Array = r.shape[-1] * projection * projection
+    return result
 
 
 def _normality(r: Array, _: Array) -> Array:
@@ -196,16 +204,16 @@ def _normality(r: Array, _: Array) -> Array:
     skewness = _mean(square * r) / second**1.5
     kurtosis = _mean(square * square) / second**2
     n = r.shape[-1]
-    found: Array = _skewness_z(skewness, n) ** 2 + _kurtosis_z(kurtosis, n) ** 2
-    return found
+    result: Array = _skewness_z(skewness, n) ** 2 + _kurtosis_z(kurtosis, n) ** 2
+    return result
 
 
 def _skewness_z(skewness: Array, n: int) -> Array:
     y = skewness * math.sqrt((n + 1) * (n + 3) / (6 * (n - 2)))
     beta = 3 * (n * n + 27 * n - 70) * (n + 1) * (n + 3) / ((n - 2) * (n + 5) * (n + 7) * (n + 9))
     w2 = math.sqrt(2 * (beta - 1)) - 1
-    found: Array = np.arcsinh(y / math.sqrt(2 / (w2 - 1))) / math.sqrt(0.5 * math.log(w2))
-    return found
+    result: Array = np.arcsinh(y / math.sqrt(2 / (w2 - 1))) / math.sqrt(0.5 * math.log(w2))
+    return result
 
 
 def _kurtosis_z(kurtosis: Array, n: int) -> Array:
@@ -216,30 +224,30 @@ def _kurtosis_z(kurtosis: Array, n: int) -> Array:
     root *= math.sqrt(6 * (n + 3) * (n + 5) / (n * (n - 2) * (n - 3)))
     a = 6 + 8 / root * (2 / root + math.sqrt(1 + 4 / root**2))
     cube = (1 - 2 / a) / (1 + x * math.sqrt(2 / (a - 4)))
-    found: Array = (1 - 2 / (9 * a) - np.cbrt(cube)) / math.sqrt(2 / (9 * a))
-    return found
+    result: Array = (1 - 2 / (9 * a) - np.cbrt(cube)) / math.sqrt(2 / (9 * a))
+    return result
 
 
 def _unit(values: Array) -> Array:
-    """Return values, (..., n), with mean 0 and mean square 1; zeros where they are all the same."""
-    size = np.abs(values).max(axis=-1, keepdims=True)
+    """Return values, (..., n), scaled to mean 0 and mean square 1; zeros if they are all equal."""
+    largest = np.abs(values).max(axis=-1, keepdims=True)
     centred = values - _mean(values)[..., None]
     rms = _rms(centred)[..., None]
-    alike = rms <= 1e-12 * size
-    return np.where(alike, 0.0, centred / np.where(alike, 1.0, rms))
+    constant = rms <= 1e-12 * largest
+    return np.where(constant, 0.0, centred / np.where(constant, 1.0, rms))
 
 
 def _mean(values: Array) -> Array:
-    """Return the means over the last axis: the same bits on every machine."""
-    *many, rows = values.shape
-    found: Array = moments.sums(values.reshape(-1, rows)).reshape(many) / rows
-    return found
+    """Return the means over the last axis, with the same bits on every machine."""
+    *leading, count = values.shape
+    result: Array = moments.sums(values.reshape(-1, count)).reshape(leading) / count
+    return result
 
 
 def _rms(values: Array) -> Array:
-    """Return the root mean squares over the last axis; scaled, so that no square overflows."""
-    top = np.abs(values).max(axis=-1)
-    safe = np.where((top > 0) & np.isfinite(top), top, 1.0)
-    scaled = values / safe[..., None]
-    found: Array = np.where(safe == top, top * np.sqrt(_mean(scaled * scaled)), top)
-    return found
+    """Return the root mean squares over the last axis, scaled so that no square overflows."""
+    largest = np.abs(values).max(axis=-1)
+    divisor = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    scaled = values / divisor[..., None]
+    result: Array = np.where(divisor == largest, largest * np.sqrt(_mean(scaled * scaled)), largest)
+    return result

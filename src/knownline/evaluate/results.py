@@ -1,4 +1,4 @@
-"""The fit on disk, assessed and judged: what `evaluate` writes down and `report` draws."""
+"""Reads a fit from disk, assesses and judges it, for `evaluate` to write and `report` to draw."""
 
 import json
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Everything that is known of a fit.
+    """A fit and everything known about it.
 
-    rows: all rows of the training. x, y: a sample of them, (shown,) each. loss, w, b: by epoch,
-    (epochs,) each. identity: what the data and the fit were made from.
+    rows: all training rows. x, y: a sample of them, (shown,) each. loss, w, b: by epoch,
+    (epochs,) each. identity: the inputs of the data and of the fit.
     """
 
     found: Evaluation
@@ -43,35 +43,35 @@ class Results:
 
     @classmethod
     def read(cls, params: Params) -> "Results":
-        """Read data/ and models/, which must be of these parameters and of the code of now.
+        """Read data/ and models/, which must be made with these parameters and the current code.
 
-        Raises: DamagedError and MissingError with what to do where they are not.
+        Raises: DamagedError or MissingError, with what to do, if they were not.
         """
-        known, held = dataset.known(TRAIN), dataset.known(HOLDOUT)
-        assert known is not None  # a rule of generate
-        rows, (x, y) = known.rows, known.sample
-        files.check_seal(MODELS)
+        train, holdout = dataset.known(TRAIN), dataset.known(HOLDOUT)
+        assert train is not None  # `generate` leaves MIN_ROWS or more
+        rows, (x, y) = train.rows, train.sample
+        files.check_sums(MODELS)
         identity = provenance.identity(params, provenance.data_sha256())
-        files.check_used(DATA, provenance.made_with("generate", params))
-        trained = provenance.made_with("train", params, data_sha256=identity.data)
-        files.check_used(MODELS, trained)
+        files.check_made_with(DATA, provenance.stage_inputs("generate", params))
+        inputs = provenance.stage_inputs("train", params, data_sha256=identity.data)
+        files.check_made_with(MODELS, inputs)
         line = Line.from_json(LINE.read_text())
         loss, w, b = history.read(HISTORY)
-        found = statistics.assess(
+        evaluation = statistics.assess(
             line,
             train=rows,
-            holdout=held.rows if held else None,
+            holdout=holdout.rows if holdout else None,
             truth=Line(params.truth.w, params.truth.b) if params.truth else None,
             last_loss=float(loss[-1]),
         )
         convergence = Convergence.of(loss, w, b, rows=rows)
         verdict = gate.judge(
-            found, params.evaluate, params.train, convergence, table=params.generate.table
+            evaluation, params.evaluate, params.train, convergence, table=params.generate.table
         )
-        return cls(found, verdict, convergence, rows, x, y, loss, w, b, identity)
+        return cls(evaluation, verdict, convergence, rows, x, y, loss, w, b, identity)
 
     @property
     def metrics(self) -> str:
         """The text of reports/metrics.json."""
-        nested = gate.as_metrics(self.found, self.gate)
-        return json.dumps(nested, indent=2, allow_nan=False) + "\n"
+        metrics = gate.as_metrics(self.found, self.gate)
+        return json.dumps(metrics, indent=2, allow_nan=False) + "\n"

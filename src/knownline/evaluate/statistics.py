@@ -1,4 +1,4 @@
-"""A fitted line held against least squares, against the truth and against rows it has not seen.
+"""Compares a fitted line with least squares, with the truth and with rows it has not seen.
 
 Knows nothing of files, of torch or of how the line was fitted.
 """
@@ -18,7 +18,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Coefficients:
     """One number for the slope, one for the intercept."""
 
     w: float
@@ -27,26 +27,26 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What is known of a fitted line.
+    """A fitted line and its statistics.
 
     line: the fit. ols: closed-form least squares on the same rows. truth: the line the points
     were drawn from, or None.
     se: standard errors of the least-squares line. z: (line - truth) / se, None without a truth.
     optimiser_error: root mean square over the training rows of the difference between the
-    predictions of the fit and of least squares, relative to the standard deviation of y (where
-    that is 0, to the root mean square of y).
-    optimiser_rounding: what of it is float64's.
+    predictions of the fit and of least squares, relative to the standard deviation of y (if that
+    is 0, to the root mean square of y).
+    optimiser_rounding: the optimiser error that float64 rounding alone can cause.
     train_rmse, holdout_rmse: root mean squared error of the fit, in units of y.
-    holdout_r2: 1 - squared error / squared distance from the holdout's mean; None where the
+    holdout_r2: 1 - squared error / squared distance from the holdout's mean; None if the
     holdout has fewer than two rows or all its y are equal.
-    last_loss: the loss the last epoch began with.
+    last_loss: the loss before the step of the last epoch.
     """
 
     line: Line
     ols: Line
     truth: Line | None
-    se: Pair
-    z: Pair | None
+    se: Coefficients
+    z: Coefficients | None
     optimiser_error: float
     optimiser_rounding: float
     rows: int
@@ -58,31 +58,31 @@ class Evaluation:
 
     @property
     def only_rounding(self) -> bool:
-        """Whether what the optimiser left is no more than float64 leaves."""
+        """Whether float64 rounding explains the whole optimiser error."""
         return self.optimiser_error <= self.optimiser_rounding
 
 
-def standard_errors(rows: Compressed) -> Pair:
+def standard_errors(rows: Compressed) -> Coefficients:
     """Return the standard errors of the least-squares slope and intercept of `rows`.
 
-    The residual variance (n - 2 degrees of freedom) is not taken to be smaller than what rounding
-    y to float64 leaves: without that, noiseless points would lie infinitely many standard errors
-    from their truth.
+    The residual variance (n - 2 degrees of freedom) has a lower limit, the variance that rounding y
+    to float64 causes. Without it, a line through noiseless points would be infinitely many standard
+    errors from its truth.
 
     Source: any text on linear regression, e.g. Draper and Smith, Applied Regression Analysis, 1.4.
     """
-    n, squares = rows.rows, rows.moments.uu
-    residual = rows.mean_squared_error(rows.least_squares()) * n / (n - 2)
+    n, uu = rows.rows, rows.moments.uu
+    residual_variance = rows.mean_squared_error(rows.least_squares()) * n / (n - 2)
     # Times n: the last digit of a fitted coefficient does not get smaller with more rows.
-    variance = max(residual, n * (_EPS * _rms(rows)) ** 2)
-    return Pair(
-        math.sqrt(variance / squares),
-        math.sqrt(variance * (1 / n + rows.mean_x**2 / squares)),
+    variance = max(residual_variance, n * (_EPS * _rms(rows)) ** 2)
+    return Coefficients(
+        math.sqrt(variance / uu),
+        math.sqrt(variance * (1 / n + rows.mean_x**2 / uu)),
     )
 
 
 def optimiser_error(line: Line, rows: Compressed) -> float:
-    """Return how far the fit lies from least squares: see `Evaluation.optimiser_error`."""
+    """Return the distance of a line from least squares: see `Evaluation.optimiser_error`."""
     ols = rows.least_squares()
     dw = line.w - ols.w
     at_mean = line.at(rows.mean_x) - ols.at(rows.mean_x)
@@ -91,15 +91,15 @@ def optimiser_error(line: Line, rows: Compressed) -> float:
 
 
 def optimiser_rounding(rows: Compressed) -> float:
-    """Return the optimiser error that float64 leaves of a fit which has arrived.
+    """Return the optimiser error that float64 rounding leaves in a fit that has converged.
 
-    It is next to nothing, unless y lies so far from zero that its own last digit is coarse.
+    It is tiny, unless y is so far from zero that the last digit of y itself is coarse.
     """
     return ratio(8 * _EPS * _rms(rows), _scale(rows))
 
 
 def _scale(rows: Compressed) -> float:
-    """Return the standard deviation of y; where all y are the same, their size."""
+    """Return the standard deviation of y; if all y are equal, their root mean square."""
     return math.sqrt(rows.var_y) or _rms(rows)
 
 
@@ -116,16 +116,16 @@ def assess(
     truth: Line | None,
     last_loss: float,
 ) -> Evaluation:
-    """Return what is known of `line`, fitted to `train` and not to `holdout`."""
+    """Return the statistics of `line`, which was fitted to `train` and not to `holdout`."""
     se = standard_errors(train)
     z = None
     if truth is not None:
-        z = Pair(ratio(line.w - truth.w, se.w), ratio(line.b - truth.b, se.b))
+        z = Coefficients(ratio(line.w - truth.w, se.w), ratio(line.b - truth.b, se.b))
     rmse = r2 = None
     if holdout is not None:
-        error = holdout.mean_squared_error(line)
-        rmse = math.sqrt(error)
-        r2 = 1 - error / holdout.var_y if holdout.rows > 1 and holdout.var_y > 0 else None
+        mse = holdout.mean_squared_error(line)
+        rmse = math.sqrt(mse)
+        r2 = 1 - mse / holdout.var_y if holdout.rows > 1 and holdout.var_y > 0 else None
     return Evaluation(
         line=line,
         ols=train.least_squares(),
@@ -144,7 +144,7 @@ def assess(
 
 
 def ratio(distance: float, se: float) -> float:
-    """Return distance / se; of no distance 0, of no error infinity."""
+    """Return distance / se: 0 if the distance is 0, else infinite if the standard error is 0."""
     if se == 0:
         return 0.0 if distance == 0 else math.copysign(math.inf, distance)
     return distance / se

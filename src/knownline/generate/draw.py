@@ -1,7 +1,7 @@
-"""Points drawn around a true line, and the choice of the rows that are held out.
+"""Draws points around a true line, and chooses the rows that are held out.
 
-Every draw is keyed by the seed, what it is for, and the index of its chunk, so that any chunk can
-be drawn alone, in any order and by anyone, and gives the same bytes. Knows nothing of files.
+Every draw has a key: the seed, the draw's purpose and the index of its chunk. So each chunk can be
+drawn by itself, in any order and in any process, and gives the same bytes. Knows nothing of files.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,13 @@ from knownline.params import Generate, Noise, Spacing, holdout_rows
 Array = npt.NDArray[np.float64]
 
 CHUNK_ROWS = 1 << 16
-"""Rows drawn, written and compressed at a time. Part of what the data is: it keys the draws."""
+"""Rows drawn, written and compressed at a time. Another value would give other data."""
 
-
-_COUNT = np.arange(CHUNK_ROWS, dtype=np.float64)
+_ROW_NUMBERS = np.arange(CHUNK_ROWS, dtype=np.float64)
 
 
 class Stream(IntEnum):
-    """What a draw is for. Streams are independent: more noise does not move x or the holdout."""
+    """The purpose of a draw. Streams are independent: more noise does not move x or the holdout."""
 
     X = 1
     NOISE = 2
@@ -33,8 +32,9 @@ class Stream(IntEnum):
 def generator(*, seed: int, stream: Stream, chunk: int) -> np.random.Generator:
     """Return the generator of one chunk of one stream.
 
-    Philox is a keyed cipher of a counter: distinct keys give independent streams without a jump.
-    The ziggurat takes a varying number of words per normal draw, so a key per row would not do.
+    Philox encrypts a counter with a key, so distinct keys give independent streams. One generator
+    serves a whole chunk, because a normal draw (by the ziggurat method) consumes a varying number
+    of random words, and a row's position in the stream cannot be computed.
 
     Source: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
     """
@@ -43,9 +43,9 @@ def generator(*, seed: int, stream: Stream, chunk: int) -> np.random.Generator:
 
 
 def grid(spacing: Spacing, rows: int, start: int, stop: int, *, out: Array | None = None) -> Array:
-    """Return rows start..stop-1 of `rows` evenly spaced x, both ends included: (stop-start,)."""
+    """Return rows start..stop-1 of `rows` evenly spaced x, ends included: (stop-start,)."""
     step = (spacing.high - spacing.low) / (rows - 1)
-    x = np.add(_COUNT[: stop - start], start, out=out)
+    x = np.add(_ROW_NUMBERS[: stop - start], start, out=out)
     np.multiply(x, step, out=x)
     np.add(x, spacing.low, out=x)
     if stop == rows:
@@ -54,58 +54,58 @@ def grid(spacing: Spacing, rows: int, start: int, stop: int, *, out: Array | Non
 
 
 def noise(kind: Noise, *, seed: int, chunk: int, rows: int, out: Array | None = None) -> Array:
-    """Return what is added to `rows` rows of a chunk: (rows,), in the units of y."""
-    drawn = np.empty(rows) if out is None else out
+    """Return the noise of the first `rows` rows of a chunk: (rows,), in the units of y."""
+    values = np.empty(rows) if out is None else out
     if kind.kind == "normal":
-        generator(seed=seed, stream=Stream.NOISE, chunk=chunk).standard_normal(out=drawn)
-        return np.multiply(drawn, kind.scale, out=drawn)
-    whole = int(kind.scale)
+        generator(seed=seed, stream=Stream.NOISE, chunk=chunk).standard_normal(out=values)
+        return np.multiply(values, kind.scale, out=values)
+    limit = int(kind.scale)
     if kind.kind == "integer":
-        draws = generator(seed=seed, stream=Stream.NOISE, chunk=chunk)
-        drawn[:] = draws.integers(-whole, whole, size=rows, endpoint=True)
+        random = generator(seed=seed, stream=Stream.NOISE, chunk=chunk)
+        values[:] = random.integers(-limit, limit, size=rows, endpoint=True)
     else:
-        draws = generator(seed=seed, stream=Stream.NOISE, chunk=0)
-        drawn[:] = float(draws.integers(-whole, whole, endpoint=True))
-    return drawn
+        random = generator(seed=seed, stream=Stream.NOISE, chunk=0)
+        values[:] = float(random.integers(-limit, limit, endpoint=True))
+    return values
 
 
 class Block:
-    """One chunk of points, drawn into memory that the next one uses again.
+    """Memory for one chunk of points, which the next draw overwrites.
 
-    Fresh memory for every chunk costs half as much again as drawing it.
+    Allocating it anew for every chunk adds half the time of the drawing itself.
     """
 
     def __init__(self) -> None:
         self._columns: Array = np.empty((3, CHUNK_ROWS))
 
-    def draw(self, wanted: Generate, truth: Line, chunk: int) -> tuple[Array, Array]:
+    def draw(self, settings: Generate, truth: Line, chunk: int) -> tuple[Array, Array]:
         """Return x and y = truth.w * x + truth.b + noise of a chunk, valid until the next draw."""
         start = chunk * CHUNK_ROWS
-        stop = min(start + CHUNK_ROWS, wanted.rows)
-        x, y, off = self._columns[:, : stop - start]
-        if wanted.x.spacing == "grid":
-            grid(wanted.x, wanted.rows, start, stop, out=x)
+        stop = min(start + CHUNK_ROWS, settings.rows)
+        x, y, errors = self._columns[:, : stop - start]
+        if settings.x.spacing == "grid":
+            grid(settings.x, settings.rows, start, stop, out=x)
         else:
-            generator(seed=wanted.seed, stream=Stream.X, chunk=chunk).random(out=x)
-            np.multiply(x, wanted.x.high - wanted.x.low, out=x)
-            np.add(x, wanted.x.low, out=x)
-        noise(wanted.noise, seed=wanted.seed, chunk=chunk, rows=stop - start, out=off)
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever writes them checks them
+            generator(seed=settings.seed, stream=Stream.X, chunk=chunk).random(out=x)
+            np.multiply(x, settings.x.high - settings.x.low, out=x)
+            np.add(x, settings.x.low, out=x)
+        noise(settings.noise, seed=settings.seed, chunk=chunk, rows=stop - start, out=errors)
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller checks y
             np.multiply(x, truth.w, out=y)
             np.add(y, truth.b, out=y)
-            np.add(y, off, out=y)
+            np.add(y, errors, out=y)
         return x, y
 
 
-def chunks(wanted: Generate) -> range:
-    """Return the numbers of the chunks that `wanted.rows` rows are drawn in."""
-    return range(-(-wanted.rows // CHUNK_ROWS))
+def chunks(settings: Generate) -> range:
+    """Return the indices of the chunks of `settings.rows` rows."""
+    return range(-(-settings.rows // CHUNK_ROWS))
 
 
-def points(wanted: Generate, truth: Line) -> Iterator[tuple[Array, Array]]:
+def points(settings: Generate, truth: Line) -> Iterator[tuple[Array, Array]]:
     """Yield the chunks of x and y = truth.w * x + truth.b + noise, `CHUNK_ROWS` rows at a time."""
-    for chunk in chunks(wanted):
-        yield Block().draw(wanted, truth, chunk)
+    for chunk in chunks(settings):
+        yield Block().draw(settings, truth, chunk)
 
 
 def held_out(
@@ -113,9 +113,9 @@ def held_out(
 ) -> npt.NDArray[np.bool_]:
     """Return which of rows start..stop-1 of `rows` are held out: (stop-start,) bool.
 
-    In each block of `CHUNK_ROWS` rows of the whole table a simple random sample is held out, of
-    the size that makes the count of all blocks so far exact. It depends on the row's place in the
-    whole, not on how the whole is cut for reading; up to one block it is a simple random sample.
+    The holdout is stratified: a simple random sample of every block of `CHUNK_ROWS` rows, of the
+    size that makes the count over all blocks so far exact. Whether a row is held out depends on
+    its position in the table, not on the pieces in which the table is read.
     """
     mask = np.zeros(stop - start, dtype=bool)
     if fraction == 0:
@@ -123,7 +123,7 @@ def held_out(
     for block in range(start // CHUNK_ROWS, -(-stop // CHUNK_ROWS)):
         first, last = block * CHUNK_ROWS, min((block + 1) * CHUNK_ROWS, rows)
         count = holdout_rows(last, fraction) - holdout_rows(first, fraction)
-        draws = generator(seed=seed, stream=Stream.HOLDOUT, chunk=block)
-        chosen = first + draws.choice(last - first, size=count, replace=False, shuffle=False)
+        random = generator(seed=seed, stream=Stream.HOLDOUT, chunk=block)
+        chosen = first + random.choice(last - first, size=count, replace=False, shuffle=False)
         mask[chosen[(chosen >= start) & (chosen < stop)] - start] = True
     return mask

@@ -1,11 +1,14 @@
-"""The stage `generate`: params.yaml, or a table in data/own/, to data/train/ and data/holdout/."""
+"""The stage `generate`: writes drawn points, or a table in data/own/, to data/train/ and holdout/.
+
+Knows nothing of how the numbers are drawn or of how a table is parsed.
+"""
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +21,7 @@ from knownline.generate import draw, tables
 from knownline.identity import provenance
 from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
 from knownline.scan import stat_cache, torchrun
-from knownline.scan.stat_cache import Look, Stamps
+from knownline.scan.stat_cache import FileStat, Stamps
 from samerun.core import files, progress
 
 Array = npt.NDArray[np.float64]
@@ -26,71 +29,84 @@ Indices = npt.NDArray[np.intp]
 
 
 def main() -> int:
-    """Write the points; refuse before anything is written."""
+    """Write the points of params.yaml; nothing is written if a rule is broken."""
     params = Params.read()
     threads = max(torchrun.wanted(), torchrun.threads())
-    made = provenance.made_with("generate", params)
-    wanted = params.generate
-    rows = wanted.rows if wanted.table is None else _checked_rows(wanted)
+    inputs = provenance.stage_inputs("generate", params)
+    settings = params.generate
+    rows = settings.rows if settings.table is None else _checked_rows(settings)
     with (
-        files.replaced_folder(HOLDOUT) as held,
-        files.replaced_folder(TRAIN) as kept,
+        files.replaced_folder(HOLDOUT) as holdout_folder,
+        files.replaced_folder(TRAIN) as train_folder,
         _Finisher(threads) as finisher,
     ):
         with (
-            parquet.ShardWriter(kept, draw.CHUNK_ROWS, finisher.take) as train,
-            parquet.ShardWriter(held, draw.CHUNK_ROWS, finisher.take) as holdout,
+            parquet.ShardWriter(train_folder, draw.CHUNK_ROWS, finisher.submit) as train,
+            parquet.ShardWriter(holdout_folder, draw.CHUNK_ROWS, finisher.submit) as holdout,
         ):
-            _write(_source(params, rows, threads), rows, wanted, train=train, holdout=holdout)
-        done = {TRAIN / path.name: finisher.result_of(path) for path in train.files}
-        done |= {HOLDOUT / path.name: finisher.result_of(path) for path in holdout.files}
+            _write(_source(params, rows, threads), rows, settings, train=train, holdout=holdout)
+        hashed = {TRAIN / path.name: finisher.result_of(path) for path in train.files}
+        hashed |= {HOLDOUT / path.name: finisher.result_of(path) for path in holdout.files}
         again = "run `dvc repro` again"
-        provenance.check_unchanged("generate", made, Params.read(), then=again)
-    files.seal_as(DATA, {path: sha for path, (sha, _) in done.items()})
-    files.write_used(DATA, made)
-    for folder in (TRAIN, HOLDOUT):  # so that `train` need not hash what was hashed just now
-        its = {path: found for path, found in done.items() if path.parent == folder}
-        Stamps({path: sha for path, (sha, _) in its.items()}).keep(dict(its.values()))
-    held_out = holdout_rows(rows, wanted.holdout)
+        provenance.check_unchanged("generate", inputs, Params.read(), then=again)
+    files.write_known_sums(DATA, {path: file.sha256 for path, file in hashed.items()})
+    files.write_made_with(DATA, inputs)
+    _save_stats(hashed)
+    held_out = holdout_rows(rows, settings.holdout)
     print(f"generate: {rows:,} rows, {held_out:,} of them held out")
     return 0
 
 
+class _HashedFile(NamedTuple):
+    """A file's SHA-256 in hex, and its stat from before it was hashed (None if still too fresh)."""
+
+    sha256: str
+    stat: FileStat | None
+
+
 class _Finisher:
-    """Syncs and hashes files while others are written; a context that waits for all of them."""
+    """Syncs and hashes files while others are still written; on exit it waits for all of them."""
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads)
-        self._done: dict[Path, Future[tuple[str, Look | None]]] = {}
+        self._results: dict[Path, Future[_HashedFile]] = {}
 
     def __enter__(self) -> Self:
         """Return the finisher itself."""
         return self
 
-    def __exit__(self, *failed: object) -> None:
-        """Wait for what was begun."""
-        self._pool.shutdown(cancel_futures=failed[0] is not None)
+    def __exit__(self, *error: object) -> None:
+        """Wait for the submitted files; after an error, drop those that have not begun."""
+        self._pool.shutdown(cancel_futures=error[0] is not None)
 
-    def take(self, path: Path) -> None:
-        """Begin with a file that is whole."""
-        self._done[path] = self._pool.submit(_finished, path)
+    def submit(self, path: Path) -> None:
+        """Begin to sync and hash a file that is complete."""
+        self._results[path] = self._pool.submit(_sync_and_hash, path)
 
-    def result_of(self, path: Path) -> tuple[str, Look | None]:
-        """Return a file's SHA-256 in hex and its look, once it outlasts a loss of power."""
-        return self._done[path].result()
+    def result_of(self, path: Path) -> _HashedFile:
+        """Return a file's hash and stat once the file would survive a power failure."""
+        return self._results[path].result()
 
 
-def _finished(path: Path) -> tuple[str, Look | None]:
+def _sync_and_hash(path: Path) -> _HashedFile:
     files.sync(path)
-    seen = stat_cache.settled(path)  # before it is hashed: what changes later looks different
-    return files.sha256_of(path), seen
+    stat = stat_cache.settled(path)  # before the hash, so that a later change is noticed
+    return _HashedFile(files.sha256_of(path), stat)
+
+
+def _save_stats(hashed: dict[Path, _HashedFile]) -> None:
+    """Save the stats of the new files, so that `train` need not hash them once more."""
+    for folder in (TRAIN, HOLDOUT):
+        inside = {path: file for path, file in hashed.items() if path.parent == folder}
+        stamps = Stamps({path: file.sha256 for path, file in inside.items()})
+        stamps.keep(dict(inside.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Neighbouring rows of the whole, and where each goes; valid until the next one is asked for.
+    """Consecutive rows and their split; valid until the next chunk is requested.
 
-    x, y: (rows,). train: which of them are trained on, None for all. holdout: the others.
+    x, y: (rows,). train: indices of the rows to train on, None for all. holdout: the other indices.
     """
 
     x: Array
@@ -99,75 +115,83 @@ class _Chunk:
     holdout: Indices
 
 
-def _split(x: Array, y: Array, start: int, rows: int, wanted: Generate) -> _Chunk:
-    """Return rows start … start+len(x)-1 of `rows`, and which of them are held out."""
-    if wanted.holdout == 0:
+def _split(x: Array, y: Array, start: int, rows: int, settings: Generate) -> _Chunk:
+    """Return rows start..start+len(x)-1 of `rows`, split into training rows and holdout."""
+    if settings.holdout == 0:
         return _Chunk(x, y, None, np.empty(0, dtype=np.intp))
-    out = draw.held_out(start, start + len(x), rows=rows, fraction=wanted.holdout, seed=wanted.seed)
-    return _Chunk(x, y, np.flatnonzero(~out), np.flatnonzero(out))
+    mask = draw.held_out(
+        start, start + len(x), rows=rows, fraction=settings.holdout, seed=settings.seed
+    )
+    return _Chunk(x, y, np.flatnonzero(~mask), np.flatnonzero(mask))
 
 
 def _source(params: Params, rows: int, threads: int) -> Iterator[_Chunk]:
-    """Return the chunks that params ask for, drawn or read."""
-    wanted = params.generate
-    if wanted.table is not None:
-        return _of_table(wanted, rows)
+    """Return the chunks of the data, drawn or read from the table."""
+    settings = params.generate
+    if settings.table is not None:
+        return _read_table(settings, rows)
     assert params.truth is not None  # a rule of Params
-    return _drawn(wanted, Line(params.truth.w, params.truth.b), threads)
+    return _draw_chunks(settings, Line(params.truth.w, params.truth.b), threads)
 
 
-def _of_table(wanted: Generate, rows: int) -> Iterator[_Chunk]:
-    """Yield the chunks of a table, which must have as many rows as when it was checked."""
-    assert wanted.table is not None
+def _read_table(settings: Generate, rows: int) -> Iterator[_Chunk]:
+    """Yield the chunks of a table.
+
+    Raises: TableError if it no longer has the `rows` rows that were counted.
+    """
+    assert settings.table is not None
     start = 0
-    for x, y in tables.Table(Path(wanted.table), wanted.columns.x, wanted.columns.y).chunks():
+    for x, y in tables.Table(Path(settings.table), settings.columns.x, settings.columns.y).chunks():
         if start + len(x) > rows:
-            raise _changed(wanted, start + len(x))
-        yield _split(x, y, start, rows, wanted)
+            raise _changed_error(settings, start + len(x))
+        yield _split(x, y, start, rows, settings)
         start += len(x)
     if start != rows:
-        raise _changed(wanted, start)
+        raise _changed_error(settings, start)
 
 
-def _changed(wanted: Generate, rows: int) -> TableError:
-    return TableError(f"{wanted.table} must not change while it is read (got {rows} rows)")
+def _changed_error(settings: Generate, rows: int) -> TableError:
+    return TableError(f"{settings.table} must not change while it is read (got {rows} rows)")
 
 
-def _drawn(wanted: Generate, truth: Line, threads: int) -> Iterator[_Chunk]:
-    """Yield the chunks in order; so many threads draw ahead, each chunk into memory used again."""
+def _draw_chunks(settings: Generate, truth: Line, threads: int) -> Iterator[_Chunk]:
+    """Yield the chunks in order, while `threads` threads draw the next ones into reused blocks."""
     free = [draw.Block() for _ in range(threads + 2)]
-    ahead: deque[tuple[draw.Block, Future[_Chunk]]] = deque()
+    pending: deque[tuple[draw.Block, Future[_Chunk]]] = deque()
 
-    def finite(block: draw.Block, chunk: int) -> _Chunk:
-        x, y = block.draw(wanted, truth, chunk)
+    def draw_finite(block: draw.Block, chunk: int) -> _Chunk:
+        x, y = block.draw(settings, truth, chunk)
         if not np.isfinite(y).all():
             raise ParamsError(
                 "truth must give a finite y for every x of generate.x (got one past float64)"
             )
-        return _split(x, y, chunk * draw.CHUNK_ROWS, wanted.rows, wanted)
+        return _split(x, y, chunk * draw.CHUNK_ROWS, settings.rows, settings)
 
     def next_drawn() -> _Chunk:
-        block, drawn = ahead.popleft()
+        block, future = pending.popleft()
         free.append(block)
-        return drawn.result()
+        return future.result()
 
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for chunk in draw.chunks(wanted):
-                if len(ahead) > threads:
+            for chunk in draw.chunks(settings):
+                if len(pending) > threads:
                     yield next_drawn()
                 block = free.pop(0)
-                ahead.append((block, pool.submit(finite, block, chunk)))
-            while ahead:
+                pending.append((block, pool.submit(draw_finite, block, chunk)))
+            while pending:
                 yield next_drawn()
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _checked_rows(wanted: Generate) -> int:
-    """Read the whole table once, refuse what cannot be fitted, and return its number of rows."""
-    assert wanted.table is not None
-    table = tables.Table(Path(wanted.table), wanted.columns.x, wanted.columns.y)
+def _checked_rows(settings: Generate) -> int:
+    """Read the whole table once and return its number of rows.
+
+    Raises: TableError or ParamsError if no line can be fitted to its training rows.
+    """
+    assert settings.table is not None
+    table = tables.Table(Path(settings.table), settings.columns.x, settings.columns.y)
     rows, low, high = 0, np.inf, -np.inf
     for x, _ in table.chunks():
         if len(x):
@@ -178,11 +202,11 @@ def _checked_rows(wanted: Generate) -> int:
         raise TableError(
             f"{table.path} column {table.x} must hold two different values or more (got {low} only)"
         )
-    left = rows - holdout_rows(rows, wanted.holdout)
-    if left < MIN_ROWS:
+    training_rows = rows - holdout_rows(rows, settings.holdout)
+    if training_rows < MIN_ROWS:
         raise ParamsError(
             f"generate.holdout must leave {MIN_ROWS} rows of {rows} to train on"
-            f" (got {wanted.holdout})"
+            f" (got {settings.holdout})"
         )
     return rows
 
@@ -190,12 +214,15 @@ def _checked_rows(wanted: Generate) -> int:
 def _write(
     chunks: Iterator[_Chunk],
     rows: int,
-    wanted: Generate,
+    settings: Generate,
     *,
     train: parquet.ShardWriter,
     holdout: parquet.ShardWriter,
 ) -> None:
-    """Write each row to its half; refuse a training set no line can be fitted to."""
+    """Write each row to the training data or to the holdout.
+
+    Raises: ParamsError if all x to train on are the same.
+    """
     low, high = np.inf, -np.inf
     with progress.bar("generate", " rows", total=rows) as bar:
         for chunk in chunks:
@@ -209,5 +236,5 @@ def _write(
     if low == high:
         raise ParamsError(
             "generate.holdout must leave two different x to train on"
-            f" (got {wanted.holdout}, which leaves x = {low} only)"
+            f" (got {settings.holdout}, which leaves x = {low} only)"
         )

@@ -1,6 +1,6 @@
-"""A table of the user's own, CSV or Parquet, read in pieces and refused for what it must not hold.
+"""Reads a user's table, CSV or Parquet, in batches, and checks that its values are numbers.
 
-Rows are counted from 1, a header not counted. Knows nothing of what becomes of the rows.
+Rows are counted from 1, without the header. Knows nothing of how the rows are used.
 """
 
 import csv
@@ -26,16 +26,17 @@ _BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Two columns of a file."""
+    """Two columns of a file, by name."""
 
     path: Path
     x: str
     y: str
 
     def chunks(self) -> Iterator[tuple[Array, Array]]:
-        """Yield x and y, (rows,) each, of the whole table, a piece at a time.
+        """Yield x and y, (rows,) each, batch by batch.
 
-        Raises: TableError at the first value that is no finite number, or a missing column.
+        Raises: TableError if a column is missing, and at the first value that is not a finite
+        number.
         """
         if not os.path.isfile(self.path):  # noqa: PTH113 — Path.is_file raises for a long name
             raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
@@ -51,12 +52,14 @@ class Table:
         except OSError as error:
             if error.errno is not None:
                 raise
-            # Arrow's way to say that the bytes make no sense
+            # without an errno, it is Arrow that cannot parse the bytes
             raise TableError(f"{self.path} must be a readable table ({error})") from error
 
     def _batches(self) -> Iterator[Any]:
         if self.path.suffix == ".parquet":
-            with pq.ParquetFile(self.path, pre_buffer=False) as file:  # else it keeps it all
+            with pq.ParquetFile(
+                self.path, pre_buffer=False
+            ) as file:  # without this it keeps the whole file in memory
                 self._require_columns(file.schema_arrow.names)
                 yield from file.iter_batches(_BATCH_ROWS, columns=[self.x, self.y])
             return
@@ -75,11 +78,11 @@ class Table:
             yield from reader
 
     def _has_rows(self) -> bool:
-        """Return whether anything follows the header; Arrow takes a lone header for a mistake."""
-        with self._text() as stream:
+        """Return whether anything follows the header; Arrow rejects a file of nothing else."""
+        with self._open_text() as stream:
             return sum(1 for _ in zip(range(2), self._rows(stream), strict=False)) > 1
 
-    def _text(self) -> TextIO:
+    def _open_text(self) -> TextIO:
         return self.path.open(encoding="utf-8-sig", newline="", errors="replace")
 
     @staticmethod
@@ -102,58 +105,65 @@ class Table:
                 rule = "a column" if name not in names else "only one column"
                 raise TableError(
                     f"generate.columns.{key} must name {rule} of {self.path},"
-                    f" which has {_listed(names)}{self._parted(names)} (got {_shown(name)})"
+                    f" which has {_list_names(names)}{self._separator_hint(names)}"
+                    f" (got {_quote(name)})"
                 )
 
-    def _parted(self, names: list[str]) -> str:
-        """Return a hint where the one column looks like several that no comma parts."""
-        signs = {";": "semicolons", "\t": "tabs", "|": "bars"}
-        found = next((word for sign, word in signs.items() if sign in "".join(names)), None)
-        if len(names) != 1 or found is None or self.path.suffix != ".csv":
+    def _separator_hint(self, names: list[str]) -> str:
+        """Return a hint if the only column looks like several that no comma separates."""
+        separators = {";": "semicolons", "\t": "tabs", "|": "bars"}
+        separator = next(
+            (name for character, name in separators.items() if character in "".join(names)), None
+        )
+        if len(names) != 1 or separator is None or self.path.suffix != ".csv":
             return ""
-        return f" (its fields are parted by {found}: commas are wanted, and points in its numbers)"
+        return (
+            f" (its fields are parted by {separator}: commas are wanted, and points in its numbers)"
+        )
 
     def _numbers(self, batch: Any, name: str, first: int) -> Array:
-        """Return a column of a batch as float64; `first` is the row its first value stands in."""
+        """Return a column of a batch as float64; `first` is the row number of its first value."""
         column = batch.column(batch.schema.get_field_index(name))
-        kind = column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        dtype = column.type
+        if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
             column = pc.utf8_trim_whitespace(column)
             try:
                 values = column.cast(pa.float64())
             except pa.ArrowInvalid:
                 row = next(i for i, text in enumerate(column.to_pylist()) if not _is_number(text))
-                raise self._refused(name, first + row, column[row].as_py()) from None
-        elif pa.types.is_decimal(kind):
-            values = column.cast(pa.string()).cast(pa.float64())  # directly, Arrow is a step off
-        elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+                raise self._value_error(name, first + row, column[row].as_py()) from None
+        elif pa.types.is_decimal(dtype):
+            values = column.cast(pa.string()).cast(
+                pa.float64()
+            )  # Arrow's direct cast can be off by one unit in the last place
+        elif pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
             values = column.cast(pa.float64(), safe=False)
         else:
             raise TableError(
-                f"{self.path} column {name} must hold numbers (got {kind}, row {first})"
+                f"{self.path} column {name} must hold numbers (got {dtype}, row {first})"
             )
         numbers: Array = values.to_numpy(zero_copy_only=False)
         if values.null_count:
-            raise self._refused(
+            raise self._value_error(
                 name, first + int(np.argmax(column.is_null().to_numpy(False))), None
             )
         if not np.isfinite(numbers).all():
             row = int(np.argmin(np.isfinite(numbers)))
-            raise self._refused(name, first + row, column[row].as_py())
+            raise self._value_error(name, first + row, column[row].as_py())
         return numbers
 
-    def _refused(self, name: str, row: int, value: Any) -> TableError:
+    def _value_error(self, name: str, row: int, value: Any) -> TableError:
         got = "nothing" if value in (None, "") else str(value)[:80]
         return TableError(
             f"{self.path} column {name} must hold a finite number in every row"
-            f" (got {got} in row {row}{self._place(row)})"
+            f" (got {got} in row {row}{self._line_hint(row)})"
         )
 
-    def _place(self, row: int) -> str:
-        """Return where a CSV's row stands in the file, for an editor to jump to."""
+    def _line_hint(self, row: int) -> str:
+        """Return the line of a CSV's row, for an editor to jump to."""
         if self.path.suffix != ".csv":
             return ""
-        with self._text() as stream:
+        with self._open_text() as stream:
             csv.field_size_limit(2**31 - 1)
             reader = csv.reader(stream)
             rows = (fields for fields in reader if fields)
@@ -162,19 +172,19 @@ class Table:
             return f", line {reader.line_num}"
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(_shown(name) for name in names[:12])
+def _list_names(names: list[str]) -> str:
+    shown = ", ".join(_quote(name) for name in names[:12])
     return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown or "none"
 
 
-def _shown(name: str) -> str:
-    """Return a name as it is, quoted where its ends could not be seen."""
+def _quote(name: str) -> str:
+    """Return a name as it is, or quoted if it begins or ends with white space."""
     return name[:40] if name == name.strip() else repr(name[:40])
 
 
 def _is_number(text: str | None) -> bool:
     if text is None:
-        return True  # said elsewhere
+        return True  # an empty value has its own message
     try:
         pa.scalar(text).cast(pa.float64())
     except pa.ArrowInvalid:

@@ -1,1 +1,1 @@
-"""What a run is made from, as one hash, and what it is called."""
+"""The identity of a run: a hash of its inputs, and its name."""

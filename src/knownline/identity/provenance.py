@@ -1,4 +1,4 @@
-"""What went into a run, as one hash.
+"""Hashes the inputs of a stage and of a run: data, parameters and code.
 
 Knows nothing of MLflow.
 """
@@ -17,84 +17,86 @@ from knownline.params import Params
 from samerun.core import files
 from samerun.core.errors import MissingError, WorkspaceError
 
-JUDGED = ("generate", "train", "evaluate")
-"""The stages that decide what a run's numbers are; `record` only writes them down."""
+DECIDING_STAGES = ("generate", "train", "evaluate")
+"""The stages that determine a run's numbers; the others only show or record them."""
 
 SOURCES = (".py", ".css")
-"""The endings of files of code."""
+"""The suffixes of files that count as code."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The parser in C, where PyYAML was built with it: a stage reads dvc.yaml three times."""
+"""The parser in C if PyYAML has it, since a stage reads dvc.yaml three times."""
 
 
 def data_sha256() -> str:
     """Return the hash of the data: the SHA-256 of data/SHA256SUMS, which lists every file's."""
-    files.sealed(DATA)  # refuses what is no seal
+    files.read_sums(DATA)  # raises if the list is damaged
     return files.sha256_of(DATA / files.SUMS)
 
 
-def code_hashes(root: Path, stages: Sequence[str] = JUDGED) -> dict[str, str]:
-    """Return the SHA-256 of the code that decides the numbers, by file.
+def code_hashes(root: Path, stages: Sequence[str] = DECIDING_STAGES) -> dict[str, str]:
+    """Return the SHA-256 of the code of some stages, by file.
 
-    It is the code that dvc.yaml lists for those stages, and a test holds dvc.yaml to it.
+    It is the code that dvc.yaml lists as their dependencies; a test checks that the lists are
+    complete.
     """
     try:
         text = (root / "dvc.yaml").read_text(encoding="utf-8")
-        listed = yaml.load(text, Loader=_LOADER)["stages"]
+        pipeline = yaml.load(text, Loader=_LOADER)["stages"]
     except FileNotFoundError:
         raise MissingError("dvc.yaml must be in the current folder (got none there)") from None
-    deps = {Path(dep) for name in stages for dep in listed[name]["deps"]}
-    files_of = {file for dep in deps if dep.parts[0] == "src" for file in _sources(root, dep)}
-    return {file.as_posix(): files.sha256_of(root / file) for file in sorted(files_of)}
+    deps = {Path(dep) for name in stages for dep in pipeline[name]["deps"]}
+    sources = {file for dep in deps if dep.parts[0] == "src" for file in _sources(root, dep)}
+    return {file.as_posix(): files.sha256_of(root / file) for file in sorted(sources)}
 
 
 def _sources(root: Path, dep: Path) -> list[Path]:
-    """Return the files of a folder of code, or the one file that is named; no bytecode, no swap."""
+    """Return the code files below a folder, without hidden ones; of a file, the file itself."""
     if not (root / dep).is_dir():
         return [dep]
-    found = [path.relative_to(root) for path in (root / dep).rglob("*") if path.is_file()]
-    return [path for path in found if path.suffix in SOURCES and not path.name.startswith(".")]
+    paths = [path.relative_to(root) for path in (root / dep).rglob("*") if path.is_file()]
+    return [path for path in paths if path.suffix in SOURCES and not path.name.startswith(".")]
 
 
-def made_with(stage: str, params: Params, **more: str) -> dict[str, Any]:
-    """Return what a stage's outputs are made with: its sections of params.yaml and its code.
+def stage_inputs(stage: str, params: Params, **more: str) -> dict[str, Any]:
+    """Return the inputs of a stage: its sections of params.yaml, its code's hashes, and `more`.
 
-    A stage writes it beside them. So a change of code that leaves every number as it was still
-    reaches `record`, whose fingerprint it changes.
+    A stage writes them to a file among its outputs. So a change of code that changes no number
+    still makes DVC run `record`, because the fingerprint has changed.
     """
     return {**params.used_by(stage), **more, "code": code_hashes(Path(), (stage,))}
 
 
-def check_unchanged(stage: str, made: Mapping[str, Any], params: Params, *, then: str) -> None:
-    """Hold what a stage began with against what is there now that it ends; `then`: what to do.
+def check_unchanged(stage: str, inputs: Mapping[str, Any], params: Params, *, then: str) -> None:
+    """Check at the end of a stage that its inputs are those it began with.
 
-    DVC notes parameters and code as they are when a stage ends, whichever it ran with.
+    DVC stores the parameters and code that it finds when a stage ends, even if the stage ran with
+    others. then: the advice in the message.
 
-    Raises: WorkspaceError with the name of what changed.
+    Raises: WorkspaceError with the name of the input that changed.
     """
-    now = made_with(stage, params)
-    for name, sha in now["code"].items():
-        if made["code"].get(name) != sha:
+    current = stage_inputs(stage, params)
+    for name, sha in current["code"].items():
+        if inputs["code"].get(name) != sha:
             raise WorkspaceError(
                 f"{name} must not change while `{stage}` runs: {then} (got other bytes than at"
                 " its beginning)"
             )
-    for key in now.keys() - {"code"}:
-        if made[key] != now[key]:
+    for key in current.keys() - {"code"}:
+        if inputs[key] != current[key]:
             raise WorkspaceError(
                 f"{key} in params.yaml must not change while `{stage}` runs: {then} (got other"
                 " values than at its beginning)"
             )
 
 
-def digest(made: Mapping[str, Any]) -> str:
-    """Return what a stage's outputs are made with as one SHA-256, in hex."""
-    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+def digest(inputs: Mapping[str, Any]) -> str:
+    """Return the inputs of a stage as one SHA-256, in hex."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What goes into a run: the data's hash, every parameter, and the hash of every module."""
+    """The inputs of a run: the data's hash, every parameter, and the hash of every code file."""
 
     data: str
     params: dict[str, Any]
@@ -111,5 +113,5 @@ class Identity:
 
 
 def identity(params: Params, data: str) -> Identity:
-    """Return what goes into a run of the current folder; `data` is what `data_sha256` returns."""
+    """Return the identity of a run in the current folder; data: the value of `data_sha256`."""
     return Identity(data, params.flat(), code_hashes(Path()))

@@ -1,4 +1,4 @@
-"""What a run is called: what tells it from its neighbours comes first."""
+"""Names a run by its parameters: those that distinguish it from other runs come first."""
 
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ SHIPPED: dict[str, Any] = {
     "evaluate.z": 4.0,
     "evaluate.optimiser_tolerance": 1e-9,
 }
-"""params.yaml as it came: what a run has beyond it comes first in its name."""
+"""params.yaml as shipped: values that differ from it come first in a run's name."""
 
-_WORDS = {
+_PHRASES = {
     "truth.w": "true w {}",
     "truth.b": "true b {}",
     "generate.rows": "{} rows",
@@ -50,16 +50,16 @@ _WORDS = {
     "evaluate.z": "z {}",
     "evaluate.optimiser_tolerance": "tolerance {}",
 }
-_DRAWN = ("truth.", "generate.rows", "generate.x.", "generate.noise.")
+_OF_DRAWN_DATA = ("truth.", "generate.rows", "generate.x.", "generate.noise.")
 _TRUTH = ("truth.w", "truth.b")
 _ALWAYS = ("generate.rows", "train.learning_rate", "train.epochs")
 
 
 def run_name(params: Params, experiment: str | None) -> str:
-    """Return what tells a run from its neighbours.
+    """Return the name of a run with these parameters in a DVC experiment, or in none.
 
-    MLflow's tables and legends show some twenty letters: a table of the user's own and what differs
-    from the shipped params.yaml come first, what every run has after it, an experiment's name last.
+    MLflow's tables and legends show about twenty characters. So the user's table and the values
+    that differ from the shipped params.yaml come first, and the experiment's name comes last.
     """
     values, table = params.flat(), params.generate.table
     changed = [
@@ -67,15 +67,17 @@ def run_name(params: Params, experiment: str | None) -> str:
         if key in values and values[key] != value and key != "generate.table"
     ]  # fmt: skip
     keys = dict.fromkeys([*changed, *_ALWAYS])
-    # A table has its own rows, x and noise, whatever stands beside it. A truth that it is held
-    # against is said whole, also the shipped one: most tables have none.
-    words = [_in_words(key, values[key]) for key in keys if not (table and key.startswith(_DRAWN))]
-    held = [_in_words(key, values[key]) for key in _TRUTH if table and key in values]
-    own = [one_line(Path(table).name)] if table else []
-    return ", ".join([*own, *held, *words, *([experiment] if experiment else [])])
+    # With a table, the parameters of drawn data have no effect. Its truth is named even if it is
+    # the shipped one, since most tables have none.
+    phrases = [
+        _phrase(key, values[key]) for key in keys if not (table and key.startswith(_OF_DRAWN_DATA))
+    ]
+    truth = [_phrase(key, values[key]) for key in _TRUTH if table and key in values]
+    table_name = [one_line(Path(table).name)] if table else []
+    return ", ".join([*table_name, *truth, *phrases, *([experiment] if experiment else [])])
 
 
-def _in_words(key: str, value: Any) -> str:
-    if key in ("train.standardize", "train.compress"):  # as they are where they were changed
+def _phrase(key: str, value: Any) -> str:
+    if key in ("train.standardize", "train.compress"):  # the shipped value is true for both
         return "raw x" if key == "train.standardize" else "row by row"
-    return _WORDS[key].format(plain(value) if isinstance(value, float) else value)
+    return _PHRASES[key].format(plain(value) if isinstance(value, float) else value)

@@ -1,1 +1,1 @@
-"""The stage `report`: one page and three pictures."""
+"""The stage `report`: one page and three plots."""

@@ -1,6 +1,6 @@
-"""The charts of the report, each with what it shows in words.
+"""The charts of the report by epoch, each with a description in words.
 
-Knows nothing of the page they stand in, nor of files.
+Knows nothing of the page that shows them, nor of files.
 """
 
 import math
@@ -12,37 +12,30 @@ import numpy.typing as npt
 from knownline.core.formatting import (
     counted,
     minus,
-    multiple,
-    part,
     plain,
     rounded,
     significant,
 )
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
-from knownline.evaluate.gate import Convergence
 from knownline.evaluate.statistics import Evaluation
-from knownline.report import equations, svg
 from knownline.report.svg import Panel, Scale
 
 Array = npt.NDArray[np.float64]
 
 EPOCHS_SHOWN = 300
-"""Points on a curve by epoch, at most; the first and the last are always there."""
+"""The most points on a curve by epoch; they include the first and the last epoch."""
 
 NEARLY = 1e-9
-"""Standard errors from least squares below which a distance is not worth a line."""
-
-FEW = 200
-"""Points up to which each is drawn for itself, and over the lines."""
+"""A curve of distances from least squares ends below this many standard errors."""
 
 LONG = 1_000
-"""Epochs from which on they are shown on a logarithmic scale: a fit changes most at its start."""
+"""With more epochs their scale is logarithmic, since a fit changes most at its start."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
-    """A chart, its title, what its marks are, (kind, words) each, and one sentence below."""
+class Chart:
+    """A chart with its title, its key, (kind, words) for each mark, and a caption."""
 
     title: str
     drawing: str
@@ -51,8 +44,8 @@ class Sketch:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """The epochs that are shown, of all: loss, w and b of (shown,) each, and their numbers."""
+class ShownEpochs:
+    """The epochs to show, of `epochs` in all: their numbers, loss, w and b, (shown,) each."""
 
     epochs: int
     shown: Array
@@ -61,13 +54,13 @@ class Course:
     b: Array
 
     @classmethod
-    def of(cls, loss: Array, w: Array, b: Array) -> "Course":
-        """Return the course of a training, (epochs,) each, thinned where it is long."""
+    def of(cls, loss: Array, w: Array, b: Array) -> "ShownEpochs":
+        """Return the epochs to show of loss, w and b, (epochs,) each: all of them or a sample."""
         last = len(loss) - 1
-        places = np.linspace(0, last, min(EPOCHS_SHOWN, last + 1))
+        indices = np.linspace(0, last, min(EPOCHS_SHOWN, last + 1))
         if last >= LONG:
-            places = np.geomspace(1, last + 1, EPOCHS_SHOWN) - 1
-        shown = np.unique(np.rint(places).astype(np.int64))
+            indices = np.geomspace(1, last + 1, EPOCHS_SHOWN) - 1
+        shown = np.unique(np.rint(indices).astype(np.int64))
         return cls(last + 1, shown.astype(np.float64), loss[shown], w[shown], b[shown])
 
     @property
@@ -79,206 +72,125 @@ class Course:
         return Scale(*ends, whole=True)
 
 
-def errors(
-    found: Evaluation, allowed: float, convergence: Convergence, *, shared: bool = False
-) -> Sketch:
-    """Return what the optimiser and what the sample left, each in standard errors.
+def loss(course: ShownEpochs, last: float, least: float | None) -> Chart:
+    """Return the loss by epoch.
 
-    shared: whether all points have the same noise.
+    last, least: the mean squared error of the fit, and the smallest that any line has; least is
+    None if the training's loss is not the mean squared error.
     """
-    rows = []
-    for name in ("w", "b"):
-        fitted, ols, se = (getattr(part, name) for part in (found.line, found.ols, found.se))
-        left = [("optimiser", fitted - ols)]
-        if found.truth is not None:
-            left.insert(0, ("sample", ols - getattr(found.truth, name)))
-        for who, distance in left:
-            size = _sizes(distance, se)
-            rows.append((f"{name}: the {who} left {_times(size)} standard errors", size, who))
-    limit = (
-        (allowed, f"{plain(allowed)} allowed") if found.truth else (1.0, "1: what a sample leaves")
-    )
-    fewer = (
-        "all points have the same noise, and more of them do not make it smaller"
-        if shared
-        else "more points make it smaller, more epochs do not"
-    )
-    rest = (
-        "what is left of it is float64's rounding"
-        if found.only_rounding
-        else {
-            "grows": "it grows, as it does where the learning rate is too large",
-            "stands still": "it has stopped getting smaller",
-            "shrinks": "more epochs make it smaller, unless the learning rate is too large",
-        }[convergence.trend]
-    )
-    if not convergence.squared:
-        rest = "the training's loss is another than least squares', so it need not become small"
-    caption = f"The optimiser's part is fit − least squares: {rest}. " + (
-        f"The sample's part is least squares − truth: {fewer}."
-        if found.truth
-        else "The sample's part cannot be known without a truth; it is about one standard error."
-    )
-    key = [("sample", "least squares − truth")] if found.truth else []
-    return Sketch(
-        "Who left the error",
-        svg.bars("; ".join(words for words, _, _ in rows) + ".", rows, limit),
-        [*key, ("optimiser", "fit − least squares")],
-        caption + " The scale is logarithmic. One standard error of"
-        f" w is {_measured(found.se.w, found.se.w)}, of b {_measured(found.se.b, found.se.b)}.",
-    )
-
-
-def points(
-    x: Array, y: Array, *, found: Evaluation, names: tuple[str, str]
-) -> tuple[Sketch, Sketch]:
-    """Return the points with the lines, and the points' distances from the fitted line."""
-    ends = np.array([x.min(), x.max()])
-    line, truth = found.line, found.truth
-    shown = part(len(x), found.rows, "point")
-    fitted = equations.fitted(x, y, line)
-    key = [("points", shown), ("fitted", f"fitted: {fitted}")]
-    key += [("true", f"true: {equations.chosen(truth)}")] if truth else []
-    drawn: list[Panel] = []
-    few = len(x) <= FEW
-    for base in (Line(0.0, 0.0), line):
-        lines = [("true", truth)] if truth else []
-        lines.append(("fitted", line))
-        with np.errstate(over="ignore", invalid="ignore"):
-            heights = [each.at(ends) - base.at(ends) for _, each in lines]
-            rest = y - base.at(x)
-            panel = Panel("", Scale.over(x), Scale.over(rest, *heights), names[0], names[1])
-        if not few:
-            panel.dots(x, rest, "points many")
-        for (kind, _), height in zip(lines, heights, strict=True):
-            panel.line(ends, height, "true band" if kind == "true" else kind)
-        if few:  # under their lines they would not be seen; many of them would hide these
-            panel.dots(x, rest, "points loose" if drawn else "points")
-        drawn.append(panel)
-    drawn[0].says = f"{shown} and the fitted line, {fitted}"
-    drawn[0].says += f"; the true line is {equations.chosen(truth)}." if truth else "."
-    drawn[1].says = (
-        f"The distances of {shown} from the fitted line; their root mean square over all rows is"
-        f" {minus(significant(found.train_rmse, 4))}."
-    )
-    drawn[1].y_name = f"{names[1]} − fitted"
-    return (
-        Sketch("The fit", str(drawn[0]), key, ""),
-        Sketch("What the line leaves", str(drawn[1]), key, ""),
-    )
-
-
-def loss(course: Course, last: float, least: float | None) -> Sketch:
-    """Return the loss each epoch began with, and what it came to.
-
-    last, least: the mean squared error of the fit, and the least that any line has; least is None
-    where the training's loss is another one, of which nothing is known but what was written down.
-    """
-    first = minus(significant(float(course.loss[0]), 4))
     if least is None:
-        final = minus(significant(float(course.loss[-1]), 4))
-        says = (
-            f"The loss that the training had goes from {first} to {final} in"
-            f" {counted(course.epochs, 'epoch')}; it is not the mean squared error."
-        )
-        log = float(course.loss.min()) > 0
-        y = Scale.over(course.loss, log=True) if log else Scale.over(course.loss, 0.0)
-        panel = Panel(says, course.scale, y, "epoch", "the training's loss")
-        _curve(panel, course.shown, course.loss, "fitted")
-        return Sketch("The loss by epoch", str(panel), [("fitted", "the training's loss")], "")
+        return _other_loss(course)
     log = least > 0 or float(course.loss.min()) > 0
     y = Scale.over(course.loss, least, log=True) if log else Scale.over(course.loss, 0.0)
+    first = minus(significant(float(course.loss[0]), 4))
     best = minus(significant(least, 4))
-    says = (
+    description = (
         f"The mean squared error goes from {first} to {minus(significant(last, 4))} in"
         f" {counted(course.epochs, 'epoch')}; least squares has {best}."
     )
-    panel = Panel(says, course.scale, y, "epoch", "mean squared error")
+    panel = Panel(description, course.scale, y, "epoch", "mean squared error")
     key = [("fitted", "loss")]
     if not log or least > 0:
         panel.level(least, "least")
         key.append(("least", f"least squares: {best}"))
     _curve(panel, course.shown, course.loss, "fitted")
-    return Sketch("The loss by epoch", str(panel), key, "")
+    return Chart("The loss by epoch", str(panel), key, "")
 
 
-def coefficient(course: Course, name: str, found: Evaluation) -> Sketch:
-    """Return w or b by epoch, beside where least squares and the truth lie."""
-    values, ols = getattr(course, name), getattr(found.ols, name)
-    true = getattr(found.truth, name) if found.truth else None
+def _other_loss(course: ShownEpochs) -> Chart:
+    """Return the loss by epoch of a training whose loss is not the mean squared error."""
+    first = minus(significant(float(course.loss[0]), 4))
+    final = minus(significant(float(course.loss[-1]), 4))
+    description = (
+        f"The loss that the training had goes from {first} to {final} in"
+        f" {counted(course.epochs, 'epoch')}; it is not the mean squared error."
+    )
+    log = float(course.loss.min()) > 0
+    y = Scale.over(course.loss, log=True) if log else Scale.over(course.loss, 0.0)
+    panel = Panel(description, course.scale, y, "epoch", "the training's loss")
+    _curve(panel, course.shown, course.loss, "fitted")
+    return Chart("The loss by epoch", str(panel), [("fitted", "the training's loss")], "")
+
+
+def coefficient(course: ShownEpochs, name: str, evaluation: Evaluation) -> Chart:
+    """Return w or b by epoch, with the values of least squares and of the truth."""
+    values, ols = getattr(course, name), getattr(evaluation.ols, name)
+    true = getattr(evaluation.truth, name) if evaluation.truth else None
     y = Scale.over(values, ols, *([true] if true is not None else []))
-    se = getattr(found.se, name)
-    says = (
-        f"{name} goes from {_measured(float(values[0]), se)} to {_measured(float(values[-1]), se)};"
-        f" least squares lies at {_measured(ols, se)}"
+    se = getattr(evaluation.se, name)
+    description = (
+        f"{name} goes from {measured(float(values[0]), se)} to {measured(float(values[-1]), se)};"
+        f" least squares lies at {measured(ols, se)}"
         + ("." if true is None else f", the truth at {minus(plain(true))}.")
     )
-    panel = Panel(says, course.scale, y, "epoch", name)
-    key = [("fitted", f"{name} by epoch"), ("least", f"least squares: {_measured(ols, se)}")]
+    panel = Panel(description, course.scale, y, "epoch", name)
+    key = [("fitted", f"{name} by epoch"), ("least", f"least squares: {measured(ols, se)}")]
     if true is not None:
         panel.level(true, "true")
         key.append(("true", f"true: {minus(plain(true))}"))
     panel.level(ols, "least")
     _curve(panel, course.shown, values, "fitted")
-    return Sketch(f"{name} by epoch", str(panel), key, "")
+    return Chart(f"{name} by epoch", str(panel), key, "")
 
 
-def distance(course: Course, found: Evaluation) -> Sketch:
-    """Return how far w and b lie from least squares by epoch, in standard errors."""
-    away = {
-        which: np.abs(getattr(course, which) - getattr(found.ols, which))
-        / (getattr(found.se, which) or math.nan)
-        for which in ("w", "b")
+def distance(course: ShownEpochs, evaluation: Evaluation) -> Chart:
+    """Return the distances of w and b from least squares by epoch, in standard errors."""
+    distances = {
+        name: np.abs(getattr(course, name) - getattr(evaluation.ols, name))
+        / (getattr(evaluation.se, name) or math.nan)
+        for name in ("w", "b")
     }
-    far = np.maximum(away["w"], away["b"])
-    large = np.flatnonzero(~(far <= 0.1))
-    if len(large) and large[-1] == len(far) - 1:
+    largest = np.maximum(distances["w"], distances["b"])
+    above = np.flatnonzero(~(largest <= 0.1))
+    if len(above) and above[-1] == len(largest) - 1:
         caption = (
             "What is left of the optimiser's part is float64's rounding."
-            if found.only_rounding
+            if evaluation.only_rounding
             else "The optimiser's part is still larger than a tenth of a standard error."
         )
     else:
-        first = 0 if len(large) == 0 else int(course.shown[large[-1] + 1])
+        first = 0 if len(above) == 0 else int(course.shown[above[-1] + 1])
         about = "about epoch" if len(course.shown) < course.epochs else "epoch"
         caption = (
             f"From {about} {first:,} on the optimiser's part is less than a tenth of a standard"
             " error: what is left is the sample's."
         )
-    if min(float(part.min()) for part in away.values()) < NEARLY:
+    if min(float(values.min()) for values in distances.values()) < NEARLY:
         caption += " Where a curve leaves the picture, less than 10⁻⁹ standard errors are left."
-    y = Scale.over(*(np.maximum(part, NEARLY) for part in away.values()), 1.0, log=True)
+    y = Scale.over(*(np.maximum(values, NEARLY) for values in distances.values()), 1.0, log=True)
     panel = Panel("", course.scale, y, "epoch", "standard errors")
     panel.level(1.0, "least")
-    _curve(panel, course.shown, away["b"], "other")
-    _curve(panel, course.shown, away["w"], "fitted")
-    panel.says = f"The distance of w and b from least squares by epoch. {caption}"
+    _curve(panel, course.shown, distances["b"], "other")
+    _curve(panel, course.shown, distances["w"], "fitted")
+    panel.description = f"The distance of w and b from least squares by epoch. {caption}"
     key = [("fitted", "w"), ("other", "b"), ("least", "one standard error")]
-    return Sketch("The optimiser's part by epoch", str(panel), key, caption)
+    return Chart("The optimiser's part by epoch", str(panel), key, caption)
 
 
-def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
-    """Return the way (w, b) took from (0, 0) over lines of equal loss."""
-    ols, truth = found.ols, found.truth
+def path(course: ShownEpochs, rows: Compressed, evaluation: Evaluation) -> Chart:
+    """Return the path of (w, b) from (0, 0), over ellipses of equal loss."""
+    ols, truth = evaluation.ols, evaluation.truth
     w, b = np.concatenate([[0.0], course.w]), np.concatenate([[0.0], course.b])
-    ends = [truth] if truth else []
-    x = Scale.over(w, ols.w, *(end.w for end in ends))
-    y = Scale.over(b, ols.b, *(end.b for end in ends))
-    says = (
+    lines = [truth] if truth else []
+    x = Scale.over(w, ols.w, *(line.w for line in lines))
+    y = Scale.over(b, ols.b, *(line.b for line in lines))
+    description = (
         f"From w = 0, b = 0 in {counted(course.epochs, 'epoch')} to"
-        f" w = {_measured(found.line.w, found.se.w)},"
-        f" b = {_measured(found.line.b, found.se.b)}, over ellipses of equal mean squared"
+        f" w = {measured(evaluation.line.w, evaluation.se.w)},"
+        f" b = {measured(evaluation.line.b, evaluation.se.b)}, over ellipses of equal mean squared"
         " error around least squares."
     )
-    panel = Panel(says, x, y, "w", "b")
+    panel = Panel(description, x, y, "w", "b")
     corners = [Line(a, c) for a in (x.low, x.high) for c in (y.low, y.high)]
     with np.errstate(over="ignore", invalid="ignore"):
-        top = max(rows.mean_squared_error(corner) for corner in corners)
-    if 0 < top < 1e150:
+        largest_loss = max(rows.mean_squared_error(corner) for corner in corners)
+    if 0 < largest_loss < 1e150:
         for power in range(7):
-            root = math.sqrt(top * 10.0**-power)
-            across = root / rows.sd_x
-            panel.ellipse((ols.w, ols.b), (across, -across * rows.mean_x, 0.0, root), "contour")
+            radius_b = math.sqrt(largest_loss * 10.0**-power)
+            radius_w = radius_b / rows.sd_x
+            panel.ellipse(
+                (ols.w, ols.b), (radius_w, -radius_w * rows.mean_x, 0.0, radius_b), "contour"
+            )
     panel.line(w, b, "fitted thin")
     panel.dots(w, b, "way")
     panel.dots([0.0], [0.0], "start")
@@ -290,22 +202,16 @@ def path(course: Course, rows: Compressed, found: Evaluation) -> Sketch:
     key.append(("contour", "equal squared error, ten times the next"))
     caption = "From the end of the way to least squares is the optimiser's part"
     caption += ", from there to the truth the sample's." if truth else "."
-    return Sketch("The way over the loss", str(panel), key, caption)
+    return Chart("The way over the loss", str(panel), key, caption)
 
 
-def _measured(value: float, error: float) -> str:
+def measured(value: float, error: float) -> str:
+    """Return a measured value, rounded by its error, with a minus sign if negative."""
     return minus(rounded(value, error))
 
 
-def _times(size: float) -> str:
-    return minus(multiple(size))
-
-
-def _curve(panel: Panel, at: Array, values: Array, kind: str) -> None:
-    panel.line(at, values, kind)
-    if len(at) == 1:
-        panel.dots(at, values, "way")
-
-
-def _sizes(distance: float, se: float) -> float:
-    return abs(distance) / se if se else 0.0 if distance == 0 else math.inf
+def _curve(panel: Panel, epochs: Array, values: Array, kind: str) -> None:
+    """Draw a curve; a single epoch is a dot."""
+    panel.line(epochs, values, kind)
+    if len(epochs) == 1:
+        panel.dots(epochs, values, "way")

@@ -1,6 +1,6 @@
-"""A line as y = w x + b, in the digits that it takes to draw it.
+"""Writes a line as y = w x + b, with the digits that are needed to draw it.
 
-Knows nothing of where it is shown.
+Knows nothing of where the equation is shown.
 """
 
 import math
@@ -14,22 +14,24 @@ from knownline.core.line import Line
 Array = npt.NDArray[np.float64]
 
 
-def fitted(x: Array, y: Array, line: Line) -> str:
-    """Return the equation of a line by which it can be drawn over its points, (shown,) each.
+def of_fit(x: Array, y: Array, line: Line) -> str:
+    """Return the equation of a line with enough digits to draw it over its points, (shown,) each.
 
-    What the rounding of w and b does there is small beside what the line leaves. Their standard
-    errors are no measure of that: where x is far from 0 both are large, and cancel.
+    Rounding w and b moves the line by little compared with its residuals. The standard errors would
+    not be the right measure: if x is far from 0, both are large but cancel each other.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        left = float(np.sqrt(np.mean((y - line.at(x)) ** 2)))
-        allowed = max(0.1 * left, 1e-5 * float(np.std(y)))
-    reach = float(np.max(np.abs(x)))
-    if not math.isfinite(allowed):
-        allowed = 0.0
-    return _equation(rounded(line.w, allowed / reach if reach else 0.0), rounded(line.b, allowed))
+        rms_residual = float(np.sqrt(np.mean((y - line.at(x)) ** 2)))
+        rounding = max(0.1 * rms_residual, 1e-5 * float(np.std(y)))
+    largest_x = float(np.max(np.abs(x)))
+    if not math.isfinite(rounding):
+        rounding = 0.0
+    return _equation(
+        rounded(line.w, rounding / largest_x if largest_x else 0.0), rounded(line.b, rounding)
+    )
 
 
-def chosen(line: Line) -> str:
+def of_truth(line: Line) -> str:
     """Return the equation of a line that somebody chose, with the digits it was given."""
     return _equation(plain(line.w), plain(line.b))
 

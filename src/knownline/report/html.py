@@ -1,13 +1,16 @@
-"""Parts of the report's page: sections, tables, lists and charts with their keys."""
+"""The HTML of the report's parts: sections, tables, lists and charts with their keys.
+
+Knows nothing of what they contain.
+"""
 
 from pathlib import Path
 
 from knownline.core.formatting import minus
-from knownline.report.charts import Sketch
+from knownline.report.charts import Chart
 from knownline.report.svg import safe
 
 STYLE = Path(__file__).with_name("page.css")
-"""The style sheet that the page holds."""
+"""The style sheet, which the page includes."""
 
 
 def section(title: str, content: str) -> str:
@@ -16,23 +19,23 @@ def section(title: str, content: str) -> str:
     return f"<section>\n{heading}{content}\n</section>"
 
 
-def figures(drawn: list[Sketch], *, headed: bool = False) -> str:
-    """Return charts side by side; headed: one alone, whose title is the heading above it.
+def figures(charts: list[Chart], *, headed: bool = False) -> str:
+    """Return charts side by side; headed: a single one, whose title is the section's heading.
 
-    Where two stand beside each other, the last of an odd number has its words at its side.
+    The last of an odd number has no neighbour, so its key and caption are beside it.
     """
     parts = [f'<div class="figures{" wide" if headed else ""}">']
-    for place, sketch in enumerate(drawn, start=1):
-        odd = ' class="odd"' if place == len(drawn) and place % 2 and not headed else ""
+    for number, chart in enumerate(charts, start=1):
+        odd = ' class="odd"' if number == len(charts) and number % 2 and not headed else ""
         key = "".join(
             f'<li><svg class="swatch" viewBox="0 0 24 12" aria-hidden="true">{_swatch(kind)}</svg>'
-            f"{safe(words)}</li>"
-            for kind, words in sketch.key
+            f"{safe(label)}</li>"
+            for kind, label in chart.key
         )
-        title = "" if headed else f"<figcaption>{safe(sketch.title)}</figcaption>\n"
-        caption = f"<p>{safe(sketch.caption)}</p>" if sketch.caption else ""
-        words = f'<ul class="key">{key}</ul>\n{caption}'
-        parts.append(f"<figure{odd}>\n{title}{sketch.drawing}\n{words}</figure>")
+        title = "" if headed else f"<figcaption>{safe(chart.title)}</figcaption>\n"
+        caption = f"<p>{safe(chart.caption)}</p>" if chart.caption else ""
+        label = f'<ul class="key">{key}</ul>\n{caption}'
+        parts.append(f"<figure{odd}>\n{title}{chart.drawing}\n{label}</figure>")
     return "\n".join([*parts, "</div>"])
 
 
@@ -44,22 +47,26 @@ def _swatch(kind: str) -> str:
     return f'<path class="{kind}" d="M0 6h24"/>'
 
 
-def table(caption: str, head: list[str], rows: list[list[str]], *, numbers: bool = True) -> str:
-    """Return a table whose first column names its rows; it scrolls where it is too wide."""
-    top = "".join(f'<th scope="col">{safe(cell)}</th>' if cell else "<td></td>" for cell in head)
+def table(
+    caption: str, column_names: list[str], rows: list[list[str]], *, numbers: bool = True
+) -> str:
+    """Return a table whose first column names its rows; a wide one scrolls sideways."""
+    head_cells = "".join(
+        f'<th scope="col">{safe(cell)}</th>' if cell else "<td></td>" for cell in column_names
+    )
     lines = [
         f'<tr><th scope="row">{safe(row[0])}</th>'
         + "".join(f"<td>{safe(minus(cell) if numbers else cell)}</td>" for cell in row[1:])
         + "</tr>"
         for row in rows
     ]
-    kind = ' class="numbers"' if numbers else ""
+    attribute = ' class="numbers"' if numbers else ""
     return "\n".join(
         [
             f'<div class="scroll" role="region" aria-label="{safe(caption)}" tabindex="0">',
-            f"<table{kind}>",
+            f"<table{attribute}>",
             f"<caption>{safe(caption)}</caption>",
-            f"<thead><tr>{top}</tr></thead>",
+            f"<thead><tr>{head_cells}</tr></thead>",
             "<tbody>",
             *lines,
             "</tbody>",
@@ -75,5 +82,5 @@ def bullets(items: list[str]) -> str:
 
 
 def code(text: str) -> str:
-    """Return text in a fixed font."""
+    """Return text as code, in a monospaced font."""
     return f"<code>{safe(text)}</code>"

@@ -1,7 +1,7 @@
-"""The report: one page in one file, for people. Verdict first, then why, then from what.
+"""Writes the report, a single HTML page: the verdict, then the reasons, then the inputs.
 
-No script and no address in it: what it shows is there when it is read without a network, in print,
-or by a screen reader. The same numbers give the same bytes. Knows nothing of files' places.
+It has no script and loads nothing, so it can be read without a network, in print or by a screen
+reader. The same numbers give the same bytes. Knows nothing of the files' paths.
 """
 
 import numpy as np
@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from knownline.core.formatting import (
     counted,
-    found_by,
     minus,
     multiple,
     plain,
     r_squared,
     rounded,
     significant,
+    to_gap,
 )
 from knownline.core.line import Line
 from knownline.core.yaml_text import in_yaml
@@ -24,8 +24,8 @@ from knownline.evaluate.residuals import SAMPLES, Residuals
 from knownline.evaluate.results import Results
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
-from knownline.report import charts, equations, html
-from knownline.report.charts import Course, Sketch
+from knownline.report import charts, equations, fit_charts, html
+from knownline.report.charts import Chart, ShownEpochs
 from knownline.report.svg import safe
 
 Array = npt.NDArray[np.float64]
@@ -35,44 +35,9 @@ _HASHES = ("Data, SHA-256", "Fingerprint")
 _SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear sign of"}
 
 
-def render(params: Params, of: Results) -> str:
+def render(params: Params, results: Results) -> str:
     """Return the page as HTML."""
-    found, course = of.found, Course.of(of.loss, of.w, of.b)
-    checks = residuals.examine(of.x, of.y, found.line, rows=of.rows)
-    verdict = f"Gate {'passed' if of.gate.passed else 'refused'}"
-    left_by = _errors(params, of)
-    fit, left = charts.points(of.x, of.y, found=found, names=_names(params))
-    body = [
-        f'<header class="{"passed" if of.gate.passed else "refused"}">',
-        f"<p>{safe(_about(params))}</p>",
-        f"<h1>{verdict}</h1>",
-        html.bullets([minus(reason) for reason in of.gate.reasons]),
-        "</header>",
-        html.section(
-            "Fitted and true" if found.truth else "The fitted line",
-            _coefficients(found) + _rest(found),
-        ),
-        html.section(left_by.title, html.figures([left_by], headed=True)),
-        html.section(
-            "The fit and what it leaves",
-            html.figures([fit, left]) + _checks(checks, normal=_drawn_normal(params)),
-        ),
-        html.section(
-            "How the training went",
-            html.figures(
-                [
-                    _loss(course, of),
-                    charts.distance(course, found),
-                    charts.coefficient(course, "w", found),
-                    charts.coefficient(course, "b", found),
-                    charts.path(course, of.rows, found),
-                ]
-            )
-            + _epochs(of),
-        ),
-        html.section("From what", _provenance(params, of)),
-        html.section("Do it again", _again(of)),
-    ]
+    verdict = f"Gate {'passed' if results.gate.passed else 'refused'}"
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -82,14 +47,19 @@ def render(params: Params, of: Results) -> str:
             f"<title>{verdict}: {safe(_about(params))}</title>",
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             '<meta name="color-scheme" content="light dark">',
-            # Nothing may be loaded, whoever serves the page: only the style sheet below is.
+            # Whoever serves the page, a browser may load nothing but the style sheet below.
             '<meta http-equiv="Content-Security-Policy"'
             " content=\"default-src 'none'; style-src 'unsafe-inline'\">",
             f"<style>\n{html.STYLE.read_text(encoding='utf-8')}</style>",
             "</head>",
             "<body>",
             "<main>",
-            *body,
+            f'<header class="{"passed" if results.gate.passed else "refused"}">',
+            f"<p>{safe(_about(params))}</p>",
+            f"<h1>{verdict}</h1>",
+            html.bullets([minus(reason) for reason in results.gate.reasons]),
+            "</header>",
+            *_sections(params, results),
             "</main>",
             "</body>",
             "</html>",
@@ -98,76 +68,114 @@ def render(params: Params, of: Results) -> str:
     )
 
 
+def _sections(params: Params, results: Results) -> list[str]:
+    """Return the sections of the page below its header."""
+    evaluation = results.found
+    epochs = ShownEpochs.of(results.loss, results.w, results.b)
+    checks = residuals.examine(results.x, results.y, evaluation.line, rows=results.rows)
+    errors = _errors(params, results)
+    names = _names(params)
+    fit, fit_residuals = fit_charts.points(results.x, results.y, evaluation=evaluation, names=names)
+    return [
+        html.section(
+            "Fitted and true" if evaluation.truth else "The fitted line",
+            _coefficients(evaluation) + _rows_fitted(evaluation),
+        ),
+        html.section(errors.title, html.figures([errors], headed=True)),
+        html.section(
+            "The fit and what it leaves",
+            html.figures([fit, fit_residuals]) + _checks(checks, normal=_has_normal_noise(params)),
+        ),
+        html.section(
+            "How the training went",
+            html.figures(
+                [
+                    _loss(epochs, results),
+                    charts.distance(epochs, evaluation),
+                    charts.coefficient(epochs, "w", evaluation),
+                    charts.coefficient(epochs, "b", evaluation),
+                    charts.path(epochs, results.rows, evaluation),
+                ]
+            )
+            + _table_of_epochs(results),
+        ),
+        html.section("From what", _provenance(params, results)),
+        html.section("Do it again", _how_to_reproduce(results)),
+    ]
+
+
 def _about(params: Params) -> str:
-    wanted = params.generate
-    if wanted.table:
-        return f"A line through {wanted.table}"
-    return f"A line through {wanted.rows:,} points drawn from a known one"
+    settings = params.generate
+    if settings.table:
+        return f"A line through {settings.table}"
+    return f"A line through {settings.rows:,} points drawn from a known one"
 
 
 def _names(params: Params) -> tuple[str, str]:
     return params.generate.columns.short if params.generate.table else ("x", "y")
 
 
-def _errors(params: Params, of: Results) -> Sketch:
-    wanted = params.generate
-    shared = wanted.table is None and wanted.noise.kind == "shared-integer"
-    return charts.errors(of.found, params.evaluate.z, of.convergence, shared=shared)
+def _errors(params: Params, results: Results) -> Chart:
+    settings = params.generate
+    shared = settings.table is None and settings.noise.kind == "shared-integer"
+    return fit_charts.errors(results.found, params.evaluate.z, results.convergence, shared=shared)
 
 
-def _loss(course: Course, of: Results) -> Sketch:
-    last, least = map(of.rows.mean_squared_error, (of.found.line, of.found.ols))
-    return charts.loss(course, last, least if of.convergence.squared else None)
+def _loss(epochs: ShownEpochs, results: Results) -> Chart:
+    last, least = map(results.rows.mean_squared_error, (results.found.line, results.found.ols))
+    return charts.loss(epochs, last, least if results.convergence.squared else None)
 
 
-def _coefficients(found: Evaluation) -> str:
-    """Return the table of fitted ± error, least squares and truth; a column each for w and b.
+def _coefficients(evaluation: Evaluation) -> str:
+    """Return the table of fitted ± error, least squares and truth, with a column each for w and b.
 
-    So it is as wide on a telephone, whatever their digits.
+    With only two columns it fits on a phone, whatever the digits.
     """
-    heads = ["fitted", "± error", "least squares"]
-    heads += ["true", "errors away"] if found.truth else []
+    row_names = ["fitted", "± error", "least squares"]
+    row_names += ["true", "errors away"] if evaluation.truth else []
     columns = []
     for name in ("w", "b"):
-        fitted, ols, se = (getattr(part, name) for part in (found.line, found.ols, found.se))
+        fitted, ols, se = (
+            getattr(part, name) for part in (evaluation.line, evaluation.ols, evaluation.se)
+        )
         column = [rounded(fitted, se), rounded(se, se), rounded(ols, se)]
-        if found.truth and found.z:
-            z = getattr(found.z, name)
-            column += [plain(getattr(found.truth, name)), multiple(z, signed=True)]
+        if evaluation.truth and evaluation.z:
+            z = getattr(evaluation.z, name)
+            column += [plain(getattr(evaluation.truth, name)), multiple(z, signed=True)]
         columns.append(column)
-    rows = [list(row) for row in zip(heads, *columns, strict=True)]
+    rows = [list(row) for row in zip(row_names, *columns, strict=True)]
     caption = "w: slope; b: value at x = 0; errors are standard errors."
     return html.table(caption, ["", "w", "b"], rows)
 
 
-def _rest(found: Evaluation) -> str:
-    words = f"{counted(found.rows, 'row')} fitted, root mean squared error"
-    words += f" {significant(found.train_rmse, 4)}."
-    if found.holdout_rmse is None:
-        words += " None held out."
+def _rows_fitted(evaluation: Evaluation) -> str:
+    sentence = f"{counted(evaluation.rows, 'row')} fitted, root mean squared error"
+    sentence += f" {significant(evaluation.train_rmse, 4)}."
+    if evaluation.holdout_rmse is None:
+        sentence += " None held out."
     else:
-        words += f" {found.holdout_rows:,} held out,"
-        words += f" error there {significant(found.holdout_rmse, 4)}"
-        if found.holdout_r2 is not None:
-            words += f", R²\u00a0=\u00a0{r_squared(found.holdout_r2)}".replace(
+        sentence += f" {evaluation.holdout_rows:,} held out,"
+        sentence += f" error there {significant(evaluation.holdout_rmse, 4)}"
+        if evaluation.holdout_r2 is not None:
+            sentence += f", R²\u00a0=\u00a0{r_squared(evaluation.holdout_r2)}".replace(
                 " − ", "\u00a0−\u00a0"
             )
-        words += "."
-    return f"<p>{minus(words)}</p>"
+        sentence += "."
+    return f"<p>{minus(sentence)}</p>"
 
 
-def _drawn_normal(params: Params) -> bool:
-    """Whether the points are a line's with independent normal noise, as this project drew them."""
+def _has_normal_noise(params: Params) -> bool:
+    """Return whether the points were drawn around a line with independent normal noise."""
     return params.generate.table is None and params.generate.noise.kind == "normal"
 
 
 def _checks(residuals: Residuals, *, normal: bool) -> str:
-    """Return what the residuals look like, in words; normal: it is known that the noise is."""
+    """Return the checks of the residuals in words; normal: the noise is known to be normal."""
     parts = [
         "<h3>Do they look like noise?</h3>",
         f"<p>{counted(residuals.rows, 'point')} looked at; the farthest lies"
         f" {residuals.farthest:.1f} times their root mean square from the line, at x ="
-        f" {minus(found_by(residuals.farthest_x, residuals.gap))}.",
+        f" {minus(to_gap(residuals.farthest_x, residuals.gap))}.",
     ]
     if residuals.unchecked:
         return "\n".join([*parts, f"No more can be said: {residuals.unchecked}.</p>"])
@@ -183,23 +191,31 @@ def _checks(residuals: Residuals, *, normal: bool) -> str:
             " is chance."
         )
     parts[-1] += "</p>"
-    said = []
+    findings = []
     for check in residuals.checks:
-        often = f"{check.as_much:,}" if check.as_much else "none"
-        said.append(
-            f"{_SIGNS[check.sign]} {check.about}: {often} of {SAMPLES:,} samples of pure noise show"
+        count = f"{check.as_much:,}" if check.as_much else "none"
+        findings.append(
+            f"{_SIGNS[check.sign]} {check.about}: {count} of {SAMPLES:,} samples of pure noise show"
             f" as much ({check.name} = {minus(significant(check.value, 3))})"
         )
-    return "\n".join([*parts, html.bullets([words[0].upper() + words[1:] for words in said])])
+    return "\n".join(
+        [*parts, html.bullets([finding[0].upper() + finding[1:] for finding in findings])]
+    )
 
 
-def _epochs(of: Results) -> str:
-    """Return the numbers behind the curves, few enough to be read."""
-    last = len(of.loss) - 1
-    places = sorted({*range(min(last, 9)), *np.geomspace(1, last + 1, 12).astype(int) - 1, last})
+def _table_of_epochs(results: Results) -> str:
+    """Return a table of some epochs, few enough to read."""
+    last = len(results.loss) - 1
+    epochs = sorted({*range(min(last, 9)), *np.geomspace(1, last + 1, 12).astype(int) - 1, last})
     rows = [
-        [f"{n:,}", *(significant(float(part[n]), 6) for part in (of.loss, of.w, of.b))]
-        for n in places
+        [
+            f"{epoch:,}",
+            *(
+                significant(float(values[epoch]), 6)
+                for values in (results.loss, results.w, results.b)
+            ),
+        ]
+        for epoch in epochs
     ]
     table = html.table(
         "The loss an epoch began with, and the line it left.", ["epoch", "loss", "w", "b"], rows
@@ -207,11 +223,11 @@ def _epochs(of: Results) -> str:
     return f"<details><summary>The curves as numbers</summary>\n{table}\n</details>"
 
 
-def _provenance(params: Params, of: Results) -> str:
+def _provenance(params: Params, results: Results) -> str:
     train = params.train
     facts = [
         ("Points", _points(params)),
-        ("Rows", f"{of.found.rows:,} to fit, {of.found.holdout_rows:,} held out"),
+        ("Rows", f"{results.found.rows:,} to fit, {results.found.holdout_rows:,} held out"),
         (
             "Training",
             f"{counted(train.epochs, 'epoch')} of gradient descent at learning rate"
@@ -219,15 +235,15 @@ def _provenance(params: Params, of: Results) -> str:
             f" x {'standardised' if train.standardize else 'as it is'}, on"
             f" {'three points that have the loss of all rows' if train.compress else 'all rows'}",
         ),
-        ("Data, SHA-256", of.identity.data),
-        ("Fingerprint", of.identity.fingerprint),
+        ("Data, SHA-256", results.identity.data),
+        ("Fingerprint", results.identity.fingerprint),
     ]
     terms = "\n".join(
         f"<div><dt>{name}</dt><dd>{html.code(text) if name in _HASHES else safe(text)}</dd></div>"
         for name, text in facts
     )
-    flat = params.flat().items()
-    rows = [[key, v if isinstance(v, str) else in_yaml(v)] for key, v in flat]
+    parameters = params.flat().items()
+    rows = [[key, value if isinstance(value, str) else in_yaml(value)] for key, value in parameters]
     table = html.table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
     return (
         f"<dl>\n{terms}\n</dl>\n<p>The fingerprint is the SHA-256 over the data, the parameters"
@@ -238,31 +254,31 @@ def _provenance(params: Params, of: Results) -> str:
 
 
 def _points(params: Params) -> str:
-    wanted = params.generate
-    if wanted.table:
-        return f"{wanted.table}, {wanted.columns.y} against {wanted.columns.x}"
-    noise, spaced = wanted.noise, wanted.x
+    settings = params.generate
+    if settings.table:
+        return f"{settings.table}, {settings.columns.y} against {settings.columns.x}"
+    noise, x = settings.noise, settings.x
     assert params.truth  # drawn points have one
-    line = equations.chosen(Line(params.truth.w, params.truth.b))
-    kinds = {
+    line = equations.of_truth(Line(params.truth.w, params.truth.b))
+    meanings = {
         "normal": "standard deviation",
         "integer": "up to",
         "shared-integer": "one for all, up to",
     }
-    where = "evenly spaced" if spaced.spacing == "grid" else "at random"
+    spacing = "evenly spaced" if x.spacing == "grid" else "at random"
     return (
-        f"{wanted.rows:,} drawn from {line} + {noise.kind} noise"
-        f" ({kinds[noise.kind]} {plain(noise.scale)}), x {where} from {plain(spaced.low)} to"
-        f" {plain(spaced.high)},"
-        f" seed {wanted.seed}"
+        f"{settings.rows:,} drawn from {line} + {noise.kind} noise"
+        f" ({meanings[noise.kind]} {plain(noise.scale)}), x {spacing} from {plain(x.low)} to"
+        f" {plain(x.high)},"
+        f" seed {settings.seed}"
     )
 
 
-def _again(of: Results) -> str:
+def _how_to_reproduce(results: Results) -> str:
     return (
         "<p>In the workspace this page was made in, <code>make repro</code> does what changed and"
         " nothing else. A recorded run is found in MLflow by its tag:</p>\n"
-        f"<pre tabindex=\"0\">tags.fingerprint = '{of.identity.fingerprint}'</pre>\n"
+        f"<pre tabindex=\"0\">tags.fingerprint = '{results.identity.fingerprint}'</pre>\n"
         "<p>and proved, from its commit, its parameters and its data, bit for bit:</p>\n"
         '<pre tabindex="0">knownline reproduce RUN_ID</pre>'
     )

@@ -1,6 +1,6 @@
-"""The pictures of a run. The same numbers give the same bytes.
+"""Draws the plots of a run as PNG. The same numbers give the same bytes.
 
-Figures are drawn without pyplot, so that no state is shared. Knows nothing of files' places.
+Figures are drawn without pyplot, so that they share no state. Knows nothing of files.
 """
 
 import io
@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-# A home that cannot be written to is told twice when it is imported, and harms nothing.
+# On import it warns twice about a home folder without write access, which does no harm.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 import matplotlib as mpl
@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from knownline.core.formatting import minus, part, significant
+from knownline.core.formatting import minus, shown_of, significant
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
 from knownline.report import equations
@@ -31,7 +31,7 @@ INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 POINTS, FITTED, TRUE = "#8fa6bd", "#c4421a", "#1f6f4a"
 
 _STYLE: Any = {
-    # A matplotlibrc of the user's must not change bytes that DVC hashes.
+    # The user's matplotlibrc must not change bytes that DVC hashes.
     **{k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith("backend")},
     "font.family": "DejaVu Sans",
     "font.size": 10.0,
@@ -57,17 +57,17 @@ _STYLE: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the axes are called."""
+    """The labels of the axes."""
 
     x: str = "x"
     y: str = "y"
 
 
 def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: Names) -> bytes:
-    """Return a PNG of the points, x and y of (shown,) each out of `of` rows, with the line.
+    """Return a PNG of the line with points, x and y of (shown,) each, a sample of `of` rows.
 
-    Above, the points and the lines; below, the distance of each from the fitted line, where the
-    noise and the truth can be seen apart.
+    The upper plot has the points and the lines. The lower one has their distances from the fitted
+    line, which make the noise and the truth visible.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 6.4), layout="constrained")
@@ -81,17 +81,17 @@ def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: N
                 s=size,
                 color=POINTS,
                 linewidths=0,
-                label=part(len(x), of, "point"),
+                label=shown_of(len(x), of, "point"),
             )
             if truth is not None:
-                true = f"true: {equations.chosen(truth)}"
+                true = f"true: {equations.of_truth(truth)}"
                 axes.plot(
                     ends, truth.at(ends) - base.at(ends), color=TRUE, lw=4, alpha=0.45, label=true
                 )
             axes.plot(ends, line.at(ends) - base.at(ends), color=FITTED, lw=1.6,
-                      label=f"fitted: {equations.fitted(x, y, line)}")  # fmt: skip
+                      label=f"fitted: {equations.of_fit(x, y, line)}")  # fmt: skip
         above.set_title("The fitted line and its points", pad=22.0)
-        # Over their axes: beside them a long name would run into the other's.
+        # Above the axes: at their side, long names of the two would overlap.
         for axes, name in ((above, names.y), (below, f"{names.y} − fitted")):
             axes.annotate(name, (0, 1), xytext=(0, 6), xycoords="axes fraction",
                           textcoords="offset points", color=INK, parse_math=False)  # fmt: skip
@@ -101,9 +101,9 @@ def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: N
 
 
 def loss(losses: Array, least: float | None) -> bytes:
-    """Return a PNG of the loss by epoch, (epochs,), with the least that any line can reach.
+    """Return a PNG of the loss by epoch, (epochs,), with the smallest loss that any line has.
 
-    least: None where the loss is another one than the mean squared error.
+    least: the smallest loss, None if the loss is not the mean squared error.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 4.2), layout="constrained")
@@ -111,8 +111,8 @@ def loss(losses: Array, least: float | None) -> bytes:
         axes.plot(np.arange(len(losses)), losses, color=FITTED, lw=1.8, label="loss",
                   marker="o" if len(losses) == 1 else None)  # fmt: skip
         if least:
-            words = f"least squares: {minus(significant(least, 4))}"
-            axes.axhline(least, color=TRUE, lw=1.4, ls=(0, (5, 3)), label=words)
+            label = f"least squares: {minus(significant(least, 4))}"
+            axes.axhline(least, color=TRUE, lw=1.4, ls=(0, (5, 3)), label=label)
         if least or losses.min() > 0:
             axes.set_yscale("log")
         axes.set_title("Loss by epoch")
@@ -123,19 +123,17 @@ def loss(losses: Array, least: float | None) -> bytes:
 
 
 def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
-    """Return a PNG of the way (w, b) took from 0, (epochs,) each, over the loss it descended."""
+    """Return a PNG of the path of (w, b) from 0, (epochs,) each, over ellipses of equal loss."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 5.2), layout="constrained")
         axes = figure.subplots()
         ols = rows.least_squares()
-        walked_w, walked_b = np.concatenate([[0.0], w]), np.concatenate([[0.0], b])
-        ends = [ols, truth] if truth else [ols]
-        axes.set_xlim(*_room([*walked_w, *(end.w for end in ends)]))
-        axes.set_ylim(*_room([*walked_b, *(end.b for end in ends)]))
+        path_w, path_b = np.concatenate([[0.0], w]), np.concatenate([[0.0], b])
+        goals = [ols, truth] if truth else [ols]
+        axes.set_xlim(*_limits([*path_w, *(goal.w for goal in goals)]))
+        axes.set_ylim(*_limits([*path_b, *(goal.b for goal in goals)]))
         _contours(axes, rows, ols)
-        axes.plot(
-            walked_w, walked_b, color=FITTED, lw=1.4, marker="o", ms=3.5, label="(w, b) by epoch"
-        )
+        axes.plot(path_w, path_b, color=FITTED, lw=1.4, marker="o", ms=3.5, label="(w, b) by epoch")
         axes.plot([0], [0], "o", color="white", mec=FITTED, ms=8, label="start")
         if truth is not None:
             axes.plot(
@@ -150,39 +148,38 @@ def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
 
 
 def _contours(axes: Axes, rows: Compressed, ols: Line) -> None:
-    """Draw lines of equal loss, each ten times as far above the least as the one within.
+    """Draw ellipses of equal loss around least squares, each with ten times the next one's excess.
 
-    They are ellipses about the least-squares line, drawn as such: a grid would break the narrow
-    ones that raw x gives.
+    They are drawn as curves: contours from a grid would be broken where raw x makes them narrow.
     """
-    angle = np.linspace(0.0, 2 * np.pi, 721)
+    angles = np.linspace(0.0, 2 * np.pi, 721)
     corners = [(w - ols.w, b - ols.b) for w in axes.get_xlim() for b in axes.get_ylim()]
-    top = max(rows.mean_squared_error(Line(ols.w + dw, ols.b + db)) for dw, db in corners)
+    largest = max(rows.mean_squared_error(Line(ols.w + dw, ols.b + db)) for dw, db in corners)
     limits = axes.get_xlim(), axes.get_ylim()
-    if not 0 < top < 1e150:
-        return  # a path that diverged so far has nothing to be seen against
+    if not 0 < largest < 1e150:
+        return  # a path that diverged so far is outside any ellipse
     for power in range(7):
-        root = math.sqrt(top * 10.0**-power)
-        dw = root / rows.sd_x * np.cos(angle)
-        db = root * np.sin(angle) - dw * rows.mean_x
+        radius = math.sqrt(largest * 10.0**-power)
+        dw = radius / rows.sd_x * np.cos(angles)
+        db = radius * np.sin(angles) - dw * rows.mean_x
         label = "equal squared error, ten times the next" if power == 0 else None
         axes.plot(ols.w + dw, ols.b + db, color=FAINT, lw=0.8, alpha=0.7, label=label)
     axes.set_xlim(*limits[0])
     axes.set_ylim(*limits[1])
 
 
-def _room(values: list[float]) -> tuple[float, float]:
-    """Return limits with some air around `values`."""
+def _limits(values: list[float]) -> tuple[float, float]:
+    """Return axis limits with a margin around `values`."""
     low, high = min(values), max(values)
-    air = 0.12 * (high - low) or 0.5 * max(abs(low), 1.0)
-    return low - air, high + air
+    margin = 0.12 * (high - low) or 0.5 * max(abs(low), 1.0)
+    return low - margin, high + margin
 
 
 def _png(figure: Figure) -> bytes:
-    """Return the figure as PNG without a time or a version in it."""
+    """Return the figure as PNG, without a time or a version."""
     buffer = io.BytesIO()
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a letter the font has not is drawn as a box
+        warnings.simplefilter("ignore")  # a character that the font lacks is drawn as a box
         canvas.print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()

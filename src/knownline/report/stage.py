@@ -1,4 +1,4 @@
-"""The stage `report`: the verdict in pictures, reports/report.html and reports/plots/."""
+"""The stage `report`: draws the results of `evaluate` in reports/report.html and reports/plots/."""
 
 from knownline.core.layout import METRICS, PLOTS, REPORT, REPORTS
 from knownline.core.line import Line
@@ -11,34 +11,34 @@ from samerun.core.errors import DamagedError
 
 
 def main() -> int:
-    """Draw what `evaluate` found."""
+    """Draw the report and the plots, then write them."""
     params = Params.read()
-    made = provenance.made_with("report", params)
+    inputs = provenance.stage_inputs("report", params)
     results = Results.read(params)
-    files.check_used(REPORTS, provenance.made_with("evaluate", params))
+    files.check_made_with(REPORTS, provenance.stage_inputs("evaluate", params))
     if METRICS.read_text() != results.metrics:
         raise DamagedError(
             f"{METRICS} must be what `evaluate` wrote: delete it and run `dvc repro --force` (got"
             " other numbers)"
         )
-    drawn = _plots(params, results)
-    text = page.render(params, results)
-    provenance.check_unchanged("report", made, Params.read(), then="run `dvc repro` again")
+    plots = _plots(params, results)
+    html = page.render(params, results)
+    provenance.check_unchanged("report", inputs, Params.read(), then="run `dvc repro` again")
     with files.replaced_folder(PLOTS) as folder:
-        for name, png in drawn.items():
+        for name, png in plots.items():
             files.write_bytes(folder / name, png)
-    files.write_text(REPORT, text)
-    files.seal(REPORTS, [METRICS, REPORT, REPORTS / files.USED, *PLOTS.glob("*.png")])
+    files.write_text(REPORT, html)
+    files.write_sums(REPORTS, [METRICS, REPORT, REPORTS / files.MADE_WITH, *PLOTS.glob("*.png")])
     print(f"report: {REPORT}")
     return 0
 
 
 def _plots(params: Params, results: Results) -> dict[str, bytes]:
-    """Return the pictures of reports/plots/ by name, as PNG."""
+    """Return the files of reports/plots/ by name, as PNG."""
     rows, line = results.rows, results.found.line
     truth = Line(params.truth.w, params.truth.b) if params.truth else None
-    own = params.generate.table is not None
-    names = pictures.Names(*params.generate.columns.short) if own else pictures.Names()
+    has_table = params.generate.table is not None
+    names = pictures.Names(*params.generate.columns.short) if has_table else pictures.Names()
     squared = results.convergence.squared
     least = rows.mean_squared_error(results.found.ols) if squared else None
     return {

@@ -1,7 +1,8 @@
-"""How one champion follows another, in an order that a kill anywhere cannot spoil.
+"""Moves the aliases when one champion replaces another, in an order that survives a kill anywhere.
 
-What a version replaced is written on it before the alias `champion` moves: whoever is champion, it
-says who was before. Repeating a step that was cut short ends where the whole would have.
+Each version has a tag with the number of the version it replaced, which is written before the alias
+`champion` moves; so the champion always names its predecessor. Repeating an interrupted step
+completes it. Knows nothing of why a champion is replaced.
 """
 
 from datetime import UTC, datetime
@@ -11,18 +12,18 @@ from samerun.core.errors import StoreError
 
 
 def promote(registry: Registry, new: Version, old: Version | None, day: str, reason: str) -> None:
-    """Let `new` take the place of `old`, on a day (YYYY-MM-DD, UTC).
+    """Make `new` the champion instead of `old`, on a day (YYYY-MM-DD, UTC).
 
-    Raises: StoreError where the champion is no longer `old`: somebody else was quicker.
+    Raises: StoreError if the champion is no longer `old`, because somebody else replaced it.
     """
-    now = registry.holding(CHAMPION)
-    if now and now.number == new.number:  # an earlier try came this far
-        registry.point(PREVIOUS, _replaced(registry, now))
+    current = registry.holding(CHAMPION)
+    if current and current.number == new.number:  # an earlier, interrupted try came this far
+        registry.point(PREVIOUS, _replaced_by(registry, current))
         return
-    if (now.number if now else None) != (old.number if old else None):
+    if (current.number if current else None) != (old.number if old else None):
         raise StoreError(
             f"the champion must be the one that was compared, {old.name if old else 'none'}"
-            f" (got {now.name if now else 'none'}: somebody was quicker; repeat this)"
+            f" (got {current.name if current else 'none'}: somebody was quicker; repeat this)"
         )
     registry.tag(
         new,
@@ -33,53 +34,54 @@ def promote(registry: Registry, new: Version, old: Version | None, day: str, rea
 
 
 def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
-    """Put back whom the champion replaced; return who left and who serves now.
+    """Restore the version that the champion replaced; return the old champion and the new one.
 
-    Raises: StoreError where there is nobody to put back, DamagedModelError where it cannot serve.
+    Raises: StoreError if there is no version to restore, DamagedModelError if it cannot serve.
     """
-    leaving = registry.holding(CHAMPION)
-    if leaving is None:
+    champion = registry.holding(CHAMPION)
+    if champion is None:
         raise StoreError("there must be a champion to roll back (got none)")
-    if undone := _cut_short(registry, leaving):
-        _finish(registry, leaving)
-        return undone, leaving
-    back = _replaced(registry, leaving)
-    if back is None:
+    if removed := _interrupted_rollback(registry, champion):
+        _finish_rollback(registry, champion)
+        return removed, champion
+    restored = _replaced_by(registry, champion)
+    if restored is None:
         raise StoreError(
-            f"the champion must have replaced another (got {leaving.name}: there is none before it"
+            f"the champion must have replaced another (got {champion.name}: there is none before it"
             " to go back to)"
         )
-    Model(back)  # it must be able to serve
+    Model(restored)  # raises if it cannot serve
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    registry.tag(leaving, {"rolled_back": reason, "rolled_back_at": now})
-    registry.preface(leaving, f"**Rolled back on {now[:10]}, {back.name} serves: {reason}**")
+    registry.tag(champion, {"rolled_back": reason, "rolled_back_at": now})
+    registry.preface(champion, f"**Rolled back on {now[:10]}, {restored.name} serves: {reason}**")
     registry.tag(
-        back,
+        restored,
         {
             "restored": reason,
-            "restored_from": leaving.number,
+            "restored_from": champion.number,
             "champion_since": now[:10],
-            "champion_why": f"rolled back from {leaving.name}: {reason}",
+            "champion_why": f"rolled back from {champion.name}: {reason}",
             "rollback": "under way",
         },
     )
-    registry.point(CHAMPION, back)
-    _finish(registry, back)
-    return leaving, back
+    registry.point(CHAMPION, restored)
+    _finish_rollback(registry, restored)
+    return champion, restored
 
 
-def _cut_short(registry: Registry, champion: Version) -> Version | None:
-    """Return whom an earlier rollback took down, if it moved the champion and then was killed."""
+def _interrupted_rollback(registry: Registry, champion: Version) -> Version | None:
+    """Return the champion that an unfinished rollback removed, or None if none is unfinished."""
     if champion.tags.get("rollback") != "under way":
         return None
-    return registry.numbered(champion.tags.get("restored_from", ""))
+    return registry.by_number(champion.tags.get("restored_from", ""))
 
 
-def _finish(registry: Registry, back: Version) -> None:
-    registry.point(PREVIOUS, _replaced(registry, back))
-    registry.tag(back, {"rollback": "done"})
+def _finish_rollback(registry: Registry, restored: Version) -> None:
+    registry.point(PREVIOUS, _replaced_by(registry, restored))
+    registry.tag(restored, {"rollback": "done"})
 
 
-def _replaced(registry: Registry, version: Version) -> Version | None:
+def _replaced_by(registry: Registry, version: Version) -> Version | None:
+    """Return the version that `version` replaced as champion, or None."""
     number = version.tags.get("replaces")
-    return registry.numbered(number) if number else None
+    return registry.by_number(number) if number else None

@@ -1,7 +1,7 @@
-"""Commits of a retraining, on a branch of its own: nobody's checkout, index or HEAD is touched.
+"""Commits a retraining to a branch of its own, without touching the checkout, the index or HEAD.
 
-A commit depends on its content, its parents and the day alone: two machines that retrain the same
-day from the same commit make the same one. Knows nothing of DVC or MLflow.
+A commit depends on its content, its parents and the day alone, so two machines that retrain on the
+same day from the same commit make the same commit. Knows nothing of DVC or MLflow.
 """
 
 import tempfile
@@ -31,72 +31,78 @@ class Branch:
         return f"refs/heads/{self.name}"
 
     def must_be_free(self) -> None:
-        """Raise WorkspaceError where the branch is checked out: moving it would move HEAD."""
-        for folder in git.run("worktree", "list", "--porcelain").split("\n\n"):
-            where, *said = folder.splitlines()
-            if f"branch {self._ref}" in said:
+        """Raise WorkspaceError if the branch is checked out: moving it would move HEAD."""
+        for worktree in git.run("worktree", "list", "--porcelain").split("\n\n"):
+            first_line, *attributes = worktree.splitlines()
+            if f"branch {self._ref}" in attributes:
                 raise WorkspaceError(
                     f"{self.name} must not be checked out while its day is retrained (got it in"
-                    f" {where.removeprefix('worktree ')}: git switch main)"
+                    f" {first_line.removeprefix('worktree ')}: git switch main)"
                 )
 
     def commit(self, paths: Sequence[str], message: str) -> str:
-        """Return the commit that is HEAD with `paths` as they are in the folder now.
+        """Return a commit of HEAD's tree with `paths` as they are in the folder now.
 
-        It is HEAD where that has them so already, else the branch's where one was made before,
-        else it is made, and the branch moved to it.
+        That is HEAD if it has them so already, else an earlier commit of the branch with this tree,
+        else a new one, to which the branch is moved.
 
-        Raises: WorkspaceError where git cannot.
+        Raises: WorkspaceError if git fails.
         """
         tip = self._tip()
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             git.run("read-tree", "HEAD", env=env)
-            there = [Path(p) for p in paths if Path(p).exists()]
-            # Of a folder what git knows: an untracked file may be nobody's business.
-            for how, found in (
-                (["--update"], [p for p in there if p.is_dir()]),
-                ([], [p for p in there if p.is_file()]),
+            existing = [Path(p) for p in paths if Path(p).exists()]
+            # Of a folder only the tracked files: an untracked one may not be meant for others.
+            for options, group in (
+                (["--update"], [p for p in existing if p.is_dir()]),
+                ([], [p for p in existing if p.is_file()]),
             ):
-                if found:  # without a path it would be all there is
-                    git.run("add", *how, "--", *map(str, found), env=env)
+                if group:  # without a path, git would add everything
+                    git.run("add", *options, "--", *map(str, group), env=env)
             tree = git.run("write-tree", env=env)
-        known = [git.run("log", "-1", "--format=%H %T", "HEAD")]
-        known += git.run("log", "--format=%H %T", f"HEAD..{tip}").splitlines() if tip else []
-        for sha, its_tree in map(str.split, known):
-            if its_tree == tree:
+        commits = [git.run("log", "-1", "--format=%H %T", "HEAD")]
+        commits += git.run("log", "--format=%H %T", f"HEAD..{tip}").splitlines() if tip else []
+        for sha, commit_tree in map(str.split, commits):
+            if commit_tree == tree:
                 return sha
-        sha = self._make(tree, tip, message)
+        sha = self._commit_tree(tree, tip, message)
         git.run("update-ref", self._ref, sha, tip or "")
         return sha
 
-    def _make(self, tree: str, tip: str | None, message: str) -> str:
+    def _commit_tree(self, tree: str, tip: str | None, message: str) -> str:
         head = git.run("rev-parse", "HEAD")
         parents = [head]
         if tip:
             parents = [tip] if git.is_ancestor(head, tip) else [tip, head]
-        who = git.signed(_NAME, _EMAIL, f"{self.day}T00:00:00+00:00")
-        given = [argument for parent in parents for argument in ("-p", parent)]
-        return git.run("commit-tree", tree, *given, "-m", message, env=who)
+        identity = git.signed(_NAME, _EMAIL, f"{self.day}T00:00:00+00:00")
+        options = [argument for parent in parents for argument in ("-p", parent)]
+        return git.run("commit-tree", tree, *options, "-m", message, env=identity)
 
     def catch_up(self) -> None:
-        """Take over what another machine's retraining pushed to this branch.
+        """Fast-forward the branch to what another machine's retraining pushed to it.
 
-        What somebody else committed there is left alone; the push will then be rejected.
+        Commits of anyone else on it are not taken over; then the push will be rejected.
 
-        Raises: WorkspaceError where the git remote does not answer.
+        Raises: WorkspaceError if the git remote does not answer.
         """
-        theirs, tip = git.fetched(self.name), self._tip()
-        if theirs is None:
+        remote_tip, tip = git.fetched(self.name), self._tip()
+        if remote_tip is None:
             return
-        others = set(git.run("log", "--format=%ce", f"HEAD..{theirs}").split()) - {_EMAIL}
-        if not others and theirs != tip and (tip is None or git.is_ancestor(tip, theirs)):
-            git.run("update-ref", self._ref, theirs, tip or "")
+        foreign_emails = set(git.run("log", "--format=%ce", f"HEAD..{remote_tip}").split()) - {
+            _EMAIL
+        }
+        if (
+            not foreign_emails
+            and remote_tip != tip
+            and (tip is None or git.is_ancestor(tip, remote_tip))
+        ):
+            git.run("update-ref", self._ref, remote_tip, tip or "")
 
     def push(self) -> bool:
-        """Push the branch to the git remote; return whether there was anything on it to push.
+        """Push the branch to the git remote; return whether the branch exists.
 
-        Raises: WorkspaceError where it is rejected or the remote does not answer.
+        Raises: WorkspaceError if the push is rejected or the remote does not answer.
         """
         if self._tip() is None:
             return False
@@ -111,5 +117,5 @@ class Branch:
         return True
 
     def _tip(self) -> str | None:
-        found = git.call("rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
-        return found.stdout.decode().strip() or None
+        output = git.call("rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
+        return output.stdout.decode().strip() or None

@@ -1,4 +1,4 @@
-"""`knownline champion`: who serves, since when, why, on which data and commit."""
+"""`knownline champion`: prints which model version is in production, since when, and why."""
 
 from knownline.retrain.registry import CHAMPION, PREVIOUS, Registry
 from samerun.core.errors import StoreError
@@ -6,7 +6,7 @@ from samerun.mlflow import tracking
 
 
 def main() -> int:
-    """Print it. Raises: StoreError where there is none."""
+    """Print the champion. Raises: StoreError if there is none."""
     store = tracking.Store(create=False)
     registry = Registry(store)
     version = registry.holding(CHAMPION)
@@ -14,7 +14,7 @@ def main() -> int:
         raise StoreError(f"knownline must have a champion in {store.shown_uri} (got none)")
     previous = registry.holding(PREVIOUS)
     tags = version.tags
-    told = {
+    facts = {
         "champion": f"{version.name} of knownline",
         "since": tags.get("champion_since", "unknown"),
         "why": tags.get("champion_why", "unknown"),
@@ -23,5 +23,5 @@ def main() -> int:
         "commit": tags.get("git_commit", "unknown"),
         "previous": previous.name if previous else "none",
     }
-    print("\n".join(f"{name:<9}{value}" for name, value in told.items()))
+    print("\n".join(f"{name:<9}{value}" for name, value in facts.items()))
     return 0

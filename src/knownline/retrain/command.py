@@ -1,7 +1,7 @@
-"""`knownline retrain`: one scheduled retraining, from fresh data to who serves.
+"""`knownline retrain`: one scheduled retraining, from fresh data to the choice of the champion.
 
-Every step can be repeated and leaves what it made, so a retraining that was killed or could not go
-on is finished by calling it again. The champion moves last but for the word that it has.
+Every step keeps its results and can be repeated, so calling the command again completes a
+retraining that was interrupted. Moving the champion is the last step before the report.
 """
 
 import json
@@ -25,14 +25,14 @@ from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
 from samerun.execution.lock import only_one
 from samerun.mlflow import store_sync, tracking
-from samerun.mlflow.tracking import Recorded
+from samerun.mlflow.tracking import RecordedRun
 
 SERVED, REFUSED = 0, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What was asked for. day: UTC. seed: None for the day's own."""
+class Request:
+    """The options of the command. day: UTC. seed: None to derive it from the day."""
 
     day: date
     seed: int | None
@@ -43,85 +43,99 @@ class Wish:
 def main(
     *, day: date | None = None, seed: int | None = None, force: bool = False, push: bool = False
 ) -> int:
-    """Return 0 where a champion serves, promoted or kept; 3 where the challenger is refused."""
-    wish = Wish(day or datetime.now(UTC).date(), seed, force, push)
+    """Return 0 if the challenger was promoted or the champion kept, 3 if it was refused."""
+    request = Request(day or datetime.now(UTC).date(), seed, force, push)
     params = Params.read()
     with only_one():
-        return _retrain(params, wish)
+        return _retrain(params, request)
 
 
-def _retrain(params: Params, wish: Wish) -> int:
-    branch = Branch(wish.day.isoformat())
+def _retrain(params: Params, request: Request) -> int:
+    """Run the pipeline on fresh data; compare and report unless the same was retrained before."""
+    branch = Branch(request.day.isoformat())
     branch.must_be_free()
-    _must_be_kept(params, wish)
-    if wish.push:
+    _check_table_is_tracked(params, request)
+    if request.push:
         branch.catch_up()
-        _carry(store_sync.pull)
+        _sync_store(store_sync.pull)
     pipeline.pull()
     store = tracking.Store()
     registry = Registry(store)
-    commit = _lay(params, wish, branch)
-    pipeline.repro(commit, force=wish.force)
+    commit = _commit_data(params, request, branch)
+    pipeline.repro(commit, force=request.force)
     params = Params.read()
     identity = provenance.identity(params, provenance.data_sha256())
-    settled = None if wish.force else registry.settled(identity.fingerprint)
-    if settled and not _only_tried(settled, commit):
-        _publish(branch, wish, params)
-        if wish.push:
-            _carry(store_sync.push)  # where an earlier try could not
+    settled = None if request.force else registry.latest_settled(identity.fingerprint)
+    if settled and not _was_tried_uncommitted(settled, commit):
+        _publish(branch, request, params)
+        if request.push:
+            _sync_store(store_sync.push)  # in case an earlier try could not
         return _nothing_new(settled)
-    run = _recorded(store, identity.fingerprint, commit)
-    metrics = json.loads(METRICS.read_text())
-    line = Line.from_json(LINE.read_text())
-    new = registry.register(run.run_id, _tags(run, line, wish))
-    registry.point(CHALLENGER, new)
-    old = _other(registry, new)
-    scoring.as_recorded(new)
-    challenger = _asked(run, new, metrics)
-    stands = scoring.standing(old, new, wish.day, params.retrain) if old else None
-    decision = _decided(registry, new) or policy.decide(challenger, stands, params.retrain)
-    _publish(branch, wish, params)
-    if decision.verdict == Verdict.PROMOTED:
-        aliases.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
-    report = reporting.told(
-        registry, store, params, wish.day, decision, (run, new, metrics), (old, stands)
-    )
-    reporting.settle(registry, new, report, stands)
-    if wish.push:
-        _carry(store_sync.push)
-    print(f"retrain: {decision.verdict}: {report.title}")
-    for reason in decision.reasons:
-        print(f"  - {reason}")
+    run = _recorded_run(store, identity.fingerprint, commit)
+    decision = _compare(params, request, branch, store, registry, run)
     return REFUSED if decision.verdict == Verdict.REFUSED else SERVED
 
 
-def _lay(params: Params, wish: Wish, branch: Branch) -> str:
-    """Lay the day's seed into params.yaml, unless a table is read; return the commit that has it.
+def _compare(
+    params: Params,
+    request: Request,
+    branch: Branch,
+    store: tracking.Store,
+    registry: Registry,
+    run: RecordedRun,
+) -> Decision:
+    """Register a run as the challenger, decide between it and the champion, and report it."""
+    metrics = json.loads(METRICS.read_text())
+    line = Line.from_json(LINE.read_text())
+    new = registry.register(run.run_id, _tags(run, line, request))
+    registry.point(CHALLENGER, new)
+    old = _opponent(registry, new)
+    scoring.challenger_model(new)
+    challenger = _as_challenger(run, new, metrics)
+    champion = scoring.champion_standing(old, new, request.day, params.retrain) if old else None
+    decision = _earlier_decision(registry, new)
+    decision = decision or policy.decide(challenger, champion, params.retrain)
+    _publish(branch, request, params)
+    if decision.verdict == Verdict.PROMOTED:
+        aliases.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
+    comparison = reporting.Comparison(run, new, metrics, old, champion, decision)
+    card = reporting.card_of(registry, store, params, request.day, comparison)
+    reporting.publish(registry, comparison, card)
+    if request.push:
+        _sync_store(store_sync.push)
+    print(f"retrain: {decision.verdict}: {card.title}")
+    for reason in decision.reasons:
+        print(f"  - {reason}")
+    return decision
 
-    Without --push the branch stays here: the recorded run names a commit that gives its code.
+
+def _commit_data(params: Params, request: Request, branch: Branch) -> str:
+    """Write the day's seed to params.yaml, unless a table is read; return the commit with it.
+
+    The commit is made without --push too, so that the recorded run can name it.
     """
     if params.generate.table is None:
-        seed = wish.seed if wish.seed is not None else int(f"{wish.day:%Y%m%d}")
+        seed = request.seed if request.seed is not None else int(f"{request.day:%Y%m%d}")
         if seed != params.generate.seed:
             files.write_bytes(PARAMS, with_seed(PARAMS.read_bytes().decode(), seed).encode())
-        print(f"retrain: {wish.day}: drawn data, seed {seed}", flush=True)
+        print(f"retrain: {request.day}: drawn data, seed {seed}", flush=True)
     else:
-        print(f"retrain: {wish.day}: {params.generate.table} as it is now", flush=True)
-    commit = branch.commit(_laid(params), f"Retraining of {wish.day}: fresh data")
-    if beyond := working_tree.commit(commit).paths:
+        print(f"retrain: {request.day}: {params.generate.table} as it is now", flush=True)
+    commit = branch.commit(_paths_to_commit(params), f"Retraining of {request.day}: fresh data")
+    if edits := working_tree.commit(commit).paths:
         print(
-            f"retrain: the tree is not clean, so nothing will be promoted: {', '.join(beyond[:5])}",
+            f"retrain: the tree is not clean, so nothing will be promoted: {', '.join(edits[:5])}",
             file=sys.stderr,
         )
     return commit
 
 
-def _must_be_kept(params: Params, wish: Wish) -> None:
-    """Refuse a table that neither git nor DVC would keep, and a seed for one."""
+def _check_table_is_tracked(params: Params, request: Request) -> None:
+    """Raise UsageError for a table that neither git nor DVC tracks, and for a seed with a table."""
     table = params.generate.table
     if table is None:
         return
-    if wish.seed is not None:
+    if request.seed is not None:
         raise UsageError(f"--seed must be left out where a table is read (got {table} to read)")
     ignored = git.call("check-ignore", "--quiet", "--", table).returncode == 0
     if ignored and not Path(f"{table}.dvc").exists():
@@ -131,20 +145,20 @@ def _must_be_kept(params: Params, wish: Wish) -> None:
         )
 
 
-def _laid(params: Params) -> tuple[str, ...]:
-    """Return what the day's commit takes from the folder: what git knows already, and the table.
+def _paths_to_commit(params: Params) -> tuple[str, ...]:
+    """Return the paths for the day's commit: params.yaml, the tracked tables and the table in use.
 
-    params.yaml with more than another seed is somebody's edit: it waits for his own commit.
+    params.yaml is left out if more than its seed was edited: the edit is its author's to commit.
     """
     table = params.generate.table
     pointer = f"{table}.dvc"
-    kept = pointer if Path(pointer).exists() else table
-    ours = () if _is_edited() else (str(PARAMS),)
-    return (*ours, "data/own", *((kept,) if kept else ()))
+    tracked = pointer if Path(pointer).exists() else table
+    settings = () if _is_edited() else (str(PARAMS),)
+    return (*settings, "data/own", *((tracked,) if tracked else ()))
 
 
 def _is_edited() -> bool:
-    """Return whether params.yaml differs from its committed self in more than the seed."""
+    """Return whether params.yaml differs from its committed version in more than the seed."""
     committed = git.call("show", f"HEAD:./{PARAMS}")
     if committed.returncode:
         return True
@@ -153,12 +167,12 @@ def _is_edited() -> bool:
     )
 
 
-def _carry(way: Callable[[], str]) -> None:
-    """Pull or push the embedded store, which a tracking server would keep."""
-    if address.embedded() is None:
+def _sync_store(transfer: Callable[[], str]) -> None:
+    """Pull or push the local store by `transfer`; with a tracking server there is none."""
+    if address.local_store() is None:
         return
     if pipeline.has_remote():
-        print(f"retrain: {way()}", flush=True)
+        print(f"retrain: {transfer()}", flush=True)
     else:
         print("retrain: no DVC remote: the store stays on this machine", file=sys.stderr)
 
@@ -169,20 +183,20 @@ def _nothing_new(settled: Version) -> int:
         f"retrain: nothing new: the same data, parameters and code were retrained on"
         f" {settled.tags.get('retrained_on')} as {settled.name} ({verdict}); --force does it again"
     )
-    reporting.tell_workflow(verdict, settled.tags.get("drift", ""))
+    reporting.set_workflow_outputs(verdict, settled.tags.get("drift", ""))
     return SERVED
 
 
-def _only_tried(settled: Version, commit: str) -> bool:
-    """Return whether it was settled from a tree that was not clean, and now is."""
+def _was_tried_uncommitted(settled: Version, commit: str) -> bool:
+    """Return whether the earlier retraining had uncommitted changes, and this one has none."""
     return settled.tags.get("git_dirty") == "true" and not working_tree.commit(commit).dirty
 
 
-def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
-    """Return the run, also where DVC's marker speaks of another store.
+def _recorded_run(store: tracking.Store, fingerprint: str, commit: str) -> RecordedRun:
+    """Return the complete run with a fingerprint; record it if it is missing in this store.
 
-    What somebody tried before he committed it was recorded with a patch; the same from a clean tree
-    is done again, so that its commit alone gives it.
+    A run that was recorded with uncommitted changes has a patch. From a clean tree it is repeated,
+    so that its commit alone gives its code.
     """
     run = store.find_complete(fingerprint)
     if run and run.tags.get("git_dirty") == "true" and not working_tree.commit(commit).dirty:
@@ -197,20 +211,20 @@ def _recorded(store: tracking.Store, fingerprint: str, commit: str) -> Recorded:
     return run
 
 
-def _tags(run: Recorded, line: Line, wish: Wish) -> dict[str, str]:
+def _tags(run: RecordedRun, line: Line, request: Request) -> dict[str, str]:
     return {
         "fingerprint": run.tags["fingerprint"],
         "data_sha256": run.tags["data_sha256"],
         "git_commit": run.tags["git_commit"],
         "git_dirty": run.tags["git_dirty"],
         "gate": run.tags["gate"],
-        "retrained_on": wish.day.isoformat(),
+        "retrained_on": request.day.isoformat(),
         "line": line.to_json(),
         "sample": scoring.training_sample().to_json(),
     }
 
 
-def _asked(run: Recorded, new: Version, metrics: dict[str, Any]) -> Challenger:
+def _as_challenger(run: RecordedRun, new: Version, metrics: dict[str, Any]) -> Challenger:
     gate = metrics["gate"]
     return Challenger(
         gate=[] if gate["passed"] is True else gate["reasons"] or ["it gave no reason"],
@@ -221,29 +235,29 @@ def _asked(run: Recorded, new: Version, metrics: dict[str, Any]) -> Challenger:
     )
 
 
-def _other(registry: Registry, new: Version) -> Version | None:
-    """Return the champion that `new` is held against: not itself, where an earlier try was cut."""
+def _opponent(registry: Registry, new: Version) -> Version | None:
+    """Return the champion to compare `new` with: its predecessor if `new` is champion already."""
     champion = registry.holding(CHAMPION)
     if champion and champion.number == new.number:
-        before = champion.tags.get("replaces")
-        return registry.numbered(before) if before else None
+        replaced = champion.tags.get("replaces")
+        return registry.by_number(replaced) if replaced else None
     return champion
 
 
-def _decided(registry: Registry, new: Version) -> Decision | None:
-    """Return the decision of an earlier try that was cut short after the champion had moved."""
+def _earlier_decision(registry: Registry, new: Version) -> Decision | None:
+    """Return the decision of an earlier try that was interrupted after it moved the champion."""
     champion = registry.holding(CHAMPION)
     if champion is None or champion.number != new.number:
         return None
     return Decision(Verdict.PROMOTED, [champion.tags.get("champion_why", "it was promoted")])
 
 
-def _publish(branch: Branch, wish: Wish, params: Params) -> None:
-    """Commit parameters and lock on the day's branch; push them, the data before its pointers."""
-    branch.commit((*_laid(params), "dvc.lock"), f"Retraining of {wish.day}: lock")
-    if not wish.push:
+def _publish(branch: Branch, request: Request, params: Params) -> None:
+    """Commit parameters and dvc.lock to the day's branch; push the data first, then the branch."""
+    branch.commit((*_paths_to_commit(params), "dvc.lock"), f"Retraining of {request.day}: lock")
+    if not request.push:
         return
     if pipeline.has_remote():
         pipeline.push()
-    said = f"{branch.name} is pushed" if branch.push() else "nothing to push"
-    print(f"retrain: {said}", flush=True)
+    outcome = f"{branch.name} is pushed" if branch.push() else "nothing to push"
+    print(f"retrain: {outcome}", flush=True)

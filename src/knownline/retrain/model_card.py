@@ -1,6 +1,6 @@
-"""What a retraining tells: the verdict first, then all it rests on. Also the version's model card.
+"""Writes the report of a retraining in Markdown, which is also the version's model card.
 
-Knows nothing of files' places or of MLflow: it is given what it says.
+The verdict comes first, then everything it rests on. Knows nothing of files or of MLflow.
 """
 
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ from typing import Any
 
 from knownline.core.formatting import UNKNOWN, plain, r_squared, rounded, significant
 from knownline.retrain.drift import Drift
-from knownline.retrain.policy import Decision, Paired
+from knownline.retrain.policy import Decision, PairedErrors
 
 LONGEST = 5_000
-"""The most characters MLflow keeps of a version's description."""
+"""The most characters that MLflow stores of a version's description."""
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """All that a report on a retraining says.
+class ModelCard:
+    """The content of a report on a retraining.
 
     day: of the retraining, UTC. data: a name of the fresh data. version, run_id, commit: of the
-    challenger. metrics: metrics.json. champion: its name, or None. changed: what differs between
-    the champion's run and the challenger's, in words. links: name to address.
+    challenger. metrics: the content of metrics.json. champion: its name, or None. changed: the
+    differences between the champion's run and the challenger's, in words. links: addresses by name.
     """
 
     day: str
@@ -34,27 +34,27 @@ class Card:
     champion: str | None
     champion_line: str | None
     drift: Drift | None
-    scores: Paired | None
+    scores: PairedErrors | None
     changed: Sequence[str]
     links: dict[str, str]
 
     @property
     def title(self) -> str:
         """The verdict in one line."""
-        who = f"version {self.version}"
-        kept = self.champion or "no champion"
+        challenger = f"version {self.version}"
+        champion = self.champion or "no champion"
         return {
-            "promoted": f"{who} is the champion",
-            "kept": f"{kept} stays, {who} was tried",
-            "refused": f"{who} is refused, {kept} stays"
+            "promoted": f"{challenger} is the champion",
+            "kept": f"{champion} stays, {challenger} was tried",
+            "refused": f"{challenger} is refused, {champion} stays"
             if self.champion
-            else f"{who} is refused, there is no champion",
+            else f"{challenger} is refused, there is no champion",
         }[self.decision.verdict]
 
     def markdown(self, *, pictures: bool = True) -> str:
-        """Return the report; within MLflow's limit, so that it can be the model card too.
+        """Return the report, cut to MLflow's limit, so that it can be the model card too.
 
-        pictures: whether those in plots/ can be seen from where it is read.
+        pictures: whether the files in plots/ are visible where the report is read.
         """
         parts = [
             f"# Retraining of {self.day}: {self.title}",
@@ -69,13 +69,15 @@ class Card:
         return text if len(text) <= LONGEST else f"{text[: LONGEST - 2]}…\n"
 
     def _fit(self) -> str:
-        found = self.metrics
+        metrics = self.metrics
         rows = ["## The fit", "", "| | fitted | ± | true |", "|---|---:|---:|---:|"]
         for name in ("w", "b"):
-            value, error, true = found[name], found["se"][name], found["truth"][name]
-            shown = UNKNOWN if value is None else rounded(value, error or 0.0)
-            rows.append(f"| {name} | {shown} | {significant(error, 2)} | {significant(true, 15)} |")
-        gate = found["gate"]
+            value, error, true = metrics[name], metrics["se"][name], metrics["truth"][name]
+            fitted = UNKNOWN if value is None else rounded(value, error or 0.0)
+            rows.append(
+                f"| {name} | {fitted} | {significant(error, 2)} | {significant(true, 15)} |"
+            )
+        gate = metrics["gate"]
         rows += ["", f"Gate {'passed' if gate['passed'] else '**refused**'}:", ""]
         return "\n".join([*rows, _list(gate["reasons"])])
 
@@ -98,17 +100,18 @@ class Card:
                 "",
             ]
         if self.drift:
-            d = self.drift
+            drift = self.drift
             lines += [
                 "| drift of the fresh data from the champion's | F | p |",
                 "|---|---:|---:|",
-                f"| the line, (w, b) at once | {significant(d.line_f, 3)}"
-                f" | {significant(d.line_p, 2)} |",
-                f"| the noise, ratio of variances | {significant(d.variance_f, 3)}"
-                f" | {significant(d.variance_p, 2)} |",
-                f"| both | | {significant(d.p, 2)} |",
+                f"| the line, (w, b) at once | {significant(drift.line_f, 3)}"
+                f" | {significant(drift.line_p, 2)} |",
+                f"| the noise, ratio of variances | {significant(drift.variance_f, 3)}"
+                f" | {significant(drift.variance_p, 2)} |",
+                f"| both | | {significant(drift.p, 2)} |",
                 "",
-                f"Drift is p below {plain(d.level)}: **{'drifted' if d.found else 'no drift'}**.",
+                f"Drift is p below {plain(drift.level)}:"
+                f" **{'drifted' if drift.found else 'no drift'}**.",
             ]
         return "\n".join(lines).rstrip()
 
@@ -118,7 +121,7 @@ class Card:
         return "## What changed since the champion\n\n" + _list(self.changed or ["nothing"])
 
     def _card(self, *, pictures: bool) -> str:
-        held = self.metrics["holdout"]
+        holdout = self.metrics["holdout"]
         links = [f"{name}: {address}" for name, address in self.links.items()]
         return "\n".join(
             [
@@ -126,9 +129,9 @@ class Card:
                 "",
                 "- Intended use: the y of one x within the range of the data, by y = w*x + b.",
                 f"- Data: {self.data}; {self.metrics['rows']:,} rows fitted,"
-                f" {held['rows']:,} held out.",
-                f"- Metrics: holdout RMSE {significant(held['rmse'], 5)},"
-                f" R² = {r_squared(held['r2'])}; training RMSE"
+                f" {holdout['rows']:,} held out.",
+                f"- Metrics: holdout RMSE {significant(holdout['rmse'], 5)},"
+                f" R² = {r_squared(holdout['r2'])}; training RMSE"
                 f" {significant(self.metrics['train']['rmse'], 5)}.",
                 "- Limits: one straight line. Errors and tests take the noise to be independent,"
                 " normal and equally wide everywhere; outside the data's x nothing is known.",

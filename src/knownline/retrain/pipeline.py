@@ -1,4 +1,4 @@
-"""DVC as a retraining calls it: tables up to date, the stages run, the results pushed.
+"""Calls DVC for a retraining: brings tables up to date, runs the stages, pushes the results.
 
 Knows nothing of MLflow or of what the results mean.
 """
@@ -13,24 +13,26 @@ from samerun.working_tree import BASE
 
 
 def has_remote() -> bool:
-    """Return whether DVC has a remote that it pulls from and pushes to by default."""
-    listed = _dvc("config", "--list").stdout.decode()
-    return any(line.startswith("core.remote=") for line in listed.splitlines())
+    """Return whether DVC has a default remote."""
+    settings = _dvc("config", "--list").stdout.decode()
+    return any(line.startswith("core.remote=") for line in settings.splitlines())
 
 
 def pull() -> None:
-    """Bring what DVC keeps up to date; what the remote does not have is made anew by the stages.
+    """Bring the files that DVC tracks up to date; the stages recreate those the remote lacks.
 
-    A table that was replaced in data/own/ is taken as it is now: its pointer follows it.
+    If somebody replaced a table in data/own/, its .dvc file is updated to the new table.
 
-    Raises: WorkspaceError where a remote does not answer or a table is nowhere.
+    Raises: WorkspaceError if a remote does not answer or a table is missing everywhere.
     """
     pointers = sorted(Path("data/own").rglob("*.dvc"))
-    there = [str(pointer) for pointer in pointers if _replaced_by_hand(pointer)]
-    if there:
-        _must("the tables in data/own/ must be readable", "commit", "--force", "--quiet", *there)
+    replaced = [str(pointer) for pointer in pointers if _replaced_by_hand(pointer)]
+    if replaced:
+        _run_dvc(
+            "the tables in data/own/ must be readable", "commit", "--force", "--quiet", *replaced
+        )
     if has_remote():
-        _must("DVC must bring its files up to date", "pull", "--quiet", "--allow-missing")
+        _run_dvc("DVC must bring its files up to date", "pull", "--quiet", "--allow-missing")
     for pointer in pointers:
         if not pointer.with_suffix("").exists():
             raise WorkspaceError(
@@ -39,10 +41,10 @@ def pull() -> None:
 
 
 def _replaced_by_hand(pointer: Path) -> bool:
-    """Return whether what lies beside a pointer is new to DVC.
+    """Return whether the table of a .dvc file is new to DVC.
 
-    Where it is in the cache it was kept before, and a pointer that says otherwise came by git: the
-    pointer is followed.
+    A table in the cache is an older version, and a .dvc file with another hash came from git: then
+    the .dvc file counts.
     """
     table = pointer.with_suffix("")
     if not table.is_file():
@@ -56,28 +58,29 @@ def _replaced_by_hand(pointer: Path) -> bool:
 
 
 def repro(commit: str, *, force: bool = False, only: str | None = None) -> None:
-    """Run what changed (all with `force`), recording it as of `commit`; DVC's output is shown.
+    """Run the changed stages (all with `force`), recording `commit` as theirs; show DVC's output.
 
-    Raises: WorkspaceError with what the stage said, where one fails.
+    Raises: WorkspaceError with a stage's message if it fails.
     """
-    arguments = ["--force"] if force else []
-    arguments += ["--single-item", only] if only else []
-    done = _dvc("repro", *arguments, show=True, **{BASE: commit})
-    if done.returncode:
-        raise WorkspaceError(programs.reason(done))
+    options = ["--force"] if force else []
+    options += ["--single-item", only] if only else []
+    process = _dvc("repro", *options, show=True, **{BASE: commit})
+    if process.returncode:
+        raise WorkspaceError(programs.reason(process))
 
 
 def push() -> None:
-    """Push outputs and tables. Raises: WorkspaceError where the remote does not take them."""
-    _must("the DVC remote must take the results", "push", "--quiet")
+    """Push outputs and tables. Raises: WorkspaceError if the remote does not accept them."""
+    _run_dvc("the DVC remote must take the results", "push", "--quiet")
 
 
-def _must(rule: str, *arguments: str) -> None:
-    done = _dvc(*arguments)
-    if done.returncode:
-        raise WorkspaceError(f"{rule} (dvc {arguments[0]} says: {programs.reason(done)})")
+def _run_dvc(rule: str, *arguments: str) -> None:
+    """Run a DVC command. Raises: WorkspaceError with the broken `rule` if it fails."""
+    process = _dvc(*arguments)
+    if process.returncode:
+        raise WorkspaceError(f"{rule} (dvc {arguments[0]} says: {programs.reason(process)})")
 
 
-def _dvc(*arguments: str, show: bool = False, **more: str) -> subprocess.CompletedProcess[bytes]:
-    # Not isolated: the stages are to record where this command would.
-    return programs.call(*programs.dvc(*arguments), isolated=False, show=show, env=more)
+def _dvc(*arguments: str, show: bool = False, **env: str) -> subprocess.CompletedProcess[bytes]:
+    # Not isolated, so that the stages record in the same store as this command.
+    return programs.call(*programs.dvc(*arguments), isolated=False, show=show, env=env)

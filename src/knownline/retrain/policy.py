@@ -1,6 +1,6 @@
-"""The rules of promotion: who serves, the champion or its challenger, and why, in words.
+"""Decides whether a challenger replaces the champion, and gives the reasons in words.
 
-Knows nothing of files, of MLflow or of how a model is put in its place.
+Knows nothing of files, of MLflow or of how a model is promoted.
 """
 
 import math
@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Verdict(StrEnum):
-    """What became of a challenger."""
+    """The outcome for a challenger."""
 
     PROMOTED = "promoted"
     KEPT = "kept"
@@ -28,11 +28,11 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
-    """Squared errors of two models on the same rows: champion's minus challenger's, by row.
+class PairedErrors:
+    """Squared errors of two models on the same rows, champion's minus challenger's by row.
 
-    mean: of the differences, in squared units of y; above 0 the challenger is nearer.
-    sd: their standard deviation (rows - 1). rmse: of the champion and of the challenger.
+    mean: of the differences, in squared units of y; positive if the challenger is better.
+    sd: their standard deviation (divided by rows - 1). The RMSEs are in units of y.
     """
 
     rows: int
@@ -59,34 +59,36 @@ class Paired:
         return float(special.stdtr(self.rows - 1, self.t))
 
 
-def paired(chunks: Iterable[tuple[Array, Array]]) -> Paired | None:
-    """Return the comparison of errors, champion's and challenger's of (rows,) each.
+def compare_errors(chunks: Iterable[tuple[Array, Array]]) -> PairedErrors | None:
+    """Return the comparison of errors, champion's and challenger's of (rows,) each, by chunks.
 
-    None where there are fewer than two rows. Source: the merge is that of `compression.Moments`.
+    None if there are fewer than two rows. Source: the merge is that of `core.moments.Moments`.
     """
-    rows, mean, squares, total = 0, 0.0, 0.0, np.zeros(2)
+    rows, mean, squares, totals = 0, 0.0, 0.0, np.zeros(2)
     for champion, challenger in chunks:
         if len(champion) == 0:
             continue
         difference = champion**2 - challenger**2
-        total += [float(np.sum(champion**2)), float(np.sum(challenger**2))]
-        here, new = float(np.mean(difference)), len(difference)
-        step = here - mean
-        squares += float(np.sum((difference - here) ** 2)) + step**2 * rows * new / (rows + new)
-        mean, rows = mean + step * new / (rows + new), rows + new
+        totals += [float(np.sum(champion**2)), float(np.sum(challenger**2))]
+        chunk_mean, chunk_rows = float(np.mean(difference)), len(difference)
+        step = chunk_mean - mean
+        squares += float(np.sum((difference - chunk_mean) ** 2)) + step**2 * rows * chunk_rows / (
+            rows + chunk_rows
+        )
+        mean, rows = mean + step * chunk_rows / (rows + chunk_rows), rows + chunk_rows
     if rows < 2:
         return None
-    first, second = (math.sqrt(each / rows) for each in total)
-    return Paired(rows, mean, math.sqrt(squares / (rows - 1)), first, second)
+    champion_rmse, challenger_rmse = (math.sqrt(total / rows) for total in totals)
+    return PairedErrors(rows, mean, math.sqrt(squares / (rows - 1)), champion_rmse, challenger_rmse)
 
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
-    """What is asked of a model before it is compared with anyone.
+    """What makes a model eligible, before it is compared with the champion.
 
-    gate: why the gate refused it; empty where it passed. clean: whether the recorded commit alone
-    gives the code that ran. complete: whether its run is. finite: whether its numbers are.
-    rolled_back: why somebody took it down when it served, or None.
+    gate: the gate's reasons for refusing it, empty if it passed. clean: whether the recorded commit
+    alone gives the code that ran. complete: whether its run is complete. finite: whether its
+    numbers are finite. rolled_back: the reason of an earlier rollback from it, or None.
     """
 
     gate: list[str]
@@ -98,17 +100,17 @@ class Challenger:
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """Who serves now, and how it stands on the fresh data.
+    """The current champion and its performance on the fresh data.
 
     name: for the reasons, e.g. "version 3". days: since it became champion.
-    damaged: why its model cannot serve, or None. drift, scores: None where unknown.
+    damaged: why its model cannot serve, or None. drift, scores: None if unknown.
     """
 
     name: str
     days: int
     damaged: str | None = None
     drift: Drift | None = None
-    scores: Paired | None = None
+    scores: PairedErrors | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,10 @@ class Decision:
 
 
 def decide(challenger: Challenger, champion: Champion | None, rules: Retrain) -> Decision:
-    """Return who serves from now on. What is not known to be good is not promoted."""
-    broken = _not_eligible(challenger)
-    if broken:
-        return Decision(Verdict.REFUSED, broken)
+    """Return the verdict on a challenger. A model that is not known to be good is not promoted."""
+    objections = _objections(challenger)
+    if objections:
+        return Decision(Verdict.REFUSED, objections)
     if champion is None:
         return Decision(Verdict.PROMOTED, ["the gate passed and there is no champion yet"])
     if champion.damaged:
@@ -136,57 +138,60 @@ def decide(challenger: Challenger, champion: Champion | None, rules: Retrain) ->
             Verdict.KEPT,
             ["there are not two held-out rows to compare on: set generate.holdout"],
         )
-    return _compared(champion, champion.scores, rules)
+    return _compare(champion, champion.scores, rules)
 
 
-def _not_eligible(challenger: Challenger) -> list[str]:
-    broken = [f"the gate refused it: {reason}" for reason in challenger.gate]
+def _objections(challenger: Challenger) -> list[str]:
+    """Return why a challenger is not eligible; empty if it is."""
+    objections = [f"the gate refused it: {reason}" for reason in challenger.gate]
     if not challenger.clean:
-        broken.append(
+        objections.append(
             "the tree was not clean: its commit alone does not give the code that ran; commit or"
             " undo the edits"
         )
     if not challenger.complete:
-        broken.append("its run is not complete")
+        objections.append("its run is not complete")
     if not challenger.finite:
-        broken.append("its numbers are not finite")
+        objections.append("its numbers are not finite")
     if challenger.rolled_back is not None:
-        broken.append(f"it served and was rolled back: {challenger.rolled_back}")
-    return broken
+        objections.append(f"it served and was rolled back: {challenger.rolled_back}")
+    return objections
 
 
-def _compared(champion: Champion, scores: Paired, rules: Retrain) -> Decision:
-    """Decide by the scores on the holdout, and where they tie by drift and age."""
+def _compare(champion: Champion, scores: PairedErrors, rules: Retrain) -> Decision:
+    """Decide by the scores on the holdout; if they tie, by drift and by the champion's age."""
     level = rules.comparison_level
     if not all(map(math.isfinite, (scores.mean, scores.sd))):
         return Decision(Verdict.KEPT, ["the squared errors on the holdout are not finite"])
-    seen = (
+    scored = (
         f"holdout RMSE {significant(scores.challenger_rmse, 4)} against the champion's"
         f" {significant(scores.champion_rmse, 4)} on the same {scores.rows:,} rows"
     )
     if scores.p_worse < level:
         return Decision(
             Verdict.KEPT,
-            [f"the challenger is worse beyond noise: {seen} {_p(scores.p_worse, level)}"],
+            [f"the challenger is worse beyond noise: {scored} {_p_clause(scores.p_worse, level)}"],
         )
     drift = champion.drift
-    drifted = [drift.words] if drift and drift.found else []
+    drift_reasons = [drift.words] if drift and drift.found else []
     if scores.p_better < level:
-        better = f"the challenger is better beyond noise: {seen} {_p(scores.p_better, level)}"
-        return Decision(Verdict.PROMOTED, [better, *drifted])
+        better = (
+            f"the challenger is better beyond noise: {scored} {_p_clause(scores.p_better, level)}"
+        )
+        return Decision(Verdict.PROMOTED, [better, *drift_reasons])
     p = min(scores.p_better, scores.p_worse)
-    tie = f"neither is better beyond noise: {seen} {_p(p, level)}"
+    tie = f"neither is better beyond noise: {scored} {_p_clause(p, level)}"
     stale = champion.days >= rules.stale_after_days
-    because = drifted + (
+    reasons = drift_reasons + (
         [f"the champion is stale: {champion.days} days, {rules.stale_after_days} make it so"]
         if stale
         else []
     )
-    if because:
-        return Decision(Verdict.PROMOTED, [*because, tie])
+    if reasons:
+        return Decision(Verdict.PROMOTED, [*reasons, tie])
     unknown = [] if drift else ["drift could not be tested"]
     return Decision(Verdict.KEPT, [f"{tie}; a tie keeps the champion", *unknown])
 
 
-def _p(p: float, level: float) -> str:
+def _p_clause(p: float, level: float) -> str:
     return f"(p = {significant(p, 3)}, {plain(level)} decides)"

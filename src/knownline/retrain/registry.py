@@ -1,7 +1,7 @@
-"""The registered model `knownline`: its versions, what is said on them, and who is champion.
+"""The registered model `knownline` in MLflow: its versions, their tags and its aliases.
 
-MLflow cannot move two aliases at once. So what a version replaced is a tag on it, written before
-the alias moves; the alias `previous` shows it, and is never what decides.
+MLflow cannot move two aliases at once. So the version that another one replaced is written to a tag
+before the alias moves; the alias `previous` only shows it and decides nothing.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samerun.mlflow.errors import ABSENT, said_by
+from samerun.mlflow.errors import ABSENT, store_errors
 
 # isort: split
 import numpy as np
@@ -32,26 +32,25 @@ DESCRIPTION = (
     "A straight line, y = w*x + b. The alias `champion` serves, `challenger` is the latest that was"
     " tried, `previous` is what `knownline rollback` puts back."
 )
-_TAG = 5_000  # the most characters MLflow keeps of a version's tag or description
+_LONGEST = 5_000  # the most characters that MLflow stores of a version's tag or description
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of the registered model. created_ms: milliseconds since 1970."""
+    """One version of the registered model."""
 
     number: str
     run_id: str
     tags: dict[str, str]
-    created_ms: int
 
     @property
     def name(self) -> str:
-        """What it is called in a sentence."""
+        """The version's name in a sentence."""
         return f"version {self.number}"
 
     @property
     def line(self) -> Line | None:
-        """The line it was registered as; None where somebody else registered it."""
+        """The line it was registered with, or None if knownline did not register it."""
         try:
             return Line.from_json(self.tags["line"])
         except (KeyError, ValueError):
@@ -59,7 +58,7 @@ class Version:
 
 
 class DamagedModelError(Exception):
-    """A version's model cannot be loaded, or is not the line it was registered as."""
+    """A version's model cannot be loaded, or is not the line it was registered with."""
 
 
 class Registry:
@@ -70,8 +69,8 @@ class Registry:
         self._client = store.client
 
     def holding(self, alias: str) -> Version | None:
-        """Return the version an alias points at, or None."""
-        with self._answering():
+        """Return the version that an alias points to, or None."""
+        with self._store_errors():
             try:
                 return _version(self._client.get_model_version_by_alias(NAME, alias))
             except MlflowException as error:
@@ -79,9 +78,9 @@ class Registry:
                     raise
                 return None
 
-    def numbered(self, number: str) -> Version | None:
-        """Return the version with this number, or None where there is none any more."""
-        with self._answering():
+    def by_number(self, number: str) -> Version | None:
+        """Return the version with this number, or None if there is none."""
+        with self._store_errors():
             try:
                 return _version(self._client.get_model_version(NAME, number))
             except MlflowException as error:
@@ -89,56 +88,56 @@ class Registry:
                     raise
                 return None
 
-    def of_run(self, run_id: str) -> Version | None:
+    def by_run(self, run_id: str) -> Version | None:
         """Return the version that was registered from a run, or None."""
-        return self._first(f"name = '{NAME}' and run_id = '{run_id}'")
+        return self._latest(f"name = '{NAME}' and run_id = '{run_id}'")
 
-    def settled(self, fingerprint: str) -> Version | None:
-        """Return the latest version of this fingerprint on which a retraining came to its end."""
-        return self._first(
+    def latest_settled(self, fingerprint: str) -> Version | None:
+        """Return the latest version of this fingerprint whose retraining was completed."""
+        return self._latest(
             f"name = '{NAME}' and tag.fingerprint = '{fingerprint}' and tag.settled = 'true'"
         )
 
     def register(self, run_id: str, tags: dict[str, str]) -> Version:
-        """Return the version of a run, registered now if it is not yet."""
-        found = self.of_run(run_id)
-        with self._answering():
-            if found is None:
-                self._make_model()
+        """Return the version of a run; register it first if it has none."""
+        version = self.by_run(run_id)
+        with self._store_errors():
+            if version is None:
+                self._create_model()
                 outputs = self._client.get_run(run_id).outputs
                 models = outputs.model_outputs if outputs else []
                 if not models:
                     raise StoreError(f"run {run_id} must have a model (got none)")
                 model = models[-1].model_id
-                found = _version(
+                version = _version(
                     self._client.create_model_version(
                         NAME, f"models:/{model}", run_id=run_id, tags=tags, model_id=model
                     )
                 )
-            self.tag(found, tags)
-            return found
+            self.tag(version, tags)
+            return version
 
     def tag(self, version: Version, tags: dict[str, str]) -> None:
         """Set tags on a version."""
-        with self._answering():
+        with self._store_errors():
             for key, value in tags.items():
-                self._client.set_model_version_tag(NAME, version.number, key, value[:_TAG])
+                self._client.set_model_version_tag(NAME, version.number, key, value[:_LONGEST])
 
     def describe(self, version: Version, text: str) -> None:
         """Set a version's description, in Markdown."""
-        with self._answering():
-            self._client.update_model_version(NAME, version.number, text[:_TAG])
+        with self._store_errors():
+            self._client.update_model_version(NAME, version.number, text[:_LONGEST])
 
     def preface(self, version: Version, line: str) -> None:
-        """Put a line before a version's description, once."""
-        with self._answering():
+        """Put a line before a version's description, unless it begins with it already."""
+        with self._store_errors():
             text = self._client.get_model_version(NAME, version.number).description or ""
         if not text.startswith(line):
             self.describe(version, f"{line}\n\n{text}")
 
     def point(self, alias: str, version: Version | None) -> None:
-        """Let an alias point at a version, or at none."""
-        with self._answering():
+        """Let an alias point to a version; with None, delete the alias."""
+        with self._store_errors():
             if version:
                 self._client.set_registered_model_alias(NAME, alias, version.number)
             elif self.holding(alias):
@@ -150,30 +149,30 @@ class Registry:
 
     def attach(self, run_id: str, path: Path) -> None:
         """Add a file to a run."""
-        with self._answering():
+        with self._store_errors():
             self._client.log_artifact(run_id, str(path))
 
-    def run_artifacts(self, run_id: str, names: tuple[str, ...], folder: Path) -> None:
-        """Bring some of a run's files into a folder."""
-        with self._answering():
+    def download_artifacts(self, run_id: str, names: tuple[str, ...], folder: Path) -> None:
+        """Download some of a run's files into a folder."""
+        with self._store_errors():
             for name in names:
                 self._client.download_artifacts(run_id, name, str(folder))
 
-    def _make_model(self) -> None:
+    def _create_model(self) -> None:
         try:
             self._client.create_registered_model(NAME, description=DESCRIPTION)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _first(self, query: str) -> Version | None:
-        with self._answering():
-            found = self._client.search_model_versions(query)
-        return max(map(_version, found), key=lambda v: int(v.number), default=None)
+    def _latest(self, query: str) -> Version | None:
+        with self._store_errors():
+            versions = self._client.search_model_versions(query)
+        return max(map(_version, versions), key=lambda v: int(v.number), default=None)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
-        with said_by(self._store.uri, every=True):
+    def _store_errors(self) -> Iterator[None]:
+        with store_errors(self._store.uri, every=True):
             yield
 
 
@@ -181,24 +180,24 @@ class Model:
     """A version's model, loaded from the registry with pickle forbidden."""
 
     def __init__(self, version: Version) -> None:
-        """Load it and hold its answers against the line it was registered as, where that is known.
+        """Load the model and compare its predictions with the registered line, if that is known.
 
-        Raises: DamagedModelError, and StoreError where its files are out of reach.
+        Raises: DamagedModelError, or StoreError if its files cannot be reached.
         """
-        probes = [-1.0, 0.0, 0.5, 3.0, 1e6]
+        x_values = [-1.0, 0.0, 0.5, 3.0, 1e6]
         try:
             self._model: Any = models.load(f"models:/{NAME}/{version.number}")
-            answers = self.predict(np.array(probes))
+            predictions = self.predict(np.array(x_values))
         except StoreError:
-            raise  # not reached is not damaged
-        except Exception as error:  # whatever a damaged model raises is its damage
-            first = str(error).strip().splitlines() or [""]
-            said = f"{type(error).__name__}: {first[0][:160]}"
-            raise DamagedModelError(f"its model does not answer ({said})") from error
+            raise  # a store out of reach does not mean a damaged model
+        except Exception as error:  # a damaged model can raise anything
+            first_line = str(error).strip().splitlines() or [""]
+            reason = f"{type(error).__name__}: {first_line[0][:160]}"
+            raise DamagedModelError(f"its model does not answer ({reason})") from error
         line = version.line
         if line is None:
             return
-        if [float(y).hex() for y in answers] != [float(line.at(x)).hex() for x in probes]:
+        if [float(y).hex() for y in predictions] != [float(line.at(x)).hex() for x in x_values]:
             raise DamagedModelError("its model is not the line it was registered as")
 
     def predict(self, x: Array) -> Array:
@@ -206,6 +205,5 @@ class Model:
         return np.asarray(self._model.predict(pd.DataFrame({"x": x})), dtype=np.float64)
 
 
-def _version(found: Any) -> Version:
-    created = int(found.creation_timestamp or 0)
-    return Version(str(found.version), str(found.run_id), dict(found.tags), created)
+def _version(entity: Any) -> Version:
+    return Version(str(entity.version), str(entity.run_id), dict(entity.tags))

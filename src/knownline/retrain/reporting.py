@@ -1,7 +1,8 @@
-"""What came of a retraining: its report, and the words on run, version and workflow."""
+"""Publishes a retraining: its report, the tags of run and version, the outputs for CI."""
 
 import json
 import os
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,109 +11,118 @@ from typing import Any
 from knownline.core.formatting import rounded
 from knownline.core.layout import RETRAINED
 from knownline.params import Params
-from knownline.retrain.model_card import Card
+from knownline.retrain.model_card import ModelCard
 from knownline.retrain.policy import Champion, Decision
 from knownline.retrain.registry import Registry, Version
 from samerun.core import files
 from samerun.core.errors import StoreError
 from samerun.mlflow import tracking
-from samerun.mlflow.tracking import Recorded
-from samerun.proof import comparison
+from samerun.mlflow.tracking import RecordedRun
+from samerun.proof.comparison import all_changes
 
 
-def told(
-    registry: Registry,
-    store: tracking.Store,
-    params: Params,
-    day: date,
-    decision: Decision,
-    tried: tuple[Recorded, Version, dict[str, Any]],
-    sat: tuple[Version | None, Champion | None],
-) -> Card:
-    """Return the report on a challenger, tried, and on the champion that sat before it."""
-    run, new, metrics = tried
-    old, stands = sat
-    wanted = params.generate
-    data = f"drawn, seed {wanted.seed}" if wanted.table is None else wanted.table
-    line = old.line if old else None
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A challenger, the champion it was compared with, and the decision between them.
+
+    run, version, metrics: of the challenger. opponent: the champion's version, or None.
+    champion: its performance on the fresh data, or None.
+    """
+
+    run: RecordedRun
+    version: Version
+    metrics: dict[str, Any]
+    opponent: Version | None
+    champion: Champion | None
+    decision: Decision
+
+
+def card_of(
+    registry: Registry, store: tracking.Store, params: Params, day: date, comparison: Comparison
+) -> ModelCard:
+    """Return the report on a challenger and on the champion it was compared with."""
+    run, opponent, champion = comparison.run, comparison.opponent, comparison.champion
+    settings = params.generate
+    data = f"drawn, seed {settings.seed}" if settings.table is None else settings.table
+    line = opponent.line if opponent else None
     links = {"Run": run.run_id}
     if store.uri.startswith("http"):
         links["Run"] = f"{store.shown_uri}/#/experiments/{store.experiment}/runs/{run.run_id}"
-    return Card(
+    return ModelCard(
         day=day.isoformat(),
-        decision=decision,
+        decision=comparison.decision,
         data=f"{data} (SHA-256 {run.tags['data_sha256'][:12]}…)",
-        version=new.number,
+        version=comparison.version.number,
         run_id=run.run_id,
         commit=run.tags["git_commit"],
-        metrics=metrics,
-        champion=old.name if old else None,
+        metrics=comparison.metrics,
+        champion=opponent.name if opponent else None,
         champion_line=f"w = {rounded(line.w, 1e-4)}, b = {rounded(line.b, 1e-2)}" if line else None,
-        drift=stands.drift if stands else None,
-        scores=stands.scores if stands else None,
-        changed=_changed(registry, old, run) if old else [],
+        drift=champion.drift if champion else None,
+        scores=champion.scores if champion else None,
+        changed=_changes(registry, opponent, run) if opponent else [],
         links=links,
     )
 
 
-def _changed(registry: Registry, old: Version, run: Recorded) -> list[str]:
-    """Return what differs between two runs: data, parameters, code, packages."""
+def _changes(registry: Registry, opponent: Version, run: RecordedRun) -> list[str]:
+    """Return the differences between two runs: data, parameters, code, packages."""
     names = ("identity.json", "environment.json")
     with TemporaryDirectory() as scratch:
-        then, now = Path(scratch) / "then", Path(scratch) / "now"
-        for folder, run_id in ((then, old.run_id), (now, run.run_id)):
-            folder.mkdir()
+        contents = []
+        for folder, run_id in (("old", opponent.run_id), ("new", run.run_id)):
+            path = Path(scratch) / folder
+            path.mkdir()
             try:
-                registry.run_artifacts(run_id, names, folder)
+                registry.download_artifacts(run_id, names, path)
             except StoreError as error:
                 return [f"unknown: {error}"]
-        read = [[json.loads((f / name).read_text()) for name in names] for f in (then, now)]
-    (was, had), (is_now, has) = read
-    found = [
-        f"data: was {was['data'][:12]}…, is {is_now['data'][:12]}…"
-        if was["data"] != is_now["data"]
-        else "",
-        *comparison.all_changes("parameter", was["params"], is_now["params"]),
-        *(f"code: {name}" for name in sorted(is_now["code"]) if
-          was["code"].get(name) != is_now["code"][name]),
-        *comparison.all_changes("package", had, has),
+            contents.append([(path / name).read_text() for name in names])
+    parsed = [[json.loads(text) for text in texts] for texts in contents]
+    (old, old_packages), (new, new_packages) = parsed
+    changes = [
+        *all_changes("parameter", old["params"], new["params"]),
+        *(f"code: {name}" for name in sorted(new["code"])
+          if old["code"].get(name) != new["code"][name]),
+        *all_changes("package", old_packages, new_packages),
     ]  # fmt: skip
-    found = [item for item in found if item]
-    return found if len(found) <= 12 else [*found[:12], f"and {len(found) - 12} more"]
+    if old["data"] != new["data"]:
+        changes.insert(0, f"data: was {old['data'][:12]}…, is {new['data'][:12]}…")
+    return changes if len(changes) <= 12 else [*changes[:12], f"and {len(changes) - 12} more"]
 
 
-def settle(registry: Registry, new: Version, report: Card, stands: Champion | None) -> None:
-    """Write the report and the words on run and version; `settled` comes last."""
-    text, card = report.markdown(), report.markdown(pictures=False)
-    files.write_text(RETRAINED, text)
-    registry.attach(report.run_id, RETRAINED)
-    registry.describe(new, card)
-    drift = stands.drift if stands else None
-    said = {
-        "verdict": str(report.decision.verdict),
-        "reason": "; ".join(report.decision.reasons),
+def publish(registry: Registry, comparison: Comparison, card: ModelCard) -> None:
+    """Write the report and the tags of run and version; the tag `settled` comes last."""
+    description = card.markdown(pictures=False)
+    files.write_text(RETRAINED, card.markdown())
+    registry.attach(card.run_id, RETRAINED)
+    registry.describe(comparison.version, description)
+    drift = card.drift
+    tags = {
+        "verdict": str(card.decision.verdict),
+        "reason": "; ".join(card.decision.reasons),
         "drift": "unknown" if drift is None else "drifted" if drift.found else "none",
     }
     if drift:
-        said |= {
+        tags |= {
             "drift_p": repr(drift.p),
             "drift_p_line": repr(drift.line_p),
             "drift_p_noise": repr(drift.variance_p),
         }
-    registry.tag_run(report.run_id, said)
-    _append("GITHUB_STEP_SUMMARY", card)
-    tell_workflow(said["verdict"], said["drift"])
+    registry.tag_run(card.run_id, tags)
+    _append("GITHUB_STEP_SUMMARY", description)
+    set_workflow_outputs(tags["verdict"], tags["drift"])
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    registry.tag(new, {**said, "settled_at": now, "settled": "true"})
+    registry.tag(comparison.version, {**tags, "settled_at": now, "settled": "true"})
 
 
-def tell_workflow(verdict: str, drift: str) -> None:
-    """Hand verdict and drift to the next steps of a CI workflow, where it asks for them."""
+def set_workflow_outputs(verdict: str, drift: str) -> None:
+    """Write verdict and drift to the outputs of a CI workflow's step, if GITHUB_OUTPUT is set."""
     _append("GITHUB_OUTPUT", f"verdict={verdict}\ndrift={drift}\n")
 
 
 def _append(variable: str, text: str) -> None:
-    """Append to the file that a CI system names, where it does."""
+    """Append to the file that an environment variable names, if it is set."""
     if name := os.environ.get(variable):
         with Path(name).open("a", encoding="utf-8") as stream:
             stream.write(text)

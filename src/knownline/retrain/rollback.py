@@ -1,4 +1,4 @@
-"""`knownline rollback`: the previous champion serves again."""
+"""`knownline rollback`: makes the previous champion the champion again."""
 
 from knownline.retrain import aliases
 from knownline.retrain.registry import DamagedModelError, Registry
@@ -8,7 +8,7 @@ from samerun.mlflow import store_sync, tracking
 
 
 def main(*, reason: str, push: bool = False) -> int:
-    """Put the previous champion back and say so on both versions."""
+    """Restore the previous champion and write the reason to both versions."""
     reason = " ".join(reason.split())
     if not reason:
         raise UsageError("--reason must say why (got an empty text)")
@@ -17,10 +17,10 @@ def main(*, reason: str, push: bool = False) -> int:
             print(f"rollback: {store_sync.pull()}")
         registry = Registry(tracking.Store(create=False))
         try:
-            left, back = aliases.roll_back(registry, reason)
+            removed, restored = aliases.roll_back(registry, reason)
         except DamagedModelError as error:
             raise StoreError(f"the previous champion must be whole (got: {error})") from error
-        print(f"rollback: {back.name} is the champion again, {left.name} is not: {reason}")
+        print(f"rollback: {restored.name} is the champion again, {removed.name} is not: {reason}")
         if push:
             print(f"rollback: {store_sync.push()}")
     return 0

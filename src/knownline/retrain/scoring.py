@@ -1,4 +1,7 @@
-"""Champion and challenger on the same fresh rows: their scores, and the champion's drift."""
+"""Scores champion and challenger on the same fresh rows, and tests those rows for drift.
+
+Knows nothing of how the scores decide.
+"""
 
 from collections.abc import Iterator
 from datetime import date
@@ -20,14 +23,14 @@ Array = npt.NDArray[np.float64]
 
 
 def training_sample() -> Sample:
-    """Return the sample of the rows that are trained on now."""
+    """Return the sample of the current training rows."""
     return Sample.of(moments.compress(parquet.read(TRAIN)))
 
 
-def as_recorded(challenger: Version) -> Model:
-    """Return the challenger's own model, which must answer as what was registered.
+def challenger_model(challenger: Version) -> Model:
+    """Return the challenger's model.
 
-    Raises: StoreError where it does not: nobody is promoted whose model cannot serve.
+    Raises: StoreError if it is not the line that was registered: such a model cannot be promoted.
     """
     try:
         return Model(challenger)
@@ -35,33 +38,35 @@ def as_recorded(challenger: Version) -> Model:
         raise StoreError(f"{challenger.name} must be what was recorded (got: {error})") from error
 
 
-def standing(champion: Version, challenger: Version, today: date, rules: Retrain) -> Champion:
-    """Return how the champion stands on the data that the challenger was made with.
+def champion_standing(
+    champion: Version, challenger: Version, today: date, rules: Retrain
+) -> Champion:
+    """Return the champion's performance on the data that the challenger was trained with.
 
-    Raises: StoreError where the challenger's own model does not answer.
+    Raises: StoreError if the challenger's model is damaged.
     """
     days = _days(champion, today)
     try:
-        sits = Model(champion)
+        champion_model = Model(champion)
     except DamagedModelError as error:
         return Champion(champion.name, days, damaged=str(error))
-    new = as_recorded(challenger)
-    scores = policy.paired(_errors(sits, new))
+    new_model = challenger_model(challenger)
+    scores = policy.compare_errors(_errors(champion_model, new_model))
     return Champion(champion.name, days, drift=_drift(champion, rules.drift_level), scores=scores)
 
 
 def _drift(champion: Version, level: float) -> Drift | None:
-    """Return what the tests find; None for a champion that somebody else registered."""
+    """Return the drift tests; None for a champion that knownline did not register."""
     try:
-        then = Sample.from_json(champion.tags["sample"])
+        sample = Sample.from_json(champion.tags["sample"])
     except (KeyError, ValueError):
         return None
-    fresh = moments.compress(chain(parquet.read(TRAIN), parquet.read(HOLDOUT)))
-    return drift.between(then, Sample.of(fresh), level=level)
+    rows = moments.compress(chain(parquet.read(TRAIN), parquet.read(HOLDOUT)))
+    return drift.between(sample, Sample.of(rows), level=level)
 
 
 def _days(champion: Version, today: date) -> int:
-    """Return how long it has been champion; 0 where that is not known."""
+    """Return the days since it became champion; 0 if that is unknown."""
     try:
         return (today - date.fromisoformat(champion.tags["champion_since"])).days
     except (KeyError, ValueError):

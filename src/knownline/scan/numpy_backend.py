@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core import moments
-from knownline.core.moments import Pivot, Room
+from knownline.core.moments import Pivot, ScratchBuffer
 
 Array = npt.NDArray[np.float64]
 Chunks = Iterable[tuple[Array, Array]]
@@ -49,13 +49,13 @@ class OnCpu:
     def __init__(self, pivot: Pivot, chunks: int, rows: int, hands: int) -> None:
         self.hands = hands
         self._pivot = pivot
-        self._rooms: dict[int, Room] = {}
+        self._rooms: dict[int, ScratchBuffer] = {}
         self._found: dict[int, Array] = {}
 
     def read(self, chunks: Chunks, rows: tuple[int, ...], hand: int) -> Array:
         """Return the moments of chunks, (chunks, 6), each taken while it is in the cache."""
-        room = self._rooms.setdefault(hand, Room())
-        with moments.quiet():
+        room = self._rooms.setdefault(hand, ScratchBuffer())
+        with moments.ignoring_overflow():
             found = [moments.chunk_moments(x[None], y[None], self._pivot, room) for x, y in chunks]
         return np.concatenate([np.empty((0, 6)), *found])
 

@@ -28,7 +28,7 @@ SOON = 0.05
 KEPT = 200
 """Sets of files whose looks are kept: a training set and its holdout are two."""
 
-Look = tuple[int, int, int, int, int]
+FileStat = tuple[int, int, int, int, int]
 
 
 class Clock(NamedTuple):
@@ -52,7 +52,7 @@ def clock(folder: Path) -> Clock:
     return Clock(found.st_dev, found.st_mtime_ns)
 
 
-def look(file: Path, now: Clock) -> Look | None:
+def stat_of(file: Path, now: Clock) -> FileStat | None:
     """Return how a file looks, or None where there is none or its times say nothing.
 
     A file that changed at the clock's present tick could be written again and look the same; one
@@ -69,13 +69,13 @@ def look(file: Path, now: Clock) -> Look | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def settled(file: Path) -> Look | None:
+def settled(file: Path) -> FileStat | None:
     """Return how a file looks that was written just now, once the clock has moved on.
 
     None where that takes longer than SOON: then it is hashed once more, by whoever reads it.
     """
     until = time.monotonic() + SOON
-    while (found := look(file, clock(file.parent))) is None and time.monotonic() < until:
+    while (found := stat_of(file, clock(file.parent))) is None and time.monotonic() < until:
         time.sleep(0.001)
     return found
 
@@ -110,30 +110,30 @@ class Stamps:
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
-    def known(self, file: Path, expected: str) -> Look | None:
+    def known(self, file: Path, expected: str) -> FileStat | None:
         """Return how a file looks, if it looks as when it was held against its sum; else None."""
-        now = look(file, self._clock)
+        now = stat_of(file, self._clock)
         return now if now and self._looks.get(expected) == now else None
 
-    def check(self, file: Path, expected: str) -> Look | None:
+    def check(self, file: Path, expected: str) -> FileStat | None:
         """Hold a file against its sum unless it looks as it did; return how it looks.
 
         Raises: MissingError or DamagedError with the file's name.
         """
-        now = look(file, self._clock)
+        now = stat_of(file, self._clock)
         if now is None or self._looks.get(expected) != now:
             files.check_file(file, expected)
         return now
 
-    def check_again(self, file: Path, expected: str, before: Look | None) -> None:
+    def check_again(self, file: Path, expected: str, before: FileStat | None) -> None:
         """Hold a file that was read against its sum if it no longer looks as it did before.
 
         Raises: MissingError or DamagedError with the file's name.
         """
-        if before and look(file, self._clock) != before:
+        if before and stat_of(file, self._clock) != before:
             files.check_file(file, expected)
 
-    def keep(self, looks: Mapping[str, Look | None]) -> None:
+    def keep(self, looks: Mapping[str, FileStat | None]) -> None:
         """Keep how checked files looked before they were read, by their sums.
 
         Where there is no room to, they are hashed once more next time: nothing is lost.
@@ -143,4 +143,4 @@ class Stamps:
             self._looks = self._load() | found  # another process may have kept some meanwhile
             with suppress(OSError):
                 files.write_text(self._path, json.dumps(self._looks))
-                files.forget_oldest(self._path.parent, KEPT)
+                files.keep_newest(self._path.parent, KEPT)

@@ -17,7 +17,7 @@ import torch
 
 from knownline.core import moments
 from knownline.core.errors import DeviceError
-from knownline.core.moments import Pivot, Room
+from knownline.core.moments import Pivot, ScratchBuffer
 from knownline.scan.numpy_backend import Array, Begin, Chunks, OnCpu
 from knownline.scan.pool import AHEAD, FORKS
 
@@ -146,7 +146,9 @@ class _Batch:
         columns, self._chunks, rows = shape
         self._pivot = pivot
         self._stream: Any = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
-        self._room = Room(lambda count: torch.empty(count, dtype=torch.float64, device=device))
+        self._room = ScratchBuffer(
+            lambda count: torch.empty(count, dtype=torch.float64, device=device)
+        )
         size = columns, AT_ONCE * self._chunks, rows
         self._columns = torch.empty(size, dtype=torch.float64, device=device)
         self._pieces: list[int] = []

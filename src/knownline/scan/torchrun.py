@@ -45,7 +45,7 @@ RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ProcessGroup:
     """The processes that share a piece of work; rank 0 puts it together.
 
     Every process of a team calls the same methods in the same order.
@@ -118,7 +118,7 @@ class Team:
         return np.concatenate(parts) if parts else np.empty(0)
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
 def wanted() -> int:
@@ -158,7 +158,7 @@ def under_torchrun() -> bool:
 
 
 @contextmanager
-def joined(kind: str) -> Iterator[Team]:
+def joined(kind: str) -> Iterator[ProcessGroup]:
     """Yield the team that torchrun started, for work on a kind of device, cpu or cuda.
 
     NCCL wants a GPU for each process. Where a machine has fewer, its processes work on the CPU; a
@@ -188,7 +188,7 @@ def joined(kind: str) -> Iterator[Team]:
         device_id=device if own_gpu else None,
     )
     try:
-        yield Team(rank, size, str(device), store)
+        yield ProcessGroup(rank, size, str(device), store)
     finally:
         distributed.destroy_process_group()
 

@@ -1,1 +1,1 @@
-"""The stage `train`: the article's loop, its checkpoints, its device."""
+"""The stage `train`: the article's gradient descent, its checkpoints and its device."""

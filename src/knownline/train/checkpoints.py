@@ -1,7 +1,7 @@
-"""Where a training stands, on disk: whole, hashed, and bound to what it was a training of.
+"""Saves and loads checkpoints of a training, each with a checksum and the run's fingerprint.
 
-A checkpoint lies in mlruns/checkpoints/, in no output of DVC, since DVC deletes a stage's outputs
-before the stage runs. Knows nothing of torch or of MLflow.
+They are in mlruns/checkpoints/, not in an output of a stage, because DVC deletes a stage's outputs
+before it runs the stage. Knows nothing of torch or of MLflow.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ from samerun.execution.receipts import STORE
 Array = npt.NDArray[np.float64]
 
 SHARE = 0.02
-"""The share of a training's time that checkpoints may take, at most."""
+"""The largest share of a training's time that saving checkpoints may take."""
 
 FIRST_AFTER = 1.0
-"""Seconds before the first one, and between any two."""
+"""Seconds before the first checkpoint, and the fewest between any two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A training that has not ended.
+    """The state of a training that has not ended.
 
-    execution: the name of this execution, kept when it goes on. started: seconds since 1970.
-    seconds: how long it has run, over all its parts. w, b: the parameters as the loop holds them.
-    history: loss, w and b in the data's units, (3, epochs).
+    execution: the name of the execution, which a resumed training keeps. started: seconds since
+    1970. seconds: the running time, over all processes that took part. w, b: the parameters of the
+    loop, for the scaled x. history: loss, w and b in the data's units, (3, epochs).
     """
 
     execution: str
@@ -43,12 +43,12 @@ class Checkpoint:
 
     @property
     def epochs(self) -> int:
-        """How many epochs are done."""
+        """The number of completed epochs."""
         return int(self.history.shape[1])
 
 
 class Checkpoints:
-    """The checkpoints of one fingerprint, no more often than they are cheap."""
+    """The checkpoint of one fingerprint, saved no more often than SHARE allows."""
 
     def __init__(self, fingerprint: str) -> None:
         self._fingerprint = fingerprint
@@ -57,22 +57,22 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether so much time has passed that another one keeps within SHARE."""
+        """Whether enough time has passed for another checkpoint within SHARE."""
         return time.monotonic() >= self._next
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint; a kill leaves the one before it."""
-        began = time.monotonic()
-        files.write_bytes(self._path, _packed(self._fingerprint, checkpoint))
-        ended = time.monotonic()
-        self._next = ended + max(FIRST_AFTER, (ended - began) / SHARE)
+        """Replace the checkpoint; if the process is killed meanwhile, the old one remains."""
+        start = time.monotonic()
+        files.write_bytes(self._path, _pack(self._fingerprint, checkpoint))
+        end = time.monotonic()
+        self._next = end + max(FIRST_AFTER, (end - start) / SHARE)
 
     def load(self) -> Checkpoint | None:
-        """Return the checkpoint, or None; one that does not match is thrown away with a warning."""
+        """Return the checkpoint or None; one that cannot be used is deleted with a warning."""
         if not self._path.is_file():
             return None
         try:
-            return _unpacked(self._fingerprint, self._path.read_bytes())
+            return _unpack(self._fingerprint, self._path.read_bytes())
         except (ValueError, TypeError, KeyError) as error:
             print(
                 f"knownline: warning: {self._path} cannot be used ({error}): training begins anew",
@@ -82,11 +82,11 @@ class Checkpoints:
             return None
 
     def clear(self) -> None:
-        """Remove the checkpoint: the training has ended."""
+        """Remove the checkpoint, after the training has ended."""
         self._path.unlink(missing_ok=True)
 
 
-def _packed(fingerprint: str, checkpoint: Checkpoint) -> bytes:
+def _pack(fingerprint: str, checkpoint: Checkpoint) -> bytes:
     header = {
         "fingerprint": fingerprint,
         "execution": checkpoint.execution,
@@ -101,13 +101,13 @@ def _packed(fingerprint: str, checkpoint: Checkpoint) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _unpacked(fingerprint: str, content: bytes) -> Checkpoint:
-    """Read what `_packed` wrote. Raises: ValueError with what does not match."""
+def _unpack(fingerprint: str, content: bytes) -> Checkpoint:
+    """Read what `_pack` returned. Raises: ValueError with the reason if it does not match."""
     sha, _, body = content.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != sha:
         raise ValueError("its bytes are not those that were written")
-    head, _, history = body.partition(b"\n")
-    header = json.loads(head)
+    first_line, _, history = body.partition(b"\n")
+    header = json.loads(first_line)
     if header["fingerprint"] != fingerprint:
         raise ValueError("it is of another training")
     columns = np.frombuffer(history, dtype="<f8").reshape(3, header["epochs"])

@@ -1,7 +1,7 @@
 """The article's loop: gradient descent on the mean squared error, by autograd.
 
-Runs on rows or on the three points that stand for them; it is the same loop. Knows nothing of
-files, of MLflow or of the truth.
+The same loop runs on all rows or on three points with the same loss. Knows nothing of files, of
+MLflow or of the truth.
 """
 
 import math
@@ -24,8 +24,8 @@ Device = torch.device
 class Step(NamedTuple):
     """An epoch that has just ended.
 
-    loss, w, b: as in History. raw_w, raw_b: the parameters as the loop holds them, which is all
-    it needs to go on. columns: loss, w and b by epoch, (3, epochs), filled so far.
+    loss, w, b: as in History. raw_w, raw_b: the parameters of the loop, for the scaled x; the loop
+    needs nothing else to resume. columns: loss, w and b by epoch, (3, epochs), filled up to here.
     """
 
     epoch: int
@@ -37,8 +37,8 @@ class Step(NamedTuple):
     columns: Array
 
 
-class Start(NamedTuple):
-    """Where a training goes on: the last Step's raw_w, raw_b and the columns up to there."""
+class ResumePoint(NamedTuple):
+    """Where to resume a training: raw_w, raw_b and the filled columns of the last Step."""
 
     w: float
     b: float
@@ -57,16 +57,16 @@ class Scaling:
     sd: float = 1.0
 
     def in_data_units(self, w: float, b: float) -> Line:
-        """Return the line of the data's x, given the one of the scaled x."""
+        """Return the line for the data's x, given w and b for the scaled x."""
         return Line(w / self.sd, b - (w / self.sd) * self.mean)
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened at each epoch, from 0 on: (epochs,) each, w and b in the data's units.
+    """Loss, w and b of every epoch, from epoch 0 on: (epochs,) each, w and b in the data's units.
 
-    loss is the mean squared error the epoch began with, as the article prints it; w and b are
-    what its step left.
+    loss is the mean squared error before the epoch's step, as the article prints it; w and b are
+    the coefficients after the step.
     """
 
     loss: Array
@@ -80,18 +80,20 @@ class History:
 
 
 def choose_device(name: str, dtype: str) -> torch.device:
-    """Return the device that train.device names; auto takes an accelerator that has the dtype.
+    """Return the device that train.device names; auto prefers an accelerator that has the dtype.
 
-    Raises: DeviceError where the named device is not available here.
+    Raises: DeviceError if the named device is not available.
     """
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
     if name == "auto":
         # mps has no float64: https://pytorch.org/docs/stable/notes/mps.html
-        lacks = found is None or (found.type == "mps" and dtype == "float64")
-        return torch.device("cpu") if lacks or found is None else found
-    if name != "cpu" and (found is None or found.type != name):
-        here = f"cpu and {found.type}" if found else "only cpu"
-        raise DeviceError(f"train.device must be available here: {here} (got {name})")
+        unsuitable = accelerator is None or (accelerator.type == "mps" and dtype == "float64")
+        return torch.device("cpu") if unsuitable or accelerator is None else accelerator
+    if name != "cpu" and (accelerator is None or accelerator.type != name):
+        available = f"cpu and {accelerator.type}" if accelerator else "only cpu"
+        raise DeviceError(f"train.device must be available here: {available} (got {name})")
     return torch.device(name)
 
 
@@ -101,7 +103,7 @@ def stable_learning_rate(x: Array) -> float:
     λmax is the largest eigenvalue of the Hessian of the mean squared error in (w, b),
     2 [[mean x², mean x], [mean x, 1]].
     """
-    # Divided by the size of x, so that x² cannot overflow.
+    # x is divided by its largest value, so that x² cannot overflow.
     size = max(1.0, float(np.max(np.abs(x))))
     scaled = x / size
     square, mean, one = float(np.mean(scaled**2)), float(np.mean(scaled)) / size, 1 / size / size
@@ -109,20 +111,20 @@ def stable_learning_rate(x: Array) -> float:
     return 2 / largest / size / size
 
 
-def _diverged(epoch: int, rate: float, stable: float, dtype: str) -> str:
-    left = f"the loss left the finite numbers at epoch {epoch}"
+def _divergence_reason(epoch: int, rate: float, stable: float, dtype: str) -> str:
+    event = f"the loss left the finite numbers at epoch {epoch}"
     if rate < stable:
-        return f"train.dtype must hold the squares of this data: rescale it (got {dtype}): {left}"
+        return f"train.dtype must hold the squares of this data: rescale it (got {dtype}): {event}"
     return (
-        f"train.learning_rate must be less than {stable:.6g} for this data (got {rate:g}): {left}"
+        f"train.learning_rate must be less than {stable:.6g} for this data (got {rate:g}): {event}"
     )
 
 
 def row_bytes(dtype: str, device: torch.device) -> dict[torch.device, int]:
-    """Return how much memory a row takes in `fit`, by the device that must have it.
+    """Return the bytes of memory that `fit` needs per row, by device.
 
-    x and y lie on the CPU as float64. What autograd makes of them was measured: on a CPU 15 to 19
-    numbers a row, on a GPU 9 to 10.5.
+    x and y are float64 on the CPU. Autograd's own memory was measured: 15 to 19 numbers per row on
+    a CPU, 9 to 10.5 on a GPU.
     """
     cpu, size = torch.device("cpu"), {"float64": 8, "float32": 4}[dtype]
     columns = 2 * 8
@@ -139,34 +141,59 @@ def fit(
     device: torch.device,
     scaling: Scaling = Scaling(),
     halving: bool = False,
-    start: Start | None = None,
+    start: ResumePoint | None = None,
     watch: Watcher | None = None,
 ) -> History:
     """Fit y = w*x + b by full-batch gradient descent from w = b = 0.
 
-    x: (rows,) as the fit is to see it, scaled already where it is to be scaled.
+    x: (rows,), already scaled if it is to be scaled.
     y: (rows,) in the data's units.
     scaling: how x relates to the data's x, for the w and b that are returned.
-    halving: sum over rows by halving, for many rows: else their order is torch's, which depends on
-    threads and SIMD from some rows on.
-    start: where an earlier part of the same training stood; the result is that of one piece.
-    watch: told of every epoch as it ends; what it does cannot change the fit.
+    halving: sum over rows by halving, for many rows; torch's own order of summation depends on
+    threads and SIMD unless the rows are few.
+    start: where to resume; the result is that of a training without a break.
+    watch: called after every epoch; it cannot change the fit.
 
     Raises: DivergedError at the first loss that is not finite.
     """
     kind = {"float64": torch.float64, "float32": torch.float32}[dtype]
     inputs = torch.as_tensor(x).to(device=device, dtype=kind)
     targets = torch.as_tensor(y).to(device=device, dtype=kind)
-    done = start or Start(0.0, 0.0, np.empty((3, 0)))
-    w = torch.tensor(done.w, dtype=kind, device=device, requires_grad=True)
-    b = torch.tensor(done.b, dtype=kind, device=device, requires_grad=True)
+    start = start or ResumePoint(0.0, 0.0, np.empty((3, 0)))
+    w = torch.tensor(start.w, dtype=kind, device=device, requires_grad=True)
+    b = torch.tensor(start.b, dtype=kind, device=device, requires_grad=True)
     columns = np.empty((3, epochs))
-    first = done.columns.shape[1]
-    columns[:, :first] = done.columns
+    first = start.columns.shape[1]
+    columns[:, :first] = start.columns
+    take_step = _gradient_step(inputs, targets, w, b, learning_rate, halving=halving)
+    if device.type == "cuda":
+        take_step = _captured(take_step, w, b)
+    fetch = _fetch_each if device.type == "cpu" else _fetch_at_once
+    for epoch in range(first, epochs):
+        raw_w, raw_b, last_loss = fetch(w, b, take_step())
+        line = scaling.in_data_units(raw_w, raw_b)
+        columns[:, epoch] = last_loss, line.w, line.b
+        if not (math.isfinite(last_loss) and math.isfinite(line.w) and math.isfinite(line.b)):
+            stable = stable_learning_rate(x)
+            raise DivergedError(_divergence_reason(epoch, learning_rate, stable, dtype))
+        if watch:
+            watch(Step(epoch, last_loss, line.w, line.b, raw_w, raw_b, columns))
+    return History(*columns)
+
+
+def _gradient_step(
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor,
+    learning_rate: float,
+    *,
+    halving: bool,
+) -> Callable[[], torch.Tensor]:
+    """Return a function that moves w and b down the gradient and returns the loss before that."""
     shared, mean = summation.of(inputs, halving=halving)
 
     def take_step() -> torch.Tensor:
-        """Move w and b down the gradient; return the loss from which they went."""
         prediction = inputs * shared(w) + shared(b)
         losses = (prediction - targets) ** 2
         loss = mean(losses)
@@ -179,41 +206,30 @@ def fit(
         w.grad = b.grad = None
         return loss
 
-    if device.type == "cuda":
-        take_step = _captured(take_step, w, b)
-    fetched = _one_by_one if device.type == "cpu" else _together
-    for epoch in range(first, epochs):
-        raw_w, raw_b, last = fetched(w, b, take_step())
-        line = scaling.in_data_units(raw_w, raw_b)
-        columns[:, epoch] = last, line.w, line.b
-        if not (math.isfinite(last) and math.isfinite(line.w) and math.isfinite(line.b)):
-            raise DivergedError(_diverged(epoch, learning_rate, stable_learning_rate(x), dtype))
-        if watch:
-            watch(Step(epoch, last, line.w, line.b, raw_w, raw_b, columns))
-    return History(*columns)
+    return take_step
 
 
 def _captured(
     take_step: Callable[[], torch.Tensor], w: torch.Tensor, b: torch.Tensor
 ) -> Callable[[], torch.Tensor]:
-    """Return a step as one CUDA graph: the same kernels in the same order, asked for all at once.
+    """Return the step as one CUDA graph: the same kernels in the same order, launched together.
 
-    To ask for each takes a GPU longer than to run it, where rows are few. w and b stay as they are.
+    If the rows are few, launching a kernel takes longer than running it. w and b do not change.
     Source: https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
     """
-    before = w.detach().clone(), b.detach().clone()
+    initial = w.detach().clone(), b.detach().clone()
     stream = torch.cuda.Stream(w.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(w.device))
     with torch.cuda.stream(stream):
-        for _ in range(3):  # what is set up at a first call must not be captured
+        for _ in range(3):  # warm up: the set-up of a first call must not be captured
             take_step()
     torch.cuda.current_stream(w.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         loss = take_step()
     with torch.no_grad():
-        w.copy_(before[0])
-        b.copy_(before[1])
+        w.copy_(initial[0])
+        b.copy_(initial[1])
 
     def replay() -> torch.Tensor:
         graph.replay()
@@ -222,11 +238,11 @@ def _captured(
     return replay
 
 
-def _one_by_one(*numbers: torch.Tensor) -> list[float]:
+def _fetch_each(*numbers: torch.Tensor) -> list[float]:
     return [number.item() for number in numbers]
 
 
-def _together(*numbers: torch.Tensor) -> list[float]:
-    """Return numbers from a device by one copy: each makes this process wait for it."""
-    found: list[float] = torch.stack([number.detach() for number in numbers]).tolist()
-    return found
+def _fetch_at_once(*numbers: torch.Tensor) -> list[float]:
+    """Return numbers from a device in one copy, since this process waits for every copy."""
+    values: list[float] = torch.stack([number.detach() for number in numbers]).tolist()
+    return values

@@ -1,4 +1,4 @@
-"""How much memory is free, on this machine or on a device."""
+"""Measures how much memory is free, on this machine or on a device."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def free(device: Any) -> int | None:
-    """Return the free bytes of a torch device, or None where it does not tell."""
+    """Return the free bytes of a torch device, or None if they are unknown."""
     if device.type == "cuda":
         import torch
 
@@ -17,12 +17,12 @@ def free(device: Any) -> int | None:
 
 
 def free_here() -> int | None:
-    """Return the bytes this process could still take, its container's limit included."""
-    found = [bytes_ for bytes_ in (_of_machine(), _of_container()) if bytes_ is not None]
-    return min(found, default=None)
+    """Return the bytes this process can still allocate, within its container's limit."""
+    limits = [bytes_ for bytes_ in (_free_on_machine(), _free_in_container()) if bytes_ is not None]
+    return min(limits, default=None)
 
 
-def _of_machine() -> int | None:
+def _free_on_machine() -> int | None:
     try:
         lines = _MEMINFO.read_text().splitlines()
     except OSError:
@@ -33,7 +33,7 @@ def _of_machine() -> int | None:
     return None
 
 
-def _of_container() -> int | None:
+def _free_in_container() -> int | None:
     try:
         limit, used = ((_CGROUP / name).read_text() for name in ("memory.max", "memory.current"))
         return max(0, int(limit) - int(used))

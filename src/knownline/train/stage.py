@@ -1,36 +1,43 @@
-"""The stage `train`: data/train/ to models/line.json and reports/history.csv."""
+"""The stage `train`: fits data/train/, writes models/line.json and reports/history.csv.
+
+Knows nothing of the loop or of how rows are read; it decides in which process each happens.
+"""
 
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from knownline.core.layout import DATA, TRAIN
 from knownline.scan import torchrun
 from samerun.core import files
 from samerun.core.interrupts import importing
 
-WORTH = range(1 << 26, 1 << 32)
-"""Bytes of data that a process of its own reads while this one imports what it needs.
+if TYPE_CHECKING:
+    from knownline.scan.dataset import DataSummary
+    from knownline.train.descent import Device
 
-With less there is next to nothing to gain; with more, all cores read sooner what is left when the
-import is done, and show how far they are.
+WORTH = range(1 << 26, 1 << 32)
+"""Bytes of data for which a second process begins to read while this one imports torch.
+
+With less data the gain is negligible. With more, it is faster to import first and then to read on
+all cores, which also shows progress.
 """
 
 
 def main(*, pass_only: bool = False) -> int:
-    """Fit the line, write it with its history, and leave a receipt that it was fitted."""
+    """Fit the line, write it with its history, and leave a receipt for `record`."""
     count = torchrun.wanted()
     alone = count == 1 and not torchrun.under_torchrun()
     with importing():
         from knownline.scan import dataset, pool
 
     def read() -> None:
-        """Leave one of several cores to the import: what others took of it, it would wait for."""
+        """Read on all cores but one, which the import in this process needs."""
         dataset.known(TRAIN, hands=max(1, torchrun.threads() - 1))
 
-    # What it finds is kept, or was before. Where it fails, `dataset.known` fails here too, and says
-    # why.
+    # The reader saves its result. If it fails, `dataset.known` fails below too, with a message.
     reading = pool.beside(read) if alone and files.size(TRAIN) in WORTH else nullcontext()
     with reading, importing():
-        # Here, since the other process is to begin first: pydantic takes a fifth of a second, torch
+        # Imported only now, after the reader has started: pydantic takes a fifth of a second, torch
         # more than one.
         from knownline.core import formatting
         from knownline.identity import provenance
@@ -39,30 +46,41 @@ def main(*, pass_only: bool = False) -> int:
         from samerun.execution import streaming
 
         params = Params.read()
-        begun = provenance.made_with("train", params)
-        files.check_made_for(DATA, params.used_by("generate"))
-        streaming.after()
-        address.store_uri()  # where no run can ever be recorded, better said before than after
+        inputs = provenance.stage_inputs("train", params)
+        files.check_made_with_params(DATA, params.used_by("generate"))
+        streaming.delay()
+        address.store_uri()  # if runs cannot be recorded, say so before the training
         from knownline.scan import torch_backend
         from knownline.train import fitting
 
         device = fitting.device_of(params)
     with torch_backend.memory_of(device):
-        if torchrun.under_torchrun():
-            with torchrun.joined(device.type) as team:
-                known = dataset.known(TRAIN, team, arithmetic=torch_backend.on(team.device))
-            if team.rank:
-                return 0
-        else:
-            if not alone:
-                dataset.check(TRAIN)
-                if dataset.find(TRAIN) is None:
-                    torchrun.start(count, torchrun.script(), "train", "--pass-only")
-            known = dataset.known(TRAIN, arithmetic=torch_backend.on(str(device)))
-        if pass_only:
+        data = _data_summary(device, count, alone=alone)
+        if data is None or pass_only:
             return 0
-        assert known is not None  # a rule of generate
-        line = fitting.fit(params, known.rows, TRAIN, device, begun)
+        line = fitting.fit(params, data.rows, TRAIN, device, inputs)
     epochs = formatting.counted(params.train.epochs, "epoch")
     print(f"train: w = {line.w!r}, b = {line.b!r} after {epochs}")
     return 0
+
+
+def _data_summary(device: "Device", count: int, *, alone: bool) -> "DataSummary | None":
+    """Return the summary of the training data, or None in a torchrun process that is not rank 0.
+
+    count: how many processes are to read. alone: whether this process is the only one.
+    """
+    from knownline.scan import dataset, torch_backend
+
+    if torchrun.under_torchrun():
+        with torchrun.joined(device.type) as group:
+            data = dataset.known(TRAIN, group, arithmetic=torch_backend.on(group.device))
+        if group.rank:
+            return None
+    else:
+        if not alone:
+            dataset.check(TRAIN)
+            if dataset.find(TRAIN) is None:
+                torchrun.start(count, torchrun.script(), "train", "--pass-only")
+        data = dataset.known(TRAIN, arithmetic=torch_backend.on(str(device)))
+    assert data is not None  # `generate` leaves MIN_ROWS or more
+    return data

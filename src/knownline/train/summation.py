@@ -1,6 +1,7 @@
-"""Sums over rows in an order of ours, for autograd: the same bits on every device.
+"""Sums over rows in a fixed order, with gradients: the same bits on every device.
 
-torch.sum's order depends on threads, on SIMD width and on the device. Knows nothing of the fit.
+The order of torch.sum depends on threads, on SIMD width and on the device. Knows nothing of the
+fit.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,10 @@ Sum = Callable[[torch.Tensor], torch.Tensor]
 
 
 def of(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
-    """Return how a number is shared by all rows, and how rows become their mean.
+    """Return two functions: one repeats a number for every row, the other averages over rows.
 
-    inputs: x, (rows,). halving: for many rows; else, on a CPU, torch's own sums.
+    inputs: x, (rows,). halving: sum by halving, for many rows; otherwise in order, on a CPU by
+    torch's own sums.
     """
     if not halving and inputs.device.type == "cpu":
         return lambda number: number, torch.mean
@@ -23,20 +25,20 @@ def of(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
 
 
 class Sums:
-    """Where rows become one number: in the mean, and in the gradient of what all rows share."""
+    """Sums over rows: in a mean, and in the gradient of a number that all rows share."""
 
     def __init__(self, like: torch.Tensor) -> None:
-        """like: what is to be summed, (rows,): its length, dtype and device."""
+        """like: a tensor with the length, dtype and device of those to be summed, (rows,)."""
         self.rows = len(like)
-        # A tensor: on a GPU torch multiplies by the reciprocal of a divisor that is a number.
+        # A tensor, since on a GPU torch replaces division by a number with a reciprocal.
         self.count = torch.full((), self.rows, dtype=like.dtype, device=like.device)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
+        """Return the sum of values, (rows,), as a scalar tensor with its own memory."""
         raise NotImplementedError
 
     def shared(self, number: torch.Tensor) -> torch.Tensor:
-        """Return a number for each row, (rows,); its gradient is the sum of theirs."""
+        """Return the number for every row, (rows,); its gradient is the sum over the rows."""
         out: torch.Tensor = _Shared.apply(number, self)  # type: ignore[no-untyped-call]
         return out
 
@@ -47,14 +49,14 @@ class Sums:
 
 
 class Halving(Sums):
-    """The upper half is added to the lower, until one is left, as chunks are merged."""
+    """Adds the upper half to the lower until one number is left, as chunks are merged."""
 
     def __init__(self, like: torch.Tensor) -> None:
         super().__init__(like)
         self._halves = torch.empty_like(like[: 1 << max(self.rows - 1, 1).bit_length() - 1])
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
+        """Return the sum of values, (rows,), as a scalar tensor with its own memory."""
         if self.rows < 2:
             return values.sum()
         sums = self._halves
@@ -69,10 +71,10 @@ class Halving(Sums):
 
 
 class InOrder(Sums):
-    """One after the other, as torch itself adds three numbers on the CPU."""
+    """Adds one number after the other, as torch adds three numbers on the CPU."""
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of values, (rows,), as a tensor of no dimension of its own memory."""
+        """Return the sum of values, (rows,), as a scalar tensor with its own memory."""
         if self.rows < 2:
             return values.sum()
         total = values[0] + values[1]
@@ -82,6 +84,8 @@ class InOrder(Sums):
 
 
 class _Shared(torch.autograd.Function):
+    """Repeats a number for every row; its gradient is summed in the order of `sums`."""
+
     @staticmethod
     def forward(ctx: Any, number: torch.Tensor, sums: Sums) -> torch.Tensor:
         ctx.sums = sums
@@ -93,6 +97,8 @@ class _Shared(torch.autograd.Function):
 
 
 class _Mean(torch.autograd.Function):
+    """The mean over rows, summed in the order of `sums`."""
+
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, sums: Sums) -> torch.Tensor:
         ctx.sums = sums

@@ -57,7 +57,7 @@ def store_uri() -> str:
     if name in (uri, "") or re.search(r"^~|^:memory:|[?#]|/$", name) or path.is_dir():
         raise StoreError(
             "MLFLOW_TRACKING_URI must be sqlite:/// and the path of a file, without ~ and options"
-            f" (got {shown(uri)})"
+            f" (got {redacted(uri)})"
         )
     return f"{SQLITE}{path}"
 
@@ -71,7 +71,7 @@ def _require_form(uri: str) -> None:
         near = f": http://{uri}?" if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri) else ""
         raise StoreError(
             "MLFLOW_TRACKING_URI must be http:// or https:// and a host, sqlite:/// and a file, or"
-            f" a database such as postgresql://USER:PASSWORD@HOST/NAME{near} (got {shown(uri)})"
+            f" a database such as postgresql://USER:PASSWORD@HOST/NAME{near} (got {redacted(uri)})"
         )
 
 
@@ -93,16 +93,16 @@ def _require_driver(uri: str) -> None:
         sqlalchemy.make_url(uri).get_dialect().import_dbapi()
     except ModuleNotFoundError as error:
         raise StoreError(
-            f"MLFLOW_TRACKING_URI must name a database whose driver is installed (got {shown(uri)}:"
-            f" no module {error.name})"
+            f"MLFLOW_TRACKING_URI must name a database whose driver is installed (got"
+            f" {redacted(uri)}: no module {error.name})"
         ) from error
     except (sqlalchemy.exc.ArgumentError, ValueError) as error:
         raise StoreError(
-            f"MLFLOW_TRACKING_URI must be the address of a database (got {shown(uri)})"
+            f"MLFLOW_TRACKING_URI must be the address of a database (got {redacted(uri)})"
         ) from error
 
 
-def shown(uri: str) -> str:
+def redacted(uri: str) -> str:
     """Return a store's URI as it may be printed: without a password, a token or what it is asked.
 
     A password may have any character, those that should have been escaped too.
@@ -112,15 +112,15 @@ def shown(uri: str) -> str:
     return re.sub(r"([?&][^=&]*=)[^&]*", r"\1***", bare)
 
 
-def database() -> Path | None:
+def sqlite_file() -> Path | None:
     """Return the SQLite file where the store is one, ours or a user's own."""
     uri = store_uri()
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
-def embedded() -> Path | None:
+def local_store() -> Path | None:
     """Return the embedded store's file; None where MLFLOW_TRACKING_URI names another store."""
-    file, own = database(), workspace() / "mlruns" / "mlflow.db"
+    file, own = sqlite_file(), workspace() / "mlruns" / "mlflow.db"
     return own if file is not None and file.resolve() == own.resolve() else None
 
 
@@ -143,7 +143,7 @@ def moved_from(store: Path) -> str | None:
     return str(found[0])
 
 
-def follow(store: Path) -> None:
+def follow_move(store: Path) -> None:
     """Let the embedded store's artifact paths follow a workspace that was moved or copied.
 
     MLflow keeps them as absolute paths, so the artifacts of a moved store would be looked for, and

@@ -16,7 +16,7 @@ from typing import Any
 
 from samerun.core.errors import DamagedError, MissingError
 
-USED = "made-with.json"
+MADE_WITH = "made-with.json"
 """What a folder's files were made with: parameters and code."""
 
 SUMS = "SHA256SUMS"
@@ -48,7 +48,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
-def forget_oldest(folder: Path, kept: int) -> None:
+def keep_newest(folder: Path, kept: int) -> None:
     """Remove the files of a folder but for so many, the latest written."""
 
     def written(path: Path) -> float:
@@ -97,17 +97,17 @@ def _put_in_place(new: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def write_used(folder: Path, used: dict[str, Any]) -> None:
+def write_made_with(folder: Path, used: dict[str, Any]) -> None:
     """Write beside a stage's outputs what they were made with."""
-    write_text(folder / USED, json.dumps(used, indent=1, sort_keys=True) + "\n")
+    write_text(folder / MADE_WITH, json.dumps(used, indent=1, sort_keys=True) + "\n")
 
 
-def check_used(folder: Path, used: dict[str, Any]) -> None:
+def check_made_with(folder: Path, used: dict[str, Any]) -> None:
     """Hold what a folder's files were made with against what is there now.
 
     Raises: DamagedError, where a stage is run by hand and the one before it was not.
     """
-    path = folder / USED
+    path = folder / MADE_WITH
     try:
         then = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -119,14 +119,14 @@ def check_used(folder: Path, used: dict[str, Any]) -> None:
         )
 
 
-def check_made_for(folder: Path, sections: dict[str, Any]) -> None:
+def check_made_with_params(folder: Path, sections: dict[str, Any]) -> None:
     """Hold the parameters that a folder's files were made with against those of now.
 
     Where nothing says what they were, nothing is held.
 
     Raises: DamagedError, where a stage is run by hand and the one before it was not.
     """
-    path = folder / USED
+    path = folder / MADE_WITH
     try:
         then = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -150,12 +150,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def seal(folder: Path, files: Iterable[Path]) -> str:
+def write_sums(folder: Path, files: Iterable[Path]) -> str:
     """Write the sums of `files` to `folder`/SHA256SUMS and return its own sum."""
-    return seal_as(folder, {file: sha256_of(file) for file in files})
+    return write_known_sums(folder, {file: sha256_of(file) for file in files})
 
 
-def seal_as(folder: Path, sums: Mapping[Path, str]) -> str:
+def write_known_sums(folder: Path, sums: Mapping[Path, str]) -> str:
     """Write the sums of files to `folder`/SHA256SUMS, paths relative to it; return its own sum.
 
     The seal is written after the files, so that a kill in between leaves files that no seal fits.
@@ -166,7 +166,7 @@ def seal_as(folder: Path, sums: Mapping[Path, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed(folder: Path) -> dict[Path, str]:
+def read_sums(folder: Path) -> dict[Path, str]:
     """Return what a folder's seal lists: each file and its sum.
 
     Raises: MissingError where there is no seal; DamagedError where it is not one.
@@ -187,27 +187,27 @@ def sealed(folder: Path) -> dict[Path, str]:
     return sums
 
 
-def check_seal(folder: Path, *, only: Path | None = None) -> None:
+def check_sums(folder: Path, *, only: Path | None = None) -> None:
     """Hold the files that a folder's seal lists against their sums; `only` those below a path.
 
     Raises: MissingError or DamagedError with the file's name; also for a file beside the sealed
     ones in `only`, which a reader of that folder would take in.
     """
-    wanted = sealed_in(folder, only) if only is not None else sealed(folder)
+    wanted = sums_below(folder, only) if only is not None else read_sums(folder)
     for file, expected in wanted.items():
         check_file(file, expected)
     if only is not None:
-        check_nothing_beside(wanted, only, folder)
+        check_nothing_unlisted(wanted, only, folder)
 
 
-def sealed_in(folder: Path, only: Path) -> dict[Path, str]:
+def sums_below(folder: Path, only: Path) -> dict[Path, str]:
     """Return what a folder's seal lists of `only`, a file or a folder: each file and its sum.
 
     Raises: MissingError and DamagedError, as `sealed`; DamagedError where it lists nothing of it.
     """
     wanted = {
         file: expected
-        for file, expected in sealed(folder).items()
+        for file, expected in read_sums(folder).items()
         if file == only or only in file.parents
     }
     if not wanted:
@@ -227,7 +227,7 @@ def check_file(file: Path, expected: str) -> None:
         raise DamagedError(_damaged(file, f"its SHA-256 is {got[:12]}…, not {expected[:12]}…"))
 
 
-def check_nothing_beside(wanted: Iterable[Path], only: Path, folder: Path) -> None:
+def check_nothing_unlisted(wanted: Iterable[Path], only: Path, folder: Path) -> None:
     """Refuse a file in `only` that `folder`'s seal does not list. Raises: DamagedError."""
     listed = set(wanted)
     if only.is_dir():

@@ -14,12 +14,12 @@ _INITIAL = "pid:[4026531836]"
 (PROC_PID_INIT_INO in include/linux/proc_ns.h)."""
 
 
-def process() -> str:
+def this_process() -> str:
     """Return what names this process."""
     return " ".join([*_here(), str(os.getpid()), _started(os.getpid()) or "-"])
 
 
-def pipeline() -> str | None:
+def pipeline_process() -> str | None:
     """Return what names the process of DVC that runs this stage; None where none does.
 
     It starts the stages that follow: while it lives, what this stage leaves is not left.
@@ -37,7 +37,7 @@ def pipeline() -> str | None:
     return " ".join([*_here(), str(pid), started]) if started else None
 
 
-def is_left(tags: Mapping[str, str]) -> bool:
+def is_abandoned(tags: Mapping[str, str]) -> bool:
     """Return whether all who could end a run are gone: who trains or records it, and the pipeline.
 
     tags: the run's. Between the two stages only the pipeline is there.

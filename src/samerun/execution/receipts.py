@@ -47,7 +47,7 @@ def make_folder() -> None:
         files.write_text(keep, _KEEP)
 
 
-def begin() -> None:
+def remove_marker() -> None:
     """Take the marker away: a training begins, and `record` has something to do when it ended.
 
     A training done again gives the same bytes, and one that is killed is restored from DVC's cache:
@@ -56,13 +56,13 @@ def begin() -> None:
     MARKER.unlink(missing_ok=True)
 
 
-def leave(receipt: Receipt) -> None:
+def write(receipt: Receipt) -> None:
     """Write a receipt; one of the same training that was not taken yet is replaced."""
     make_folder()
     files.write_text(_path(receipt.trained), json.dumps(asdict(receipt), indent=1) + "\n")
 
 
-def find(trained: str) -> Receipt | None:
+def read(trained: str) -> Receipt | None:
     """Return the receipt of a training that is not recorded yet, or None."""
     try:
         return Receipt(**json.loads(_path(trained).read_text()))
@@ -72,19 +72,19 @@ def find(trained: str) -> Receipt | None:
         return None  # of another version of this code: what it would tell is lost, the run is not
 
 
-def waiting() -> set[str]:
+def unrecorded() -> set[str]:
     """Return the executions whose training ended well and that are not recorded yet."""
     names = (path.stem for path in (STORE / "receipts").glob("*.json"))
-    return {receipt.execution for name in names if (receipt := find(name))}
+    return {receipt.execution for name in names if (receipt := read(name))}
 
 
 def names() -> dict[Path, str]:
     """Return the receipts that lie here, with what their runs are to be called; "" if unknown."""
     paths = sorted((STORE / "receipts").glob("*.json"))
-    return {path: found.name if (found := find(path.stem)) else "" for path in paths}
+    return {path: found.name if (found := read(path.stem)) else "" for path in paths}
 
 
-def take(trained: str) -> None:
+def remove(trained: str) -> None:
     """Remove a receipt: its training is recorded."""
     _path(trained).unlink(missing_ok=True)
 

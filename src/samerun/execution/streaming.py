@@ -60,7 +60,7 @@ class Stream:
 
         Raises: UsageError where KNOWNLINE_LIVE_AFTER is no number of seconds.
         """
-        self._after = after()
+        self._after = delay()
         self._opening = opening
         self._live = live
         self._epochs = epochs
@@ -128,7 +128,7 @@ class Stream:
             process_group=0,
         )
         if not _asked() and self._lasts() < LONG:
-            step_back(process.pid)  # else it does so itself once it has started
+            lower_priority(process.pid)  # else it does so itself once it has started
         return process
 
     def _lasts(self) -> float:
@@ -171,7 +171,7 @@ class Stream:
         process.stdin.flush()
 
 
-def step_back(process: int = 0) -> None:
+def lower_priority(process: int = 0) -> None:
     """Leave the cores to others, where they want them; process: its number, 0 for this one."""
     with contextlib.suppress(OSError):  # it has gone, or was told to step back further
         os.setpriority(os.PRIO_PROCESS, process, NICE)
@@ -182,7 +182,7 @@ def _asked() -> str | None:
     return os.environ.get("KNOWNLINE_LIVE_AFTER") or None
 
 
-def after() -> float:
+def delay() -> float:
     """Return how many seconds a training runs before it is shown."""
     text = _asked() or str(AFTER)
     try:

@@ -16,10 +16,10 @@ from samerun import git
 from samerun.core import address, files, progress
 from samerun.core.errors import StoreError
 from samerun.execution import receipts
-from samerun.execution.processes import is_left
+from samerun.execution.processes import is_abandoned
 from samerun.health.finding import Finding
 from samerun.mlflow.models import MODEL
-from samerun.mlflow.tracking import Recorded, Store
+from samerun.mlflow.tracking import RecordedRun, Store
 
 _KEPT = {
     "data/SHA256SUMS": "SHA256SUMS",
@@ -32,7 +32,7 @@ _KEPT = {
 
 def moved() -> Iterator[Finding]:
     """Look whether the embedded store lies where its artifacts' paths say."""
-    store = address.embedded()
+    store = address.local_store()
     if store is None or not store.exists() or not store.stat().st_size:
         return  # no store: what opens it says so
     there = address.moved_from(store)
@@ -41,7 +41,7 @@ def moved() -> Iterator[Finding]:
             "store",
             f"its artifacts are said to be in {there}, and it is {store}",
             "`knownline doctor --repair`, or the next `dvc repro`, mends the paths",
-            lambda: address.follow(store),
+            lambda: address.follow_move(store),
         )
 
 
@@ -50,10 +50,10 @@ def absent(branch: str) -> Iterator[Finding]:
 
     branch: the reference, with wildcards, that a clone has where the store is carried.
     """
-    store = address.database()
+    store = address.sqlite_file()
     if store is None or (store.exists() and store.stat().st_size):
         return
-    carried = address.embedded() and git.is_here() and git.call("for-each-ref", branch).stdout
+    carried = address.local_store() and git.is_here() and git.call("for-each-ref", branch).stdout
     todo = "`knownline store pull` brings it" if carried else "run `dvc repro`"
     yield Finding("store", f"{store} is not there", todo)
 
@@ -70,10 +70,10 @@ def runs(store: Store) -> Iterator[Finding]:
     yield from _marker(found)
 
 
-def _running(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
-    if run.tags.get("execution") in receipts.waiting():
+def _running(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
+    if run.tags.get("execution") in receipts.unrecorded():
         yield Finding(name, "its training ended and is not recorded", "run `dvc repro`")
-    elif is_left(run.tags):
+    elif is_abandoned(run.tags):
         yield Finding(
             name,
             "it says RUNNING and its process is gone",
@@ -83,10 +83,10 @@ def _running(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
 
 
 def _sweep(store: Store) -> None:
-    store.sweep(waiting=receipts.waiting())
+    store.sweep(waiting=receipts.unrecorded())
 
 
-def _kept(store: Store, run: Recorded, name: str) -> Iterator[Finding]:
+def _kept(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
     """Hold a run's artifacts against its fingerprint and against its own dvc.lock."""
     with TemporaryDirectory(prefix="knownline-doctor-") as scratch:
         folder = Path(scratch)
@@ -129,7 +129,7 @@ def _locked(lock: Path) -> dict[str, str] | None:
         return None
 
 
-def _marker(found: list[Recorded]) -> Iterator[Finding]:
+def _marker(found: list[RecordedRun]) -> Iterator[Finding]:
     """Ask whether the run that the workspace was recorded as is in the store."""
     marker = receipts.MARKER
     if not marker.exists():

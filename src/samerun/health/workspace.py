@@ -31,7 +31,7 @@ SEALED = ("data", "models", "reports")
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
 
-def tree() -> Iterator[Finding]:
+def git_tree() -> Iterator[Finding]:
     """Look at what git has of the workspace."""
     if not git.is_here():
         yield Finding("git", "there is none here", "install it")
@@ -78,7 +78,7 @@ def outputs() -> Iterator[Finding]:
             yield Finding(f"{folder}/", "no stage has written here", "run `dvc repro`")
             continue
         try:
-            files.check_seal(folder)
+            files.check_sums(folder)
         except UserError as error:
             yield Finding(f"{folder}/", str(error), "its text says what to do")
 
@@ -104,7 +104,7 @@ def cache() -> Iterator[Finding]:
             )
 
 
-def lock_of_dvc() -> Iterator[Finding]:
+def dvc_rwlock() -> Iterator[Finding]:
     """Look whether DVC's own lock file can be read: it writes it in place, and a kill cuts it."""
     path = Path(".dvc/tmp/rwlock")
     for left in (1, 0):
@@ -124,7 +124,7 @@ def lock_of_dvc() -> Iterator[Finding]:
     )
 
 
-def results() -> Iterator[Finding]:
+def dvc_lock() -> Iterator[Finding]:
     """Look whether dvc.lock can be read: DVC writes it in place too."""
     path = Path("dvc.lock")
     if not path.exists() or _whole(path):

@@ -49,7 +49,7 @@ ALREADY_THERE = codes.ErrorCode.Name(codes.RESOURCE_ALREADY_EXISTS)
 
 
 @contextmanager
-def sent_once() -> Iterator[None]:
+def without_retries() -> Iterator[None]:
     """Do not send a request again whose answer is lost: it may have made something already.
 
     What was made is found and completed when the whole is tried again.
@@ -63,7 +63,7 @@ def sent_once() -> Iterator[None]:
 
 
 @contextmanager
-def said_by(uri: str, *, every: bool = False) -> Iterator[None]:
+def store_errors(uri: str, *, every: bool = False) -> Iterator[None]:
     """Turn what the store or the way to it does wrong into StoreError; `every` mlflow error."""
     try:
         yield
@@ -71,16 +71,16 @@ def said_by(uri: str, *, every: bool = False) -> Iterator[None]:
         code = error.error_code if isinstance(error, MlflowException) else None
         if not (every or code is None or code in _ELSEWHERE):
             raise
-        where = address.shown(uri)
+        where = address.redacted(uri)
         raise StoreError(f"the MLflow store {where} must answer (got {cause(error)})") from error
 
 
-def answers(uri: str) -> None:
+def check_reachable(uri: str) -> None:
     """Ask a database once whether it is there: mlflow asks fifteen times, for two minutes.
 
     Raises: StoreError where it does not answer.
     """
-    with said_by(uri):
+    with store_errors(uri):
         engine = create_engine(uri)
         try:
             engine.connect().close()
@@ -102,7 +102,7 @@ def cause(error: Exception) -> str:
     return text.splitlines()[0][:200]
 
 
-def is_out_of_reach(error: BaseException | None) -> bool:
+def is_unreachable(error: BaseException | None) -> bool:
     """Return whether a network, a server or a right is what fails, not the files themselves."""
     while error is not None:
         if isinstance(error, requests.HTTPError) and error.response is not None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from samerun.mlflow.errors import cause, is_out_of_reach, sent_once
+from samerun.mlflow.errors import cause, is_unreachable, without_retries
 
 # isort: split
 import mlflow.pyfunc
@@ -22,7 +22,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from knownline.core.line import Line
 from samerun.core.errors import StoreError
 from samerun.execution.environment import version
-from samerun.mlflow.run_metadata import Content
+from samerun.mlflow.run_metadata import RunContent
 
 MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
@@ -45,7 +45,9 @@ _VERSIONS = ("mlflow_version", "cloudpickle_version", "python_version")
 """Keys of MLmodel that differ with what it was made on."""
 
 
-def log(client: MlflowClient, experiment: str, run_id: str, content: Content, line: Path) -> None:
+def log(
+    client: MlflowClient, experiment: str, run_id: str, content: RunContent, line: Path
+) -> None:
     """Log the line as a model from code: no pickle, requirements given, not inferred (8 s).
 
     In steps that can be repeated. mlflow's log_model makes a second model at the second try,
@@ -54,7 +56,7 @@ def log(client: MlflowClient, experiment: str, run_id: str, content: Content, li
     model = _model_of(client, experiment, run_id, content, Line.from_json(line.read_text()))
     outputs = client.get_run(run_id).outputs
     if model.model_id not in {o.model_id for o in (outputs.model_outputs if outputs else [])}:
-        with sent_once():
+        with without_retries():
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     client.log_batch(
         run_id,
@@ -135,20 +137,20 @@ def expected(line: Path, code: Path, aside: Collection[str] = ()) -> dict[str, b
 
 
 def _model_of(
-    client: MlflowClient, experiment: str, run_id: str, content: Content, line: Line
+    client: MlflowClient, experiment: str, run_id: str, content: RunContent, line: Line
 ) -> LoggedModel:
     """Return the model that an earlier try began, or a new one."""
     found = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     if found:
         return found[0]
     numbers = {"w": str(line.w), "b": str(line.b)}
-    with sent_once():
+    with without_retries():
         return client.create_logged_model(
             experiment, MODEL, run_id, params={**numbers, **content.params}
         )
 
 
-def answers(model: Path, x: list[float]) -> list[float] | str:
+def predictions(model: Path, x: list[float]) -> list[float] | str:
     """Return what the model in a folder predicts for x, or why it does not; pickle is forbidden."""
     try:
         predicted = _loaded(str(model)).predict(pd.DataFrame({"x": x}))
@@ -165,7 +167,7 @@ def load(uri: str) -> Any:
     try:
         return _loaded(uri)
     except Exception as error:
-        if is_out_of_reach(error):
+        if is_unreachable(error):
             raise StoreError(
                 f"the files of {uri} must be within reach (got {cause(error)})"
             ) from error

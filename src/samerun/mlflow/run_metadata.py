@@ -33,7 +33,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class RunContent:
     """All that is written into a run but its files.
 
     execution: names what is recorded; recording the same again completes it, never doubles it.
@@ -157,7 +157,7 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def telling_first(numbers: dict[str, float]) -> list[tuple[str, float]]:
+def varying_first(numbers: dict[str, float]) -> list[tuple[str, float]]:
     """Return the numbers, what differs from run to run first and what is constant last.
 
     MLflow's page that compares runs draws the first metric that was logged.
@@ -184,7 +184,7 @@ def datasets(params: Params, metrics: dict[str, Any], data_sha256: str) -> list[
     ]
 
 
-def from_receipt(receipt: Receipt | None, fingerprint: str, now: float) -> tuple[str, int, int]:
+def times_of(receipt: Receipt | None, fingerprint: str, now: float) -> tuple[str, int, int]:
     """Return execution, start and end of what is recorded; a backfilled run is of now."""
     if receipt is None:
         return f"backfill-{fingerprint}", int(now * 1000), int(now * 1000)

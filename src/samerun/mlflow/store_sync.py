@@ -30,7 +30,7 @@ _NAME, _EMAIL = "knownline store", "store@knownline.invalid"
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class SyncState:
     """What was carried last, in or out. commit: of the branch. digest: of the store's files."""
 
     commit: str
@@ -43,9 +43,9 @@ def pull() -> str:
     Raises: WorkspaceError where the store here has runs that the latest has not, or where a remote
     does not answer.
     """
-    if (store := address.embedded()) is None:
+    if (store := address.local_store()) is None:
         return "a tracking server keeps the runs: nothing to carry"
-    latest, base = git.fetched(BRANCH), _base()
+    latest, base = git.fetched(BRANCH), _last_sync()
     if latest is None:
         return "nothing was carried yet"
     if base and base.commit == latest:
@@ -63,8 +63,8 @@ def pull() -> str:
         if done.returncode:
             raise WorkspaceError(f"the DVC remote must have the store ({programs.reason(done)})")
         _put_in_place(scratch / _STORE, store)
-    address.follow(store)
-    _remember(Carried(latest, _digest_of(store)))
+    address.follow_move(store)
+    _remember(SyncState(latest, _digest_of(store)))
     return f"the store of {latest[:12]} is here"
 
 
@@ -73,7 +73,7 @@ def push() -> str:
 
     Raises: WorkspaceError where another machine carried its own since, or a remote does not answer.
     """
-    if (store := address.embedded()) is None:
+    if (store := address.local_store()) is None:
         return "a tracking server keeps the runs: nothing to carry"
     if not store.exists():
         return "there is no store yet"
@@ -82,7 +82,7 @@ def push() -> str:
             "a DVC remote must be there to take the store: dvc remote add --default NAME"
             " FOLDER-OR-URL (got none)"
         )
-    base = _base()
+    base = _last_sync()
     with _scratch() as scratch:
         _snapshot(store, scratch / _STORE)
         digest = _digest(scratch / _STORE)
@@ -90,10 +90,10 @@ def push() -> str:
             return "the store is as it was carried"
         latest = git.fetched(BRANCH)
         if latest and _digest_at(latest) == digest:  # an earlier try came this far
-            _remember(Carried(latest, digest))
+            _remember(SyncState(latest, digest))
             return "the store is as it was carried"
         if latest != (base.commit if base else None):
-            raise WorkspaceError(_late(latest))
+            raise WorkspaceError(_refusal(latest))
         must(*dvc("add", "--quiet", _STORE), at=scratch)
         done = programs.call(*dvc("push", "--quiet"), at=scratch)
         if done.returncode:
@@ -103,13 +103,13 @@ def push() -> str:
         git.run("push", "--quiet", git.remote(), f"{commit}:refs/heads/{BRANCH}")
     except WorkspaceError as error:
         if "rejected" in str(error):
-            raise WorkspaceError(_late(None)) from error
+            raise WorkspaceError(_refusal(None)) from error
         raise
-    _remember(Carried(commit, digest))
+    _remember(SyncState(commit, digest))
     return f"the store is carried as {commit[:12]}"
 
 
-def _late(latest: str | None) -> str:
+def _refusal(latest: str | None) -> str:
     return (
         f"no other machine must have carried its store since this one's (got {BRANCH} at"
         f" {(latest or 'a newer commit')[:12]}): one machine writes at a time; a tracking server"
@@ -197,12 +197,12 @@ def _commit(pointer: str, digest: str, parent: str | None) -> str:
     )
 
 
-def _base() -> Carried | None:
+def _last_sync() -> SyncState | None:
     try:
-        return Carried(**json.loads(_CARRIED.read_text()))
+        return SyncState(**json.loads(_CARRIED.read_text()))
     except (FileNotFoundError, TypeError, ValueError):
         return None
 
 
-def _remember(carried: Carried) -> None:
+def _remember(carried: SyncState) -> None:
     files.write_text(_CARRIED, json.dumps(asdict(carried)) + "\n")

@@ -15,7 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from samerun.mlflow.errors import ABSENT, ALREADY_THERE, BAD_REQUEST, answers, said_by, sent_once
+from samerun.mlflow.errors import (
+    ABSENT,
+    ALREADY_THERE,
+    BAD_REQUEST,
+    check_reachable,
+    store_errors,
+    without_retries,
+)
 
 # isort: split
 import mlflow
@@ -29,16 +36,16 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from samerun.core import address, progress
 from samerun.core.address import EXPERIMENT, SQLITE
 from samerun.core.errors import StoreError
-from samerun.execution.processes import is_left, process
+from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import models
-from samerun.mlflow.run_metadata import Content, Dataset, experiment_tags
+from samerun.mlflow.run_metadata import Dataset, RunContent, experiment_tags
 
 _BY_EPOCH = ("loss", "w", "b")
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three must not be parted
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRun:
     """A run in the store."""
 
     run_id: str
@@ -58,10 +65,10 @@ class Store:
         Raises: StoreError where it cannot be reached or used.
         """
         self.uri = address.store_uri()
-        self.shown_uri = address.shown(self.uri)
+        self.shown_uri = address.redacted(self.uri)
         self._streamed: dict[str, set[int]] = {}
-        database, artifacts = address.database(), address.artifacts()
-        with said_by(self.uri, every=True):
+        database, artifacts = address.sqlite_file(), address.artifacts()
+        with store_errors(self.uri, every=True):
             if database and not create and not _is_there(database):
                 raise StoreError(
                     f"the MLflow store {self.shown_uri} must be there: run `dvc repro` (one that is"
@@ -70,9 +77,9 @@ class Store:
             if database:
                 _create_once(database, artifacts)
             elif not self.uri.startswith("http") and "://" in self.uri:
-                answers(self.uri)
-            if follow and (embedded := address.embedded()):
-                address.follow(embedded)
+                check_reachable(self.uri)
+            if follow and (embedded := address.local_store()):
+                address.follow_move(embedded)
             _point_mlflow_at(self.uri)
             self.client = MlflowClient(self.uri)
             experiment = self.client.get_experiment_by_name(EXPERIMENT)
@@ -92,24 +99,24 @@ class Store:
 
     def furnish(self) -> None:
         """Give the experiment what its page needs, where an earlier version of this made it."""
-        with said_by(self.uri):
+        with store_errors(self.uri):
             there = self.client.get_experiment(self.experiment).tags
             for key, value in experiment_tags().items():
                 if key not in there:
                     self.client.set_experiment_tag(self.experiment, key, value)
 
-    def find_complete(self, fingerprint: str) -> Recorded | None:
+    def find_complete(self, fingerprint: str) -> RecordedRun | None:
         """Return the latest complete run with this fingerprint, or None."""
         query = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'"
         run = self._first(query)
         return _recorded(run) if run else None
 
-    def find(self, reference: str) -> Recorded:
+    def find(self, reference: str) -> RecordedRun:
         """Return the run with this id, this beginning of an id, or this name; or the champion.
 
         Raises: StoreError where there is none, or more than one.
         """
-        with said_by(self.uri, every=True):
+        with store_errors(self.uri, every=True):
             if reference == "champion":
                 return self._champion()
             runs = self._all()
@@ -121,14 +128,14 @@ class Store:
             raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {got})")
         return _recorded(found[0])
 
-    def runs(self) -> list[Recorded]:
+    def runs(self) -> list[RecordedRun]:
         """Return every run of the experiment, the latest first."""
-        with said_by(self.uri, every=True):
+        with store_errors(self.uri, every=True):
             return [_recorded(run) for run in self._all()]
 
     def fetch(self, run_id: str, folder: Path) -> None:
         """Bring a run's artifacts into a folder, its model's into model/ there."""
-        with said_by(self.uri, every=True):
+        with store_errors(self.uri, every=True):
             self.client.download_artifacts(run_id, "", str(folder))
             mlflow.artifacts.download_artifacts(
                 f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
@@ -139,7 +146,7 @@ class Store:
 
         Raises: StoreError where one has two values at a step.
         """
-        with said_by(self.uri):
+        with store_errors(self.uri):
             found = {name: self.client.get_metric_history(run_id, name) for name in names}
         for name, metrics in found.items():
             if len({metric.step for metric in metrics}) != len(metrics):
@@ -148,7 +155,7 @@ class Store:
 
     def shown(self, run_id: str) -> dict[str, Any]:
         """Return the parameters, the latest metrics and the tags that a run's page shows."""
-        with said_by(self.uri, every=True):
+        with store_errors(self.uri, every=True):
             data = self.client.get_run(run_id).data
         kinds: dict[str, dict[str, Any]] = {
             "parameter": data.params,
@@ -159,13 +166,13 @@ class Store:
 
     def tag(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags on a run."""
-        with said_by(self.uri, every=True):
+        with store_errors(self.uri, every=True):
             for key, value in tags.items():
                 self.client.set_tag(run_id, key, value)
 
-    def begin(self, content: Content) -> str:
+    def begin(self, content: RunContent) -> str:
         """Open the run of a training that is under way, or open it again, and return its id."""
-        with said_by(self.uri):
+        with store_errors(self.uri):
             run = self._of(content.execution) or self._create(content)
             run_id = str(run.info.run_id)
             if run.info.status == "FINISHED":  # by who went on while we were slow to start
@@ -176,7 +183,7 @@ class Store:
 
     def stream(self, run_id: str, epochs: list[tuple[int, float, float, float]]) -> None:
         """Add epoch, loss, w and b to a run under way; an epoch that is there stays as it is."""
-        with said_by(self.uri):
+        with store_errors(self.uri):
             now = int(time.time() * 1000)
             if run_id not in self._streamed:  # once: a whole history takes long to read
                 self._streamed[run_id] = self._steps(run_id, "b")
@@ -190,29 +197,29 @@ class Store:
 
     def end(self, run_id: str, status: str, why: str) -> None:
         """Close a run whose training did not end well: FAILED or KILLED, and why."""
-        with said_by(self.uri):
+        with store_errors(self.uri):
             if self.client.get_run(run_id).info.status == "FINISHED":
                 return  # another went on from its checkpoint and completed it
             self.client.set_tag(run_id, "mlflow.note.content", f"**{status.title()}**: {why}")
             self.client.set_terminated(run_id, status)
 
-    def sweep(self, *, waiting: Collection[str] = ()) -> list[Recorded]:
+    def sweep(self, *, waiting: Collection[str] = ()) -> list[RecordedRun]:
         """Close the runs that claim to run but whose process is gone from this host.
 
         waiting: executions whose training ended well and that `record` will complete.
         """
-        with said_by(self.uri):
+        with store_errors(self.uri):
             found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
             gone = [
                 run
                 for run in found
-                if is_left(run.data.tags) and run.data.tags.get("execution") not in waiting
+                if is_abandoned(run.data.tags) and run.data.tags.get("execution") not in waiting
             ]
         swept = []
         for run in gone:
-            with said_by(self.uri):  # asked again: a neighbour may record it since
+            with store_errors(self.uri):  # asked again: a neighbour may record it since
                 now = self.client.get_run(run.info.run_id)
-            if now.info.status == "RUNNING" and is_left(now.data.tags):
+            if now.info.status == "RUNNING" and is_abandoned(now.data.tags):
                 self.end(
                     run.info.run_id,
                     "KILLED",
@@ -221,7 +228,7 @@ class Store:
                 swept.append(_recorded(run))
         return swept
 
-    def record(self, content: Content, *, line: Path, artifacts: Path) -> Recorded:
+    def record(self, content: RunContent, *, line: Path, artifacts: Path) -> RecordedRun:
         """Write a whole run, or complete the one that was streamed or that an earlier try began.
 
         line: the file that becomes the model. artifacts: a folder of all that is kept with it.
@@ -229,13 +236,13 @@ class Store:
         Every call can be repeated: an epoch that is there already is not logged again. The model
         comes last, and with it the status FINISHED.
         """
-        with said_by(self.uri):
+        with store_errors(self.uri):
             run = self._of(content.execution) or self._create(content)
             if run.info.status == "FINISHED":
                 return _recorded(run)
             run_id = run.info.run_id
             # Ours now: who looks for runs whose process is gone finds one that is not.
-            self.client.set_tag(run_id, "process", process())
+            self.client.set_tag(run_id, "process", this_process())
             self.client.update_run(run_id, status="RUNNING", name=content.name)
             self._describe(run, content)
             self._log_history(run_id, content)
@@ -248,20 +255,20 @@ class Store:
     def _of(self, execution: str) -> Run | None:
         return self._first(f"tags.execution = '{execution}'")
 
-    def _create(self, content: Content) -> Run:
+    def _create(self, content: RunContent) -> Run:
         own = {
             "execution": content.execution,
-            "process": process(),
+            "process": this_process(),
             "mlflow.source.name": "dvc repro",
             "mlflow.source.type": "PROJECT",
             "mlflow.user": getpass.getuser(),
         }
-        with sent_once():
+        with without_retries():
             return self.client.create_run(
                 self.experiment, content.start_ms, own, run_name=content.name
             )
 
-    def _describe(self, run: Run, content: Content) -> None:
+    def _describe(self, run: Run, content: RunContent) -> None:
         """Set tags, description, parameters, and the numbers of the end that are not there yet."""
         own = {"mlflow.note.content": content.description}
         if "git_commit" in content.tags:
@@ -274,7 +281,7 @@ class Store:
             tags=[RunTag(key, value) for key, value in {**content.tags, **own}.items()],
         )
 
-    def _log_history(self, run_id: str, content: Content) -> None:
+    def _log_history(self, run_id: str, content: RunContent) -> None:
         """Log every epoch that is not there yet, in batches as large as MLflow takes."""
         known = {name: self._steps(run_id, name) for name in content.history}
         epochs = max((len(column) for column in content.history.values()), default=0)
@@ -314,7 +321,7 @@ class Store:
                 if not left or error.error_code != BAD_REQUEST:
                     raise
 
-    def _champion(self) -> Recorded:
+    def _champion(self) -> RecordedRun:
         try:
             version = self.client.get_model_version_by_alias(EXPERIMENT, "champion")
         except MlflowException as error:
@@ -418,5 +425,5 @@ def _date(run: Run) -> str:
     return datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(" ", "seconds")[:19]
 
 
-def _recorded(run: Run) -> Recorded:
-    return Recorded(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)
+def _recorded(run: Run) -> RecordedRun:
+    return RecordedRun(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)

@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class Snapshot:
     """All of a run that is compared.
 
     params: by dotted name. code: module to SHA-256. data: file to SHA-256.
@@ -48,7 +48,7 @@ class Difference:
 
 
 def planned_difference(
-    then: Evidence, params: Mapping[str, Any], code: Mapping[str, str]
+    then: Snapshot, params: Mapping[str, Any], code: Mapping[str, str]
 ) -> Difference | None:
     """Return what is about to go in differently, or None."""
     return _first(
@@ -57,7 +57,7 @@ def planned_difference(
     )
 
 
-def first_difference(then: Evidence, now: Evidence) -> Difference | None:
+def first_difference(then: Snapshot, now: Snapshot) -> Difference | None:
     """Return the first difference in the order in which things come about, or None."""
     return planned_difference(then, now.params, now.code) or _first(
         ("data", _mapping(then.data, now.data, _hashes)),

@@ -19,7 +19,7 @@ from samerun.core import files
 from samerun.core.errors import ReplicaError
 from samerun.core.flatten import flat
 from samerun.mlflow import run_metadata
-from samerun.proof.comparison import Evidence
+from samerun.proof.comparison import Snapshot
 from samerun.working_tree import Commit
 
 Array = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ def recorded(
     shown: Mapping[str, Any],
     model: Mapping[str, bytes],
     predicted: Sequence[float] | str,
-) -> Evidence:
+) -> Snapshot:
     """Return what a run was.
 
     folder: its artifacts. logged: its metrics by epoch, as the store has them. shown: what else is
@@ -45,7 +45,7 @@ def recorded(
     try:
         identity = json.loads((folder / "identity.json").read_bytes())
         metrics = json.loads((folder / "metrics.json").read_bytes())
-        return Evidence(
+        return Snapshot(
             params=identity["params"],
             code=identity["code"],
             data=_sums(folder, str(identity["data"])),
@@ -76,9 +76,9 @@ def planned(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         ) from error
 
 
-def present(
+def reproduced(
     folder: Path, commit: Commit, then: Mapping[str, Any], model: Mapping[str, bytes]
-) -> Evidence:
+) -> Snapshot:
     """Return what a folder's outputs are after its stages ran.
 
     commit: what was checked out for it. then: the run's parameters, which these were found equal
@@ -89,7 +89,7 @@ def present(
     metrics = json.loads((folder / "reports/metrics.json").read_bytes())
     data = files.sha256_of(folder / "data" / files.SUMS)
     columns = _columns(folder / "reports/history.csv")
-    return Evidence(
+    return Snapshot(
         params=params,
         code=code,
         data=_sums(folder / "data", data),
@@ -119,7 +119,9 @@ def _shown(
 
 def _sums(folder: Path, whole: str) -> dict[str, str]:
     """Return the sums that a seal lists, and what the seal's own is said to be."""
-    sums = {path.relative_to(folder).as_posix(): sha for path, sha in files.sealed(folder).items()}
+    sums = {
+        path.relative_to(folder).as_posix(): sha for path, sha in files.read_sums(folder).items()
+    }
     return {**sums, files.SUMS: whole}
 
 

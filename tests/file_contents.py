@@ -1,0 +1,36 @@
+"""What a folder holds, and files whose bytes are damaged one way after another."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Return every path below a folder with the file's content; None for a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def cut_short(content: bytes) -> Iterator[bytes]:
+    """Yield the content cut short at every byte, the longest first."""
+    return (content[:length] for length in reversed(range(len(content))))
+
+
+def changed_bytes(content: bytes, others: Callable[[int], Iterable[int]]) -> Iterator[bytes]:
+    """Yield the content with one byte replaced, for each byte and each of the others it may be."""
+    for place, byte in enumerate(content):
+        for other in others(byte):
+            yield content[:place] + bytes([other]) + content[place + 1 :]
+
+
+def overwritten(path: Path, contents: Iterable[bytes]) -> Iterator[bytes]:
+    """Write each content into a file in turn and yield it; the file ends with its own bytes."""
+    own = path.read_bytes()
+    # In place: ext4 flushes a file that was emptied before it was written, and these are thousands.
+    with path.open("r+b", buffering=0) as file:
+        for content in (*contents, own):
+            file.seek(0)
+            file.truncate(file.write(content))
+            if content is not own:
+                yield content
