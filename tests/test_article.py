@@ -77,16 +77,6 @@ def test_the_losses_are_those_of_draw_1_only_and_the_weights_those_of_draw_3_onl
     assert [draw for draw, replay in replays.items() if replay.has_printed_line] == [3]
 
 
-def test_the_printed_numbers_are_of_two_runs_in_float64_too() -> None:
-    losses, w, _ = in_float64(1)
-    assert [losses[e] for e in PRINTED] == pytest.approx([float(p) for p in PRINTED.values()], 1e-4)
-    assert abs(w - float(W)) > 0.02
-    losses, w, b = in_float64(3)
-    assert losses[15] > 14
-    assert w == pytest.approx(float(W), rel=1e-6)
-    assert b == pytest.approx(float(B), rel=1e-5)
-
-
 def test_other_numbers_are_not_those_printed(replays: dict[int, Replay]) -> None:
     losses, w, b = replays[1].loss, float(W), float(B)
     other = {epoch: loss + 1e-3 for epoch, loss in losses.items()}

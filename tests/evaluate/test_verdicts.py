@@ -153,10 +153,3 @@ def test_the_gate_refuses_as_often_as_the_bivariate_normal_distribution_predicts
     within = float(law.cdf([Z, Z], lower_limit=[-Z, -Z]))
     refusals = int(sample.refused.sum())
     assert stats.binomtest(refusals, SEEDS, 1 - within).pvalue > NOT_BY_CHANCE
-
-
-def test_the_distances_of_w_and_b_are_correlated_as_their_estimates_are(sample: Sample) -> None:
-    found = float(stats.pearsonr(sample.z[:, 0], sample.z[:, 1]).statistic)
-    # Fisher's transformation: normal with variance 1 / (n - 3).
-    deviation = (math.atanh(found) - math.atanh(correlation())) * math.sqrt(SEEDS - 3)
-    assert 2 * float(stats.norm.sf(abs(deviation))) > NOT_BY_CHANCE
