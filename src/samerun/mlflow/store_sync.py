@@ -21,7 +21,7 @@ from samerun import git, programs
 from samerun.core import address, files
 from samerun.core.errors import WorkspaceError
 from samerun.execution import receipts
-from samerun.programs import dvc, must
+from samerun.programs import dvc, output
 
 BRANCH = "knownline/store"
 _POINTER, _STORE, _DATABASE = "store.dvc", "store", "mlflow.db"
@@ -77,7 +77,7 @@ def push() -> str:
         return "a tracking server keeps the runs: nothing to carry"
     if not store.exists():
         return "there is no store yet"
-    if not must(*dvc("remote", "list")).strip():
+    if not output(*dvc("remote", "list")).strip():
         raise WorkspaceError(
             "a DVC remote must be there to take the store: dvc remote add --default NAME"
             " FOLDER-OR-URL (got none)"
@@ -94,7 +94,7 @@ def push() -> str:
             return "the store is as it was carried"
         if latest != (base.commit if base else None):
             raise WorkspaceError(_refusal(latest))
-        must(*dvc("add", "--quiet", _STORE), at=scratch)
+        output(*dvc("add", "--quiet", _STORE), at=scratch)
         done = programs.call(*dvc("push", "--quiet"), at=scratch)
         if done.returncode:
             raise WorkspaceError(f"the DVC remote must take the store ({programs.reason(done)})")
@@ -123,13 +123,13 @@ def _scratch() -> Iterator[Path]:
     receipts.make_folder()
     with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=receipts.STORE) as name:
         scratch = Path(name).resolve()
-        must("git", "init", "--quiet", str(scratch))
+        output("git", "init", "--quiet", str(scratch))
         (scratch / ".dvc").mkdir()
         shutil.copy(".dvc/config", scratch / ".dvc" / "config")
-        programs.give_remotes(scratch)
-        cache = must(*dvc("cache", "dir")).strip()
+        programs.copy_remotes(scratch)
+        cache = output(*dvc("cache", "dir")).strip()
         for key, value in (("cache.dir", cache), ("cache.type", "copy")):
-            must(*dvc("config", "--local", key, value), at=scratch)
+            output(*dvc("config", "--local", key, value), at=scratch)
         yield scratch
 
 

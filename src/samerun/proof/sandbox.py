@@ -16,7 +16,7 @@ import yaml
 from samerun import programs
 from samerun.core.errors import ReplicaError
 from samerun.execution import streaming
-from samerun.programs import dvc, give_remotes, must, reason
+from samerun.programs import copy_remotes, dvc, output, reason
 from samerun.working_tree import Commit
 
 _APPLY = ("git", "apply", "--binary", "--whitespace=nowarn", "--no-ignore-whitespace", "-")
@@ -40,8 +40,8 @@ def checkout(commit: Commit, params: bytes, *, keep: bool) -> Iterator[Path]:
     try:
         clone = scratch / "checkout"
         quiet = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
-        must("git", "clone", "--quiet", "--shared", "--no-checkout", top, str(clone))
-        must("git", *quiet, "-C", str(clone), "checkout", "--quiet", "--detach", sha)
+        output("git", "clone", "--quiet", "--shared", "--no-checkout", top, str(clone))
+        output("git", *quiet, "-C", str(clone), "checkout", "--quiet", "--detach", sha)
         folder = clone / prefix
         if commit.patch:
             applied = _call(folder, *_APPLY, stdin=commit.patch)
@@ -65,9 +65,9 @@ def bring_tables(folder: Path) -> None:
     if not pointers:
         return
     cache = _here(*dvc("cache", "dir")).strip()
-    give_remotes(folder)
-    must(*dvc("config", "--local", "cache.dir", str(folder / ".dvc" / "own-cache")), at=folder)
-    must(*dvc("remote", "add", "--local", "--force", "workspace-cache", cache), at=folder)
+    copy_remotes(folder)
+    output(*dvc("config", "--local", "cache.dir", str(folder / ".dvc" / "own-cache")), at=folder)
+    output(*dvc("remote", "add", "--local", "--force", "workspace-cache", cache), at=folder)
     if _call(folder, *dvc("pull", "--quiet", "--remote", "workspace-cache", *pointers)).returncode:
         pulled = _call(folder, *dvc("pull", *pointers))
         if pulled.returncode:
