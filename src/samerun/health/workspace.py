@@ -105,7 +105,7 @@ def cache() -> Iterator[Finding]:
 
 
 def dvc_rwlock() -> Iterator[Finding]:
-    """Check that DVC's own lock file is readable: DVC writes it in place, so a kill truncates it."""
+    """Check that DVC's own lock file is readable: written in place, it is truncated by a kill."""
     path = Path(".dvc/tmp/rwlock")
     for attempts_left in (1, 0):
         try:
