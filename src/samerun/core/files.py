@@ -48,8 +48,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
-def keep_newest(folder: Path, kept: int) -> None:
-    """Remove the files of a folder except the newest `kept`."""
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove the files of a folder except the newest `count`."""
 
     def modified(path: Path) -> float:
         try:
@@ -57,7 +57,7 @@ def keep_newest(folder: Path, kept: int) -> None:
         except OSError:  # another process has removed it
             return 0.0
 
-    for path in sorted(filter(Path.is_file, folder.glob("*")), key=modified)[:-kept]:
+    for path in sorted(filter(Path.is_file, folder.glob("*")), key=modified)[:-count]:
         path.unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ _GITIGNORE = "*\n!.gitignore\n"
 class Receipt:
     """One execution of `train`.
 
-    trained: the digest of the inputs of `train`. `evaluate`'s may change before it is recorded.
+    trained: the digest of the inputs of `train`; those of `evaluate` may still change.
     started: seconds since 1970, UTC. seconds: how long the fit took.
     device: where the fit ran. facts: host, CPU, python. packages: name to version.
     execution: names this execution, so that an interrupted recording can be completed.

@@ -124,7 +124,7 @@ class Stream:
     def _start(self) -> subprocess.Popen[bytes]:
         # In a process group of its own: Ctrl-C in the terminal goes to the trainer, which passes it
         # on. Not in a session of its own: Linux shares CPU time among sessions and counts niceness
-        # only within one.
+        # only within one (sched(7), the autogroup feature).
         process = subprocess.Popen(
             self._live,
             stdin=subprocess.PIPE,
@@ -137,8 +137,8 @@ class Stream:
 
     def _duration(self) -> float:
         """Return the seconds that the training will take, estimated from its pace so far."""
-        done = self._latest - self._first if self._first is not None else 0
-        return self._delay * self._epochs / done if done else math.inf
+        epochs_done = self._latest - self._first if self._first is not None else 0
+        return self._delay * self._epochs / epochs_done if epochs_done else math.inf
 
     def _send_all(self, process: subprocess.Popen[bytes]) -> None:
         """Send messages until the training ends, then wait for the process to finish."""

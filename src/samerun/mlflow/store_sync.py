@@ -2,7 +2,7 @@
 
 DVC's remote holds its files; a branch of the git remote says which are the latest, and which state
 they follow. Git accepts a push only from a machine that has the branch's latest commit, so of two
-writers the second is refused and no run is overwritten. Of MLflow it knows only where the files are.
+writers the second is refused and no run is overwritten. Knows nothing of MLflow but its files.
 """
 
 import hashlib
@@ -191,14 +191,14 @@ def _commit(pointer: str, digest: str, parent: str | None) -> str:
     """Commit the pointer to the store's files without touching the workspace; return the commit."""
     blob = git.run("hash-object", "-w", "--stdin", stdin=pointer)
     tree = git.run("mktree", stdin=f"100644 blob {blob}\t{_POINTER}\n")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    timestamp = datetime.now(UTC).isoformat(timespec="seconds")
     return git.run(
         "commit-tree",
         tree,
         *(("-p", parent) if parent else ()),
         "-m",
-        f"The embedded store as of {now}\n\nSHA-256 {digest}",
-        env=git.signed(_NAME, _EMAIL, now),
+        f"The embedded store as of {timestamp}\n\nSHA-256 {digest}",
+        env=git.signed(_NAME, _EMAIL, timestamp),
     )
 
 

@@ -85,8 +85,8 @@ class Store:
         matches = matches or [run for run in runs if run.info.run_name == reference]
         if len(matches) != 1:
             ids = ", ".join(f"{run.info.run_id[:12]} of {_date(run)}" for run in matches[:5])
-            got = f"{len(matches)}: {ids}" if matches else f"none in {self.shown_uri}"
-            raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {got})")
+            result = f"{len(matches)}: {ids}" if matches else f"none in {self.shown_uri}"
+            raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {result})")
         return _recorded(matches[0])
 
     def runs(self) -> list[RecordedRun]:
@@ -149,7 +149,7 @@ class Store:
     def stream(self, run_id: str, epochs: list[tuple[int, float, float, float]]) -> None:
         """Log epoch, loss, w and b of a run under way; an epoch that is logged stays as it is."""
         with store_errors(self.uri):
-            now = int(time.time() * 1000)
+            now_ms = int(time.time() * 1000)
             if run_id not in self._streamed:  # once: a whole history takes long to read
                 self._streamed[run_id] = run_writer.logged_steps(self.client, run_id, "b")
             logged = self._streamed[run_id]
@@ -159,7 +159,7 @@ class Store:
                 self.client,
                 run_id,
                 [
-                    Metric(name, value, now, epoch)
+                    Metric(name, value, now_ms, epoch)
                     for epoch, *values in new
                     for name, value in zip(_HISTORY, values, strict=True)
                 ],
