@@ -1,4 +1,4 @@
-"""Nested mappings as one level with dotted names, the way DVC and MLflow show them."""
+"""Nested mappings flattened to dotted names, the way DVC and MLflow show them."""
 
 from collections.abc import Mapping
 from typing import Any
