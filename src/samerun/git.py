@@ -39,12 +39,12 @@ def call(
         raise WorkspaceError("git must be installed (got no such command)") from None
 
 
-def is_here() -> bool:
+def is_installed() -> bool:
     """Return whether git is installed."""
     return shutil.which("git") is not None
 
 
-def remote() -> str:
+def remote_name() -> str:
     """Return the name of the remote to push to. Raises: WorkspaceError if there is none."""
     remotes = run("remote").split()
     if not remotes:
@@ -54,16 +54,16 @@ def remote() -> str:
     return "origin" if "origin" in remotes else remotes[0]
 
 
-def fetched(name: str) -> str | None:
+def fetch_branch(name: str) -> str | None:
     """Fetch a branch of the remote and return its commit; None if the remote has no such branch.
 
     Raises: WorkspaceError if the remote does not answer.
     """
-    remote_name = remote()
-    heads = run("ls-remote", "--heads", remote_name, f"refs/heads/{name}")
+    remote = remote_name()
+    heads = run("ls-remote", "--heads", remote, f"refs/heads/{name}")
     if not heads:
         return None
-    run("fetch", "--quiet", "--no-tags", remote_name, f"refs/heads/{name}")
+    run("fetch", "--quiet", "--no-tags", remote, f"refs/heads/{name}")
     return heads.split()[0]
 
 
@@ -72,7 +72,7 @@ def is_ancestor(old: str, new: str) -> bool:
     return call("merge-base", "--is-ancestor", old, new).returncode == 0
 
 
-def signed(name: str, email: str, when: str) -> dict[str, str]:
+def commit_identity(name: str, email: str, when: str) -> dict[str, str]:
     """Return the environment variables that set author, committer and time of a commit."""
     return {
         f"GIT_{role}_{key}": value

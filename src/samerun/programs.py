@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from samerun.core.errors import ReplicaError
+from samerun.core.errors import ReproductionError
 
 _REMOVED = ("DVC_", "MLFLOW_", "GIT_", "PYTHONPATH")
 """Prefixes of the environment variables that an isolated program does not get."""
@@ -52,7 +52,7 @@ def output(*command: str, at: Path | None = None) -> str:
     """Return what a command prints. Raises: ReplicaError if it fails."""
     process = call(*command, at=at)
     if process.returncode:
-        raise ReplicaError(f"{' '.join(command[:4])} … must succeed (got {reason(process)})")
+        raise ReproductionError(f"{' '.join(command[:4])} … must succeed (got {reason(process)})")
     return process.stdout.decode()
 
 

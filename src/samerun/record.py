@@ -41,7 +41,7 @@ from samerun.working_tree import Commit
 _MAX_PATCH_MB = 50
 """Largest size of uncommitted changes, which are stored with the run."""
 
-LAST = receipts.STORE / "last.json"
+LAST = receipts.FOLDER / "last.json"
 """The run that the marker's fingerprint stands for, for `knownline summary`; no output of DVC."""
 
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from knownline.identity.provenance import DECIDING_STAGES
 from samerun.core import files, progress
-from samerun.core.errors import ReplicaError, StoreError, UsageError
+from samerun.core.errors import ReproductionError, StoreError, UsageError
 from samerun.execution import environment
 from samerun.mlflow import models, tracking
 from samerun.mlflow.tracking import RecordedRun, Store
@@ -48,7 +48,7 @@ def main(*, run: str, keep: bool = False) -> int:
     store = tracking.Store(create=False)
     recorded_run = store.find(run)
     if recorded_run.status != "FINISHED":
-        raise ReplicaError(
+        raise ReproductionError(
             f"the run must have finished (got {recorded_run.run_id}: {recorded_run.status})"
         )
     with (
@@ -61,7 +61,7 @@ def main(*, run: str, keep: bool = False) -> int:
         environment_change = comparison.changed(
             _recorded_environment(recorded_run, artifacts), _current_environment(recorded_run)
         )
-        ignored = models.SURROUNDINGS if environment_change else ()
+        ignored = models.ENVIRONMENT_FILES if environment_change else ()
         recorded = _snapshot(store, recorded_run, artifacts, ignored)
         outcome = _reproduce(recorded_run, artifacts, recorded, ignored, begin, keep=keep)
     _print_outcome(recorded_run, recorded, outcome, environment_change, keep=keep)
@@ -93,7 +93,7 @@ def _snapshot(
     model = artifacts / models.MODEL
     return snapshot.recorded(
         artifacts,
-        store.logged(run.run_id, ("loss", "w", "b")),
+        store.metric_history(run.run_id, ("loss", "w", "b")),
         store.shown(run.run_id),
         models.contents(model, ignored),
         models.predictions(model, snapshot.PROBES),
@@ -121,7 +121,7 @@ def _reproduce(
         )
         params = (artifacts / "params.yaml").read_bytes()
     except OSError as error:
-        raise ReplicaError(f"the run's artifacts must be whole (got {error})") from error
+        raise ReproductionError(f"the run's artifacts must be whole (got {error})") from error
     begin("check out")
     with sandbox.checkout(commit, params, keep=keep) as folder:
         difference = _identity_difference(run, artifacts) or comparison.planned_difference(
@@ -155,7 +155,7 @@ def _recorded_environment(run: RecordedRun, artifacts: Path) -> dict[str, str]:
     try:
         packages = dict(json.loads((artifacts / "environment.json").read_bytes()).items())
     except (OSError, AttributeError, ValueError) as error:
-        raise ReplicaError(f"environment.json must be whole (got {error})") from error
+        raise ReproductionError(f"environment.json must be whole (got {error})") from error
     return {**packages, **{key: run.tags[key] for key in _MACHINE if key in run.tags}}
 
 

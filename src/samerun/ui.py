@@ -19,7 +19,7 @@ def main(*, port: int = 5000) -> int:
     """
     port = _free_port(port) if address.sqlite_file() else port  # checked before a store is created
     store = tracking.Store()  # creates an empty store, so that the server finds one
-    store.furnish()
+    store.add_experiment_tags()
     # MLflow's start page is about traces and judges: link to the table of runs, in our own view.
     runs_page = f"#/experiments/{store.experiment}/runs?viewStateShareKey={VIEW}"
     runs_page += "&workflowType=machine_learning"

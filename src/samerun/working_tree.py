@@ -10,7 +10,7 @@ from pathlib import Path
 from samerun import git
 from samerun.core.errors import WorkspaceError
 
-BASE = "KNOWNLINE_COMMIT"
+COMMIT_VARIABLE = "KNOWNLINE_COMMIT"
 """The environment variable that names the commit to compare the working tree with.
 
 A retraining sets it: the commit is HEAD with the files that the retraining wrote.
@@ -54,7 +54,7 @@ def commit(base: str | None = None) -> Commit:
         return Commit(None, b"")
     if git.call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         return Commit(None, b"")  # before the first commit
-    base = base or os.environ.get(BASE) or "HEAD"
+    base = base or os.environ.get(COMMIT_VARIABLE) or "HEAD"
     sha = _output("rev-parse", "--verify", f"{base}^{{commit}}")
     with tempfile.TemporaryDirectory() as scratch:
         objects = _output("rev-parse", "--path-format=absolute", "--git-path", "objects")
@@ -102,7 +102,7 @@ def _add_all(env: dict[str, str]) -> tuple[str, ...]:
 
 def _in_checkout() -> bool:
     """Return whether the folder is in a git checkout. Raises: WorkspaceError if git cannot say."""
-    if not git.is_here():
+    if not git.is_installed():
         return False
     process = git.call("rev-parse", "--is-inside-work-tree")
     if process.returncode == 0:

@@ -20,8 +20,8 @@ from matplotlib.text import Text
 
 from knownline.core.line import Line
 from knownline.core.moments import compress
-from knownline.report import pictures
-from knownline.report.pictures import Names
+from knownline.report import plots
+from knownline.report.plots import Names
 
 Array = npt.NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def share_of(colour: str, png: bytes) -> float:
 
 
 def fit(x: Array = X, y: Array = Y, line: Line = TRUTH, truth: Line | None = TRUTH) -> bytes:
-    return pictures.fit(x, y, line=line, truth=truth, of=len(x), names=Names())
+    return plots.fit(x, y, line=line, truth=truth, of=len(x), names=Names())
 
 
 # The same bytes
@@ -131,14 +131,14 @@ def test_pictures_do_not_depend_on_the_users_matplotlibrc(first: list[str], tmp_
 
 
 def test_pictures_do_not_depend_on_what_was_drawn_before() -> None:
-    before = fit(), pictures.loss(np.array([3.0, 2.0]), 1.0)
-    fit(X * 1e3, Y), pictures.path(X, Y, rows=compress([(X, Y)]), truth=None)
-    assert (fit(), pictures.loss(np.array([3.0, 2.0]), 1.0)) == before
+    before = fit(), plots.loss(np.array([3.0, 2.0]), 1.0)
+    fit(X * 1e3, Y), plots.path(X, Y, rows=compress([(X, Y)]), truth=None)
+    assert (fit(), plots.loss(np.array([3.0, 2.0]), 1.0)) == before
 
 
 def test_pictures_hold_no_time_and_no_version() -> None:
     rows = compress([(X, Y)])
-    drawn = (fit(), pictures.loss(Y, 1.0), pictures.path(X, Y, rows=rows, truth=TRUTH))
+    drawn = (fit(), plots.loss(Y, 1.0), plots.path(X, Y, rows=rows, truth=TRUTH))
     for png in drawn:
         kinds = {kind for kind, _ in chunks(png)}
         assert kinds <= {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
@@ -158,21 +158,21 @@ def test_drawing_leaves_matplotlibs_settings_alone() -> None:
 
 def test_the_points_the_fit_and_the_truth_are_drawn_in_their_colours() -> None:
     off = Line(18.0, 300.0)
-    assert share_of(pictures.POINTS, fit(line=off, truth=None)) > 0.002
-    assert share_of(pictures.FITTED, fit(line=off)) > 0.002
+    assert share_of(plots.POINTS, fit(line=off, truth=None)) > 0.002
+    assert share_of(plots.FITTED, fit(line=off)) > 0.002
 
 
 def test_a_truth_changes_the_picture() -> None:
     rows = compress([(X, Y)])
     assert fit(truth=None) != fit()
     w, b = np.array([10.0]), np.array([1.0])
-    assert pictures.path(w, b, rows=rows, truth=None) != pictures.path(w, b, rows=rows, truth=TRUTH)
+    assert plots.path(w, b, rows=rows, truth=None) != plots.path(w, b, rows=rows, truth=TRUTH)
 
 
 def test_the_least_loss_is_drawn_where_there_is_one() -> None:
     losses = np.array([3.0, 2.0])
-    assert share_of(pictures.TRUE, pictures.loss(losses, 1.0)) > 0.0002
-    assert share_of(pictures.TRUE, pictures.loss(losses, 0.0)) == 0.0
+    assert share_of(plots.TRUE, plots.loss(losses, 1.0)) > 0.0002
+    assert share_of(plots.TRUE, plots.loss(losses, 0.0)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_the_loss_is_on_a_logarithmic_scale_where_it_can_be(
         figures.append(figure)
         return png(figure)
 
-    monkeypatch.setattr(pictures, "_png", kept)
-    drawn(pictures.loss(np.array(losses), least))
+    monkeypatch.setattr(plots, "_png", kept)
+    drawn(plots.loss(np.array(losses), least))
     assert [axes.get_yscale() for axes in figures[0].axes] == [scale]
 
 
@@ -207,7 +207,7 @@ def test_a_point_more_is_another_picture() -> None:
 
 
 def path(w: list[float], b: list[float], x: Array = X, y: Array = Y) -> bytes:
-    return pictures.path(np.array(w), np.array(b), rows=compress([(x, y)]), truth=None)
+    return plots.path(np.array(w), np.array(b), rows=compress([(x, y)]), truth=None)
 
 
 def descent(epochs: int) -> Array:
@@ -223,24 +223,24 @@ ODD: dict[str, Callable[[], bytes]] = {
     "fit far off": lambda: fit(line=Line(-1e9, 1e12)),
     "fit of many": lambda: fit(np.linspace(1, 99, 2000), np.linspace(25, 1985, 2000)),
     "fit of x and y far from 0": lambda: fit(X + 1e8, Y + 1e12, Line(20.0, 1e12 - 2e9), None),
-    "loss of one epoch": lambda: pictures.loss(np.array([1338702.5]), 2.0),
-    "loss of one epoch, least 0": lambda: pictures.loss(np.array([1338702.5]), 0.0),
-    "loss 0 from the start": lambda: pictures.loss(np.zeros(5), 0.0),
-    "loss 0 at one epoch": lambda: pictures.loss(np.zeros(1), 0.0),
-    "loss that reaches 0": lambda: pictures.loss(np.array([1.0, 0.1, 0.0]), 0.0),
-    "loss that is least": lambda: pictures.loss(np.full(9, 2.0), 2.0),
-    "loss 0 above a least": lambda: pictures.loss(np.zeros(5), 1e-30),
-    "loss diverging": lambda: pictures.loss(np.geomspace(1.0, 1e307, 100), 1.0),
-    "loss over all float64": lambda: pictures.loss(np.array([1e300, 1e-300]), 1e-300),
-    "loss of 100,000 epochs": lambda: pictures.loss(1.0 + np.exp(-np.arange(1e5) / 1e4), 1.0),
+    "loss of one epoch": lambda: plots.loss(np.array([1338702.5]), 2.0),
+    "loss of one epoch, least 0": lambda: plots.loss(np.array([1338702.5]), 0.0),
+    "loss 0 from the start": lambda: plots.loss(np.zeros(5), 0.0),
+    "loss 0 at one epoch": lambda: plots.loss(np.zeros(1), 0.0),
+    "loss that reaches 0": lambda: plots.loss(np.array([1.0, 0.1, 0.0]), 0.0),
+    "loss that is least": lambda: plots.loss(np.full(9, 2.0), 2.0),
+    "loss 0 above a least": lambda: plots.loss(np.zeros(5), 1e-30),
+    "loss diverging": lambda: plots.loss(np.geomspace(1.0, 1e307, 100), 1.0),
+    "loss over all float64": lambda: plots.loss(np.array([1e300, 1e-300]), 1e-300),
+    "loss of 100,000 epochs": lambda: plots.loss(1.0 + np.exp(-np.arange(1e5) / 1e4), 1.0),
     "path of one epoch": lambda: path([3.0], [2.0]),
     "path that stays": lambda: path([0.0, 0.0], [0.0, 0.0], y=np.zeros(80)),
     "path for constant y": lambda: path([0.0, 0.0], [3.0, 7.0], y=np.full(80, 7.0)),
     "path without noise": lambda: path([10.0, 20.0], [2.0, 5.0], y=TRUTH.at(X)),
-    "path of 100,000 epochs": lambda: pictures.path(
+    "path of 100,000 epochs": lambda: plots.path(
         20 * descent(100_000), 5 * descent(100_000), rows=compress([(X, Y)]), truth=TRUTH
     ),
-    "path with a truth out of sight": lambda: pictures.path(
+    "path with a truth out of sight": lambda: plots.path(
         20 * descent(9), 5 * descent(9), rows=compress([(X, Y)]), truth=Line(1e9, -1e9)
     ),
     "path for x far from 0": lambda: path([20.0], [-2e9], x=X + 1e8),
@@ -255,8 +255,8 @@ ODD |= {
     for what, draw in {
         "fit of y": lambda k=scale: fit(y=Y * k, line=Line(20 * k, 5 * k), truth=None),
         "fit of x": lambda k=scale: fit(x=X * k, line=Line(20 / k, 5.0), truth=None),
-        "loss": lambda k=scale: pictures.loss(np.array([3.0, 2.0, 1.5]) * k, k),
-        "loss, least 0": lambda k=scale: pictures.loss(np.array([3.0, 2.0]) * k, 0.0),
+        "loss": lambda k=scale: plots.loss(np.array([3.0, 2.0, 1.5]) * k, k),
+        "loss, least 0": lambda k=scale: plots.loss(np.array([3.0, 2.0]) * k, 0.0),
         "path for y": lambda k=scale: path([10 * k, 20 * k], [k, 5 * k], y=Y * k),
     }.items()
 }
@@ -285,7 +285,7 @@ def test_odd_numbers_give_a_picture(draw: Callable[[], bytes]) -> None:
     ],
 )
 def test_a_column_of_any_name_can_be_drawn(name: str) -> None:
-    drawn(pictures.fit(X, Y, line=TRUTH, truth=TRUTH, of=80, names=Names(name, name)))
+    drawn(plots.fit(X, Y, line=TRUTH, truth=TRUTH, of=80, names=Names(name, name)))
 
 
 @pytest.mark.parametrize("name", ["mass", "W" * 40, "temperature_in_degrees_celsius_at_two_m…"])
@@ -299,8 +299,8 @@ def test_names_leave_neither_the_picture_nor_run_into_each_other(
         figure.draw_without_rendering()
         return b""
 
-    monkeypatch.setattr(pictures, "_png", kept)
-    pictures.fit(X, Y, line=TRUTH, truth=TRUTH, of=80, names=Names(name, name))
+    monkeypatch.setattr(plots, "_png", kept)
+    plots.fit(X, Y, line=TRUTH, truth=TRUTH, of=80, names=Names(name, name))
     (figure,) = figures
     words = [text for text in figure.findobj(Text) if text.get_text().startswith(name)]
     assert len(words) == 3
@@ -320,9 +320,9 @@ def test_another_loss_is_not_called_the_squared_one(monkeypatch: pytest.MonkeyPa
         figures.append(figure)
         return b""
 
-    monkeypatch.setattr(pictures, "_png", kept)
-    pictures.loss(np.array([3.0, 2.0]), None)
-    pictures.loss(np.array([3.0, 2.0]), 1.0)
+    monkeypatch.setattr(plots, "_png", kept)
+    plots.loss(np.array([3.0, 2.0]), None)
+    plots.loss(np.array([3.0, 2.0]), 1.0)
     other, squared = (figure.axes[0] for figure in figures)
     assert (other.get_ylabel(), squared.get_ylabel()) == (
         "the training's loss",
@@ -333,6 +333,6 @@ def test_another_loss_is_not_called_the_squared_one(monkeypatch: pytest.MonkeyPa
 
 def test_a_columns_name_is_shown_as_it_is_and_not_as_mathematics() -> None:
     def named(name: str) -> bytes:
-        return pictures.fit(X, Y, line=TRUTH, truth=None, of=80, names=Names(name, "y"))
+        return plots.fit(X, Y, line=TRUTH, truth=None, of=80, names=Names(name, "y"))
 
     assert named("$x$") != named(r"$\mathit{x}$")

@@ -29,7 +29,7 @@ def sample(y: Array, x: Array = X) -> Sample:
 def p_values(seeds: int, **changed: object) -> Array:
     """Return (seeds, 3): line, noise and joint p, champion and fresh data drawn anew each time."""
     found = [
-        drift.between(
+        drift.compare(
             sample(drawn(2 * seed)[::2], X[::2]),
             sample(drawn(2 * seed + 1, **changed)),  # type: ignore[arg-type]
             level=0.05,
@@ -76,7 +76,7 @@ def test_a_slope_of_20_that_became_20_2_is_drift_for_every_seed() -> None:
 def test_what_changed_is_what_is_named(changed: dict[str, object], column: int) -> None:
     p = p_values(100, **changed)
     assert np.median(p[:, column]) < 1e-4
-    found = drift.between(sample(drawn(0)), sample(drawn(1, **changed)), level=0.01)  # type: ignore[arg-type]
+    found = drift.compare(sample(drawn(0)), sample(drawn(1, **changed)), level=0.01)  # type: ignore[arg-type]
     assert found.found
     assert found.words.startswith(("the line drifted", "the noise drifted")[column])
 
@@ -100,7 +100,7 @@ def test_statistics_are_those_of_three_least_squares_fits(seed: int) -> None:
     draws = np.random.default_rng(seed)
     x0, x1 = draws.uniform(0, 50, 3 + seed), draws.uniform(20, 100, 40)
     y0, y1 = drawn(seed, x=x0), drawn(seed + 100, x=x1, noise=2.0)
-    found = drift.between(sample(y0, x0), sample(y1, x1), level=0.05)
+    found = drift.compare(sample(y0, x0), sample(y1, x1), level=0.05)
     f, p = chow(y0, x0, y1, x1)
     assert found.line_f == pytest.approx(f, rel=1e-6)
     assert found.line_p == pytest.approx(p, rel=1e-5)
@@ -130,24 +130,24 @@ def test_published_upper_points(rows: int, level: float, printed: float) -> None
 
     def above(scale: float) -> float:
         now = sample(fitted + scale * (y - fitted), x)
-        return drift.between(then, now, level=0.05).variance_p - 2 * level
+        return drift.compare(then, now, level=0.05).variance_p - 2 * level
 
     assert optimize.brentq(above, 1, 10) ** 2 == pytest.approx(printed, abs=0.006)
 
 
 def test_points_without_noise_do_not_divide_by_zero() -> None:
     exact = sample(TRUTH.at(X))
-    assert not drift.between(exact, sample(TRUTH.at(X)), level=0.001).found
-    assert drift.between(exact, sample(TRUTH.at(X) + 3.0), level=0.001).found
+    assert not drift.compare(exact, sample(TRUTH.at(X)), level=0.001).found
+    assert drift.compare(exact, sample(TRUTH.at(X) + 3.0), level=0.001).found
     zero = sample(np.zeros(99))
-    assert drift.between(zero, zero, level=0.001).p == 1.0
-    assert drift.between(zero, sample(np.ones(99)), level=0.001).found
+    assert drift.compare(zero, zero, level=0.001).p == 1.0
+    assert drift.compare(zero, sample(np.ones(99)), level=0.001).found
 
 
 def test_far_from_zero_it_is_the_same() -> None:
     y0, y1 = drawn(0), drawn(1, truth=Line(20.0, 5.5))
-    near = drift.between(sample(y0), sample(y1), level=0.05)
-    far = drift.between(sample(y0, X + 1e8), sample(y1, X + 1e8), level=0.05)
+    near = drift.compare(sample(y0), sample(y1), level=0.05)
+    far = drift.compare(sample(y0, X + 1e8), sample(y1, X + 1e8), level=0.05)
     assert far.line_p == pytest.approx(near.line_p, rel=1e-4)
 
 

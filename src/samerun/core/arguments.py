@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
+def whole_number(low: int, high: int) -> Callable[[str], int]:
     """Return an argument type: a function that parses a whole number from low to high."""
 
     def parse(text: str) -> int:

@@ -41,7 +41,7 @@ class MissingError(UserError):
     """A file that an earlier stage writes is missing."""
 
 
-class ReplicaError(UserError):
+class ReproductionError(UserError):
     """A recorded run cannot be reproduced: something that it needs is missing."""
 
 

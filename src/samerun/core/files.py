@@ -139,7 +139,7 @@ def check_made_with_params(folder: Path, sections: dict[str, Any]) -> None:
             )
 
 
-def size(folder: Path) -> int:
+def folder_size(folder: Path) -> int:
     """Return the total size in bytes of the files directly in a folder."""
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
 

@@ -75,7 +75,7 @@ def _ticking(shown: Bar) -> Iterator[None]:
         thread.join()
 
 
-def over(items: Iterable[Item], what: str) -> Iterable[Item]:
+def track(items: Iterable[Item], what: str) -> Iterable[Item]:
     """Return the items with a bar that advances by one for each."""
     watched: Iterable[Item] = _tqdm(items, desc=what) if sys.stderr.isatty() else items
     return watched

@@ -10,13 +10,13 @@ from samerun.execution import receipts
 
 
 @contextmanager
-def only_one() -> Iterator[None]:
+def exclusive() -> Iterator[None]:
     """Hold the lock of commands that move the champion, for the block; a kill releases it.
 
     Raises: WorkspaceError if another command holds it.
     """
     receipts.make_folder()
-    path = receipts.STORE / ".retrain.lock"
+    path = receipts.FOLDER / ".retrain.lock"
     try:
         with FileLock(path, timeout=0):
             yield

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from samerun.core import files
 
-STORE = Path("mlruns")
+FOLDER = Path("mlruns")
 """The folder of the marker and the receipts, relative to the folder that the stage runs in."""
 
-MARKER = STORE / "recorded.json"
+MARKER = FOLDER / "recorded.json"
 """The output of `record`: the fingerprint of the run that the store has of these files."""
 
 _GITIGNORE = "*\n!.gitignore\n"
@@ -42,7 +42,7 @@ class Receipt:
 
 def make_folder() -> None:
     """Create mlruns/ if it is absent, with a .gitignore that excludes everything but itself."""
-    gitignore = STORE / ".gitignore"
+    gitignore = FOLDER / ".gitignore"
     if not gitignore.exists():
         files.write_text(gitignore, _GITIGNORE)
 
@@ -74,13 +74,13 @@ def read(trained: str) -> Receipt | None:
 
 def unrecorded() -> set[str]:
     """Return the executions whose training succeeded and that are not recorded yet."""
-    names = (path.stem for path in (STORE / "receipts").glob("*.json"))
+    names = (path.stem for path in (FOLDER / "receipts").glob("*.json"))
     return {receipt.execution for name in names if (receipt := read(name))}
 
 
-def names() -> dict[Path, str]:
+def run_names() -> dict[Path, str]:
     """Return the receipts that exist, each with the name of its run; "" if unknown."""
-    paths = sorted((STORE / "receipts").glob("*.json"))
+    paths = sorted((FOLDER / "receipts").glob("*.json"))
     return {path: receipt.name if (receipt := read(path.stem)) else "" for path in paths}
 
 
@@ -90,4 +90,4 @@ def remove(trained: str) -> None:
 
 
 def _path(trained: str) -> Path:
-    return STORE / "receipts" / f"{trained}.json"
+    return FOLDER / "receipts" / f"{trained}.json"

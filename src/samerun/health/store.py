@@ -53,7 +53,9 @@ def presence(branch: str) -> Iterator[Finding]:
     store = address.sqlite_file()
     if store is None or (store.exists() and store.stat().st_size):
         return
-    synced = address.local_store() and git.is_here() and git.call("for-each-ref", branch).stdout
+    synced = (
+        address.local_store() and git.is_installed() and git.call("for-each-ref", branch).stdout
+    )
     fix = "`knownline store pull` brings it" if synced else "run `dvc repro`"
     yield Finding("store", f"{store} is not there", fix)
 
@@ -61,7 +63,7 @@ def presence(branch: str) -> Iterator[Finding]:
 def runs(store: Store) -> Iterator[Finding]:
     """Check every run: the artifacts of a finished one, the process of a running one."""
     recorded = store.runs()
-    for run in progress.over(recorded, "runs"):
+    for run in progress.track(recorded, "runs"):
         name = f"run {run.name} ({run.run_id})"
         if run.status == "FINISHED":
             yield from _finished(store, run, name)

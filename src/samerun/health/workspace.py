@@ -33,7 +33,7 @@ _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
 def git_tree() -> Iterator[Finding]:
     """Check that the workspace is committed to git."""
-    if not git.is_here():
+    if not git.is_installed():
         yield Finding("git", "there is none here", "install it")
         return
     if not _in_git():
@@ -90,7 +90,7 @@ def cache() -> Iterator[Finding]:
         yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
         return
     objects = sorted((Path(os.fsdecode(process.stdout).strip()) / "files" / "md5").glob("??/*"))
-    for path in progress.over(objects, "cache"):
+    for path in progress.track(objects, "cache"):
         if path.name.endswith((".unpacked", ".tmp")) or not path.is_file():
             continue
         expected = path.parent.name + path.name.removesuffix(".dir")
@@ -160,7 +160,7 @@ def pipeline() -> Iterator[Finding]:
     process = programs.call(*programs.dvc("status", "--quiet"), isolated=False)
     if process.returncode == 1:
         yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
-    elif process.returncode and git.is_here() and _in_git():  # else `git_tree` has reported it
+    elif process.returncode and git.is_installed() and _in_git():  # else `git_tree` has reported it
         yield Finding("pipeline", "DVC cannot look at it", "see `dvc status`")
 
 
@@ -199,14 +199,14 @@ def leftovers() -> Iterator[Finding]:
         for path in sorted(Path(root).glob("**/.*.tmp-*")):
             if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
                 yield Finding(str(path), "a kill left it", "delete it", _removal(path))
-    for path in sorted((receipts.STORE / "checkpoints").glob("*")):
+    for path in sorted((receipts.FOLDER / "checkpoints").glob("*")):
         if not path.name.startswith("."):
             yield Finding(
                 str(path),
                 "a training was cut short here",
                 "`dvc repro` with its parameters goes on from it; or delete it",
             )
-    for path, name in receipts.names().items():
+    for path, name in receipts.run_names().items():
         yield Finding(
             str(path),
             f"a training was not recorded{f': {name}' if name else ''}",

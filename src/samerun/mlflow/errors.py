@@ -38,7 +38,7 @@ _STORE_CODES = {  # errors of the store or of the connection to it; any other is
 
 _UNREACHABLE_CODES = _STORE_CODES - {codes.ErrorCode.Name(codes.INTERNAL_ERROR)}
 
-ABSENT = {
+ABSENT_CODES = {
     codes.ErrorCode.Name(code)
     for code in (codes.RESOURCE_DOES_NOT_EXIST, codes.INVALID_PARAMETER_VALUE)
 }

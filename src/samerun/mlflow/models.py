@@ -32,7 +32,7 @@ MODEL_CODE = Path("src/knownline/serve.py")
 
 _REQUIREMENTS = ("mlflow", "numpy", "pandas")
 
-SURROUNDINGS = ("requirements.txt", "python_env.yaml", "conda.yaml")
+ENVIRONMENT_FILES = ("requirements.txt", "python_env.yaml", "conda.yaml")
 """Files of a model that describe its environment, as its run's environment.json does."""
 
 _REGISTRY_FILE = "registered_model_meta"

@@ -13,7 +13,7 @@ from typing import Any
 
 from knownline.core.formatting import UNKNOWN, r_squared, rounded, significant
 from knownline.params import Params
-from samerun.core.flatten import flat
+from samerun.core.flatten import flatten
 from samerun.execution.receipts import Receipt
 from samerun.working_tree import Commit
 
@@ -156,7 +156,7 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return every number of metrics.json by its dotted name, without those that are null."""
     return {
         name: float(value)
-        for name, value in flat(metrics).items()
+        for name, value in flatten(metrics).items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 

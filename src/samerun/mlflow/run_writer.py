@@ -75,7 +75,7 @@ def logged_steps(client: MlflowClient, run_id: str, name: str) -> set[int]:
 def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
     """Log metrics in batches as large as MLflow takes: 300,000 epochs take about a minute."""
     batches = range(0, len(metrics), _BATCH)
-    for start in progress.over(batches, "record"):
+    for start in progress.track(batches, "record"):
         client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
 
 

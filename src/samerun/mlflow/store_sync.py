@@ -25,7 +25,7 @@ from samerun.programs import dvc, output
 
 BRANCH = "knownline/store"
 _POINTER, _STORE, _DATABASE = "store.dvc", "store", "mlflow.db"
-_STATE_FILE = receipts.STORE / "carried.json"
+_STATE_FILE = receipts.FOLDER / "carried.json"
 _NAME, _EMAIL = "knownline store", "store@knownline.invalid"
 
 
@@ -45,7 +45,7 @@ def pull() -> str:
     """
     if (store := address.local_store()) is None:
         return "a tracking server keeps the runs: nothing to carry"
-    latest, last = git.fetched(BRANCH), _read_state()
+    latest, last = git.fetch_branch(BRANCH), _read_state()
     if latest is None:
         return "nothing was carried yet"
     if last and last.commit == latest:
@@ -89,7 +89,7 @@ def push() -> str:
         digest = _folder_digest(scratch / _STORE)
         if last and last.digest == digest:
             return "the store is as it was carried"
-        latest = git.fetched(BRANCH)
+        latest = git.fetch_branch(BRANCH)
         if latest and _branch_digest(latest) == digest:  # an earlier attempt was cut off here
             _write_state(SyncState(latest, digest))
             return "the store is as it was carried"
@@ -101,7 +101,7 @@ def push() -> str:
             raise WorkspaceError(f"the DVC remote must take the store ({programs.reason(process)})")
         commit = _commit((scratch / _POINTER).read_text(), digest, latest)
     try:
-        git.run("push", "--quiet", git.remote(), f"{commit}:refs/heads/{BRANCH}")
+        git.run("push", "--quiet", git.remote_name(), f"{commit}:refs/heads/{BRANCH}")
     except WorkspaceError as error:
         if "rejected" in str(error):
             raise WorkspaceError(_refusal(None)) from error
@@ -123,7 +123,7 @@ def _refusal(latest: str | None) -> str:
 def _scratch() -> Iterator[Path]:
     """Yield an empty DVC repository with this workspace's remotes and cache."""
     receipts.make_folder()
-    with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=receipts.STORE) as name:
+    with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=receipts.FOLDER) as name:
         scratch = Path(name).resolve()
         output("git", "init", "--quiet", str(scratch))
         (scratch / ".dvc").mkdir()
@@ -198,7 +198,7 @@ def _commit(pointer: str, digest: str, parent: str | None) -> str:
         *(("-p", parent) if parent else ()),
         "-m",
         f"The embedded store as of {timestamp}\n\nSHA-256 {digest}",
-        env=git.signed(_NAME, _EMAIL, timestamp),
+        env=git.commit_identity(_NAME, _EMAIL, timestamp),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from samerun.mlflow.errors import ABSENT, store_errors
+from samerun.mlflow.errors import ABSENT_CODES, store_errors
 
 # isort: split
 import mlflow
@@ -58,7 +58,7 @@ class Store:
         self.client, self.experiment = connection.connect(self.uri, create=create, follow=follow)
         self._streamed: dict[str, set[int]] = {}
 
-    def furnish(self) -> None:
+    def add_experiment_tags(self) -> None:
         """Add what the experiment's page needs, if an earlier version created the experiment."""
         with store_errors(self.uri):
             existing = self.client.get_experiment(self.experiment).tags
@@ -102,7 +102,7 @@ class Store:
                 f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
             )
 
-    def logged(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
+    def metric_history(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
         """Return the values of a run's metrics: name to step to value.
 
         Raises: StoreError if a metric has two values at a step.
@@ -233,7 +233,7 @@ class Store:
         try:
             version = self.client.get_model_version_by_alias(EXPERIMENT, "champion")
         except MlflowException as error:
-            if error.error_code not in ABSENT:
+            if error.error_code not in ABSENT_CODES:
                 raise
             raise StoreError(
                 f"{EXPERIMENT} must have a champion in {self.shown_uri} (got none)"

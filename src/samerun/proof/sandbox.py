@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from samerun import programs
-from samerun.core.errors import ReplicaError
+from samerun.core.errors import ReproductionError
 from samerun.execution import streaming
 from samerun.programs import copy_remotes, dvc, output, reason
 from samerun.working_tree import Commit
@@ -35,7 +35,9 @@ def checkout(commit: Commit, params: bytes, *, keep: bool) -> Iterator[Path]:
     prefix = _output_here("git", "rev-parse", "--show-prefix").strip()
     sha = commit.sha or "none"
     if _call(Path.cwd(), "git", "cat-file", "-e", f"{sha}^{{commit}}").returncode:
-        raise ReplicaError(f"the run's commit must be in this repository (got {sha}: not here)")
+        raise ReproductionError(
+            f"the run's commit must be in this repository (got {sha}: not here)"
+        )
     scratch = Path(tempfile.mkdtemp(prefix="knownline-reproduce-"))
     try:
         clone = scratch / "checkout"
@@ -46,7 +48,9 @@ def checkout(commit: Commit, params: bytes, *, keep: bool) -> Iterator[Path]:
         if commit.patch:
             applied = _call(folder, *_APPLY, stdin=commit.patch)
             if applied.returncode:
-                raise ReplicaError(f"the run's patch must apply to {sha} (got {reason(applied)})")
+                raise ReproductionError(
+                    f"the run's patch must apply to {sha} (got {reason(applied)})"
+                )
         (folder / "params.yaml").write_bytes(params)
         yield folder
     finally:
@@ -71,7 +75,7 @@ def fetch_tables(folder: Path) -> None:
     if _call(folder, *dvc("pull", "--quiet", "--remote", "workspace-cache", *pointers)).returncode:
         pulled = _call(folder, *dvc("pull", *pointers))
         if pulled.returncode:
-            raise ReplicaError(
+            raise ReproductionError(
                 f"the table of the run must be in DVC's cache or remote (got {reason(pulled)})"
             )
 
@@ -89,7 +93,7 @@ def execute(folder: Path, names: Iterable[str], begin: Callable[[str], object]) 
         begin(name)
         process = _call(folder, "sh", "-c", str(stages[name]["cmd"]))
         if process.returncode:
-            raise ReplicaError(
+            raise ReproductionError(
                 f"the stage {name} of the run must run again (got {reason(process)})"
             )
 
@@ -98,7 +102,9 @@ def _output_here(*command: str) -> str:
     """Return what a command prints in the current folder. Raises: ReplicaError if it fails."""
     process = _call(Path.cwd(), *command)
     if process.returncode:
-        raise ReplicaError(f"{Path.cwd()} must be a git checkout with DVC (got {reason(process)})")
+        raise ReproductionError(
+            f"{Path.cwd()} must be a git checkout with DVC (got {reason(process)})"
+        )
     return process.stdout.decode()
 
 

@@ -16,8 +16,8 @@ from knownline.core import history, yaml_text
 from knownline.core.line import Line
 from knownline.identity import provenance
 from samerun.core import files
-from samerun.core.errors import ReplicaError
-from samerun.core.flatten import flat
+from samerun.core.errors import ReproductionError
+from samerun.core.flatten import flatten
 from samerun.mlflow import run_metadata
 from samerun.proof.comparison import Snapshot
 from samerun.working_tree import Commit
@@ -53,13 +53,13 @@ def recorded(
             history=_columns(folder / "history.csv"),
             logged={name: _by_epoch(steps) for name, steps in logged.items()},
             line=Line(metrics["w"], metrics["b"]),
-            metrics=flat(metrics),
+            metrics=flatten(metrics),
             model=model,
             predictions=predicted,
             shown=shown,
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ReplicaError(f"the run's artifacts must be whole (got {error})") from error
+        raise ReproductionError(f"the run's artifacts must be whole (got {error})") from error
 
 
 def planned(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -70,9 +70,9 @@ def planned(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     try:
         params = yaml.safe_load((folder / "params.yaml").read_bytes())
         params.pop("retrain", None)  # the rules of a retraining's decision are not part of a run
-        return flat(params), provenance.code_hashes(folder)
+        return flatten(params), provenance.code_hashes(folder)
     except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ReplicaError(
+        raise ReproductionError(
             f"params.yaml and the code of the run must be whole (got {error})"
         ) from error
 
@@ -97,7 +97,7 @@ def reproduced(
         history=columns,
         logged=columns,
         line=line,
-        metrics=flat(metrics),
+        metrics=flatten(metrics),
         model=model,
         predictions=[float(line.at(x)) for x in PROBES],
         shown=_shown(recorded_params, metrics, data_sha256, commit),
