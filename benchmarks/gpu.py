@@ -64,7 +64,7 @@ def _in_turn(sides: dict[str, Begin], times: int) -> dict[str, float]:
     for repetition in range(times + 1):
         for name, arithmetic in sides.items():
             began = time.perf_counter()
-            known = dataset.known(Path("data/train"), reread=True, arithmetic=arithmetic)
+            known = dataset.summarize(Path("data/train"), reread=True, arithmetic=arithmetic)
             if repetition:  # the first one warms up
                 took[name].append(time.perf_counter() - began)
             assert known is not None

@@ -46,7 +46,7 @@ def one_pass(folder: Path) -> Found:
     from knownline.scan import dataset
 
     os.chdir(folder.parent.parent)
-    known = dataset.known(Path("data/train"), reread=True)
+    known = dataset.summarize(Path("data/train"), reread=True)
     assert known is not None
     line = known.rows.least_squares()
     return line.w, line.b
@@ -93,7 +93,7 @@ def our_epochs(folder: Path) -> Found:
     from knownline.train import descent
 
     os.chdir(folder.parent.parent)
-    known = dataset.known(Path("data/train"))
+    known = dataset.summarize(Path("data/train"))
     assert known is not None
     scaling = descent.Scaling(known.rows.mean_x, known.rows.sd_x)
     began = time.perf_counter()

@@ -68,7 +68,7 @@ def _measure(folder: Path, times: int) -> None:
         for _ in range(times + 1):
             distributed.barrier()
             began = time.perf_counter()
-            dataset.known(Path("data/train"), team, reread=True)
+            dataset.summarize(Path("data/train"), team, reread=True)
             took.append(time.perf_counter() - began)
     if team.rank == 0:
         print(json.dumps(took[1:]))

@@ -9,7 +9,7 @@ import torch
 
 from knownline import replay
 from knownline.core.moments import compress
-from knownline.report import pictures
+from knownline.report import plots
 from knownline.train import descent
 from tests.conftest import ROOT, checkout
 from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
@@ -24,7 +24,7 @@ def article_path() -> bytes:
         x, y, epochs=replay.EPOCHS, learning_rate=replay.LEARNING_RATE, dtype="float32",
         device=torch.device("cpu"),
     )  # fmt: skip
-    return pictures.path(walked.w, walked.b, rows=compress([(x, y)]), truth=replay.TRUTH)
+    return plots.path(walked.w, walked.b, rows=compress([(x, y)]), truth=replay.TRUTH)
 
 
 def main() -> None:

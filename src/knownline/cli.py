@@ -10,7 +10,7 @@ from datetime import date
 from importlib import import_module, metadata
 from pathlib import Path
 
-from samerun.core.arguments import Parser, whole
+from samerun.core.arguments import Parser, whole_number
 from samerun.core.errors import MissingError
 from samerun.core.interrupts import importing, interrupt
 
@@ -142,7 +142,7 @@ def _add_runs(command: Callable[..., Parser]) -> None:
     ui = command("ui", "samerun.ui", "open MLflow on 127.0.0.1", example="knownline ui --port 5001")
     ui.add_argument(
         "--port",
-        type=whole(0, 2**16 - 1),
+        type=whole_number(0, 2**16 - 1),
         default=5000,
         help="the port to listen on (5000); 0: a free one",
     )
@@ -158,7 +158,9 @@ def _add_champions(command: Callable[..., Parser]) -> None:
         "knownline retrain --push",
     )
     retrain.add_argument(
-        "--seed", type=whole(0, 2**63 - 1), help="of the drawn data (the day's: YYYYMMDD, UTC)"
+        "--seed",
+        type=whole_number(0, 2**63 - 1),
+        help="of the drawn data (the day's: YYYYMMDD, UTC)",
     )
     retrain.add_argument("--date", dest="day", type=_day, help="the day, YYYY-MM-DD (today, UTC)")
     retrain.add_argument("--force", action="store_true", help="also where nothing is new")

@@ -16,7 +16,7 @@ from knownline.core.errors import ParamsError
 from knownline.core.layout import PARAMS
 from knownline.core.validation import rule_error
 from samerun.core.errors import MissingError
-from samerun.core.flatten import flat
+from samerun.core.flatten import flatten
 
 MIN_ROWS = 3
 """The fewest rows for a line and its error: two determine the line, the third the noise."""
@@ -218,7 +218,7 @@ class Params(Section):
 
     def flat(self) -> dict[str, Any]:
         """Return the parameters of all stages by dotted name: {"train.epochs": 100, ...}."""
-        return flat(self.model_dump(mode="json", exclude={"retrain"}))
+        return flatten(self.model_dump(mode="json", exclude={"retrain"}))
 
 
 def with_seed(text: str, seed: int) -> str:

@@ -1,1 +1,1 @@
-"""The joint between DVC and MLflow: what a pipeline ran is recorded, and can be proven."""
+"""The link between DVC and MLflow: records what a pipeline ran, and proves that it can rerun."""

@@ -1,4 +1,4 @@
-"""`knownline doctor`: what is wrong with this workspace and its store, a finding a line."""
+"""`knownline doctor`: prints what is wrong with this workspace and its store, a line each."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -14,57 +14,59 @@ HEALTHY, FINDINGS = 0, 1
 
 
 def main(*, repair: bool = False) -> int:
-    """Return 0 where nothing is wrong, 1 with findings; `--repair` mends what it safely can."""
-    left = 0
+    """Return 0 if nothing is wrong, else 1; `--repair` applies the fixes that cannot lose data."""
+    remaining = 0
     for finding in _findings(repair=repair):
-        if repair and finding.mend:
-            finding.mend()
-            print(one_line(f"mended: {finding.where}: {finding.what}"))
+        if repair and finding.repair:
+            finding.repair()
+            print(one_line(f"mended: {finding.place}: {finding.problem}"))
         else:
             print(finding)
-            left += 1
-    print(f"doctor: {left} finding{'s' if left != 1 else ''}" if left else "doctor: healthy")
-    return FINDINGS if left else HEALTHY
+            remaining += 1
+    plural = "s" if remaining != 1 else ""
+    print(f"doctor: {remaining} finding{plural}" if remaining else "doctor: healthy")
+    return FINDINGS if remaining else HEALTHY
 
 
 def _findings(*, repair: bool) -> Iterator[Finding]:
-    """Yield findings one by one, so that one is mended before the next is looked for."""
+    """Yield findings one by one, so that one can be repaired before the next check."""
     yield from workspace.git_tree()
     yield from workspace.outputs()
-    cut = [*workspace.dvc_rwlock(), *workspace.dvc_lock()]
-    yield from cut
+    truncated = [*workspace.dvc_rwlock(), *workspace.dvc_lock()]
+    yield from truncated
     damaged = list(workspace.cache())
     yield from damaged
-    # `dvc status` removes a damaged object that it happens to look at, and wants its own files
-    if not damaged and (repair or not cut):
+    # `dvc status` needs its own files, and removes a damaged object that it comes across.
+    if not damaged and (repair or not truncated):
         yield from workspace.pipeline()
     yield from workspace.leftovers()
     yield from workspace.packages()
-    yield from workspace.device(_choose)
+    yield from workspace.device(_choose_device)
     yield from _store(repair=repair)
 
 
 def _store(*, repair: bool) -> Iterator[Finding]:
-    """Look at the store and at the runs; one that cannot be opened is a finding itself."""
+    """Check the store and its runs; a store that cannot be opened is a finding too."""
     try:
-        moved = list(store.moved())
+        moved = list(store.location())
         yield from moved
         if moved and not repair:
             return  # every artifact would be missing
-        nowhere = list(store.absent(f"refs/remotes/*/{store_sync.BRANCH}"))
-        yield from nowhere
-        if nowhere:
+        absent = list(store.presence(f"refs/remotes/*/{store_sync.BRANCH}"))
+        yield from absent
+        if absent:
             return
         yield from store.runs(tracking.Store(create=False, follow=False))
     except StoreError as error:
         yield Finding("store", str(error), "mend it, or bring back a copy")
     except sqlite3.Error as error:
-        where = address.redacted(address.store_uri())
-        yield Finding("store", f"{where}: {error}", "mend it, or bring back a copy")
+        uri = address.redacted(address.store_uri())
+        yield Finding("store", f"{uri}: {error}", "mend it, or bring back a copy")
 
 
-def _choose() -> object:
+def _choose_device() -> object:
+    """Choose the device for params.yaml. Raises: UserError if that is not possible here."""
     from knownline.train import descent
 
-    wanted = Params.read().train
-    return descent.choose_device(wanted.device, wanted.dtype)
+    params = Params.read().train
+    return descent.choose_device(params.device, params.dtype)

@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and one line on stderr for what the user can mend."""
+"""How a command ends: its exit status, and one line on stderr for an error of the user's."""
 
 import errno
 import io
@@ -10,33 +10,34 @@ from pathlib import Path
 from samerun import programs
 from samerun.core.errors import UserError, one_line
 
-_SURROUNDINGS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Errors of the system that the user can correct: a full disk, missing permissions."""
 
 
 def status_of(command: Callable[[], int], program: str) -> int:
-    """Run a command of a program and return its exit status: 2 for a user's mistake.
+    """Run a command of a program and return its exit status: 2 for an error of the user's.
 
-    Anything else that is raised is our own mistake and goes through.
+    Anything else that is raised is a bug and propagates.
     """
     _open_closed_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without ± shows a question mark
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks ± shows "?"
         sys.stdout.reconfigure(errors="replace")
     try:
         try:
             status = _status(command)
-            sys.stdout.flush()  # else the interpreter would notice a full disk, at its very end
+            sys.stdout.flush()  # reports a full disk here, not when the interpreter exits
             return status
-        except BrokenPipeError:  # the reader has seen enough: `knownline summary | head -1`
-            return 141  # what a shell calls the end by SIGPIPE
+        except BrokenPipeError:  # the reader has closed the pipe: `knownline summary | head -1`
+            return 141  # a shell's status for an end by SIGPIPE
         except UserError as error:
-            return _refuse(error, program)
+            return _report(error, program)
         except OSError as error:
-            if error.errno not in _SURROUNDINGS:
+            if error.errno not in _USER_ERRNOS:
                 raise
-            what = f"{error.filename or 'the disk'} must be readable and writable"
+            rule = f"{error.filename or 'the disk'} must be readable and writable"
             if _discard_unwritten():
-                what = "standard output must be writable"
-            return _refuse(UserError(f"{what} (got {error})"), program)
+                rule = "standard output must be writable"
+            return _report(UserError(f"{rule} (got {error})"), program)
         finally:
             _discard_unwritten()
     except KeyboardInterrupt:
@@ -60,17 +61,18 @@ def _status(command: Callable[[], int]) -> int:
         return int(end.code or 0)
 
 
-def _refuse(error: UserError, program: str) -> int:
+def _report(error: UserError, program: str) -> int:
+    """Print the error, restore the stage's outputs and return the exit status."""
     print(f"{program}: error: {error}", file=sys.stderr)
     _restore_outputs()
     return 2
 
 
 def _restore_outputs() -> None:
-    """Check out what DVC removed before it started this stage.
+    """Check out the outputs that DVC removed before it started this stage.
 
-    DVC deletes a stage's outputs before it runs the command. If we then refuse, the user's last
-    good outputs would be gone from the workspace for a typing slip; the cache still has them.
+    DVC deletes a stage's outputs before it runs the command. If the command then refuses to run, a
+    typing error would cost the user the last good outputs; DVC's cache still has them.
     """
     stage, root = os.environ.get("DVC_STAGE"), os.environ.get("DVC_ROOT")
     if not stage or not root or Path(root).resolve() != Path.cwd().resolve():
@@ -79,26 +81,27 @@ def _restore_outputs() -> None:
 
 
 def _discard_unwritten() -> bool:
-    """Return whether stdout does not take what was printed; what is left of it is discarded.
+    """Return whether stdout cannot be written; if so, discard what is still unwritten.
 
-    Else the interpreter would try once more when it ends, complain and return 120.
+    Otherwise the interpreter would try again when it exits, complain and return 120.
     """
     try:
         sys.stdout.flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
         return True
     return False
 
 
 def _open_closed_streams() -> None:
-    """Open what the caller closed, as in `knownline doctor 2>&-`; output there is discarded.
+    """Open the streams that the caller closed, as in `knownline doctor 2>&-`, on the null device.
 
-    Else it would be printed elsewhere, and a file of ours would get the number of the closed one.
+    Otherwise the next file to be opened would get the closed stream's descriptor, and what is
+    printed would be written into it.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — to the very end
-            setattr(sys, name, nowhere)
+            null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 — open until the exit
+            setattr(sys, name, null)

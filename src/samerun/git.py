@@ -1,4 +1,4 @@
-"""Git, called without a prompt; knows nothing of what is committed or why."""
+"""Git, called without prompts. Knows nothing of what is committed or why."""
 
 import shutil
 import subprocess
@@ -8,23 +8,23 @@ from samerun.core.errors import WorkspaceError
 
 
 def run(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = None) -> str:
-    """Return what git prints, stripped. Raises: WorkspaceError with git's reason where it fails."""
-    done = call(*arguments, env=env, stdin=stdin)
-    if done.returncode:
-        lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line]
+    """Return what git prints, stripped. Raises: WorkspaceError with git's reason if it fails."""
+    process = call(*arguments, env=env, stdin=stdin)
+    if process.returncode:
+        lines = [line for line in process.stderr.decode(errors="replace").splitlines() if line]
         lines = [line for line in lines if not line.startswith("hint:")] or ["nothing said"]
         reason = next((line for line in lines if "rejected" in line), lines[-1])
         raise WorkspaceError(f"git {arguments[0]} must succeed (got {reason.strip()})")
-    return done.stdout.decode(errors="surrogateescape").strip()
+    return process.stdout.decode(errors="surrogateescape").strip()
 
 
 def call(
     *arguments: str, env: dict[str, str] | None = None, stdin: str | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git and return how it ended. Raises: WorkspaceError where there is no git."""
-    # Nobody is there to be asked for a password; git's words are read in English, and without the
-    # signatures that a user may have switched on for himself.
-    own = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(env or {})}
+    """Run git and return the ended process. Raises: WorkspaceError if git is not installed."""
+    # Git must not prompt for a password. Its output is parsed, so it must be in English and without
+    # the signatures that a user's configuration may show.
+    settings = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(env or {})}
     try:
         return programs.call(
             "git",
@@ -33,19 +33,19 @@ def call(
             *arguments,
             isolated=False,
             stdin=stdin.encode() if stdin is not None else None,
-            env=own,
+            env=settings,
         )
     except FileNotFoundError:
         raise WorkspaceError("git must be installed (got no such command)") from None
 
 
-def is_here() -> bool:
-    """Return whether there is a git to call."""
+def is_installed() -> bool:
+    """Return whether git is installed."""
     return shutil.which("git") is not None
 
 
-def remote() -> str:
-    """Return the remote to push to. Raises: WorkspaceError where there is none."""
+def remote_name() -> str:
+    """Return the name of the remote to push to. Raises: WorkspaceError if there is none."""
     remotes = run("remote").split()
     if not remotes:
         raise WorkspaceError(
@@ -54,26 +54,26 @@ def remote() -> str:
     return "origin" if "origin" in remotes else remotes[0]
 
 
-def fetched(name: str) -> str | None:
-    """Return the commit that a branch of the remote is at, brought here, or None.
+def fetch_branch(name: str) -> str | None:
+    """Fetch a branch of the remote and return its commit; None if the remote has no such branch.
 
-    Raises: WorkspaceError where the remote does not answer.
+    Raises: WorkspaceError if the remote does not answer.
     """
-    there = remote()
-    listed = run("ls-remote", "--heads", there, f"refs/heads/{name}")
-    if not listed:
+    remote = remote_name()
+    heads = run("ls-remote", "--heads", remote, f"refs/heads/{name}")
+    if not heads:
         return None
-    run("fetch", "--quiet", "--no-tags", there, f"refs/heads/{name}")
-    return listed.split()[0]
+    run("fetch", "--quiet", "--no-tags", remote, f"refs/heads/{name}")
+    return heads.split()[0]
 
 
 def is_ancestor(old: str, new: str) -> bool:
-    """Return whether a commit is the other or comes before it."""
+    """Return whether commit `old` is `new` or an ancestor of it."""
     return call("merge-base", "--is-ancestor", old, new).returncode == 0
 
 
-def signed(name: str, email: str, when: str) -> dict[str, str]:
-    """Return the environment in which git commits as somebody, at a time."""
+def commit_identity(name: str, email: str, when: str) -> dict[str, str]:
+    """Return the environment variables that set author, committer and time of a commit."""
     return {
         f"GIT_{role}_{key}": value
         for role in ("AUTHOR", "COMMITTER")

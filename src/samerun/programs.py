@@ -1,4 +1,4 @@
-"""Other programs, started in one way, and DVC among them."""
+"""Other programs, DVC among them, all started the same way."""
 
 import os
 import re
@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from samerun.core.errors import ReplicaError
+from samerun.core.errors import ReproductionError
 
-_ISOLATED = ("DVC_", "MLFLOW_", "GIT_", "PYTHONPATH")
+_REMOVED = ("DVC_", "MLFLOW_", "GIT_", "PYTHONPATH")
+"""Prefixes of the environment variables that an isolated program does not get."""
 
 
 def call(
@@ -21,20 +22,20 @@ def call(
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command and return how it ended.
+    """Run a command and return the ended process.
 
-    at: the folder, else the current one. isolated: without the outer DVC, MLflow and git in its
-    environment. show: what it prints goes to the terminal. env: more of its environment.
+    at: the folder to run it in; by default the current one. isolated: without the variables of the
+    surrounding DVC, MLflow and git. show: print its output to the terminal. env: further variables.
     """
     sys.stdout.flush()
-    own = {k: v for k, v in os.environ.items() if not (isolated and k.startswith(_ISOLATED))}
-    # `python` in dvc.yaml must be the one that runs this
-    own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"
-    own["DVC_NO_ANALYTICS"] = "1"
+    environment = {k: v for k, v in os.environ.items() if not (isolated and k.startswith(_REMOVED))}
+    # `python` in dvc.yaml must be the interpreter that runs this.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    environment["DVC_NO_ANALYTICS"] = "1"
     return subprocess.run(
         command,
         cwd=at,
-        env={**own, **(env or {})},
+        env={**environment, **(env or {})},
         input=stdin,
         stdout=None if show else subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,34 +44,34 @@ def call(
 
 
 def dvc(*arguments: str) -> tuple[str, ...]:
-    """Return the command that calls this environment's DVC."""
+    """Return the command line that calls DVC of this Python environment."""
     return (sys.executable, "-m", "dvc", *arguments)
 
 
-def must(*command: str, at: Path | None = None) -> str:
-    """Return what a command prints. Raises: ReplicaError where it fails."""
-    done = call(*command, at=at)
-    if done.returncode:
-        raise ReplicaError(f"{' '.join(command[:4])} … must succeed (got {reason(done)})")
-    return done.stdout.decode()
+def output(*command: str, at: Path | None = None) -> str:
+    """Return what a command prints. Raises: ReplicaError if it fails."""
+    process = call(*command, at=at)
+    if process.returncode:
+        raise ReproductionError(f"{' '.join(command[:4])} … must succeed (got {reason(process)})")
+    return process.stdout.decode()
 
 
-def reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Return why a command failed: our own word for it, else DVC's, else the last line."""
-    lines = (done.stderr or done.stdout or b"").decode(errors="replace").strip().splitlines()
+def reason(process: subprocess.CompletedProcess[bytes]) -> str:
+    """Return why a command failed: our own error message, else DVC's, else its last line."""
+    lines = (process.stderr or process.stdout or b"").decode(errors="replace").strip().splitlines()
     for prefix in ("knownline: error: ", "ERROR: "):
-        if found := [line for line in lines if line.startswith(prefix)]:
-            return found[0].removeprefix(prefix)
-    return lines[-1] if lines else f"exit {done.returncode}"
+        if errors := [line for line in lines if line.startswith(prefix)]:
+            return errors[0].removeprefix(prefix)
+    return lines[-1] if lines else f"exit {process.returncode}"
 
 
-def give_remotes(folder: Path) -> None:
-    """Point another folder's DVC at this workspace's remotes; a relative path would not do."""
+def copy_remotes(folder: Path) -> None:
+    """Give another folder's DVC this workspace's remotes, their relative paths made absolute."""
     config = Path(".dvc/config.local")
     if config.exists():
         shutil.copy(config, folder / ".dvc" / "config.local")
-    for line in must(*dvc("config", "--list")).splitlines():  # `remote list` wraps long paths
-        found = re.fullmatch(r"remote\.(.+)\.url=(.+)", line)
-        if found and "://" not in found[2]:
-            target = str((Path(".dvc") / Path(found[2]).expanduser()).resolve())
-            must(*dvc("remote", "modify", "--local", found[1], "url", target), at=folder)
+    for line in output(*dvc("config", "--list")).splitlines():  # `remote list` wraps long paths
+        match = re.fullmatch(r"remote\.(.+)\.url=(.+)", line)
+        if match and "://" not in match[2]:
+            url = str((Path(".dvc") / Path(match[2]).expanduser()).resolve())
+            output(*dvc("remote", "modify", "--local", match[1], "url", url), at=folder)

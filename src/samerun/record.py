@@ -1,7 +1,7 @@
-"""The stage `record`: the run, whole, into MLflow; its only output is a marker in mlruns/.
+"""The stage `record`: write the complete run into MLflow; its only output is a marker in mlruns/.
 
-dvc.yaml makes DVC execute this stage whenever it might have something to do; what that is, is
-decided here from the receipt that a training leaves and from what the store already has.
+dvc.yaml makes DVC execute this stage whenever it might have something to do. What that is depends
+on the receipt that a training leaves, and on the runs that the store has already.
 """
 
 import json
@@ -38,15 +38,15 @@ from samerun.mlflow import run_metadata, tracking
 from samerun.mlflow.run_metadata import RunContent
 from samerun.working_tree import Commit
 
-MOST_CHANGES = 50
-"""Megabytes of changes that are not committed, which a run keeps."""
+_MAX_PATCH_MB = 50
+"""Largest size of uncommitted changes, which are stored with the run."""
 
-LAST = receipts.STORE / "last.json"
-"""Which run the marker's fingerprint became, for `knownline summary`; in no output of DVC."""
+LAST = receipts.FOLDER / "last.json"
+"""The run that the marker's fingerprint stands for, for `knownline summary`; no output of DVC."""
 
 
 def main() -> int:
-    """Record the execution that left a receipt, or make sure that its like is in the store."""
+    """Record the training that left a receipt; without a receipt, a run that the store lacks."""
     params = Params.read()
     for folder in (MODELS, REPORTS):
         files.check_sums(folder)
@@ -70,7 +70,7 @@ def main() -> int:
             f"{error}; run {run_name(params, _experiment())} is on disk but not recorded:"
             " `dvc repro` records it later"
         ) from error
-    _sweep(store)  # before the marker: a kill in between brings `record` here again
+    _sweep(store)  # before the marker: after a kill in between, `record` runs again
     receipts.make_folder()
     last = {"fingerprint": fingerprint, "run_id": run.run_id, "name": run.name,
             "store": store.shown_uri, "metrics": files.sha256_of(METRICS)}  # fmt: skip
@@ -80,10 +80,10 @@ def main() -> int:
     return 0
 
 
-def _tell_of_changes(commit: Commit) -> None:
-    """Say what is kept with the run besides its commit, where somebody may not expect it.
+def _report_changes(commit: Commit) -> None:
+    """Print which uncommitted changes are stored with the run, unless it is only params.yaml.
 
-    Raises: WorkspaceError where it is too much to keep with every run.
+    Raises: WorkspaceError if they are too large to be stored with every run.
     """
     for folder in commit.left_out:
         print(
@@ -92,42 +92,59 @@ def _tell_of_changes(commit: Commit) -> None:
         )
     if commit.paths in ([], ["params.yaml"]):
         return
-    size = len(commit.patch) / 1e6
-    some = ", ".join(map(one_line, commit.paths[:5])) + (", …" if len(commit.paths) > 5 else "")
-    if size > MOST_CHANGES:
+    megabytes = len(commit.patch) / 1e6
+    paths = ", ".join(map(one_line, commit.paths[:5])) + (", …" if len(commit.paths) > 5 else "")
+    if megabytes > _MAX_PATCH_MB:
         raise WorkspaceError(
-            f"what is not committed must be at most {MOST_CHANGES} MB, since it is kept with the"
-            f" run: commit it, or name it in .gitignore (got {size:,.0f} MB: {some})"
+            f"what is not committed must be at most {_MAX_PATCH_MB} MB, since it is kept with the"
+            f" run: commit it, or name it in .gitignore (got {megabytes:,.0f} MB: {paths})"
         )
-    print(f"record: not committed, so kept with the run ({size:.1f} MB): {some}")
+    print(f"record: not committed, so kept with the run ({megabytes:.1f} MB): {paths}")
 
 
 def _sweep(store: tracking.Store) -> None:
-    """Close the runs of others whose process is gone; a store that fails now has lost nothing."""
+    """Close other runs whose process is gone; a store that fails costs a warning, nothing else."""
     try:
-        for swept in store.sweep(waiting=receipts.unrecorded()):
-            print(f"record: run {swept.name} ({swept.run_id}) is KILLED: its process is gone")
+        for run in store.sweep(waiting=receipts.unrecorded()):
+            print(f"record: run {run.name} ({run.run_id}) is KILLED: its process is gone")
     except StoreError as error:
         print(f"knownline: warning: lost runs were not looked for: {error}", file=sys.stderr)
 
 
 def _experiment() -> str | None:
+    """Return the name of the DVC experiment that this stage runs in, or None."""
     return os.environ.get("DVC_EXP_NAME") or None
 
 
 def _record(
     store: tracking.Store, params: Params, identity: Identity, receipt: Receipt | None
 ) -> tracking.RecordedRun:
-    metrics = json.loads(METRICS.read_text())
-    commit, fingerprint = working_tree.commit(), identity.fingerprint
-    _tell_of_changes(commit)
+    """Write the run and its files into the store.
+
+    Raises: WorkspaceError if the code has changed since `identity` was taken.
+    """
+    commit = working_tree.commit()
+    _report_changes(commit)
     if provenance.identity(params, identity.data) != identity:
         raise WorkspaceError("src/ must not change while a run is recorded: run `dvc repro` again")
+    content = _content(params, identity, receipt, commit)
+    with TemporaryDirectory() as scratch:
+        artifacts = Path(scratch) / "kept"
+        artifacts.mkdir()
+        _write_artifacts(artifacts, identity, receipt, commit)
+        line = Path(shutil.copyfile(LINE, Path(scratch) / LINE.name))
+        return store.record(content, line=line, artifacts=artifacts)
+
+
+def _content(
+    params: Params, identity: Identity, receipt: Receipt | None, commit: Commit
+) -> RunContent:
+    """Return everything that the run shows; without a receipt, it is marked as backfilled."""
+    metrics, fingerprint = json.loads(METRICS.read_text()), identity.fingerprint
     execution, start_ms, end_ms = run_metadata.times_of(receipt, fingerprint, time.time())
     losses, w, b = history.read(HISTORY)
     experiment = _experiment()
-    lock = [LOCK] if LOCK.exists() else []
-    whole = RunContent(
+    return RunContent(
         execution=execution,
         name=run_name(params, experiment),
         description=run_metadata.description(metrics, commit),
@@ -143,28 +160,33 @@ def _record(
             facts=receipt.facts if receipt else environment.facts(),
         ),
         params=yaml_text.texts(params.flat()),
-        # w and b are there by epoch; a second value at step 0 would belong to no epoch.
+        # w and b are logged by epoch; a second value at step 0 would belong to no epoch.
         metrics={
-            k: v
-            for k, v in run_metadata.varying_first(run_metadata.numbers(metrics))
-            if k not in ("w", "b")
+            name: value
+            for name, value in run_metadata.varying_first(run_metadata.numbers(metrics))
+            if name not in ("w", "b")
         },
         history={"loss": losses.tolist(), "w": w.tolist(), "b": b.tolist()},
         datasets=run_metadata.datasets(params, metrics, identity.data),
         start_ms=start_ms,
         end_ms=end_ms,
     )
-    with TemporaryDirectory() as scratch:
-        made = Path(scratch) / "kept"
-        made.mkdir()
-        packages = receipt.packages if receipt else environment.packages()
-        (made / "identity.json").write_text(identity.as_json())
-        (made / "environment.json").write_text(json.dumps(packages, indent=1) + "\n")
-        if commit.dirty:
-            (made / "changes.patch").write_bytes(commit.patch)
-        # Copies: MLflow takes no links, and DVC may be told to lay outputs as links to its cache.
-        for path in (PARAMS, *lock, METRICS, HISTORY, REPORT, DATA / files.SUMS):
-            shutil.copyfile(path, made / path.name)
-        shutil.copytree(PLOTS, made / "plots")
-        line = Path(shutil.copyfile(LINE, Path(scratch) / LINE.name))
-        return store.record(whole, line=line, artifacts=made)
+
+
+def _write_artifacts(
+    folder: Path, identity: Identity, receipt: Receipt | None, commit: Commit
+) -> None:
+    """Write the run's files, except its model, into a folder.
+
+    Outputs are copied: MLflow takes no links, and DVC may be configured to link outputs to its
+    cache.
+    """
+    packages = receipt.packages if receipt else environment.packages()
+    (folder / "identity.json").write_text(identity.as_json())
+    (folder / "environment.json").write_text(json.dumps(packages, indent=1) + "\n")
+    if commit.dirty:
+        (folder / "changes.patch").write_bytes(commit.patch)
+    lock = [LOCK] if LOCK.exists() else []
+    for path in (PARAMS, *lock, METRICS, HISTORY, REPORT, DATA / files.SUMS):
+        shutil.copyfile(path, folder / path.name)
+    shutil.copytree(PLOTS, folder / "plots")

@@ -1,4 +1,4 @@
-"""`knownline ui`: MLflow's own UI, on 127.0.0.1, on the store that runs are recorded in."""
+"""`knownline ui`: MLflow's own UI on 127.0.0.1, showing the store that runs are recorded in."""
 
 import os
 import socket
@@ -13,27 +13,29 @@ HOST = "127.0.0.1"
 
 
 def main(*, port: int = 5000) -> int:
-    """Become the MLflow server; Ctrl-C ends it."""
-    port = _free(port) if address.sqlite_file() else port  # before a store is made
-    store = tracking.Store()  # an empty store is created before the server looks for it
-    store.furnish()
-    # MLflow's own start page is of traces and judges: this is the table of runs, in our view of it.
-    runs = f"#/experiments/{store.experiment}/runs?viewStateShareKey={VIEW}"
-    runs += "&workflowType=machine_learning"
+    """Replace this process with the MLflow server, which Ctrl-C ends.
+
+    If a server keeps the runs already, only print where they are.
+    """
+    port = _free_port(port) if address.sqlite_file() else port  # checked before a store is created
+    store = tracking.Store()  # creates an empty store, so that the server finds one
+    store.add_experiment_tags()
+    # MLflow's start page is about traces and judges: link to the table of runs, in our own view.
+    runs_page = f"#/experiments/{store.experiment}/runs?viewStateShareKey={VIEW}"
+    runs_page += "&workflowType=machine_learning"
     if not store.uri.startswith("sqlite:"):
-        where = store.shown_uri
-        print(f"The runs are at {where.rstrip('/')}/{runs}" if where.startswith("http") else where)
+        uri = store.shown_uri
+        print(f"The runs are at {uri.rstrip('/')}/{runs_page}" if uri.startswith("http") else uri)
         return 0
-    runs = f"http://{HOST}:{port}/{runs}"
-    print(f"MLflow: {runs}  (Ctrl-C ends it)", flush=True)
-    # `mlflow ui` ignores MLFLOW_TRACKING_URI and makes a store of its own: it must be told.
+    print(f"MLflow: http://{HOST}:{port}/{runs_page}  (Ctrl-C ends it)", flush=True)
+    # `mlflow ui` ignores MLFLOW_TRACKING_URI and would create a store of its own.
     command = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     return os.execv(sys.executable, [sys.executable, *command])
 
 
-def _free(port: int) -> int:
-    """Return the port, or one that is free for 0. Raises: UsageError where it is taken."""
+def _free_port(port: int) -> int:
+    """Return the port, or any free one for 0. Raises: UsageError if the port is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

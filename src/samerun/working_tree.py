@@ -1,4 +1,4 @@
-"""Where the code of a run stands in git: the commit, and what the working tree has beyond it."""
+"""The state of a run's code in git: the commit, and the uncommitted changes."""
 
 import os
 import re
@@ -10,17 +10,20 @@ from pathlib import Path
 from samerun import git
 from samerun.core.errors import WorkspaceError
 
-BASE = "KNOWNLINE_COMMIT"
-"""Names the commit a retraining made of HEAD and what it laid; the tree is held against it."""
+COMMIT_VARIABLE = "KNOWNLINE_COMMIT"
+"""The environment variable that names the commit to compare the working tree with.
+
+A retraining sets it: the commit is HEAD with the files that the retraining wrote.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Where the code of a run stands in git.
+    """The state of a run's code in git.
 
-    sha: the commit checked out, None outside git or before the first commit.
-    patch: what the working tree has beyond it, untracked files included; empty when clean.
-    left_out: git repositories in the tree that have no commit: git can say nothing of them.
+    sha: the commit checked out; None outside git or before the first commit.
+    patch: the uncommitted changes, untracked files included; empty if there are none.
+    left_out: nested git repositories without a commit, of which git can add nothing.
     """
 
     sha: str | None
@@ -29,29 +32,29 @@ class Commit:
 
     @property
     def dirty(self) -> bool:
-        """Whether the commit alone does not give the code that ran."""
+        """Whether the code that ran has uncommitted changes."""
         return bool(self.patch)
 
     @property
     def paths(self) -> list[str]:
-        """The files that the patch is about, as git names them."""
-        text = self.patch.decode(errors="replace")  # a name with a quote or an escape is quoted
+        """The files that the patch changes, as git names them."""
+        text = self.patch.decode(errors="replace")  # git quotes unusual names
         return re.findall(r'(?m)^diff --git "?a/(.+?)"? "?b/', text)
 
 
 def commit(base: str | None = None) -> Commit:
     """Return the commit and the patch of the current folder's checkout, against `base` (HEAD).
 
-    dvc.lock is left out: it is what a run writes, not what goes into it. The patch is taken with
-    an index and an object store of its own, so nothing of the user's repository is touched.
+    dvc.lock is left out: a run writes it, it is not an input. The patch is taken with a separate
+    index and object store, so the user's repository is not touched.
 
-    Raises: WorkspaceError where git does not answer: an unknown tree is not a clean one.
+    Raises: WorkspaceError if git does not answer: an unknown tree is not a clean one.
     """
-    if not _in_output():
+    if not _in_checkout():
         return Commit(None, b"")
     if git.call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         return Commit(None, b"")  # before the first commit
-    base = base or os.environ.get(BASE) or "HEAD"
+    base = base or os.environ.get(COMMIT_VARIABLE) or "HEAD"
     sha = _output("rev-parse", "--verify", f"{base}^{{commit}}")
     with tempfile.TemporaryDirectory() as scratch:
         objects = _output("rev-parse", "--path-format=absolute", "--git-path", "objects")
@@ -62,7 +65,7 @@ def commit(base: str | None = None) -> Commit:
         }
         _output("read-tree", base, env=env)
         left_out = _add_all(env)
-        # Not `git diff`: how that looks is the user's own (diff.noprefix, diff.context, …).
+        # Not `git diff`: the user's configuration changes its format (diff.noprefix, …).
         patch = _output(
             "-c", "core.quotePath=false", "diff-index", "--cached", "--patch", "--binary",
             "--full-index", "--unified=3",
@@ -73,19 +76,19 @@ def commit(base: str | None = None) -> Commit:
 
 
 def _add_all(env: dict[str, str]) -> tuple[str, ...]:
-    """Add the tree to the index of `env`; return the repositories in it that git cannot add.
+    """Add the tree to the index of `env`; return the nested repositories that git cannot add.
 
-    Of a repository in the tree git adds the commit it is at. One that has none yet, as a
+    Git adds the current commit of a nested repository. A repository without a commit, as
     `git init` leaves it, would make git refuse the whole tree.
 
-    Raises: WorkspaceError where git cannot for another reason.
+    Raises: WorkspaceError if git fails for another reason.
     """
     try:
         _output("add", "--all", "--", ".", env=env)
         return ()
     except WorkspaceError:
-        listed = os.fsdecode(_output("ls-files", "--others", "--exclude-standard", "-z"))
-        nested = [name for name in listed.split("\0") if name.endswith("/")]
+        untracked = os.fsdecode(_output("ls-files", "--others", "--exclude-standard", "-z"))
+        nested = [name for name in untracked.split("\0") if name.endswith("/")]
         empty = [
             n for n in nested if git.call("-C", n, "rev-parse", "-q", "--verify", "HEAD").returncode
         ]
@@ -97,27 +100,29 @@ def _add_all(env: dict[str, str]) -> tuple[str, ...]:
         return tuple(empty)
 
 
-def _in_output() -> bool:
-    """Return whether the current folder is in a git checkout; one that git will not read raises."""
-    if not git.is_here():
+def _in_checkout() -> bool:
+    """Return whether the folder is in a git checkout. Raises: WorkspaceError if git cannot say."""
+    if not git.is_installed():
         return False
-    done = git.call("rev-parse", "--is-inside-work-tree")
-    if done.returncode == 0:
-        return done.stdout.strip() == b"true"
-    if b"not a git repository" in done.stderr:
+    process = git.call("rev-parse", "--is-inside-work-tree")
+    if process.returncode == 0:
+        return process.stdout.strip() == b"true"
+    if b"not a git repository" in process.stderr:
         return False
-    raise WorkspaceError(_unreadable(done))
+    raise WorkspaceError(_unreadable(process))
 
 
 def _output(*arguments: str, env: dict[str, str] | None = None) -> bytes:
-    """Return what git prints. Raises: WorkspaceError where it fails."""
-    done = git.call(*arguments, env=env)
-    if done.returncode:
-        raise WorkspaceError(_unreadable(done))
-    return done.stdout
+    """Return what git prints. Raises: WorkspaceError if it fails."""
+    process = git.call(*arguments, env=env)
+    if process.returncode:
+        raise WorkspaceError(_unreadable(process))
+    return process.stdout
 
 
-def _unreadable(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode(errors="replace").splitlines()
-    said = next((x for x in lines if x.startswith(("error:", "fatal:"))), f"exit {done.returncode}")
-    return f"git must be able to read {Path.cwd()}, to say which code ran (got {said})"
+def _unreadable(process: subprocess.CompletedProcess[bytes]) -> str:
+    """Return the error message for a git that failed, with git's own reason."""
+    lines = process.stderr.decode(errors="replace").splitlines()
+    reasons = [line for line in lines if line.startswith(("error:", "fatal:"))]
+    reason = reasons[0] if reasons else f"exit {process.returncode}"
+    return f"git must be able to read {Path.cwd()}, to say which code ran (got {reason})"

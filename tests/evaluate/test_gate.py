@@ -15,7 +15,7 @@ from knownline.core.moments import compress
 from knownline.evaluate.gate import Convergence, Gate, as_metrics, judge
 from knownline.evaluate.statistics import Coefficients, Evaluation, assess
 from knownline.params import Evaluate, Params, Train
-from samerun.core.flatten import flat
+from samerun.core.flatten import flatten
 from tests.conftest import ROOT
 
 TRUTH = Line(20.0, 5.0)
@@ -325,7 +325,7 @@ def test_the_first_loss_shows_whether_it_is_the_mean_squared_error(
 
 def test_metrics_have_these_names_and_the_numbers_of_the_evaluation() -> None:
     found = replace(GOOD, optimiser_error=1.23456e-10)
-    metrics = flat(as_metrics(found, Gate(passed=False, reasons=["because"])))
+    metrics = flatten(as_metrics(found, Gate(passed=False, reasons=["because"])))
     assert metrics == {
         "w": 20.0, "b": 5.5, "truth.w": 20.0, "truth.b": 5.0, "ols.w": 20.0, "ols.b": 5.5,
         "se.w": 0.0625, "se.b": 0.25, "z.w": 0.0, "z.b": 2.0,
@@ -337,6 +337,6 @@ def test_metrics_have_these_names_and_the_numbers_of_the_evaluation() -> None:
 
 def test_what_is_unknown_is_null_in_metrics() -> None:
     found = replace(NO_TRUTH, holdout_rows=0, holdout_rmse=None, holdout_r2=None)
-    metrics = flat(as_metrics(found, judge(found, RULES)))
+    metrics = flatten(as_metrics(found, judge(found, RULES)))
     unknown = {name for name, value in metrics.items() if value is None}
     assert unknown == {"truth.w", "truth.b", "z.w", "z.b", "holdout.rmse", "holdout.r2"}

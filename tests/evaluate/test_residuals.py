@@ -10,7 +10,7 @@ from scipy import stats
 from knownline.core.line import Line
 from knownline.core.moments import Compressed, compress
 from knownline.evaluate import residuals
-from knownline.evaluate.residuals import FEWEST, SAMPLES, Check, Residuals
+from knownline.evaluate.residuals import MIN_ROWS, SAMPLES, Check, Residuals
 
 Array = npt.NDArray[np.float64]
 LINE = Line(20.0, 5.0)
@@ -185,7 +185,7 @@ def test_points_without_noise_are_not_examined(line: Line, shift: float) -> None
 
 
 def test_few_rows_are_not_examined() -> None:
-    x, y = points(1, FEWEST - 1)
+    x, y = points(1, MIN_ROWS - 1)
     found = examine(x, y, LINE)
     assert found.checks == []
     assert "7 rows are too few" in found.unchecked

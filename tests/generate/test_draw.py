@@ -20,10 +20,10 @@ from knownline.generate.draw import (
     Stream,
     generator,
     grid,
-    held_out,
     noise,
     points,
 )
+from knownline.generate.holdout import held_out
 from knownline.params import Columns, Generate, Noise, Spacing
 
 Array = npt.NDArray[np.float64]

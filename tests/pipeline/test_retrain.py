@@ -488,7 +488,7 @@ def test_a_champion_out_of_reach_is_not_taken_for_damaged(workspace: Workspace) 
         expect(retrain(workspace, MLFLOW_TRACKING_URI=uri), 0, "promoted: version 1")
         load = (
             "import sys; from knownline import registry, tracking\n"
-            "version = registry.Registry(tracking.Store()).holding('champion')\n"
+            "version = registry.Registry(tracking.Store()).by_alias('champion')\n"
             "print('ready', flush=True); sys.stdin.readline()\n"
             "registry.Model(version)\n"
         )

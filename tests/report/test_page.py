@@ -89,7 +89,7 @@ def test_a_refusal_says_so_and_names_the_source_of_the_error() -> None:
 
 
 def test_the_table_has_the_fit_its_error_least_squares_and_the_truth() -> None:
-    found = FIT.found
+    found = FIT.evaluation
     assert found.z
     line, se, ols, z = found.line, found.se, found.ols, found.z
     rows = f"w b fitted {line.w:.4f} {line.b:.2f} ± error {se.w:.4f} {se.b:.2f}"
@@ -100,7 +100,7 @@ def test_the_table_has_the_fit_its_error_least_squares_and_the_truth() -> None:
 @pytest.mark.parametrize("name", ["w", "b"])
 def test_the_error_is_split_between_the_sample_and_the_optimiser(name: str) -> None:
     fit = results(epochs=6)
-    lines = (fit.found.line, fit.found.ols, TRUTH, fit.found.se)
+    lines = (fit.evaluation.line, fit.evaluation.ols, TRUTH, fit.evaluation.se)
     fitted, ols, true, se = (getattr(line, name) for line in lines)
     html = page.render(PARAMS, fit)
     assert f"{name}: the sample left {abs(ols - true) / se:.2f} standard errors" in html
@@ -119,7 +119,7 @@ def test_without_a_truth_nothing_claims_one() -> None:
 
 
 def test_the_page_names_the_epoch_from_which_only_the_sample_matters() -> None:
-    ols, se = FIT.found.ols, FIT.found.se
+    ols, se = FIT.evaluation.ols, FIT.evaluation.se
     distance = np.maximum(np.abs(FIT.w - ols.w) / se.w, np.abs(FIT.b - ols.b) / se.b)
     first = int(np.flatnonzero(distance > 0.1)[-1]) + 1
     assert f"From epoch {first} on the optimiser's part is" in TEXT
@@ -154,7 +154,7 @@ def test_the_page_says_what_makes_the_optimisers_part_smaller(
 def test_a_few_points_lie_over_the_lines_and_many_under_them(rows: int, on_top: bool) -> None:
     """So points hide no line, and no line hides all points."""
     x = np.linspace(1.0, 99.0, rows)
-    html = page.render(PARAMS, replace(FIT, x=x, y=FIT.found.line.at(x)))
+    html = page.render(PARAMS, replace(FIT, x=x, y=FIT.evaluation.line.at(x)))
     drawings = [figure.partition("<ul")[0] for figure in html.split("<figure")]  # without the key
     charts = [drawing for drawing in drawings if '<path class="points' in drawing]
     for chart in charts:
@@ -174,8 +174,8 @@ def test_a_few_points_lie_over_the_lines_and_many_under_them(rows: int, on_top: 
     ],
 )
 def test_the_r2_of_the_holdout_has_as_many_digits_as_matter(r2: float | None, shown: str) -> None:
-    found = replace(FIT.found, holdout_rows=20, holdout_rmse=1.4, holdout_r2=r2)
-    assert shown in text_of(replace(FIT, found=found)).replace("\u00a0", " ")
+    found = replace(FIT.evaluation, holdout_rows=20, holdout_rmse=1.4, holdout_r2=r2)
+    assert shown in text_of(replace(FIT, evaluation=found)).replace("\u00a0", " ")
 
 
 def test_every_input_is_on_the_page() -> None:
@@ -191,7 +191,7 @@ def test_every_input_is_on_the_page() -> None:
 
 
 def test_the_residuals_are_described_in_words() -> None:
-    checks = examine(FIT.x, FIT.y, FIT.found.line, rows=FIT.rows).checks
+    checks = examine(FIT.x, FIT.y, FIT.evaluation.line, rows=FIT.rows).checks
     for check in checks:
         assert f"sign of {check.about}: " in TEXT
         assert f"{check.as_much or 'none'} of 1,000 samples" in TEXT
@@ -208,8 +208,8 @@ def test_the_farthest_point_is_named_by_an_x_that_can_be_looked_up() -> None:
     y = FIT.y.copy()
     y[30] += 60
     rows = compress([(x, y)])
-    found = replace(FIT.found, line=rows.least_squares())
-    html = page.render(PARAMS, replace(FIT, found=found, x=x, y=y, rows=rows))
+    found = replace(FIT.evaluation, line=rows.least_squares())
+    html = page.render(PARAMS, replace(FIT, evaluation=found, x=x, y=y, rows=rows))
     assert f"from the line, at x = {1_700_000_000 + 3600 * 30}." in html
 
 

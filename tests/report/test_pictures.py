@@ -18,8 +18,8 @@ from matplotlib.text import Text
 
 from knownline.core.line import Line
 from knownline.core.moments import compress
-from knownline.report import pictures
-from knownline.report.pictures import Names
+from knownline.report import plots
+from knownline.report.plots import Names
 
 Array = npt.NDArray[np.float64]
 
@@ -68,15 +68,15 @@ def fit(
     truth: Line | None = TRUTH,
     names: Names = NO_NAMES,
 ) -> bytes:
-    return pictures.fit(x, y, line=line, truth=truth, of=len(x), names=names)
+    return plots.fit(x, y, line=line, truth=truth, of=len(x), names=names)
 
 
 def loss(*losses: float, least: float | None) -> bytes:
-    return pictures.loss(np.array(losses), least)
+    return plots.loss(np.array(losses), least)
 
 
 def path(w: Any, b: Any, x: Array = X, y: Array = Y, truth: Line | None = None) -> bytes:
-    return pictures.path(np.array(w), np.array(b), rows=compress([(x, y)]), truth=truth)
+    return plots.path(np.array(w), np.array(b), rows=compress([(x, y)]), truth=truth)
 
 
 @pytest.fixture
@@ -117,16 +117,16 @@ def test_pictures_hold_no_time_and_no_version() -> None:
 
 def test_the_points_the_fit_and_the_truth_are_drawn_in_their_colours() -> None:
     shifted = Line(18.0, 300.0)
-    assert share_of(pictures.POINTS, fit(line=shifted, truth=None)) > 0.002
-    assert share_of(pictures.FITTED, fit(line=shifted)) > 0.002
+    assert share_of(plots.POINTS, fit(line=shifted, truth=None)) > 0.002
+    assert share_of(plots.FITTED, fit(line=shifted)) > 0.002
     assert fit(truth=None) != fit()
     assert path([10.0], [1.0]) != path([10.0], [1.0], truth=TRUTH)
     assert fit(X[:-1], Y[:-1]) != fit()
 
 
 def test_the_least_loss_is_drawn_if_there_is_one() -> None:
-    assert share_of(pictures.TRUE, loss(3.0, 2.0, least=1.0)) > 0.0002
-    assert share_of(pictures.TRUE, loss(3.0, 2.0, least=0.0)) == 0.0
+    assert share_of(plots.TRUE, loss(3.0, 2.0, least=1.0)) > 0.0002
+    assert share_of(plots.TRUE, loss(3.0, 2.0, least=0.0)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,9 @@ EXTREME: dict[str, Callable[[], bytes]] = {
     "loss that reaches 0": lambda: loss(1.0, 0.1, 0.0, least=0.0),
     "loss that is least": lambda: loss(2.0, 2.0, 2.0, least=2.0),
     "loss 0 above a least": lambda: loss(0.0, 0.0, least=1e-30),
-    "loss diverging": lambda: pictures.loss(np.geomspace(1.0, 1e307, 100), 1.0),
+    "loss diverging": lambda: plots.loss(np.geomspace(1.0, 1e307, 100), 1.0),
     "loss over all float64": lambda: loss(1e300, 1e-300, least=1e-300),
-    "loss of 100,000 epochs": lambda: pictures.loss(1.0 + np.exp(-np.arange(1e5) / 1e4), 1.0),
+    "loss of 100,000 epochs": lambda: plots.loss(1.0 + np.exp(-np.arange(1e5) / 1e4), 1.0),
     "path of one epoch": lambda: path([3.0], [2.0]),
     "path that stays": lambda: path([0.0, 0.0], [0.0, 0.0], y=np.zeros(80)),
     "path for constant y": lambda: path([0.0, 0.0], [3.0, 7.0], y=np.full(80, 7.0)),

@@ -11,14 +11,14 @@ from tests.conftest import ROOT
 
 SCRIPT = """
 import hashlib
-from knownline.report import page, pictures
+from knownline.report import page, plots
 from tests.report.fits import PARAMS, TRUTH, results
 fit = results()
 for content in (
     page.render(PARAMS, fit).encode(),
-    pictures.fit(fit.x, fit.y, line=fit.found.line, truth=TRUTH, of=79, names=pictures.Names()),
-    pictures.loss(fit.loss, 2.25),
-    pictures.path(fit.w, fit.b, rows=fit.rows, truth=TRUTH),
+    plots.fit(fit.x, fit.y, line=fit.evaluation.line, truth=TRUTH, of=79, names=plots.Names()),
+    plots.loss(fit.loss, 2.25),
+    plots.path(fit.w, fit.b, rows=fit.rows, truth=TRUTH),
 ):
     print(hashlib.sha256(content).hexdigest())
 """

@@ -30,7 +30,7 @@ def sample(y: Array, x: Array = X) -> Sample:
 def p_values(seeds: int, **changed: Any) -> Array:
     """Return p of line, noise and both, (seeds, 3): champion and fresh data drawn for each seed."""
     tests = [
-        drift.between(
+        drift.compare(
             sample(drawn(2 * seed)[::2], X[::2]), sample(drawn(2 * seed + 1, **changed)), level=0.05
         )
         for seed in range(seeds)
@@ -60,8 +60,8 @@ def test_a_change_of_the_slope_from_20_to_20_2_is_drift_for_every_seed() -> None
 def test_the_change_is_named(changed: dict[str, Any], column: int) -> None:
     p = p_values(100, **changed)
     assert np.median(p[:, column]) < 1e-4
-    found = drift.between(sample(drawn(0)), sample(drawn(1, **changed)), level=0.01)
-    assert found.found
+    found = drift.compare(sample(drawn(0)), sample(drawn(1, **changed)), level=0.01)
+    assert found.drifted
     assert found.words.startswith(("the line drifted", "the noise drifted")[column])
 
 
@@ -84,7 +84,7 @@ def test_both_statistics_are_those_of_three_least_squares_fits(seed: int) -> Non
     generator = np.random.default_rng(seed)
     x0, x1 = generator.uniform(0, 50, 3 + seed), generator.uniform(20, 100, 40)
     y0, y1 = drawn(seed, x=x0), drawn(seed + 100, x=x1, noise=2.0)
-    found = drift.between(sample(y0, x0), sample(y1, x1), level=0.05)
+    found = drift.compare(sample(y0, x0), sample(y1, x1), level=0.05)
     f, p = chow(y0, x0, y1, x1)
     assert found.line_f == pytest.approx(f, rel=1e-6)
     assert found.line_p == pytest.approx(p, rel=1e-5)
@@ -116,24 +116,24 @@ def test_the_noise_test_has_the_published_upper_points_of_f(
 
     def above(scale: float) -> float:
         after = sample(fitted + scale * (y - fitted), x)
-        return drift.between(before, after, level=0.05).variance_p - 2 * level
+        return drift.compare(before, after, level=0.05).variance_p - 2 * level
 
     assert optimize.brentq(above, 1, 10) ** 2 == pytest.approx(printed, abs=0.006)
 
 
 def test_points_without_noise_do_not_divide_by_zero() -> None:
     exact = sample(TRUTH.at(X))
-    assert not drift.between(exact, sample(TRUTH.at(X)), level=0.001).found
-    assert drift.between(exact, sample(TRUTH.at(X) + 3.0), level=0.001).found
+    assert not drift.compare(exact, sample(TRUTH.at(X)), level=0.001).drifted
+    assert drift.compare(exact, sample(TRUTH.at(X) + 3.0), level=0.001).drifted
     zero = sample(np.zeros(99))
-    assert drift.between(zero, zero, level=0.001).p == 1.0
-    assert drift.between(zero, sample(np.ones(99)), level=0.001).found
+    assert drift.compare(zero, zero, level=0.001).p == 1.0
+    assert drift.compare(zero, sample(np.ones(99)), level=0.001).drifted
 
 
 def test_an_offset_of_x_changes_no_result() -> None:
     y0, y1 = drawn(0), drawn(1, truth=Line(20.0, 5.5))
-    near = drift.between(sample(y0), sample(y1), level=0.05)
-    far = drift.between(sample(y0, X + 1e8), sample(y1, X + 1e8), level=0.05)
+    near = drift.compare(sample(y0), sample(y1), level=0.05)
+    far = drift.compare(sample(y0, X + 1e8), sample(y1, X + 1e8), level=0.05)
     assert far.line_p == pytest.approx(near.line_p, rel=1e-4)
 
 

@@ -71,8 +71,8 @@ def test_the_pass_on_the_gpu_is_that_on_the_cpu(
     fresh.knownline("generate")
     monkeypatch.chdir(fresh.path)
     folder = Path("data/train")
-    plain = dataset.known(folder, reread=True)
-    found = dataset.known(folder, reread=True, arithmetic=torch_backend.by_torch(CUDA))
+    plain = dataset.summarize(folder, reread=True)
+    found = dataset.summarize(folder, reread=True, arithmetic=torch_backend.by_torch(CUDA))
     assert plain is not None
     assert found is not None
     assert (found.rows, found.sample.tobytes()) == (plain.rows, plain.sample.tobytes())

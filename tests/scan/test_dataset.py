@@ -50,7 +50,7 @@ def settle(folder: Path = TRAIN) -> None:
 
 
 def read(folder: Path = TRAIN) -> dataset.DataSummary:
-    found = dataset.known(folder)
+    found = dataset.summarize(folder)
     assert found is not None
     return found
 
@@ -134,7 +134,7 @@ def test_the_sample_is_every_so_manieth_row(
 
 def test_a_folder_without_a_row_is_known_to_have_none() -> None:
     write(0)
-    assert dataset.known(TRAIN) is None
+    assert dataset.summarize(TRAIN) is None
 
 
 # What is kept
@@ -266,7 +266,7 @@ def test_a_file_that_is_not_what_was_sealed_is_refused_with_its_name(
     path = TRAIN / f"part-0000{number}.parquet"
     damage(path)
     with pytest.raises((DamagedError, MissingError), match=f"{path} must be"):
-        dataset.known(TRAIN)
+        dataset.summarize(TRAIN)
     with pytest.raises((DamagedError, MissingError), match=f"{path} must be"):
         dataset.check(TRAIN)
 
@@ -278,7 +278,7 @@ def test_a_byte_changed_in_place_and_dated_back_is_noticed() -> None:
     flip(path)
     os.utime(path, (1e9, 1e9))
     with pytest.raises(DamagedError, match=r"part-00001\.parquet must be what the stage before"):
-        dataset.known(TRAIN)
+        dataset.summarize(TRAIN)
 
 
 def test_a_file_that_changed_at_this_tick_is_not_remembered(
@@ -302,7 +302,7 @@ def test_a_file_beside_the_sealed_ones_is_refused() -> None:
     read()
     (TRAIN / "part-00009.parquet").write_bytes((TRAIN / "part-00000.parquet").read_bytes())
     with pytest.raises(DamagedError, match=r"part-00009\.parquet must not be there"):
-        dataset.known(TRAIN)
+        dataset.summarize(TRAIN)
 
 
 @pytest.mark.parametrize("number", [0, 2])
@@ -312,7 +312,7 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(number: int) -> None:
     path.unlink()
     os.mkfifo(path)
     with pytest.raises((DamagedError, MissingError), match=f"{path} must be"):
-        dataset.known(TRAIN)
+        dataset.summarize(TRAIN)
 
 
 @pytest.mark.parametrize("number", [0, 4])
@@ -331,7 +331,7 @@ def test_a_file_that_lost_all_its_rows_is_refused_with_its_name(
     writer.files[0].replace(path)
     settle()
     with pytest.raises(DamagedError, match=rf"{path} .*its SHA-256 is"):
-        dataset.known(TRAIN)
+        dataset.summarize(TRAIN)
     assert not list(Path("mlruns/moments").glob("?" * 64))
 
 
@@ -368,7 +368,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_nothing_of_it_is_ke
 
     monkeypatch.setattr(parquet.Span, "read", changed_before)
     with pytest.raises((DamagedError, MissingError), match=f"{path} "):
-        dataset.known(TRAIN, reread=True)
+        dataset.summarize(TRAIN, reread=True)
     monkeypatch.setattr(parquet.Span, "read", rows_of)
     path.unlink(missing_ok=True)  # a hand may have been ended before it made the pipe
     path.write_bytes(content)
@@ -391,7 +391,7 @@ def test_no_more_hands_read_than_are_asked_for(
     write(40 * CHUNK)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     monkeypatch.setattr(pool, "over", counted)
-    dataset.known(TRAIN, hands=asked)
+    dataset.summarize(TRAIN, hands=asked)
     assert counts == [hands]
 
 
@@ -402,4 +402,4 @@ def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     write(CHUNK)
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", read)
     with pytest.raises(MemoryError):
-        dataset.known(TRAIN)
+        dataset.summarize(TRAIN)

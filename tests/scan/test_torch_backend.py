@@ -73,7 +73,7 @@ def test_the_pass_is_the_same_whoever_takes_its_moments(
         writer.append(*drawn(5, 2_345, 1e6))
     files.write_sums(folder.parent, writer.files)
     if hashed:
-        dataset.known(folder)
+        dataset.summarize(folder)
     taken: list[object] = []
 
     class Watched(Accelerator):
@@ -81,12 +81,12 @@ def test_the_pass_is_the_same_whoever_takes_its_moments(
             taken.append(told)
             super().take(piece, told)
 
-    found = dataset.known(
+    found = dataset.summarize(
         folder,
         reread=True,
         arithmetic=partial(Watched, CPU),
     )
-    plain = dataset.known(folder, reread=True)
+    plain = dataset.summarize(folder, reread=True)
     assert found is not None
     assert plain is not None
     assert (found.rows, found.sample.tobytes()) == (plain.rows, plain.sample.tobytes())

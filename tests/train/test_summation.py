@@ -65,7 +65,7 @@ def test_three_points_are_added_in_the_order_of_torch_on_the_cpu(kind: torch.dty
         x, y = (torch.as_tensor(v).to(kind) for v in standardised(seed, rows=3, noise=40.0))
         sums = summation.InOrder(x)
         steps: list[list[float]] = []
-        for shared, mean in ((sums.shared, sums.mean), summation.of(x, halving=False)):
+        for shared, mean in ((sums.shared, sums.mean), summation.sums_for(x, halving=False)):
             w, b = (torch.tensor(v, dtype=kind, requires_grad=True) for v in (0.1 * seed, 2.3))
             loss = mean((x * shared(w) + shared(b) - y) ** 2)
             loss.backward()  # type: ignore[no-untyped-call]

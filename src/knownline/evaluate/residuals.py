@@ -20,7 +20,7 @@ from knownline.core.moments import Compressed
 
 Array = npt.NDArray[np.float64]
 
-FEWEST = 8
+MIN_ROWS = 8
 """Rows that the checks need at least."""
 
 SAMPLES = 1000
@@ -100,8 +100,8 @@ def examine(x: Array, y: Array, line: Line, *, rows: Compressed) -> Residuals:
         unchecked = _ONLY_ROUNDING
     elif not noise_sd >= rounding:
         unchecked = "they are the optimiser's, least squares leaves nothing but rounding"
-    elif len(x) < FEWEST:
-        unchecked = f"{len(x)} rows are too few, {FEWEST} are needed"
+    elif len(x) < MIN_ROWS:
+        unchecked = f"{len(x)} rows are too few, {MIN_ROWS} are needed"
     else:
         with np.errstate(all="ignore"):  # what is not finite is left out
             checks = _checks(x, noise / noise_sd, _trend(line, len(x), rows))

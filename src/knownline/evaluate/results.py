@@ -30,7 +30,7 @@ class Results:
     (epochs,) each. identity: the inputs of the data and of the fit.
     """
 
-    found: Evaluation
+    evaluation: Evaluation
     gate: Gate
     convergence: Convergence
     rows: Compressed
@@ -47,7 +47,7 @@ class Results:
 
         Raises: DamagedError or MissingError, with what to do, if they were not.
         """
-        train, holdout = dataset.known(TRAIN), dataset.known(HOLDOUT)
+        train, holdout = dataset.summarize(TRAIN), dataset.summarize(HOLDOUT)
         assert train is not None  # `generate` leaves MIN_ROWS or more
         rows, (x, y) = train.rows, train.sample
         files.check_sums(MODELS)
@@ -73,5 +73,5 @@ class Results:
     @property
     def metrics(self) -> str:
         """The text of reports/metrics.json."""
-        metrics = gate.as_metrics(self.found, self.gate)
+        metrics = gate.as_metrics(self.evaluation, self.gate)
         return json.dumps(metrics, indent=2, allow_nan=False) + "\n"

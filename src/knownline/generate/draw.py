@@ -1,4 +1,4 @@
-"""Draws points around a true line, and chooses the rows that are held out.
+"""Draws points around a true line.
 
 Every draw has a key: the seed, the draw's purpose and the index of its chunk. So each chunk can be
 drawn by itself, in any order and in any process, and gives the same bytes. Knows nothing of files.
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core.line import Line
-from knownline.params import Generate, Noise, Spacing, holdout_rows
+from knownline.params import Generate, Noise, Spacing
 
 Array = npt.NDArray[np.float64]
 
@@ -106,24 +106,3 @@ def points(settings: Generate, truth: Line) -> Iterator[tuple[Array, Array]]:
     """Yield the chunks of x and y = truth.w * x + truth.b + noise, `CHUNK_ROWS` rows at a time."""
     for chunk in chunks(settings):
         yield Block().draw(settings, truth, chunk)
-
-
-def held_out(
-    start: int, stop: int, *, rows: int, fraction: float, seed: int
-) -> npt.NDArray[np.bool_]:
-    """Return which of rows start..stop-1 of `rows` are held out: (stop-start,) bool.
-
-    The holdout is stratified: a simple random sample of every block of `CHUNK_ROWS` rows, of the
-    size that makes the count over all blocks so far exact. Whether a row is held out depends on
-    its position in the table, not on the pieces in which the table is read.
-    """
-    mask = np.zeros(stop - start, dtype=bool)
-    if fraction == 0:
-        return mask
-    for block in range(start // CHUNK_ROWS, -(-stop // CHUNK_ROWS)):
-        first, last = block * CHUNK_ROWS, min((block + 1) * CHUNK_ROWS, rows)
-        count = holdout_rows(last, fraction) - holdout_rows(first, fraction)
-        random = generator(seed=seed, stream=Stream.HOLDOUT, chunk=block)
-        chosen = first + random.choice(last - first, size=count, replace=False, shuffle=False)
-        mask[chosen[(chosen >= start) & (chosen < stop)] - start] = True
-    return mask

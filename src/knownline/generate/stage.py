@@ -18,6 +18,7 @@ from knownline.core.errors import ParamsError, TableError
 from knownline.core.layout import DATA, HOLDOUT, TRAIN
 from knownline.core.line import Line
 from knownline.generate import draw, tables
+from knownline.generate.holdout import held_out
 from knownline.identity import provenance
 from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
 from knownline.scan import stat_cache, torchrun
@@ -52,8 +53,8 @@ def main() -> int:
     files.write_known_sums(DATA, {path: file.sha256 for path, file in hashed.items()})
     files.write_made_with(DATA, inputs)
     _save_stats(hashed)
-    held_out = holdout_rows(rows, settings.holdout)
-    print(f"generate: {rows:,} rows, {held_out:,} of them held out")
+    held_out_rows = holdout_rows(rows, settings.holdout)
+    print(f"generate: {rows:,} rows, {held_out_rows:,} of them held out")
     return 0
 
 
@@ -119,9 +120,7 @@ def _split(x: Array, y: Array, start: int, rows: int, settings: Generate) -> _Ch
     """Return rows start..start+len(x)-1 of `rows`, split into training rows and holdout."""
     if settings.holdout == 0:
         return _Chunk(x, y, None, np.empty(0, dtype=np.intp))
-    mask = draw.held_out(
-        start, start + len(x), rows=rows, fraction=settings.holdout, seed=settings.seed
-    )
+    mask = held_out(start, start + len(x), rows=rows, fraction=settings.holdout, seed=settings.seed)
     return _Chunk(x, y, np.flatnonzero(~mask), np.flatnonzero(mask))
 
 

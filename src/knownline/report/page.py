@@ -70,7 +70,7 @@ def render(params: Params, results: Results) -> str:
 
 def _sections(params: Params, results: Results) -> list[str]:
     """Return the sections of the page below its header."""
-    evaluation = results.found
+    evaluation = results.evaluation
     epochs = ShownEpochs.of(results.loss, results.w, results.b)
     checks = residuals.examine(results.x, results.y, evaluation.line, rows=results.rows)
     errors = _errors(params, results)
@@ -118,11 +118,15 @@ def _names(params: Params) -> tuple[str, str]:
 def _errors(params: Params, results: Results) -> Chart:
     settings = params.generate
     shared = settings.table is None and settings.noise.kind == "shared-integer"
-    return fit_charts.errors(results.found, params.evaluate.z, results.convergence, shared=shared)
+    return fit_charts.errors(
+        results.evaluation, params.evaluate.z, results.convergence, shared=shared
+    )
 
 
 def _loss(epochs: ShownEpochs, results: Results) -> Chart:
-    last, least = map(results.rows.mean_squared_error, (results.found.line, results.found.ols))
+    last, least = map(
+        results.rows.mean_squared_error, (results.evaluation.line, results.evaluation.ols)
+    )
     return charts.loss(epochs, last, least if results.convergence.squared else None)
 
 
@@ -227,7 +231,10 @@ def _provenance(params: Params, results: Results) -> str:
     train = params.train
     facts = [
         ("Points", _points(params)),
-        ("Rows", f"{results.found.rows:,} to fit, {results.found.holdout_rows:,} held out"),
+        (
+            "Rows",
+            f"{results.evaluation.rows:,} to fit, {results.evaluation.holdout_rows:,} held out",
+        ),
         (
             "Training",
             f"{counted(train.epochs, 'epoch')} of gradient descent at learning rate"

@@ -5,7 +5,7 @@ from knownline.core.line import Line
 from knownline.evaluate.results import Results
 from knownline.identity import provenance
 from knownline.params import Params
-from knownline.report import page, pictures
+from knownline.report import page, plots
 from samerun.core import files
 from samerun.core.errors import DamagedError
 
@@ -35,16 +35,16 @@ def main() -> int:
 
 def _plots(params: Params, results: Results) -> dict[str, bytes]:
     """Return the files of reports/plots/ by name, as PNG."""
-    rows, line = results.rows, results.found.line
+    rows, line = results.rows, results.evaluation.line
     truth = Line(params.truth.w, params.truth.b) if params.truth else None
     has_table = params.generate.table is not None
-    names = pictures.Names(*params.generate.columns.short) if has_table else pictures.Names()
+    names = plots.Names(*params.generate.columns.short) if has_table else plots.Names()
     squared = results.convergence.squared
-    least = rows.mean_squared_error(results.found.ols) if squared else None
+    least = rows.mean_squared_error(results.evaluation.ols) if squared else None
     return {
-        "fit.png": pictures.fit(
+        "fit.png": plots.fit(
             results.x, results.y, line=line, truth=truth, of=rows.rows, names=names
         ),
-        "loss.png": pictures.loss(results.loss, least),
-        "path.png": pictures.path(results.w, results.b, rows=rows, truth=truth),
+        "loss.png": plots.loss(results.loss, least),
+        "path.png": plots.path(results.w, results.b, rows=rows, truth=truth),
     }

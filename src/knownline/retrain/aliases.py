@@ -16,9 +16,9 @@ def promote(registry: Registry, new: Version, old: Version | None, day: str, rea
 
     Raises: StoreError if the champion is no longer `old`, because somebody else replaced it.
     """
-    current = registry.holding(CHAMPION)
+    current = registry.by_alias(CHAMPION)
     if current and current.number == new.number:  # an earlier, interrupted try came this far
-        registry.point(PREVIOUS, _replaced_by(registry, current))
+        registry.set_alias(PREVIOUS, _replaced_by(registry, current))
         return
     if (current.number if current else None) != (old.number if old else None):
         raise StoreError(
@@ -29,8 +29,8 @@ def promote(registry: Registry, new: Version, old: Version | None, day: str, rea
         new,
         {"replaces": old.number if old else "", "champion_since": day, "champion_why": reason},
     )
-    registry.point(CHAMPION, new)
-    registry.point(PREVIOUS, old)
+    registry.set_alias(CHAMPION, new)
+    registry.set_alias(PREVIOUS, old)
 
 
 def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
@@ -38,7 +38,7 @@ def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
 
     Raises: StoreError if there is no version to restore, DamagedModelError if it cannot serve.
     """
-    champion = registry.holding(CHAMPION)
+    champion = registry.by_alias(CHAMPION)
     if champion is None:
         raise StoreError("there must be a champion to roll back (got none)")
     if removed := _interrupted_rollback(registry, champion):
@@ -64,7 +64,7 @@ def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
             "rollback": "under way",
         },
     )
-    registry.point(CHAMPION, restored)
+    registry.set_alias(CHAMPION, restored)
     _finish_rollback(registry, restored)
     return champion, restored
 
@@ -77,7 +77,7 @@ def _interrupted_rollback(registry: Registry, champion: Version) -> Version | No
 
 
 def _finish_rollback(registry: Registry, restored: Version) -> None:
-    registry.point(PREVIOUS, _replaced_by(registry, restored))
+    registry.set_alias(PREVIOUS, _replaced_by(registry, restored))
     registry.tag(restored, {"rollback": "done"})
 
 

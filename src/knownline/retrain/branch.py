@@ -75,7 +75,7 @@ class Branch:
         parents = [head]
         if tip:
             parents = [tip] if git.is_ancestor(head, tip) else [tip, head]
-        identity = git.signed(_NAME, _EMAIL, f"{self.day}T00:00:00+00:00")
+        identity = git.commit_identity(_NAME, _EMAIL, f"{self.day}T00:00:00+00:00")
         options = [argument for parent in parents for argument in ("-p", parent)]
         return git.run("commit-tree", tree, *options, "-m", message, env=identity)
 
@@ -86,7 +86,7 @@ class Branch:
 
         Raises: WorkspaceError if the git remote does not answer.
         """
-        remote_tip, tip = git.fetched(self.name), self._tip()
+        remote_tip, tip = git.fetch_branch(self.name), self._tip()
         if remote_tip is None:
             return
         foreign_emails = set(git.run("log", "--format=%ce", f"HEAD..{remote_tip}").split()) - {
@@ -106,7 +106,7 @@ class Branch:
         """
         if self._tip() is None:
             return False
-        remote = git.remote()
+        remote = git.remote_name()
         try:
             git.run("push", "--quiet", remote, f"{self._ref}:{self._ref}")
         except WorkspaceError as error:

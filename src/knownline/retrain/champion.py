@@ -9,10 +9,10 @@ def main() -> int:
     """Print the champion. Raises: StoreError if there is none."""
     store = tracking.Store(create=False)
     registry = Registry(store)
-    version = registry.holding(CHAMPION)
+    version = registry.by_alias(CHAMPION)
     if version is None:
         raise StoreError(f"knownline must have a champion in {store.shown_uri} (got none)")
-    previous = registry.holding(PREVIOUS)
+    previous = registry.by_alias(PREVIOUS)
     tags = version.tags
     facts = {
         "champion": f"{version.name} of knownline",

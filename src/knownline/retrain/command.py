@@ -23,7 +23,7 @@ from knownline.retrain.registry import CHALLENGER, CHAMPION, Registry, Version
 from samerun import git, working_tree
 from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
-from samerun.execution.lock import only_one
+from samerun.execution.lock import exclusive
 from samerun.mlflow import store_sync, tracking
 from samerun.mlflow.tracking import RecordedRun
 
@@ -46,7 +46,7 @@ def main(
     """Return 0 if the challenger was promoted or the champion kept, 3 if it was refused."""
     request = Request(day or datetime.now(UTC).date(), seed, force, push)
     params = Params.read()
-    with only_one():
+    with exclusive():
         return _retrain(params, request)
 
 
@@ -88,7 +88,7 @@ def _compare(
     metrics = json.loads(METRICS.read_text())
     line = Line.from_json(LINE.read_text())
     new = registry.register(run.run_id, _tags(run, line, request))
-    registry.point(CHALLENGER, new)
+    registry.set_alias(CHALLENGER, new)
     old = _opponent(registry, new)
     scoring.challenger_model(new)
     challenger = _as_challenger(run, new, metrics)
@@ -237,7 +237,7 @@ def _as_challenger(run: RecordedRun, new: Version, metrics: dict[str, Any]) -> C
 
 def _opponent(registry: Registry, new: Version) -> Version | None:
     """Return the champion to compare `new` with: its predecessor if `new` is champion already."""
-    champion = registry.holding(CHAMPION)
+    champion = registry.by_alias(CHAMPION)
     if champion and champion.number == new.number:
         replaced = champion.tags.get("replaces")
         return registry.by_number(replaced) if replaced else None
@@ -246,7 +246,7 @@ def _opponent(registry: Registry, new: Version) -> Version | None:
 
 def _earlier_decision(registry: Registry, new: Version) -> Decision | None:
     """Return the decision of an earlier try that was interrupted after it moved the champion."""
-    champion = registry.holding(CHAMPION)
+    champion = registry.by_alias(CHAMPION)
     if champion is None or champion.number != new.number:
         return None
     return Decision(Verdict.PROMOTED, [champion.tags.get("champion_why", "it was promoted")])

@@ -89,7 +89,7 @@ class Drift:
     level: float
 
     @property
-    def found(self) -> bool:
+    def drifted(self) -> bool:
         """Whether the data has drifted."""
         return self.p < self.level
 
@@ -101,14 +101,14 @@ class Drift:
             for name, p in (("the line", self.line_p), ("the noise", self.variance_p))
             if p <= self.level
         ]
-        verdict = f"{' and '.join(parts or ['the data'])} drifted" if self.found else "no drift"
+        verdict = f"{' and '.join(parts or ['the data'])} drifted" if self.drifted else "no drift"
         return (
             f"{verdict}: p = {significant(self.p, 2)} (line {significant(self.line_p, 2)}, noise"
             f" {significant(self.variance_p, 2)}; below {plain(self.level)} is drift)"
         )
 
 
-def between(champion: Sample, fresh: Sample, *, level: float) -> Drift:
+def compare(champion: Sample, fresh: Sample, *, level: float) -> Drift:
     """Compare `champion`, the rows its line was fitted to, with `fresh` rows.
 
     The line: both coefficients at once, F with 2 and n + m - 4 degrees of freedom. The noise:

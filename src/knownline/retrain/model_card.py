@@ -111,7 +111,7 @@ class ModelCard:
                 f"| both | | {significant(drift.p, 2)} |",
                 "",
                 f"Drift is p below {plain(drift.level)}:"
-                f" **{'drifted' if drift.found else 'no drift'}**.",
+                f" **{'drifted' if drift.drifted else 'no drift'}**.",
             ]
         return "\n".join(lines).rstrip()
 

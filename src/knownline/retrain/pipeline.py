@@ -9,7 +9,7 @@ from pathlib import Path
 
 from samerun import programs
 from samerun.core.errors import WorkspaceError
-from samerun.working_tree import BASE
+from samerun.working_tree import COMMIT_VARIABLE
 
 
 def has_remote() -> bool:
@@ -64,7 +64,7 @@ def repro(commit: str, *, force: bool = False, only: str | None = None) -> None:
     """
     options = ["--force"] if force else []
     options += ["--single-item", only] if only else []
-    process = _dvc("repro", *options, show=True, **{BASE: commit})
+    process = _dvc("repro", *options, show=True, **{COMMIT_VARIABLE: commit})
     if process.returncode:
         raise WorkspaceError(programs.reason(process))
 

@@ -173,7 +173,7 @@ def _compare(champion: Champion, scores: PairedErrors, rules: Retrain) -> Decisi
             [f"the challenger is worse beyond noise: {scored} {_p_clause(scores.p_worse, level)}"],
         )
     drift = champion.drift
-    drift_reasons = [drift.words] if drift and drift.found else []
+    drift_reasons = [drift.words] if drift and drift.drifted else []
     if scores.p_better < level:
         better = (
             f"the challenger is better beyond noise: {scored} {_p_clause(scores.p_better, level)}"

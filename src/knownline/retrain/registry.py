@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samerun.mlflow.errors import ABSENT, store_errors
+from samerun.mlflow.errors import ABSENT_CODES, store_errors
 
 # isort: split
 import numpy as np
@@ -68,13 +68,13 @@ class Registry:
         self._store = store
         self._client = store.client
 
-    def holding(self, alias: str) -> Version | None:
+    def by_alias(self, alias: str) -> Version | None:
         """Return the version that an alias points to, or None."""
         with self._store_errors():
             try:
                 return _version(self._client.get_model_version_by_alias(NAME, alias))
             except MlflowException as error:
-                if error.error_code not in ABSENT:
+                if error.error_code not in ABSENT_CODES:
                     raise
                 return None
 
@@ -84,7 +84,7 @@ class Registry:
             try:
                 return _version(self._client.get_model_version(NAME, number))
             except MlflowException as error:
-                if error.error_code not in ABSENT:
+                if error.error_code not in ABSENT_CODES:
                     raise
                 return None
 
@@ -135,12 +135,12 @@ class Registry:
         if not text.startswith(line):
             self.describe(version, f"{line}\n\n{text}")
 
-    def point(self, alias: str, version: Version | None) -> None:
+    def set_alias(self, alias: str, version: Version | None) -> None:
         """Let an alias point to a version; with None, delete the alias."""
         with self._store_errors():
             if version:
                 self._client.set_registered_model_alias(NAME, alias, version.number)
-            elif self.holding(alias):
+            elif self.by_alias(alias):
                 self._client.delete_registered_model_alias(NAME, alias)
 
     def tag_run(self, run_id: str, tags: dict[str, str]) -> None:

@@ -101,7 +101,7 @@ def publish(registry: Registry, comparison: Comparison, card: ModelCard) -> None
     tags = {
         "verdict": str(card.decision.verdict),
         "reason": "; ".join(card.decision.reasons),
-        "drift": "unknown" if drift is None else "drifted" if drift.found else "none",
+        "drift": "unknown" if drift is None else "drifted" if drift.drifted else "none",
     }
     if drift:
         tags |= {

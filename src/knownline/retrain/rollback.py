@@ -3,7 +3,7 @@
 from knownline.retrain import aliases
 from knownline.retrain.registry import DamagedModelError, Registry
 from samerun.core.errors import StoreError, UsageError
-from samerun.execution.lock import only_one
+from samerun.execution.lock import exclusive
 from samerun.mlflow import store_sync, tracking
 
 
@@ -12,7 +12,7 @@ def main(*, reason: str, push: bool = False) -> int:
     reason = " ".join(reason.split())
     if not reason:
         raise UsageError("--reason must say why (got an empty text)")
-    with only_one():
+    with exclusive():
         if push:
             print(f"rollback: {store_sync.pull()}")
         registry = Registry(tracking.Store(create=False))

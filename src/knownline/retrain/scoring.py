@@ -62,7 +62,7 @@ def _drift(champion: Version, level: float) -> Drift | None:
     except (KeyError, ValueError):
         return None
     rows = moments.compress(chain(parquet.read(TRAIN), parquet.read(HOLDOUT)))
-    return drift.between(sample, Sample.of(rows), level=level)
+    return drift.compare(sample, Sample.of(rows), level=level)
 
 
 def _days(champion: Version, today: date) -> int:

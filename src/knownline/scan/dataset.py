@@ -43,7 +43,7 @@ CODE = [
 ]
 """The files whose code determines a cached result; listed without importing torch."""
 
-KEPT = 100
+MAX_CACHED = 100
 """Cached results; beyond this number the oldest is removed."""
 
 
@@ -58,7 +58,7 @@ class DataSummary:
     sample: Array
 
 
-def known(
+def summarize(
     folder: Path,
     team: ProcessGroup = ALONE,
     *,
@@ -237,4 +237,4 @@ class _Cache:
         sha = hashlib.sha256(body).hexdigest().encode()
         with suppress(OSError):
             files.write_bytes(self._path, sha + b"\n" + body)
-            files.keep_newest(self._path.parent, KEPT)
+            files.keep_newest(self._path.parent, MAX_CACHED)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samerun.core import files
-from samerun.execution.receipts import STORE
+from samerun.execution.receipts import FOLDER
 
 Array = npt.NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class Checkpoints:
 
     def __init__(self, fingerprint: str) -> None:
         self._fingerprint = fingerprint
-        self._path = STORE / "checkpoints" / fingerprint
+        self._path = FOLDER / "checkpoints" / fingerprint
         self._next = time.monotonic() + FIRST_AFTER
 
     @property

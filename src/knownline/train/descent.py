@@ -191,7 +191,7 @@ def _gradient_step(
     halving: bool,
 ) -> Callable[[], torch.Tensor]:
     """Return a function that moves w and b down the gradient and returns the loss before that."""
-    shared, mean = summation.of(inputs, halving=halving)
+    shared, mean = summation.sums_for(inputs, halving=halving)
 
     def take_step() -> torch.Tensor:
         prediction = inputs * shared(w) + shared(b)

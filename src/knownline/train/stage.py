@@ -32,10 +32,10 @@ def main(*, pass_only: bool = False) -> int:
 
     def read() -> None:
         """Read on all cores but one, which the import in this process needs."""
-        dataset.known(TRAIN, hands=max(1, torchrun.threads() - 1))
+        dataset.summarize(TRAIN, hands=max(1, torchrun.threads() - 1))
 
     # The reader saves its result. If it fails, `dataset.known` fails below too, with a message.
-    reading = pool.beside(read) if alone and files.size(TRAIN) in WORTH else nullcontext()
+    reading = pool.beside(read) if alone and files.folder_size(TRAIN) in WORTH else nullcontext()
     with reading, importing():
         # Imported only now, after the reader has started: pydantic takes a fifth of a second, torch
         # more than one.
@@ -73,7 +73,7 @@ def _data_summary(device: "Device", count: int, *, alone: bool) -> "DataSummary 
 
     if torchrun.under_torchrun():
         with torchrun.joined(device.type) as group:
-            data = dataset.known(TRAIN, group, arithmetic=torch_backend.on(group.device))
+            data = dataset.summarize(TRAIN, group, arithmetic=torch_backend.on(group.device))
         if group.rank:
             return None
     else:
@@ -81,6 +81,6 @@ def _data_summary(device: "Device", count: int, *, alone: bool) -> "DataSummary 
             dataset.check(TRAIN)
             if dataset.find(TRAIN) is None:
                 torchrun.start(count, torchrun.script(), "train", "--pass-only")
-        data = dataset.known(TRAIN, arithmetic=torch_backend.on(str(device)))
+        data = dataset.summarize(TRAIN, arithmetic=torch_backend.on(str(device)))
     assert data is not None  # `generate` leaves MIN_ROWS or more
     return data

@@ -12,7 +12,7 @@ import torch
 Sum = Callable[[torch.Tensor], torch.Tensor]
 
 
-def of(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
+def sums_for(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
     """Return two functions: one repeats a number for every row, the other averages over rows.
 
     inputs: x, (rows,). halving: sum by halving, for many rows; otherwise in order, on a CPU by

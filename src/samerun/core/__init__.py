@@ -1,1 +1,1 @@
-"""What every command shares: errors, files that are whole or absent, arguments, addresses."""
+"""What every command shares: errors, atomic files and checksums, arguments, the store's address."""

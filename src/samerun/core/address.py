@@ -1,7 +1,7 @@
 """Where runs are recorded: one store for every way of running.
 
-MLFLOW_TRACKING_URI where it is set, else SQLite in the workspace's mlruns/, the embedded store.
-Knows nothing of MLflow's calls, only of where its paths lie.
+That is MLFLOW_TRACKING_URI if it is set, else the embedded store: SQLite in the workspace's
+mlruns/. Knows nothing of MLflow's calls, only which columns of its tables hold paths.
 """
 
 import os
@@ -20,14 +20,14 @@ SQLITE = "sqlite:///"
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 
-PLACES = (
+_PATH_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Where MLflow's tables hold absolute paths of artifacts."""
+"""The columns of MLflow's tables that hold absolute paths of artifacts."""
 
 
 def workspace() -> Path:
@@ -38,17 +38,17 @@ def workspace() -> Path:
 def store_uri() -> str:
     """Return where runs are recorded.
 
-    A relative SQLite path is taken from the workspace, so that an experiment in a temporary folder
-    does not make a store of its own. Nothing is asked over a network: whether a server answers is
-    for later, since a training does not wait for one.
+    A relative SQLite path is relative to the workspace, so that an experiment in a temporary folder
+    does not create a store of its own. Nothing goes over the network: whether a server answers is
+    found out later, since a training does not wait for one.
 
-    Raises: StoreError where no run could ever be recorded there: for SQLite where it is no file, as
-    in memory; for an address of no form that MLflow takes; for a database without its driver.
+    Raises: StoreError if no run could ever be recorded there: a SQLite address that is not a file
+    (as in memory), a form of address that MLflow does not take, a database whose driver is missing.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{SQLITE}mlruns/mlflow.db"
-    scheme, there, rest = uri.partition("://")
-    if there:  # its case means nothing (RFC 3986, 3.1), but MLflow knows small letters alone
-        uri = f"{scheme.lower()}{there}{rest}"
+    scheme, separator, rest = uri.partition("://")
+    if separator:  # its case has no meaning (RFC 3986, 3.1), but MLflow takes only lower case
+        uri = f"{scheme.lower()}{separator}{rest}"
     if not uri.startswith("sqlite"):
         _require_form(uri)
         return uri
@@ -63,22 +63,22 @@ def store_uri() -> str:
 
 
 def _require_form(uri: str) -> None:
-    """Refuse what is the address of no server and of no database. Raises: StoreError."""
-    scheme, there, _ = uri.partition("://")
-    if there and scheme.partition("+")[0] in _DATABASES:
+    """Refuse an address that is neither a server's nor a database's. Raises: StoreError."""
+    scheme, separator, _ = uri.partition("://")
+    if separator and scheme.partition("+")[0] in _DATABASES:
         _require_driver(uri)
     elif not (uri == "databricks" or _is_web(uri)):
-        near = f": http://{uri}?" if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri) else ""
+        hint = f": http://{uri}?" if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri) else ""
         raise StoreError(
             "MLFLOW_TRACKING_URI must be http:// or https:// and a host, sqlite:/// and a file, or"
-            f" a database such as postgresql://USER:PASSWORD@HOST/NAME{near} (got {redacted(uri)})"
+            f" a database such as postgresql://USER:PASSWORD@HOST/NAME{hint} (got {redacted(uri)})"
         )
 
 
 def _is_web(uri: str) -> bool:
     try:
         parts = urlsplit(uri)
-        port = parts.port  # raises for one that is no number, or too large
+        port = parts.port  # raises if it is not a number, or too large
     except ValueError:
         return False
     host = parts.hostname and not re.search(r"\s", uri)
@@ -86,8 +86,8 @@ def _is_web(uri: str) -> bool:
 
 
 def _require_driver(uri: str) -> None:
-    """Refuse the address of a database that nothing here can speak to. Raises: StoreError."""
-    import sqlalchemy  # half a second, for who has a database
+    """Refuse the address of a database whose driver is not installed. Raises: StoreError."""
+    import sqlalchemy  # takes half a second, so only users of a database pay for it
 
     try:
         sqlalchemy.make_url(uri).get_dialect().import_dbapi()
@@ -103,9 +103,9 @@ def _require_driver(uri: str) -> None:
 
 
 def redacted(uri: str) -> str:
-    """Return a store's URI as it may be printed: without a password, a token or what it is asked.
+    """Return a store's URI as it may be printed: without password, token and query values.
 
-    A password may have any character, those that should have been escaped too.
+    A password may contain any character, even one that should have been escaped.
     """
     bare = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", uri)
     bare = re.sub(r"^(https?://)[^:/@]+@", r"\1***@", bare, flags=re.IGNORECASE)
@@ -113,52 +113,52 @@ def redacted(uri: str) -> str:
 
 
 def sqlite_file() -> Path | None:
-    """Return the SQLite file where the store is one, ours or a user's own."""
+    """Return the store's SQLite file, embedded or the user's own; None if it is no SQLite store."""
     uri = store_uri()
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 def local_store() -> Path | None:
-    """Return the embedded store's file; None where MLFLOW_TRACKING_URI names another store."""
-    file, own = sqlite_file(), workspace() / "mlruns" / "mlflow.db"
-    return own if file is not None and file.resolve() == own.resolve() else None
+    """Return the embedded store's file; None if MLFLOW_TRACKING_URI names another store."""
+    file, embedded = sqlite_file(), workspace() / "mlruns" / "mlflow.db"
+    return embedded if file is not None and file.resolve() == embedded.resolve() else None
 
 
 def artifacts() -> str:
-    """Return where the embedded store's artifacts belong, as MLflow writes it."""
+    """Return the URI of the embedded store's artifacts, as MLflow writes it."""
     return (workspace() / "mlruns" / "artifacts").as_uri()
 
 
 def moved_from(store: Path) -> str | None:
-    """Return where the embedded store's artifacts were before its workspace moved, or None.
+    """Return the artifact URI from before the embedded store's workspace moved, or None.
 
     Raises: sqlite3.Error.
     """
     with closing(sqlite3.connect(store, timeout=30)) as connection:
-        found = connection.execute(
+        row = connection.execute(
             "select artifact_location from experiments where name = ?", [EXPERIMENT]
         ).fetchone()
-    if found is None or found[0] == artifacts() or not found[0].endswith("/mlruns/artifacts"):
+    if row is None or row[0] == artifacts() or not row[0].endswith("/mlruns/artifacts"):
         return None
-    return str(found[0])
+    return str(row[0])
 
 
 def follow_move(store: Path) -> None:
-    """Let the embedded store's artifact paths follow a workspace that was moved or copied.
+    """Update the embedded store's artifact paths after its workspace was moved or copied.
 
-    MLflow keeps them as absolute paths, so the artifacts of a moved store would be looked for, and
-    new ones written, in the folder where it once was; MLflow has no call that changes them.
+    MLflow stores absolute paths, so it would look for the artifacts of a moved store, and write new
+    ones, in the store's old folder. It has no call that changes them.
 
     Raises: sqlite3.Error.
     """
-    there, here = moved_from(store), artifacts()
-    if there is None:
+    old, new = moved_from(store), artifacts()
+    if old is None:
         return
     with closing(sqlite3.connect(store, timeout=30)) as connection, connection:
-        for table, column in PLACES:
+        for table, column in _PATH_COLUMNS:
             connection.execute(
                 f"update {table} set {column} = ? || substr({column}, ?)"
                 f" where substr({column}, 1, ?) in (? || '/', ?)",
-                [here, len(there) + 1, len(there) + 1, there, there],
+                [new, len(old) + 1, len(old) + 1, old, old],
             )
-    print(f"knownline: the store has moved: its artifacts are in {here}", file=sys.stderr)
+    print(f"knownline: the store has moved: its artifacts are in {new}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Command lines: argparse, whose error is one line like all of ours."""
+"""Command lines: argparse, with errors of one line like every other error of ours."""
 
 import argparse
 import re
@@ -9,10 +9,10 @@ from samerun.core.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises a wrong argument as UsageError, and takes no abbreviations."""
+    """A parser that raises UsageError for a wrong argument and takes no abbreviations."""
 
     def __init__(self, *, example: str = "", **options: Any) -> None:
-        """example: a call that the help ends with, on one line so that it can be copied."""
+        """example: a command that the help ends with, on one line so that it can be copied."""
         super().__init__(allow_abbrev=False, **options)
         self._example = example
 
@@ -25,10 +25,10 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Return what reads a whole number from low to high."""
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return an argument type: a function that parses a whole number from low to high."""
 
-    def read(text: str) -> int:
+    def parse(text: str) -> int:
         number = int(text) if re.fullmatch("-?[0-9]{1,30}", text) else None
         if number is None or not low <= number <= high:
             raise argparse.ArgumentTypeError(
@@ -36,4 +36,4 @@ def whole(low: int, high: int) -> Callable[[str], int]:
             )
         return number
 
-    return read
+    return parse

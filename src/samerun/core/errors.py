@@ -1,53 +1,53 @@
-"""What a user can do wrong. Anything else that is raised is our own mistake and crashes loudly.
+"""Errors that a user can correct. Anything else that is raised is a bug and ends in a traceback.
 
 UserError             one line on stderr, exit 2, nothing written
 ├── UsageError        a command's arguments
-├── DamagedError      a file that is not what the stage before wrote
-├── MissingError      a file that an earlier stage should have left
-├── ReplicaError      a recorded run that cannot be done again
+├── DamagedError      a file is not what the previous stage wrote
+├── MissingError      a file that an earlier stage writes is missing
+├── ReplicaError      a recorded run cannot be reproduced
 ├── StoreError        the MLflow store cannot be reached or used
-└── WorkspaceError    the folder: not a checkout, a tool that is missing
+└── WorkspaceError    the workspace: not a checkout, a missing tool
 
 A pipeline's own errors derive from UserError too.
 """
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line that a terminal only shows.
+    """Return a text as one line that cannot control the terminal it is shown on.
 
-    A table, a file name or a parameter may hold bytes that move the cursor, ring, colour what
-    follows or turn its direction: they are written as escapes. What can be read stays as it is.
+    A table, a file name or a parameter may contain characters that move the cursor, ring the bell,
+    set a colour or reverse the direction of text: they become escapes. The rest stays as it is.
     """
     words = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 class UserError(Exception):
-    """A mistake the user can mend; its text is one line: name, rule, value."""
+    """An error that the user can correct; its text is one line: name, rule, value."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
 
 
 class UsageError(UserError):
-    """A command was called with arguments it does not take."""
+    """A command was called with arguments that it does not take."""
 
 
 class DamagedError(UserError):
-    """A file's bytes are not the bytes that were written."""
+    """A file's bytes are not the bytes that were written to it."""
 
 
 class MissingError(UserError):
-    """A file that an earlier stage writes is not there."""
+    """A file that an earlier stage writes is missing."""
 
 
-class ReplicaError(UserError):
-    """A recorded run cannot be done again: what it needs is not there."""
+class ReproductionError(UserError):
+    """A recorded run cannot be reproduced: something that it needs is missing."""
 
 
 class StoreError(UserError):
-    """The tracking store cannot be used."""
+    """The MLflow store cannot be reached or used."""
 
 
 class WorkspaceError(UserError):
-    """The surroundings are not as the pipeline needs them."""
+    """The workspace is not as the pipeline needs it."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and sums that say whether they are still what was written.
+"""Files that are written completely or not at all, and checksums that detect later changes.
 
 Knows nothing of what the files mean.
 """
@@ -17,26 +17,26 @@ from typing import Any
 from samerun.core.errors import DamagedError, MissingError
 
 MADE_WITH = "made-with.json"
-"""What a folder's files were made with: parameters and code."""
+"""The file that records what a folder's files were made with: parameters and code."""
 
 SUMS = "SHA256SUMS"
-"""A folder's list of sums, in the format that `sha256sum -c` reads."""
+"""A folder's list of SHA-256 sums, in the format that `sha256sum -c` reads: its seal."""
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in UTF-8; a reader sees the old bytes or the new ones, whole."""
+    """Replace `path` by `text` in UTF-8; a reader sees all the old bytes or all the new ones."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; a reader sees the old bytes or the new ones, whole."""
+    """Replace `path` by `content`; a reader sees all the old bytes or all the new ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -48,24 +48,24 @@ def write_bytes(path: Path, content: bytes) -> None:
     sync(path.parent)
 
 
-def keep_newest(folder: Path, kept: int) -> None:
-    """Remove the files of a folder but for so many, the latest written."""
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove the files of a folder except the newest `count`."""
 
-    def written(path: Path) -> float:
+    def modified(path: Path) -> float:
         try:
             return path.stat().st_mtime
-        except OSError:  # another process was quicker
+        except OSError:  # another process has removed it
             return 0.0
 
-    for path in sorted(filter(Path.is_file, folder.glob("*")), key=written)[:-kept]:
+    for path in sorted(filter(Path.is_file, folder.glob("*")), key=modified)[:-count]:
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `path` if the block ends well.
+    """Yield an empty folder that replaces `path` if the block succeeds.
 
-    The files in it must be synced by whoever writes them. Otherwise `path` stays as it was.
+    If it raises, `path` stays as it was. Whoever writes the files in the folder must sync them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
@@ -73,15 +73,15 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     try:
         yield new
         sync(new)
-        _put_in_place(new, path)
+        _replace_folder(new, path)
         sync(path.parent)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
 
 
-def _put_in_place(new: Path, path: Path) -> None:
-    """Rename the folder `new` to `path`, and put what was there back if that fails."""
+def _replace_folder(new: Path, path: Path) -> None:
+    """Rename the folder `new` to `path`; if that fails, restore what was there."""
     if not (path.is_symlink() or path.exists()):
         new.rename(path)
         return
@@ -98,21 +98,21 @@ def _put_in_place(new: Path, path: Path) -> None:
 
 
 def write_made_with(folder: Path, used: dict[str, Any]) -> None:
-    """Write beside a stage's outputs what they were made with."""
+    """Write what a stage's outputs were made with beside them."""
     write_text(folder / MADE_WITH, json.dumps(used, indent=1, sort_keys=True) + "\n")
 
 
 def check_made_with(folder: Path, used: dict[str, Any]) -> None:
-    """Hold what a folder's files were made with against what is there now.
+    """Compare what a folder's files were made with with what is `used` now.
 
-    Raises: DamagedError, where a stage is run by hand and the one before it was not.
+    Raises: DamagedError if they differ: a stage was run by hand, and the previous one was not.
     """
     path = folder / MADE_WITH
     try:
-        then = json.loads(path.read_text())
+        recorded = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
-        then = None
-    if then != json.loads(json.dumps(used)):
+        recorded = None
+    if recorded != json.loads(json.dumps(used)):
         raise DamagedError(
             f"{folder} must be made with the parameters and the code of now: run `dvc repro`"
             f" (got others in {path})"
@@ -120,27 +120,27 @@ def check_made_with(folder: Path, used: dict[str, Any]) -> None:
 
 
 def check_made_with_params(folder: Path, sections: dict[str, Any]) -> None:
-    """Hold the parameters that a folder's files were made with against those of now.
+    """Compare the parameters that a folder's files were made with with the current ones.
 
-    Where nothing says what they were, nothing is held.
+    sections: name to parameters. If the folder does not record them, nothing is compared.
 
-    Raises: DamagedError, where a stage is run by hand and the one before it was not.
+    Raises: DamagedError if they differ: a stage was run by hand, and the previous one was not.
     """
     path = folder / MADE_WITH
     try:
-        then = json.loads(path.read_text())
+        recorded = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return
-    for key, now in json.loads(json.dumps(sections)).items():
-        if then.get(key) != now:
+    for key, current in json.loads(json.dumps(sections)).items():
+        if recorded.get(key) != current:
             raise DamagedError(
                 f"{folder} must be made with the parameters of now: run `dvc repro`"
                 f" (got another {key} in {path})"
             )
 
 
-def size(folder: Path) -> int:
-    """Return the bytes of the files that lie in a folder."""
+def folder_size(folder: Path) -> int:
+    """Return the total size in bytes of the files directly in a folder."""
     return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
 
 
@@ -158,7 +158,7 @@ def write_sums(folder: Path, files: Iterable[Path]) -> str:
 def write_known_sums(folder: Path, sums: Mapping[Path, str]) -> str:
     """Write the sums of files to `folder`/SHA256SUMS, paths relative to it; return its own sum.
 
-    The seal is written after the files, so that a kill in between leaves files that no seal fits.
+    The seal is written after the files, so a kill in between leaves files that match no seal.
     """
     names = {os.path.relpath(file, folder): sha for file, sha in sums.items()}
     text = "".join(f"{sha}  {name}\n" for name, sha in sorted(names.items()))
@@ -169,67 +169,71 @@ def write_known_sums(folder: Path, sums: Mapping[Path, str]) -> str:
 def read_sums(folder: Path) -> dict[Path, str]:
     """Return what a folder's seal lists: each file and its sum.
 
-    Raises: MissingError where there is no seal; DamagedError where it is not one.
+    Raises: MissingError if there is no seal, DamagedError if it cannot be read as one.
     """
-    seal_file = folder / SUMS
+    seal = folder / SUMS
     try:
-        text = seal_file.read_bytes().decode()
+        text = seal.read_bytes().decode()
     except FileNotFoundError:
-        raise MissingError(f"{seal_file} must be there: run `dvc repro` (got no file)") from None
+        raise MissingError(f"{seal} must be there: run `dvc repro` (got no file)") from None
     except UnicodeDecodeError as error:
-        raise DamagedError(_damaged(seal_file, f"byte {error.start} is not text")) from error
+        raise DamagedError(_damaged(seal, f"byte {error.start} is not text")) from error
     sums = {}
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         match = _SUM_LINE.fullmatch(line.removesuffix("\n"))
         if not match or not line.endswith("\n"):
-            raise DamagedError(_damaged(seal_file, f"line {number} is no sum and name"))
+            raise DamagedError(_damaged(seal, f"line {number} is no sum and name"))
         sums[Path(os.path.normpath(folder / match[2]))] = match[1]
     return sums
 
 
 def check_sums(folder: Path, *, only: Path | None = None) -> None:
-    """Hold the files that a folder's seal lists against their sums; `only` those below a path.
+    """Compare the files that a folder's seal lists with their sums; `only` those below a path.
 
-    Raises: MissingError or DamagedError with the file's name; also for a file beside the sealed
-    ones in `only`, which a reader of that folder would take in.
+    Raises: MissingError or DamagedError with the file's name; also for a file in `only` that the
+    seal does not list, since whoever reads that folder would read the file too.
     """
-    wanted = sums_below(folder, only) if only is not None else read_sums(folder)
-    for file, expected in wanted.items():
+    sums = sums_below(folder, only) if only is not None else read_sums(folder)
+    for file, expected in sums.items():
         check_file(file, expected)
     if only is not None:
-        check_nothing_unlisted(wanted, only, folder)
+        check_nothing_unlisted(sums, only, folder)
 
 
 def sums_below(folder: Path, only: Path) -> dict[Path, str]:
     """Return what a folder's seal lists of `only`, a file or a folder: each file and its sum.
 
-    Raises: MissingError and DamagedError, as `sealed`; DamagedError where it lists nothing of it.
+    Raises: MissingError and DamagedError as `read_sums` does; DamagedError if it lists nothing of
+    `only`.
     """
-    wanted = {
+    sums = {
         file: expected
         for file, expected in read_sums(folder).items()
         if file == only or only in file.parents
     }
-    if not wanted:
+    if not sums:
         raise DamagedError(_damaged(folder / SUMS, f"it lists nothing of {only}"))
-    return wanted
+    return sums
 
 
 def check_file(file: Path, expected: str) -> None:
-    """Hold a file against its sum.
+    """Compare a file with its sum.
 
     Raises: MissingError or DamagedError with the file's name.
     """
     if not file.is_file():
         raise MissingError(f"{file} must be there: run `dvc repro` (got no file)")
-    got = sha256_of(file)
-    if got != expected:
-        raise DamagedError(_damaged(file, f"its SHA-256 is {got[:12]}…, not {expected[:12]}…"))
+    actual = sha256_of(file)
+    if actual != expected:
+        raise DamagedError(_damaged(file, f"its SHA-256 is {actual[:12]}…, not {expected[:12]}…"))
 
 
-def check_nothing_unlisted(wanted: Iterable[Path], only: Path, folder: Path) -> None:
-    """Refuse a file in `only` that `folder`'s seal does not list. Raises: DamagedError."""
-    listed = set(wanted)
+def check_nothing_unlisted(listed: Iterable[Path], only: Path, folder: Path) -> None:
+    """Refuse a file in `only` that `folder`'s seal does not list. Raises: DamagedError.
+
+    listed: the files that the seal lists. Files whose names begin with a dot are ignored.
+    """
+    listed = set(listed)
     if only.is_dir():
         for file in sorted(only.rglob("*")):
             if file.is_file() and file not in listed and not file.name.startswith("."):
@@ -244,12 +248,12 @@ def _damaged(file: Path, why: str) -> str:
 
 
 def sync(path: Path) -> None:
-    """Make a file's bytes, or a rename in a folder, outlast a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
+    """Make a file's bytes, or a rename in a folder, survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -1,13 +1,13 @@
-"""Nested mappings as one level with dotted names, the way DVC and MLflow show them."""
+"""Nested mappings flattened to dotted names, the way DVC and MLflow show them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return every leaf under its dotted name: {"train.epochs": 100, ...}, in the order given."""
     leaves: dict[str, Any] = {}
     for key, value in nested.items():
         name = f"{prefix}{key}"
-        leaves |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        leaves |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return leaves

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: one way to end a command, and none in the middle of an import."""
+"""Ctrl-C and SIGTERM: both end a command the same way, and neither interrupts an import."""
 
 import gc
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:
-    """Make SIGTERM end a command as Ctrl-C does, so that it can put things in order."""
+    """Handle SIGTERM as Ctrl-C is handled, so that the command can clean up."""
     raise KeyboardInterrupt
 
 
@@ -24,7 +24,7 @@ def importing() -> Iterator[None]:
     """
     gc.disable()
     try:
-        with _undisturbed():
+        with _deferred_signals():
             yield
     finally:
         gc.freeze()
@@ -32,20 +32,20 @@ def importing() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep what would interrupt the block, and let it do so at its end."""
-    if threading.current_thread() is not threading.main_thread():  # none comes to another
+def _deferred_signals() -> Iterator[None]:
+    """Defer SIGINT and SIGTERM to the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # which alone receives signals
         yield
         return
     received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    held = {n: handler for n, handler in before.items() if callable(handler)}
-    for number in held:
-        signal.signal(number, lambda received_number, frame: received.append(received_number))
+    current = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in current.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda signum, frame: received.append(signum))
     try:
         yield
     finally:
-        for number, handler in held.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        for each in received:
-            signal.raise_signal(each)
+        for signum in received:
+            signal.raise_signal(signum)

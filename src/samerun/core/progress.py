@@ -1,4 +1,4 @@
-"""A bar on a terminal for what takes more than two seconds; nothing anywhere else."""
+"""Progress bars: on a terminal, for work that takes more than two seconds; else nothing."""
 
 import sys
 import threading
@@ -9,55 +9,57 @@ from typing import Any, Protocol, TypeVar
 Item = TypeVar("Item")
 
 DELAY = 2.0
-"""Seconds that nobody watches."""
+"""Seconds of work before a bar appears."""
 
 
 class Bar(Protocol):
-    """What shows how far it is."""
+    """A display of progress."""
 
     def update(self, n: int = 1) -> object:
-        """Say that `n` more are done."""
+        """Advance by `n` pieces of work."""
 
 
-class _Nothing:
+class _NoBar:
+    """The bar where there is no terminal: it draws nothing."""
+
     def update(self, n: int = 1) -> None:
         pass
 
 
 @contextmanager
 def bar(what: str, unit: str, *, total: int | None, done: int = 0) -> Iterator[Bar]:
-    """Yield a bar for `total` pieces of work, or a number nobody knows, `done` of them already."""
+    """Yield a bar for `total` pieces of work (None: unknown), of which `done` are done."""
     if not sys.stderr.isatty():
-        yield _Nothing()  # nor is tqdm imported
+        yield _NoBar()  # without importing tqdm
         return
-    with _tqdm(desc=what, unit=unit, unit_scale=True, total=total, initial=done) as found:
-        yield found
+    with _tqdm(desc=what, unit=unit, unit_scale=True, total=total, initial=done) as shown:
+        yield shown
 
 
 @contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Yield what is told the name of each of `total` steps as it begins.
+    """Yield a function to call with the name of each of `total` steps as it begins.
 
-    A step may take minutes without a word, so the seconds go on by themselves.
+    A step may take minutes without output, so the elapsed time is redrawn meanwhile.
     """
     if not sys.stderr.isatty():
         yield lambda name: None
         return
-    form = "{desc} [{elapsed}]"
-    with _tqdm(desc=what, total=total, bar_format=form, miniters=0) as found, _ticking(found):
+    bar_format = "{desc} [{elapsed}]"
+    with _tqdm(desc=what, total=total, bar_format=bar_format, miniters=0) as shown, _ticking(shown):
         begun = 0
 
         def begin(name: str) -> None:
             nonlocal begun
             begun += 1
-            found.set_description_str(f"{what}: {name}, {begun} of {total}", refresh=False)
+            shown.set_description_str(f"{what}: {name}, {begun} of {total}", refresh=False)
 
         yield begin
 
 
 @contextmanager
 def _ticking(shown: Bar) -> Iterator[None]:
-    """Draw a bar twice a second while the block runs."""
+    """Redraw a bar twice a second while the block runs."""
     ended = threading.Event()
 
     def tick() -> None:
@@ -73,14 +75,14 @@ def _ticking(shown: Bar) -> Iterator[None]:
         thread.join()
 
 
-def over(items: Iterable[Item], what: str) -> Iterable[Item]:
-    """Return the items, one step of a bar each."""
-    found: Iterable[Item] = _tqdm(items, desc=what) if sys.stderr.isatty() else items
-    return found
+def track(items: Iterable[Item], what: str) -> Iterable[Item]:
+    """Return the items with a bar that advances by one for each."""
+    watched: Iterable[Item] = _tqdm(items, desc=what) if sys.stderr.isatty() else items
+    return watched
 
 
-def _tqdm(*items: Any, **how: Any) -> Any:
+def _tqdm(*items: Any, **options: Any) -> Any:
     import tqdm
 
-    made: Any = tqdm.tqdm
-    return made(*items, **how, delay=DELAY, leave=False)
+    bar_class: Any = tqdm.tqdm
+    return bar_class(*items, **options, delay=DELAY, leave=False)

@@ -1,1 +1,1 @@
-"""One execution of a stage: its receipt, its process, its machine, its live page."""
+"""One execution of a stage: its receipt, its process, its environment, its live tracking."""

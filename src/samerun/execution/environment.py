@@ -1,4 +1,4 @@
-"""What a run ran on: recorded beside its identity, not in it."""
+"""The environment a run ran in: recorded beside the run's identity, not as part of it."""
 
 import os
 import platform
@@ -10,22 +10,22 @@ from importlib import metadata
 from pathlib import Path
 
 _FIELD = re.compile(r"^(Name|Version):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
-"""A line of a package's METADATA, whose form is that of a mail's header (PEP 566)."""
+"""A line of a package's METADATA, which has the format of a mail header (PEP 566)."""
 
 
 def packages() -> dict[str, str]:
-    """Return the version of every installed package, sorted by name: what pip freeze would say.
+    """Return the version of every installed package, sorted by name, as pip freeze lists them.
 
-    The two lines are picked out here: importlib parses the whole of each file as a mail, README
-    and all, three times, which takes a training longer than all its epochs.
+    Only two lines of each file are read. importlib would parse every file three times as a mail,
+    README included, which takes longer than all epochs of a training.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for package in metadata.distributions():
         text = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
         fields = dict(_FIELD.findall(text.partition("\n\n")[0]))
-        if "Name" in fields:  # of two on the path, the first is the one that is imported
-            found.setdefault(fields["Name"], fields.get("Version", ""))
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+        if "Name" in fields:  # if a package is on the path twice, Python imports the first
+            versions.setdefault(fields["Name"], fields.get("Version", ""))
+    return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
 
 
 def version(package: str) -> str:
@@ -34,7 +34,7 @@ def version(package: str) -> str:
 
 
 def facts() -> dict[str, str]:
-    """Return the machine and the interpreter: host, system, CPU, cores, python."""
+    """Return facts of the machine and the interpreter: host, system, CPU, cores, python."""
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),

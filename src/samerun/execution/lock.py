@@ -1,4 +1,4 @@
-"""A lock for commands that must not run twice at once in a workspace."""
+"""A lock for commands of which only one may run at a time in a workspace."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,17 @@ from samerun.execution import receipts
 
 
 @contextmanager
-def only_one() -> Iterator[None]:
-    """Hold what two commands that move the champion must not hold at once; a kill lets it go."""
+def exclusive() -> Iterator[None]:
+    """Hold the lock of commands that move the champion, for the block; a kill releases it.
+
+    Raises: WorkspaceError if another command holds it.
+    """
     receipts.make_folder()
-    lock = receipts.STORE / ".retrain.lock"
+    path = receipts.FOLDER / ".retrain.lock"
     try:
-        with FileLock(lock, timeout=0):
+        with FileLock(path, timeout=0):
             yield
     except Timeout:
         raise WorkspaceError(
-            f"no other retraining or rollback must be under way here (got one that holds {lock})"
+            f"no other retraining or rollback must be under way here (got one that holds {path})"
         ) from None

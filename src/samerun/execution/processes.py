@@ -1,7 +1,7 @@
 """Which process a run belongs to, and whether that process is gone.
 
-A process is named by host, machine, boot, container, number and start: together they name one
-among all that ever ran anywhere.
+A process is named by host, machine, boot, PID namespace, PID and start time. Together they are
+unique among all processes that ever ran on any machine.
 """
 
 import os
@@ -10,26 +10,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _INITIAL = "pid:[4026531836]"
-"""The namespace of a machine's own processes, those of no container: a constant of Linux
+"""The PID namespace of processes outside any container, a constant of Linux
 (PROC_PID_INIT_INO in include/linux/proc_ns.h)."""
 
 
 def this_process() -> str:
-    """Return what names this process."""
+    """Return the name of this process."""
     return " ".join([*_here(), str(os.getpid()), _started(os.getpid()) or "-"])
 
 
 def pipeline_process() -> str | None:
-    """Return what names the process of DVC that runs this stage; None where none does.
+    """Return the name of the DVC process that runs this stage; None if DVC does not run it.
 
-    It starts the stages that follow: while it lives, what this stage leaves is not left.
+    It starts the next stages: while it lives, a run of this stage is not abandoned.
     """
     if not os.environ.get("DVC_STAGE"):
         return None
     pid = os.getppid()
     try:
         program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
-        if program.endswith(b"sh"):  # the one that DVC calls the stage's command by
+        if program.endswith(b"sh"):  # the shell in which DVC runs the stage's command
             pid = int(_fields(pid)[1])
     except (OSError, IndexError):
         return None
@@ -38,37 +38,39 @@ def pipeline_process() -> str | None:
 
 
 def is_abandoned(tags: Mapping[str, str]) -> bool:
-    """Return whether all who could end a run are gone: who trains or records it, and the pipeline.
+    """Return whether every process that could complete a run is gone.
 
-    tags: the run's. Between the two stages only the pipeline is there.
+    Those are the process that trains or records it and, between these two stages, the pipeline.
+    tags: the run's.
     """
     return is_gone(tags.get("process", "")) and (
         "pipeline" not in tags or is_gone(tags["pipeline"])
     )
 
 
-def is_gone(named: str) -> bool:
-    """Return whether the process that `process` named ran here and runs no more.
+def is_gone(name: str) -> bool:
+    """Return whether a process ran on this machine and no longer does.
 
-    Where nobody here can tell (another host, another container), it is not taken to be gone.
+    name: as `this_process` returned it. A process of another host or another container cannot be
+    looked for here, so it does not count as gone.
     """
     try:
-        host, machine, boot, namespace, pid, started = named.split(" ")
+        host, machine, boot, namespace, pid, started = name.split(" ")
         number = int(pid)
     except ValueError:
-        return False  # not a name that `process` gives
+        return False  # not a name that `this_process` returns
     here = _here()
     if (host, machine) != here[:2]:
         return False
     if boot != here[2]:
-        # Of before a reboot, or the power failed. Containers of two machines can share a host's
-        # name and an image's machine-id, so this holds for processes of no container only.
+        # The machine has rebooted since. Containers on two machines can share a host name and, from
+        # their image, a machine-id, so this is certain only for processes outside any container.
         return machine != "-" and namespace == here[3] == _INITIAL
     return namespace == here[3] and _started(number) != started
 
 
 def _here() -> tuple[str, str, str, str]:
-    """Return host, machine, boot and namespace; "-" for what this system does not tell."""
+    """Return host, machine, boot and PID namespace; "-" for each that this system lacks."""
     return (
         socket.gethostname(),
         _text(Path("/etc/machine-id")),
@@ -85,11 +87,11 @@ def _text(path: Path) -> str:
 
 
 def _namespace() -> str:
-    """Return what a process's number is relative to: the machine, or a container."""
+    """Return the PID namespace of this process: the machine's, or a container's."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
-        return "-"  # no /proc: processes are told by their number alone
+        return "-"  # without /proc, processes are told apart by PID alone
 
 
 def _fields(pid: int) -> list[str]:
@@ -98,10 +100,10 @@ def _fields(pid: int) -> list[str]:
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process started, in ticks since the boot: no clock can be set that changes it.
+    """Return when a process started, in ticks since the boot, which no setting of a clock changes.
 
-    None where there is no such process, or only its number, which nobody has asked after yet (a
-    zombie). Source: proc(5), /proc/PID/stat, fields 3 and 22.
+    None if there is no such process, or if it is a zombie: ended, but not yet waited for.
+    "-" without /proc. Source: proc(5), /proc/PID/stat, fields 3 and 22.
     """
     try:
         fields = _fields(pid)

@@ -1,7 +1,7 @@
-"""What a training leaves for `record`: that it ran, when, and on what.
+"""Receipts: what a training leaves for `record`, namely that it ran, when, and on what machine.
 
-A receipt lies beside the marker and in no output of DVC: none of it may be hashed. `record` takes
-it when the run is in the store. Knows nothing of MLflow.
+A receipt is beside the marker and in no output of DVC, since nothing in it may be hashed. `record`
+removes it once the run is in the store. Knows nothing of MLflow.
 """
 
 import json
@@ -10,24 +10,24 @@ from pathlib import Path
 
 from samerun.core import files
 
-STORE = Path("mlruns")
-"""The folder of the marker and the receipts, in the folder the stage runs in."""
+FOLDER = Path("mlruns")
+"""The folder of the marker and the receipts, relative to the folder that the stage runs in."""
 
-MARKER = STORE / "recorded.json"
-"""The output of `record`: the fingerprint of what the store has of these files."""
+MARKER = FOLDER / "recorded.json"
+"""The output of `record`: the fingerprint of the run that the store has of these files."""
 
-_KEEP = "*\n!.gitignore\n"
+_GITIGNORE = "*\n!.gitignore\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """One execution of `train`.
 
-    trained: the digest of what it was made with. What judges it may change before it is recorded.
+    trained: the digest of the inputs of `train`; those of `evaluate` may still change.
     started: seconds since 1970, UTC. seconds: how long the fit took.
     device: where the fit ran. facts: host, CPU, python. packages: name to version.
-    execution: names this execution, so that a recording cut short is found and completed.
-    name: what its run is to be called; "" in what an earlier version left.
+    execution: names this execution, so that an interrupted recording can be completed.
+    name: the name of its run; "" in a receipt of an earlier version.
     """
 
     trained: str
@@ -41,23 +41,23 @@ class Receipt:
 
 
 def make_folder() -> None:
-    """Make mlruns/, kept by git and ignored but for that, also after a user removed it whole."""
-    keep = STORE / ".gitignore"
-    if not keep.exists():
-        files.write_text(keep, _KEEP)
+    """Create mlruns/ if it is absent, with a .gitignore that excludes everything but itself."""
+    gitignore = FOLDER / ".gitignore"
+    if not gitignore.exists():
+        files.write_text(gitignore, _GITIGNORE)
 
 
 def remove_marker() -> None:
-    """Take the marker away: a training begins, and `record` has something to do when it ended.
+    """Remove the marker when a training begins, so that DVC runs `record` after it.
 
-    A training done again gives the same bytes, and one that is killed is restored from DVC's cache:
-    either way DVC by itself would see no reason to run `record`, which records, or sweeps.
+    A repeated training gives the same bytes, and DVC restores the outputs of one that was killed
+    from its cache: either way DVC by itself would skip `record`, which records or sweeps.
     """
     MARKER.unlink(missing_ok=True)
 
 
 def write(receipt: Receipt) -> None:
-    """Write a receipt; one of the same training that was not taken yet is replaced."""
+    """Write a receipt; it replaces one of the same training that was not recorded yet."""
     make_folder()
     files.write_text(_path(receipt.trained), json.dumps(asdict(receipt), indent=1) + "\n")
 
@@ -69,25 +69,25 @@ def read(trained: str) -> Receipt | None:
     except FileNotFoundError:
         return None
     except (TypeError, ValueError):
-        return None  # of another version of this code: what it would tell is lost, the run is not
+        return None  # written by another version: its facts are lost, the run is still recorded
 
 
 def unrecorded() -> set[str]:
-    """Return the executions whose training ended well and that are not recorded yet."""
-    names = (path.stem for path in (STORE / "receipts").glob("*.json"))
+    """Return the executions whose training succeeded and that are not recorded yet."""
+    names = (path.stem for path in (FOLDER / "receipts").glob("*.json"))
     return {receipt.execution for name in names if (receipt := read(name))}
 
 
-def names() -> dict[Path, str]:
-    """Return the receipts that lie here, with what their runs are to be called; "" if unknown."""
-    paths = sorted((STORE / "receipts").glob("*.json"))
-    return {path: found.name if (found := read(path.stem)) else "" for path in paths}
+def run_names() -> dict[Path, str]:
+    """Return the receipts that exist, each with the name of its run; "" if unknown."""
+    paths = sorted((FOLDER / "receipts").glob("*.json"))
+    return {path: receipt.name if (receipt := read(path.stem)) else "" for path in paths}
 
 
 def remove(trained: str) -> None:
-    """Remove a receipt: its training is recorded."""
+    """Remove the receipt of a training that is recorded."""
     _path(trained).unlink(missing_ok=True)
 
 
 def _path(trained: str) -> Path:
-    return STORE / "receipts" / f"{trained}.json"
+    return FOLDER / "receipts" / f"{trained}.json"

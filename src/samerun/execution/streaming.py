@@ -1,8 +1,8 @@
-"""The trainer's end of live tracking: epochs to a process of its own, off the training's thread.
+"""The trainer's end of live tracking: a thread sends epochs to a separate process.
 
-That process (`live`) talks to MLflow, so neither its import nor a slow server takes time from the
-training; and when the trainer is killed it is left to say so. Nothing here may ever hold up or end
-a training. Knows nothing of MLflow.
+That process (`live`) talks to MLflow, so neither MLflow's import nor a slow server delays the
+training; and if the trainer is killed, that process remains to record it. Nothing here may ever
+delay or end a training. Knows nothing of MLflow.
 """
 
 import contextlib
@@ -18,71 +18,74 @@ from typing import Any, Self
 
 from samerun.core.errors import UsageError
 
-AFTER = 5.0
-"""Seconds of training before anything is streamed: nobody watches a short one.
+DELAY = 5.0
+"""Seconds of training before streaming begins: nobody watches a short training.
 
-The environment variable KNOWNLINE_LIVE_AFTER says otherwise, and that it may cost something.
+The environment variable KNOWNLINE_LIVE_AFTER overrides it, and accepts what that costs.
 """
 
 NEVER = "inf"
-"""What KNOWNLINE_LIVE_AFTER is where nothing is to be streamed."""
+"""The value of KNOWNLINE_LIVE_AFTER that turns streaming off."""
 
-EVERY = 0.5
+INTERVAL = 0.5
 """Seconds between two messages."""
 
-NICE = 15
-"""Of a core that the training keeps busy this leaves the other process 3.4 %; of an idle one, all.
+NICENESS = 15
+"""The niceness of the other process: it gets 3.4 % of a core that the training keeps busy, and all
+of an idle one.
 """
 
-LONG = 80.0
-"""Seconds of a training that can bear four of them, which that process's start takes of a core."""
+LONG_TRAINING = 80.0
+"""Seconds of a training long enough to spare the four of CPU time that the process needs to start.
+"""
 
-MOST = 300
-"""Epochs for each EVERY seconds; of more, every second, fourth … is sent. `record` adds the rest.
+MOST_EPOCHS = 300
+"""Most epochs sent in INTERVAL seconds; of more, only every second, fourth, … is sent.
 
-900 metrics take MLflow's SQLite store about 0.1 s, in the other process.
+`record` adds the rest. The 900 metrics of 300 epochs take MLflow's SQLite store about 0.1 s,
+in the other process.
 """
 
 PATIENCE = 8.0
-"""Seconds that a training which ended badly waits for its last word to arrive, at most."""
+"""Most seconds that a failed or interrupted training waits until its end is recorded."""
 
-BRIEF = 0.2
-"""The same for one that ended well: `record` has its epochs anyway, and adds what is not there."""
+PATIENCE_AFTER_SUCCESS = 0.2
+"""The same for a successful training: `record` adds whatever epochs are missing."""
 
 
 class Stream:
-    """Sends every so-manieth epoch of a training that lasts; a context around the training."""
+    """Sends every n-th epoch of a long training; a context manager around the training."""
 
     def __init__(self, opening: dict[str, Any], *, epochs: int, live: Sequence[str]) -> None:
-        """opening: what the run is called, as `Content` takes it. epochs: of the training.
+        """opening: the first message, the fields of a `RunContent`. epochs: of the training.
 
-        live: the command that reads what is streamed.
+        live: the command of the process that reads the messages.
 
-        Raises: UsageError where KNOWNLINE_LIVE_AFTER is no number of seconds.
+        Raises: UsageError if KNOWNLINE_LIVE_AFTER is not a number of seconds.
         """
-        self._after = delay()
+        self._delay = delay()
         self._opening = opening
         self._live = live
         self._epochs = epochs
         self._first: int | None = None
         self._latest = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._waiting: list[tuple[int, float, float, float]] = []
+        self._pending: list[tuple[int, float, float, float]] = []
         self._stride = 1
         self._ended = threading.Event()
-        self._how: dict[str, str] = {"end": "finished"}
-        self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
+        self._ending: dict[str, str] = {"end": "finished"}
+        self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
 
     def add(self, epoch: int, loss: float, w: float, b: float) -> None:
-        """Take note of an epoch; costs the training a list's append at most."""
+        """Queue an epoch; costs the training no more than appending to a list."""
         if self._first is None:
             self._first = epoch
         self._latest = epoch
         if epoch % self._stride == 0:
-            self._waiting.append((epoch, loss, w, b))
+            self._pending.append((epoch, loss, w, b))
 
     def __enter__(self) -> Self:
-        """Start to wait for AFTER seconds to pass."""
+        """Start the thread, which begins to stream after DELAY seconds."""
         self._thread.start()
         return self
 
@@ -92,77 +95,79 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Tell how the training ended, and wait a little for it to be heard."""
+        """Send how the training ended, and wait a little until that is recorded."""
         if isinstance(error, KeyboardInterrupt):
-            self._how = {"end": "killed", "why": "interrupted"}
+            self._ending = {"end": "killed", "why": "interrupted"}
         elif error is not None:
-            self._how = {"end": "failed", "why": f"{kind.__name__ if kind else ''}: {error}"}
+            self._ending = {"end": "failed", "why": f"{kind.__name__ if kind else ''}: {error}"}
         self._ended.set()
         self._thread.join(self._patience)
         if self._thread.is_alive() and self._process:
-            # Stuck in a pipe that nobody empties. Our own end would look to it like a kill.
+            # The process does not read its pipe. Left alone, it would take our exit for a kill.
             self._process.kill()
             self._thread.join()
 
     @property
     def _patience(self) -> float:
-        return BRIEF if self._how["end"] == "finished" else PATIENCE
+        return PATIENCE_AFTER_SUCCESS if self._ending["end"] == "finished" else PATIENCE
 
-    def _work(self) -> None:
-        if self._ended.wait(self._after):
+    def _run(self) -> None:
+        if self._ended.wait(self._delay):
             return
         try:
             self._process = self._start()
         except OSError as error:
             print(f"knownline: warning: not shown while it runs: {error}", file=sys.stderr)
             return
-        self._feed(self._process)
+        self._send_all(self._process)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # A process group of its own: Ctrl-C on the terminal is for the trainer, which passes it on.
-        # Not a session: Linux shares the cores out among sessions, whatever is nice within them.
+        # In a process group of its own: Ctrl-C in the terminal goes to the trainer, which passes it
+        # on. Not in a session of its own: Linux shares CPU time among sessions and counts niceness
+        # only within one (sched(7), the autogroup feature).
         process = subprocess.Popen(
             self._live,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             process_group=0,
         )
-        if not _asked() and self._lasts() < LONG:
-            lower_priority(process.pid)  # else it does so itself once it has started
+        if not _requested_delay() and self._duration() < LONG_TRAINING:
+            lower_priority(process.pid)  # else it lowers its own once it has started
         return process
 
-    def _lasts(self) -> float:
-        """Return the seconds that the training will have taken, by its pace up to now."""
-        done = self._latest - self._first if self._first is not None else 0
-        return self._after * self._epochs / done if done else math.inf
+    def _duration(self) -> float:
+        """Return the seconds that the training will take, estimated from its pace so far."""
+        epochs_done = self._latest - self._first if self._first is not None else 0
+        return self._delay * self._epochs / epochs_done if epochs_done else math.inf
 
-    def _feed(self, process: subprocess.Popen[bytes]) -> None:
+    def _send_all(self, process: subprocess.Popen[bytes]) -> None:
+        """Send messages until the training ends, then wait for the process to finish."""
         try:
             self._send(process, self._opening)
-            most = max(MOST, int(MOST * self._after / EVERY))
+            most = max(MOST_EPOCHS, int(MOST_EPOCHS * self._delay / INTERVAL))
             while True:
-                ended = self._ended.wait(EVERY)
-                self._send(process, {"epochs": self._taken(most)})
-                most = MOST
+                ended = self._ended.wait(INTERVAL)
+                self._send(process, {"epochs": self._take(most)})
+                most = MOST_EPOCHS
                 if ended:
-                    self._send(process, self._how)
+                    self._send(process, self._ending)
                     break
             if process.stdin:
                 process.stdin.close()
             process.wait(self._patience)
         except (OSError, ValueError):
-            pass  # it has said itself why it went; `record` writes the run
+            pass  # the process has ended and printed why; `record` writes the run
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
-    def _taken(self, most: int) -> list[tuple[int, float, float, float]]:
-        """Return what waits, thinned evenly to `most` rows; what follows is thinned as much."""
-        taken, self._waiting = self._waiting, []
-        while len(taken) > most:
+    def _take(self, most: int) -> list[tuple[int, float, float, float]]:
+        """Return the queued rows, thinned evenly to `most`; later rows are thinned as much."""
+        rows, self._pending = self._pending, []
+        while len(rows) > most:
             self._stride *= 2
-            taken = [row for row in taken if row[0] % self._stride == 0]
-        return taken
+            rows = [row for row in rows if row[0] % self._stride == 0]
+        return rows
 
     @staticmethod
     def _send(process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
@@ -172,19 +177,19 @@ class Stream:
 
 
 def lower_priority(process: int = 0) -> None:
-    """Leave the cores to others, where they want them; process: its number, 0 for this one."""
-    with contextlib.suppress(OSError):  # it has gone, or was told to step back further
-        os.setpriority(os.PRIO_PROCESS, process, NICE)
+    """Give other processes precedence over one; process: its PID, 0 for this one."""
+    with contextlib.suppress(OSError):  # it has ended, or its priority is lower already
+        os.setpriority(os.PRIO_PROCESS, process, NICENESS)
 
 
-def _asked() -> str | None:
-    """Return what the environment says: who says it wants to see it, whatever it costs."""
+def _requested_delay() -> str | None:
+    """Return the value of KNOWNLINE_LIVE_AFTER, or None if it is not set."""
     return os.environ.get("KNOWNLINE_LIVE_AFTER") or None
 
 
 def delay() -> float:
-    """Return how many seconds a training runs before it is shown."""
-    text = _asked() or str(AFTER)
+    """Return the seconds that a training runs before streaming begins. Raises: UsageError."""
+    text = _requested_delay() or str(DELAY)
     try:
         seconds = float(text)
     except ValueError:

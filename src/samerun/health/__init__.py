@@ -1,1 +1,1 @@
-"""What can be wrong with a workspace, and with a store."""
+"""The checks of `knownline doctor`: of a workspace, and of a store and its runs."""

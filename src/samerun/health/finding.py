@@ -1,4 +1,4 @@
-"""Something that is wrong, as `knownline doctor` tells it."""
+"""A problem that `knownline doctor` reports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from samerun.core.errors import one_line
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong, and what to do about it.
+    """What is wrong, where, and what to do about it.
 
-    mend: does it, where that loses nothing of the user's; `--repair` calls it.
+    repair: applies the fix, if that cannot lose the user's data; `--repair` calls it.
     """
 
-    where: str
-    what: str
-    todo: str
-    mend: Callable[[], None] | None = None
+    place: str
+    problem: str
+    fix: str
+    repair: Callable[[], None] | None = None
 
     def __str__(self) -> str:
-        return one_line(f"{self.where}: {self.what}: {self.todo}")
+        return one_line(f"{self.place}: {self.problem}: {self.fix}")

@@ -1,6 +1,6 @@
-"""What can be wrong with a workspace, each as a finding with what to do.
+"""The checks of a workspace; each yields findings with what to do.
 
-Every check only looks. Knows nothing of MLflow, and of the store nothing but where it is.
+A check changes nothing. Knows nothing of MLflow, and of the store only the folder it is in.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from samerun.core.errors import UserError
 from samerun.execution import receipts
 from samerun.health.finding import Finding
 
-OLD = 3600.0
-"""Seconds after which a temporary file belongs to nobody any more."""
+_ABANDONED_AFTER = 3600.0
+"""Seconds after which no process uses a temporary file any more."""
 
-SEALED = ("data", "models", "reports")
-"""Folders in which a stage leaves a list of sums."""
+_SEALED = ("data", "models", "reports")
+"""Folders in which a stage writes a list of sums."""
 
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
 
 def git_tree() -> Iterator[Finding]:
-    """Look at what git has of the workspace."""
-    if not git.is_here():
+    """Check that the workspace is committed to git."""
+    if not git.is_installed():
         yield Finding("git", "there is none here", "install it")
         return
     if not _in_git():
@@ -49,12 +49,12 @@ def git_tree() -> Iterator[Finding]:
     if commit.sha is None:
         yield Finding("git", "no commit is checked out", "commit, so that runs can be done again")
         return
-    beyond = sorted(set(commit.paths) - {"params.yaml"})  # to try a parameter is what this is for
-    if beyond:
-        more = f" and {len(beyond) - 3} more" if len(beyond) > 3 else ""
+    changes = sorted(set(commit.paths) - {"params.yaml"})  # changing a parameter is normal use
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         yield Finding(
             "git",
-            f"the workspace has changes beyond its commit ({', '.join(beyond[:3])}{more})",
+            f"the workspace has changes beyond its commit ({', '.join(changes[:3])}{more})",
             "commit them; until then runs are recorded with a patch",
         )
     for folder in commit.left_out:
@@ -66,14 +66,14 @@ def git_tree() -> Iterator[Finding]:
 
 
 def _in_git() -> bool:
-    """Return whether there is a repository, be it one that git refuses to read."""
-    done = git.call("rev-parse", "--git-dir")
-    return done.returncode == 0 or b"not a git repository" not in done.stderr
+    """Return whether there is a repository, even if git refuses to read it."""
+    process = git.call("rev-parse", "--git-dir")
+    return process.returncode == 0 or b"not a git repository" not in process.stderr
 
 
 def outputs() -> Iterator[Finding]:
-    """Hold what the stages wrote against their seals."""
-    for folder in map(Path, SEALED):
+    """Compare what the stages wrote with their seals."""
+    for folder in map(Path, _SEALED):
         if not (folder / files.SUMS).exists():
             yield Finding(f"{folder}/", "no stage has written here", "run `dvc repro`")
             continue
@@ -84,38 +84,38 @@ def outputs() -> Iterator[Finding]:
 
 
 def cache() -> Iterator[Finding]:
-    """Hold every object of DVC's cache against the MD5 it is named by."""
-    asked = programs.call(*programs.dvc("cache", "dir"), isolated=False)
-    if asked.returncode:
+    """Compare every object of DVC's cache with the MD5 in its name."""
+    process = programs.call(*programs.dvc("cache", "dir"), isolated=False)
+    if process.returncode:
         yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
         return
-    objects = sorted((Path(os.fsdecode(asked.stdout).strip()) / "files" / "md5").glob("??/*"))
-    for path in progress.over(objects, "cache"):
+    objects = sorted((Path(os.fsdecode(process.stdout).strip()) / "files" / "md5").glob("??/*"))
+    for path in progress.track(objects, "cache"):
         if path.name.endswith((".unpacked", ".tmp")) or not path.is_file():
             continue
-        named = path.parent.name + path.name.removesuffix(".dir")
+        expected = path.parent.name + path.name.removesuffix(".dir")
         with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "md5").hexdigest()
-        if found != named:
+            md5 = hashlib.file_digest(stream, "md5").hexdigest()
+        if md5 != expected:
             yield Finding(
                 "cache",
-                f"{path} has other bytes than its name says (MD5 {found})",
+                f"{path} has other bytes than its name says (MD5 {md5})",
                 "delete it, then `dvc pull` or `dvc repro --force`",
             )
 
 
 def dvc_rwlock() -> Iterator[Finding]:
-    """Look whether DVC's own lock file can be read: it writes it in place, and a kill cuts it."""
+    """Check that DVC's own lock file is readable: written in place, it is truncated by a kill."""
     path = Path(".dvc/tmp/rwlock")
-    for left in (1, 0):
+    for attempts_left in (1, 0):
         try:
             json.loads(path.read_text(encoding="utf-8"))
             return
         except FileNotFoundError:
             return
         except ValueError:
-            if left:
-                time.sleep(0.5)  # a DVC that is at work may be writing it
+            if attempts_left:
+                time.sleep(0.5)  # a DVC that is running may be writing it
     yield Finding(
         str(path),
         "a kill cut DVC's lock file short, and DVC does nothing until it is gone",
@@ -125,21 +125,21 @@ def dvc_rwlock() -> Iterator[Finding]:
 
 
 def dvc_lock() -> Iterator[Finding]:
-    """Look whether dvc.lock can be read: DVC writes it in place too."""
+    """Check that dvc.lock can be read: DVC writes it in place too."""
     path = Path("dvc.lock")
-    if not path.exists() or _whole(path):
+    if not path.exists() or _is_complete(path):
         return
-    known = git.call("show", "HEAD:./dvc.lock")
+    committed = git.call("show", "HEAD:./dvc.lock")
     yield Finding(
         str(path),
         "a kill cut it short, and DVC does nothing until it is whole",
         "`knownline doctor --repair`, or `git checkout dvc.lock`, brings back the committed one",
-        None if known.returncode else lambda: files.write_bytes(path, known.stdout),
+        None if committed.returncode else lambda: files.write_bytes(path, committed.stdout),
     )
 
 
-def _whole(lock: Path) -> bool:
-    """Return whether every entry of a dvc.lock is there to its end."""
+def _is_complete(lock: Path) -> bool:
+    """Return whether a dvc.lock can be read and each of its entries is complete."""
     try:
         stages: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
         entries = [
@@ -156,37 +156,37 @@ def _whole(lock: Path) -> bool:
 
 
 def pipeline() -> Iterator[Finding]:
-    """Ask DVC whether the outputs are those of the parameters and the code of now."""
-    asked = programs.call(*programs.dvc("status", "--quiet"), isolated=False)
-    if asked.returncode == 1:
+    """Ask DVC whether the outputs match the current parameters and code."""
+    process = programs.call(*programs.dvc("status", "--quiet"), isolated=False)
+    if process.returncode == 1:
         yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
-    elif asked.returncode and git.is_here() and _in_git():  # else `tree` has told what is amiss
+    elif process.returncode and git.is_installed() and _in_git():  # else `git_tree` has reported it
         yield Finding("pipeline", "DVC cannot look at it", "see `dvc status`")
 
 
 def packages() -> Iterator[Finding]:
-    """Hold the installed packages against requirements.lock."""
+    """Compare the installed packages with requirements.lock."""
     lock = Path("requirements.lock")
     if not lock.exists():
         yield Finding("packages", "there is no requirements.lock", "run `make lock`")
         return
     installed = {
-        _normal(found.metadata["Name"]): found.version.partition("+")[0]
-        for found in metadata.distributions()
-        if found.metadata["Name"]
+        _normalized(package.metadata["Name"]): package.version.partition("+")[0]
+        for package in metadata.distributions()
+        if package.metadata["Name"]
     }
     for line in lock.read_text().splitlines():
         pin = _PIN.match(line)
-        if pin and (have := installed.get(_normal(pin[1]), "none")) != pin[2]:
+        if pin and (version := installed.get(_normalized(pin[1]), "none")) != pin[2]:
             yield Finding(
                 "packages",
-                f"{pin[1]} must be {pin[2]} (got {have})",
+                f"{pin[1]} must be {pin[2]} (got {version})",
                 "pip install -r requirements.lock",
             )
 
 
 def device(choose: Callable[[], object]) -> Iterator[Finding]:
-    """Ask whether params.yaml can be used here, its device too; `choose` raises where not."""
+    """Check that params.yaml can be used here, its device too; if not, `choose` raises."""
     try:
         choose()
     except UserError as error:
@@ -194,19 +194,19 @@ def device(choose: Callable[[], object]) -> Iterator[Finding]:
 
 
 def leftovers() -> Iterator[Finding]:
-    """Look for what a kill left: temporary files, checkpoints, trainings not recorded."""
+    """Look for what a kill leaves: temporary files, checkpoints, trainings not recorded."""
     for root in ("data", "models", "reports", "mlruns"):
         for path in sorted(Path(root).glob("**/.*.tmp-*")):
-            if time.time() - path.lstat().st_mtime > OLD:
+            if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
                 yield Finding(str(path), "a kill left it", "delete it", _removal(path))
-    for path in sorted((receipts.STORE / "checkpoints").glob("*")):
+    for path in sorted((receipts.FOLDER / "checkpoints").glob("*")):
         if not path.name.startswith("."):
             yield Finding(
                 str(path),
                 "a training was cut short here",
                 "`dvc repro` with its parameters goes on from it; or delete it",
             )
-    for path, name in receipts.names().items():
+    for path, name in receipts.run_names().items():
         yield Finding(
             str(path),
             f"a training was not recorded{f': {name}' if name else ''}",
@@ -215,6 +215,8 @@ def leftovers() -> Iterator[Finding]:
 
 
 def _removal(path: Path) -> Callable[[], None]:
+    """Return a function that removes a file or a folder."""
+
     def remove() -> None:
         if path.is_dir():
             shutil.rmtree(path)
@@ -224,6 +226,6 @@ def _removal(path: Path) -> Callable[[], None]:
     return remove
 
 
-def _normal(package: str) -> str:
-    """Return a package's name as PEP 503 compares them."""
+def _normalized(package: str) -> str:
+    """Return a package's name in the normal form of PEP 503."""
     return re.sub(r"[-_.]+", "-", package).lower()

@@ -1,1 +1,1 @@
-"""The MLflow store: the runs in it, their pages, their models, its sync between machines."""
+"""The MLflow store: its runs, their pages and models, and its sync between machines."""

@@ -1,4 +1,4 @@
-"""A run's model in MLflow: logged from code, loaded with pickle forbidden."""
+"""A run's model in MLflow: logged as code, and loaded with pickle forbidden."""
 
 import json
 import os
@@ -28,57 +28,60 @@ MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
 
 MODEL_CODE = Path("src/knownline/serve.py")
+"""The module that the model is logged from."""
 
-_SERVED_WITH = ("mlflow", "numpy", "pandas")
+_REQUIREMENTS = ("mlflow", "numpy", "pandas")
 
-SURROUNDINGS = ("requirements.txt", "python_env.yaml", "conda.yaml")
-"""Files that say what a model was made on, as environment.json of its run does."""
+ENVIRONMENT_FILES = ("requirements.txt", "python_env.yaml", "conda.yaml")
+"""Files of a model that describe its environment, as its run's environment.json does."""
 
-_ADDED = "registered_model_meta"
-"""What MLflow adds to its copy of a registered model."""
+_REGISTRY_FILE = "registered_model_meta"
+"""The file that MLflow adds to its copy of a registered model."""
 
-_OWN = ("artifact_path", "model_id", "model_size_bytes", "model_uuid", "run_id",
+_RUN_KEYS = ("artifact_path", "model_id", "model_size_bytes", "model_uuid", "run_id",
         "utc_time_created")  # fmt: skip
-"""Keys of MLmodel that name one run's model."""
+"""Keys of MLmodel that differ from run to run."""
 
-_VERSIONS = ("mlflow_version", "cloudpickle_version", "python_version")
-"""Keys of MLmodel that differ with what it was made on."""
+_ENVIRONMENT_KEYS = ("mlflow_version", "cloudpickle_version", "python_version")
+"""Keys of MLmodel that differ from environment to environment."""
 
 
 def log(
     client: MlflowClient, experiment: str, run_id: str, content: RunContent, line: Path
 ) -> None:
-    """Log the line as a model from code: no pickle, requirements given, not inferred (8 s).
+    """Log the line as a model from code: without pickle, its requirements given.
 
-    In steps that can be repeated. mlflow's log_model makes a second model at the second try,
-    and to note its failure asks a server that hangs twice more: 26 s.
+    Inferring them would take 8 s. Each step can be repeated; mlflow's log_model would create a
+    second model at the second attempt, and after a failure it would call a server that hangs twice
+    more to note the failure: 26 s.
     """
-    model = _model_of(client, experiment, run_id, content, Line.from_json(line.read_text()))
+    model = _find_or_create(client, experiment, run_id, content, Line.from_json(line.read_text()))
     outputs = client.get_run(run_id).outputs
-    if model.model_id not in {o.model_id for o in (outputs.model_outputs if outputs else [])}:
+    linked = {output.model_id for output in (outputs.model_outputs if outputs else [])}
+    if model.model_id not in linked:
         with without_retries():
             client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     client.log_batch(
         run_id,
         [
-            Metric(key, x, content.end_ms, 0, model_id=model.model_id, run_id=run_id)
-            for key, x in content.metrics.items()
+            Metric(key, value, content.end_ms, 0, model_id=model.model_id, run_id=run_id)
+            for key, value in content.metrics.items()
         ],
     )
     with tempfile.TemporaryDirectory() as scratch:
-        whose = Model(
+        mlmodel = Model(
             artifact_path=model.artifact_location,
             run_id=run_id,
             model_uuid=model.model_id,
             model_id=model.model_id,
         )
-        _save(Path(scratch) / MODEL, line, MODEL_CODE, whose)
+        _save(Path(scratch) / MODEL, line, MODEL_CODE, mlmodel)
         client.log_model_artifacts(model.model_id, f"{scratch}/{MODEL}")
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def _save(folder: Path, line: Path, code: Path, whose: Model) -> None:
-    """Write a model's files into a new folder."""
+def _save(folder: Path, line: Path, code: Path, mlmodel: Model) -> None:
+    """Write a model's files into a new folder. mlmodel: the content of its MLmodel so far."""
     mlflow.pyfunc.save_model(
         str(folder),
         python_model=str(code),
@@ -87,85 +90,86 @@ def _save(folder: Path, line: Path, code: Path, whose: Model) -> None:
             Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
         ),
         input_example=pd.DataFrame({"x": [0.0, 1.0]}),
-        pip_requirements=[f"{name}=={version(name)}" for name in _SERVED_WITH],
-        mlflow_model=whose,
+        pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+        mlflow_model=mlmodel,
     )
 
 
-def contents(folder: Path, aside: Collection[str] = ()) -> dict[str, bytes]:
-    """Return a model's files by name, MLmodel without what one run has and no other.
+def contents(folder: Path, ignored: Collection[str] = ()) -> dict[str, bytes]:
+    """Return a model's files by name, MLmodel without what differs from run to run.
 
-    aside: names of files that are left out.
+    ignored: names of files to leave out; if there are any, what differs between environments is
+    left out of MLmodel too.
     """
-    found = {
+    model_files = {
         path.relative_to(folder).as_posix().removeprefix("artifacts/"): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
-        and path.name not in (_ADDED, *aside)
-        and path.parent.name != "__pycache__"  # left by whoever loaded it where it lies
+        and path.name not in (_REGISTRY_FILE, *ignored)
+        and path.parent.name != "__pycache__"  # written by another program that loaded the model
     }
-    if "MLmodel" in found:
-        found["MLmodel"] = _common(found["MLmodel"], aside)
-    return found
+    if "MLmodel" in model_files:
+        model_files["MLmodel"] = _comparable(model_files["MLmodel"], ignored)
+    return model_files
 
 
-def _common(card: bytes, aside: Collection[str]) -> bytes:
-    """Return what an MLmodel has in common with that of the same model of another run.
+def _comparable(mlmodel: bytes, ignored: Collection[str]) -> bytes:
+    """Return what an MLmodel has in common with the MLmodel of an equal model of another run.
 
-    One that is none of ours is returned as it is, and equals none.
+    A file that is not an MLmodel of ours is returned unchanged.
     """
     try:
-        content = yaml.safe_load(card)
-        served = content["flavors"]["python_function"]
-        served["model_code_path"] = Path(served["model_code_path"]).name  # as its loader reads it
-        served["artifacts"] = {name: x["path"] for name, x in served["artifacts"].items()}
-        for key in _OWN:
+        content = yaml.safe_load(mlmodel)
+        flavor = content["flavors"]["python_function"]
+        flavor["model_code_path"] = Path(flavor["model_code_path"]).name  # as its loader reads it
+        flavor["artifacts"] = {name: entry["path"] for name, entry in flavor["artifacts"].items()}
+        for key in _RUN_KEYS:
             content.pop(key, None)
-        for key in _VERSIONS if aside else ():
-            (content if key in content else served).pop(key, None)
+        for key in _ENVIRONMENT_KEYS if ignored else ():
+            (content if key in content else flavor).pop(key, None)
         return json.dumps(content, sort_keys=True).encode()
     except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
-        return card
+        return mlmodel
 
 
-def expected(line: Path, code: Path, aside: Collection[str] = ()) -> dict[str, bytes]:
-    """Return the `contents` of the model that a line and the code that serves it make here."""
+def expected(line: Path, code: Path, ignored: Collection[str] = ()) -> dict[str, bytes]:
+    """Return the `contents` of the model that this environment makes of a line and its code."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODEL
         _save(folder, line, code, Model())
-        return contents(folder, aside)
+        return contents(folder, ignored)
 
 
-def _model_of(
+def _find_or_create(
     client: MlflowClient, experiment: str, run_id: str, content: RunContent, line: Line
 ) -> LoggedModel:
-    """Return the model that an earlier try began, or a new one."""
-    found = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
-    if found:
-        return found[0]
-    numbers = {"w": str(line.w), "b": str(line.b)}
+    """Return the run's model, which an earlier attempt may have created."""
+    models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    if models:
+        return models[0]
+    fit = {"w": str(line.w), "b": str(line.b)}
     with without_retries():
         return client.create_logged_model(
-            experiment, MODEL, run_id, params={**numbers, **content.params}
+            experiment, MODEL, run_id, params={**fit, **content.params}
         )
 
 
 def predictions(model: Path, x: list[float]) -> list[float] | str:
-    """Return what the model in a folder predicts for x, or why it does not; pickle is forbidden."""
+    """Return what the model in a folder predicts for x, or why it cannot; pickle is forbidden."""
     try:
-        predicted = _loaded(str(model)).predict(pd.DataFrame({"x": x}))
-        return [float(y) for y in predicted]
-    except Exception as error:  # whatever a damaged model raises is the answer
+        y = _load(str(model)).predict(pd.DataFrame({"x": x}))
+        return [float(value) for value in y]
+    except Exception as error:  # a damaged model may raise anything
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
 
 
 def load(uri: str) -> Any:
     """Load a model with pickle forbidden.
 
-    Raises: StoreError where its files cannot be fetched now; what a damaged model raises else.
+    Raises: StoreError if its files cannot be fetched now; any exception if the model is damaged.
     """
     try:
-        return _loaded(uri)
+        return _load(uri)
     except Exception as error:
         if is_unreachable(error):
             raise StoreError(
@@ -174,15 +178,15 @@ def load(uri: str) -> Any:
         raise
 
 
-def _loaded(uri: str) -> Any:
-    """Load a model with pickle forbidden, and leave nothing in its folder.
+def _load(uri: str) -> Any:
+    """Load a model with pickle forbidden, and write nothing into its folder.
 
-    The embedded store's artifacts are loaded where they lie, and Python would put the bytecode of
-    the model's code beside it.
+    Artifacts of the embedded store are loaded in place, and Python would write the bytecode of the
+    model's code beside it.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         return mlflow.pyfunc.load_model(uri)
     finally:
-        sys.dont_write_bytecode = before
+        sys.dont_write_bytecode = previous

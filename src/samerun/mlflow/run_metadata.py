@@ -1,6 +1,6 @@
-"""What a recorded run shows: its name, its description, its tags, parameters and numbers.
+"""What a recorded run shows: its description, tags, metrics and datasets.
 
-Knows nothing of MLflow's calls, only of what a reader of its pages wants to see.
+Knows nothing of MLflow's calls, only what a reader of its pages wants to see.
 """
 
 import base64
@@ -13,17 +13,17 @@ from typing import Any
 
 from knownline.core.formatting import UNKNOWN, r_squared, rounded, significant
 from knownline.params import Params
-from samerun.core.flatten import flat
+from samerun.core.flatten import flatten
 from samerun.execution.receipts import Receipt
 from samerun.working_tree import Commit
 
 VIEW = "knownline"
-"""The saved view of the runs table that `experiment_tags` makes."""
+"""The name of the saved view of the runs table that `experiment_tags` defines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Data that went into a run: a name, where it lies, its rows, and its whole SHA-256."""
+    """Data that a run used: name, purpose, path, number of rows, and SHA-256 of all the data."""
 
     name: str
     context: str
@@ -34,9 +34,9 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class RunContent:
-    """All that is written into a run but its files.
+    """Everything that is written to a run, except its files.
 
-    execution: names what is recorded; recording the same again completes it, never doubles it.
+    execution: names the execution; recording the same one again completes its run.
     start_ms, end_ms: when the training ran, milliseconds since 1970.
     history: loss, w and b by epoch.
     """
@@ -54,11 +54,11 @@ class RunContent:
 
 
 def experiment_tags() -> dict[str, str]:
-    """Return what makes MLflow's page of the experiment one of trainings, with a view of its own.
+    """Return the tags that make MLflow's page of the experiment one of trainings, with a view.
 
     A view is a tag whose value MLflow's page reads: which columns it shows, in which order. Without
-    one the table has neither a metric nor a tag. There is no API for it; a test in a browser sees
-    whether it is still read.
+    a view the table shows neither metrics nor tags. There is no API for views; a test in a browser
+    checks that MLflow still reads the tag.
     """
     columns = ["tags.`gate`", "metrics.`z.w`", "metrics.`z.b`", "metrics.`optimiser_error`",
                "attributes.`Dataset`"]  # fmt: skip
@@ -89,7 +89,7 @@ def experiment_tags() -> dict[str, str]:
 
 
 def description(metrics: dict[str, Any], commit: Commit) -> str:
-    """Return the result in Markdown: verdict first, then the table, then where it came from."""
+    """Return the result in Markdown: first the verdict, then the table, then the commit."""
     gate = metrics["gate"]
     lines = [f"**Gate {'passed' if gate['passed'] else 'refused'}**", ""]
     lines += [f"- {reason}" for reason in gate["reasons"]]
@@ -100,11 +100,11 @@ def description(metrics: dict[str, Any], commit: Commit) -> str:
         f" | {significant(metrics['truth'][name], 15)} | {significant(metrics['z'][name], 2)} |"
         for name in ("w", "b")
     ]
-    held = metrics["holdout"]
+    holdout = metrics["holdout"]
     lines += [
         "",
-        f"{metrics['rows']:,} rows fitted, {held['rows']:,} held out;"
-        f" holdout RMSE {significant(held['rmse'], 4)}, R² = {r_squared(held['r2'])}."
+        f"{metrics['rows']:,} rows fitted, {holdout['rows']:,} held out;"
+        f" holdout RMSE {significant(holdout['rmse'], 4)}, R² = {r_squared(holdout['r2'])}."
         f" Optimiser error {significant(metrics['optimiser_error'], 2)}.",
         "",
         f"Commit `{commit.sha or 'none'}`"
@@ -125,8 +125,12 @@ def tags(
     by_hand: bool,
     facts: dict[str, str],
 ) -> dict[str, str]:
-    """Return the tags of the contract, and on what machine the run was made."""
-    found = {
+    """Return the tags of a run.
+
+    experiment: the name of the DVC experiment. backfilled: whether the run is recorded without a
+    receipt of its training. by_hand: whether it is recorded outside DVC. facts: of the machine.
+    """
+    run_tags = {
         "fingerprint": fingerprint,
         "data_sha256": data_sha256,
         **tags_of(commit),
@@ -135,47 +139,49 @@ def tags(
         **facts,
     }
     if experiment:
-        found["dvc_exp_name"] = experiment
+        run_tags["dvc_exp_name"] = experiment
     if backfilled:
-        found["backfilled"] = "true"
+        run_tags["backfilled"] = "true"
     if by_hand:
-        found["by_hand"] = "true"
-    return found
+        run_tags["by_hand"] = "true"
+    return run_tags
 
 
 def tags_of(commit: Commit) -> dict[str, str]:
-    """Return the tags that say where a run's code stands in git."""
+    """Return the tags that describe the state of a run's code in git."""
     return {"git_commit": commit.sha or "none", "git_dirty": str(commit.dirty).lower()}
 
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return every number of metrics.json by its dotted name; what is null there has none."""
+    """Return every number of metrics.json by its dotted name, without those that are null."""
     return {
         name: float(value)
-        for name, value in flat(metrics).items()
+        for name, value in flatten(metrics).items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
 def varying_first(numbers: dict[str, float]) -> list[tuple[str, float]]:
-    """Return the numbers, what differs from run to run first and what is constant last.
+    """Return the numbers, sorted: those that vary most between runs first, constant ones last.
 
-    MLflow's page that compares runs draws the first metric that was logged.
+    MLflow's page that compares runs draws the metric that was logged first.
     """
     order = ("z.", "optimiser_error", "holdout.", "train.", "se.", "ols.", "rows", "truth.")
     return sorted(
         numbers.items(),
-        key=lambda item: next((i for i, k in enumerate(order) if item[0].startswith(k)), -1),
+        key=lambda item: next(
+            (i for i, prefix in enumerate(order) if item[0].startswith(prefix)), -1
+        ),
     )
 
 
 def datasets(params: Params, metrics: dict[str, Any], data_sha256: str) -> list[Dataset]:
-    """Return the two halves of the data, each with the hash of the whole.
+    """Return the training and the holdout data, each with the hash of all the data.
 
-    Their names differ, since the store keeps one dataset of a name and a digest.
+    Their names differ, since a store holds only one dataset with the same name and digest.
     """
-    wanted = params.generate
-    name = Path(wanted.table).name if wanted.table else f"line, seed {wanted.seed}"
+    generate = params.generate
+    name = Path(generate.table).name if generate.table else f"line, seed {generate.seed}"
     rows = {"train": metrics["rows"], "holdout": metrics["holdout"]["rows"]}
     return [
         Dataset(f"{name}, {context}", context, f"data/{context}", count, data_sha256)
@@ -184,10 +190,13 @@ def datasets(params: Params, metrics: dict[str, Any], data_sha256: str) -> list[
     ]
 
 
-def times_of(receipt: Receipt | None, fingerprint: str, now: float) -> tuple[str, int, int]:
-    """Return execution, start and end of what is recorded; a backfilled run is of now."""
+def times_of(receipt: Receipt | None, fingerprint: str, recorded_at: float) -> tuple[str, int, int]:
+    """Return a run's execution, start and end, in milliseconds since 1970.
+
+    Without a receipt, start and end are both `recorded_at`, in seconds since 1970.
+    """
     if receipt is None:
-        return f"backfill-{fingerprint}", int(now * 1000), int(now * 1000)
+        return f"backfill-{fingerprint}", int(recorded_at * 1000), int(recorded_at * 1000)
     start = receipt.started
     return receipt.execution, int(start * 1000), int((start + receipt.seconds) * 1000)
 

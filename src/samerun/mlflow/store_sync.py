@@ -1,8 +1,8 @@
-"""The embedded store on its way between machines that keep nothing.
+"""Sync of the embedded store between ephemeral machines.
 
-DVC's remote keeps its files; a branch of the git remote says which are the latest, and whose they
-follow. Git takes that branch only from who knows its latest commit, so of two writers the second is
-refused, and no run is written over. Knows nothing of MLflow but where its files lie.
+DVC's remote holds its files; a branch of the git remote says which are the latest, and which state
+they follow. Git accepts a push only from a machine that has the branch's latest commit, so of two
+writers the second is refused and no run is overwritten. Knows nothing of MLflow but its files.
 """
 
 import hashlib
@@ -21,95 +21,97 @@ from samerun import git, programs
 from samerun.core import address, files
 from samerun.core.errors import WorkspaceError
 from samerun.execution import receipts
-from samerun.programs import dvc, must
+from samerun.programs import dvc, output
 
 BRANCH = "knownline/store"
 _POINTER, _STORE, _DATABASE = "store.dvc", "store", "mlflow.db"
-_CARRIED = receipts.STORE / "carried.json"
+_STATE_FILE = receipts.FOLDER / "carried.json"
 _NAME, _EMAIL = "knownline store", "store@knownline.invalid"
 
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """What was carried last, in or out. commit: of the branch. digest: of the store's files."""
+    """The state of the last pull or push: the branch's commit, the digest of the store's files."""
 
     commit: str
     digest: str
 
 
 def pull() -> str:
-    """Bring the latest store here and return what was done, in words.
+    """Fetch the latest store and return what was done, in words.
 
-    Raises: WorkspaceError where the store here has runs that the latest has not, or where a remote
-    does not answer.
+    Raises: WorkspaceError if the store here has runs that the latest one lacks, or if a remote does
+    not answer.
     """
     if (store := address.local_store()) is None:
         return "a tracking server keeps the runs: nothing to carry"
-    latest, base = git.fetched(BRANCH), _last_sync()
+    latest, last = git.fetch_branch(BRANCH), _read_state()
     if latest is None:
         return "nothing was carried yet"
-    if base and base.commit == latest:
+    if last and last.commit == latest:
         return "the store is the latest"
     if store.exists():
-        digest = _digest_of(store)
-        if digest != _digest_at(latest) and (base is None or base.digest != digest):
+        digest = _store_digest(store)
+        if digest != _branch_digest(latest) and (last is None or last.digest != digest):
             raise WorkspaceError(
                 f"{store} must have no runs that were not carried, while another machine carried"
                 f" its own (got {BRANCH} at {latest[:12]}): move it away, or delete that branch"
             )
     with _scratch() as scratch:
         (scratch / _POINTER).write_text(git.run("show", f"{latest}:{_POINTER}") + "\n")
-        done = programs.call(*dvc("pull", "--quiet"), at=scratch)
-        if done.returncode:
-            raise WorkspaceError(f"the DVC remote must have the store ({programs.reason(done)})")
-        _put_in_place(scratch / _STORE, store)
+        process = programs.call(*dvc("pull", "--quiet"), at=scratch)
+        if process.returncode:
+            raise WorkspaceError(f"the DVC remote must have the store ({programs.reason(process)})")
+        _install(scratch / _STORE, store)
     address.follow_move(store)
-    _remember(SyncState(latest, _digest_of(store)))
+    _write_state(SyncState(latest, _store_digest(store)))
     return f"the store of {latest[:12]} is here"
 
 
 def push() -> str:
-    """Send the store off and return what was done, in words.
+    """Push the store and return what was done, in words.
 
-    Raises: WorkspaceError where another machine carried its own since, or a remote does not answer.
+    Raises: WorkspaceError if another machine has pushed since the last sync, or if a remote does
+    not answer.
     """
     if (store := address.local_store()) is None:
         return "a tracking server keeps the runs: nothing to carry"
     if not store.exists():
         return "there is no store yet"
-    if not must(*dvc("remote", "list")).strip():
+    if not output(*dvc("remote", "list")).strip():
         raise WorkspaceError(
             "a DVC remote must be there to take the store: dvc remote add --default NAME"
             " FOLDER-OR-URL (got none)"
         )
-    base = _last_sync()
+    last = _read_state()
     with _scratch() as scratch:
         _snapshot(store, scratch / _STORE)
-        digest = _digest(scratch / _STORE)
-        if base and base.digest == digest:
+        digest = _folder_digest(scratch / _STORE)
+        if last and last.digest == digest:
             return "the store is as it was carried"
-        latest = git.fetched(BRANCH)
-        if latest and _digest_at(latest) == digest:  # an earlier try came this far
-            _remember(SyncState(latest, digest))
+        latest = git.fetch_branch(BRANCH)
+        if latest and _branch_digest(latest) == digest:  # an earlier attempt was cut off here
+            _write_state(SyncState(latest, digest))
             return "the store is as it was carried"
-        if latest != (base.commit if base else None):
+        if latest != (last.commit if last else None):
             raise WorkspaceError(_refusal(latest))
-        must(*dvc("add", "--quiet", _STORE), at=scratch)
-        done = programs.call(*dvc("push", "--quiet"), at=scratch)
-        if done.returncode:
-            raise WorkspaceError(f"the DVC remote must take the store ({programs.reason(done)})")
+        output(*dvc("add", "--quiet", _STORE), at=scratch)
+        process = programs.call(*dvc("push", "--quiet"), at=scratch)
+        if process.returncode:
+            raise WorkspaceError(f"the DVC remote must take the store ({programs.reason(process)})")
         commit = _commit((scratch / _POINTER).read_text(), digest, latest)
     try:
-        git.run("push", "--quiet", git.remote(), f"{commit}:refs/heads/{BRANCH}")
+        git.run("push", "--quiet", git.remote_name(), f"{commit}:refs/heads/{BRANCH}")
     except WorkspaceError as error:
         if "rejected" in str(error):
             raise WorkspaceError(_refusal(None)) from error
         raise
-    _remember(SyncState(commit, digest))
+    _write_state(SyncState(commit, digest))
     return f"the store is carried as {commit[:12]}"
 
 
 def _refusal(latest: str | None) -> str:
+    """Return the error message for a store that another machine has pushed meanwhile."""
     return (
         f"no other machine must have carried its store since this one's (got {BRANCH} at"
         f" {(latest or 'a newer commit')[:12]}): one machine writes at a time; a tracking server"
@@ -119,38 +121,38 @@ def _refusal(latest: str | None) -> str:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """Yield a folder with this workspace's DVC remotes and cache, and nothing else of it."""
+    """Yield an empty DVC repository with this workspace's remotes and cache."""
     receipts.make_folder()
-    with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=receipts.STORE) as name:
+    with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=receipts.FOLDER) as name:
         scratch = Path(name).resolve()
-        must("git", "init", "--quiet", str(scratch))
+        output("git", "init", "--quiet", str(scratch))
         (scratch / ".dvc").mkdir()
         shutil.copy(".dvc/config", scratch / ".dvc" / "config")
-        programs.give_remotes(scratch)
-        cache = must(*dvc("cache", "dir")).strip()
+        programs.copy_remotes(scratch)
+        cache = output(*dvc("cache", "dir")).strip()
         for key, value in (("cache.dir", cache), ("cache.type", "copy")):
-            must(*dvc("config", "--local", key, value), at=scratch)
+            output(*dvc("config", "--local", key, value), at=scratch)
         yield scratch
 
 
 def _snapshot(store: Path, folder: Path) -> None:
-    """Copy the store as it is at one moment, also while somebody writes to it.
+    """Copy a consistent state of the store, even while another process writes to it.
 
-    The database first: artifacts that come later are those of runs it does not have yet.
+    The database is copied first: artifacts that appear later belong to runs that it lacks.
     """
     folder.mkdir()
     with (
-        closing(sqlite3.connect(store, timeout=30)) as here,
-        closing(sqlite3.connect(folder / _DATABASE)) as there,
+        closing(sqlite3.connect(store, timeout=30)) as source,
+        closing(sqlite3.connect(folder / _DATABASE)) as copy,
     ):
-        here.backup(there)
+        source.backup(copy)
     artifacts = store.parent / "artifacts"
     if artifacts.exists():
         shutil.copytree(artifacts, folder / "artifacts")
 
 
-def _put_in_place(folder: Path, store: Path) -> None:
-    """Move a store's files here: the artifacts first, the database last and at once."""
+def _install(folder: Path, store: Path) -> None:
+    """Move a store's files from a folder into place: the artifacts first, the database last."""
     for path in sorted((folder / "artifacts").rglob("*")):
         if path.is_file():
             target = store.parent / path.relative_to(folder)
@@ -162,47 +164,50 @@ def _put_in_place(folder: Path, store: Path) -> None:
     new.replace(store)
 
 
-def _digest_of(store: Path) -> str:
+def _store_digest(store: Path) -> str:
+    """Return the digest of a consistent state of a store's files."""
     with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=store.parent) as name:
         folder = Path(name) / _STORE
         _snapshot(store, folder)
-        return _digest(folder)
+        return _folder_digest(folder)
 
 
-def _digest(folder: Path) -> str:
-    listed = hashlib.sha256()
+def _folder_digest(folder: Path) -> str:
+    """Return the SHA-256 of a list of a folder's files and their sums."""
+    digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            listed.update(f"{files.sha256_of(path)}  {name}\n".encode())
-    return listed.hexdigest()
+            digest.update(f"{files.sha256_of(path)}  {name}\n".encode())
+    return digest.hexdigest()
 
 
-def _digest_at(commit: str) -> str:
-    """Return the digest that a commit of the branch is of: the last word of its message."""
+def _branch_digest(commit: str) -> str:
+    """Return the digest of the store at a commit of the branch: the last word of its message."""
     return git.run("log", "-1", "--format=%B", commit).split()[-1]
 
 
 def _commit(pointer: str, digest: str, parent: str | None) -> str:
+    """Commit the pointer to the store's files without touching the workspace; return the commit."""
     blob = git.run("hash-object", "-w", "--stdin", stdin=pointer)
     tree = git.run("mktree", stdin=f"100644 blob {blob}\t{_POINTER}\n")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    timestamp = datetime.now(UTC).isoformat(timespec="seconds")
     return git.run(
         "commit-tree",
         tree,
         *(("-p", parent) if parent else ()),
         "-m",
-        f"The embedded store as of {now}\n\nSHA-256 {digest}",
-        env=git.signed(_NAME, _EMAIL, now),
+        f"The embedded store as of {timestamp}\n\nSHA-256 {digest}",
+        env=git.commit_identity(_NAME, _EMAIL, timestamp),
     )
 
 
-def _last_sync() -> SyncState | None:
+def _read_state() -> SyncState | None:
     try:
-        return SyncState(**json.loads(_CARRIED.read_text()))
+        return SyncState(**json.loads(_STATE_FILE.read_text()))
     except (FileNotFoundError, TypeError, ValueError):
         return None
 
 
-def _remember(carried: SyncState) -> None:
-    files.write_text(_CARRIED, json.dumps(asdict(carried)) + "\n")
+def _write_state(state: SyncState) -> None:
+    files.write_text(_STATE_FILE, json.dumps(asdict(state)) + "\n")

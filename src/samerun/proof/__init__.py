@@ -1,1 +1,1 @@
-"""A recorded run executed again and compared."""
+"""Reproducing a recorded run: execute it again and compare the results."""

@@ -1,6 +1,6 @@
-"""What a run was against what it is when it is done again: the first difference, or none.
+"""Comparison of a recorded run with its reproduction: the first difference, in words, or None.
 
-Knows nothing of where either came from.
+Knows nothing of where either comes from.
 """
 
 import math
@@ -18,13 +18,13 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All of a run that is compared.
+    """Everything of a run that is compared.
 
     params: by dotted name. code: module to SHA-256. data: file to SHA-256.
     history: loss, w and b by epoch, (epochs,) each. logged: the same, as the store has them.
-    line: the fit. metrics: by dotted name. model: the files that make it up, by name.
-    predictions: what the model answers, or why it does not.
-    shown: parameters, metrics and tags on the run's page; what a page has beyond, it may have.
+    line: the fit. metrics: by dotted name. model: the model's files, by name.
+    predictions: what the model predicts, or why it cannot.
+    shown: parameters, metrics and tags on the run's page; the recorded page may show more.
     """
 
     params: Mapping[str, Any]
@@ -39,108 +39,100 @@ class Snapshot:
     shown: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The first thing that is not the same; `what` is one of the fields of Evidence."""
-
-    what: str
-    words: str
-
-
 def planned_difference(
-    then: Snapshot, params: Mapping[str, Any], code: Mapping[str, str]
-) -> Difference | None:
-    """Return what is about to go in differently, or None."""
+    recorded: Snapshot, params: Mapping[str, Any], code: Mapping[str, str]
+) -> str | None:
+    """Return the first difference between the inputs of a run and of its reproduction, or None."""
     return _first(
-        ("params", _mapping(then.params, params, _plain)),
-        ("code", _mapping(then.code, code, _hashes)),
+        ("params", _mapping(recorded.params, params, _values)),
+        ("code", _mapping(recorded.code, code, _hashes)),
     )
 
 
-def first_difference(then: Snapshot, now: Snapshot) -> Difference | None:
-    """Return the first difference in the order in which things come about, or None."""
-    return planned_difference(then, now.params, now.code) or _first(
-        ("data", _mapping(then.data, now.data, _hashes)),
-        ("history", _histories(then.history, now.history)),
-        ("line", _lines(then.line, now.line)),
-        ("metrics", _mapping(then.metrics, now.metrics, _plain)),
-        ("history in the store", _histories(then.logged, now.logged)),
-        ("store", _mapping(then.shown, now.shown, _plain, more=True)),
-        ("model", _mapping(then.model, now.model, _contents)),
-        ("model", _answers(then.predictions, now.predictions)),
+def first_difference(recorded: Snapshot, current: Snapshot) -> str | None:
+    """Return the first difference, in the order in which a run produces what is compared."""
+    return planned_difference(recorded, current.params, current.code) or _first(
+        ("data", _mapping(recorded.data, current.data, _hashes)),
+        ("history", _histories(recorded.history, current.history)),
+        ("line", _lines(recorded.line, current.line)),
+        ("metrics", _mapping(recorded.metrics, current.metrics, _values)),
+        ("history in the store", _histories(recorded.logged, current.logged)),
+        ("store", _mapping(recorded.shown, current.shown, _values, may_lack=True)),
+        ("model", _mapping(recorded.model, current.model, _contents)),
+        ("model", _predictions(recorded.predictions, current.predictions)),
     )
 
 
-def _first(*checks: tuple[str, Iterator[str]]) -> Difference | None:
-    for what, differences in checks:
-        for words in differences:
-            return Difference(what, f"{what}: {words}")
+def _first(*checks: tuple[str, Iterator[str]]) -> str | None:
+    for subject, differences in checks:
+        for difference in differences:
+            return f"{subject}: {difference}"
     return None
 
 
-def changed(then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """Return the first entry that differs between two environments, in words."""
-    return next(_mapping(then, now, _plain), None)
+def changed(old: Mapping[str, str], new: Mapping[str, str]) -> str | None:
+    """Return the first difference between two environments, in words, or None."""
+    return next(_mapping(old, new, _values), None)
 
 
-def all_changes(kind: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return every entry that differs, in words."""
-    return [f"{kind} {words}" for words in _mapping(then, now, _plain)]
+def all_changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return every difference between two mappings, in words. kind: what their entries are."""
+    return [f"{kind} {difference}" for difference in _mapping(old, new, _values)]
 
 
 def _mapping(
-    then: Mapping[str, Any],
-    now: Mapping[str, Any],
-    words: Callable[[Any, Any], str],
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    describe: Callable[[Any, Any], str],
     *,
-    more: bool = False,
+    may_lack: bool = False,
 ) -> Iterator[str]:
-    """Yield what differs, in words; `more`: whether `then` may have what `now` does not."""
-    for name in [*then, *(name for name in now if name not in then)]:
-        if name not in now:
-            if not more:
+    """Yield each difference in words; may_lack: whether `new` may lack entries of `old`."""
+    for name in [*old, *(name for name in new if name not in old)]:
+        if name not in new:
+            if not may_lack:
                 yield f"{name} is gone"
-        elif name not in then:
+        elif name not in old:
             yield f"{name} is new"
-        elif not _same(then[name], now[name]):
-            yield f"{name} {words(then[name], now[name])}"
+        elif not _same(old[name], new[name]):
+            yield f"{name} {describe(old[name], new[name])}"
 
 
-def _histories(then: Mapping[str, Array], now: Mapping[str, Array]) -> Iterator[str]:
-    lengths = {len(column) for column in [*then.values(), *now.values()]}
+def _histories(old: Mapping[str, Array], new: Mapping[str, Array]) -> Iterator[str]:
+    lengths = {len(column) for column in [*old.values(), *new.values()]}
     for epoch in range(min(lengths)):
-        for name in then:
-            old, new = float(then[name][epoch]), float(now[name][epoch])
-            if not _same(old, new):
-                yield f"epoch {epoch}: {name} {_numbers(old, new)}"
+        for name in old:
+            before, after = float(old[name][epoch]), float(new[name][epoch])
+            if not _same(before, after):
+                yield f"epoch {epoch}: {name} {_numbers(before, after)}"
     if len(lengths) > 1:
-        old, new = (max(map(len, columns.values())) for columns in (then, now))
-        yield f"it had {old:,} epochs, it has {new:,}"
+        before, after = (max(map(len, columns.values())) for columns in (old, new))
+        yield f"it had {before:,} epochs, it has {after:,}"
 
 
-def _lines(then: Line, now: Line) -> Iterator[str]:
+def _lines(old: Line, new: Line) -> Iterator[str]:
     for name in ("w", "b"):
-        old, new = getattr(then, name), getattr(now, name)
-        if not _same(old, new):
-            yield f"{name} {_numbers(old, new)}"
+        before, after = getattr(old, name), getattr(new, name)
+        if not _same(before, after):
+            yield f"{name} {_numbers(before, after)}"
 
 
 def _same(old: Any, new: Any) -> bool:
     if isinstance(old, float) and isinstance(new, float):
-        return old.hex() == new.hex()  # by bits: tells 0.0 from -0.0, finds nan equal to nan
+        return old.hex() == new.hex()  # the same bits: 0.0 is not -0.0, nan is nan
     if isinstance(old, float) and type(new) is int:
-        return old == float(new)  # YAML's 20 for a number that is taken as float64
+        return old == float(new)  # YAML's 20 for a parameter that is read as a float64
     return bool(old == new)
 
 
 def _numbers(old: float, new: float) -> str:
     distance = abs(new - old)
-    step = math.ulp(max(abs(old), abs(new)))
-    steps = f", {distance / step:.0f} steps of float64" if math.isfinite(distance / step) else ""
+    ulp = math.ulp(max(abs(old), abs(new)))
+    steps = f", {distance / ulp:.0f} steps of float64" if math.isfinite(distance / ulp) else ""
     return f"was {old!r}, is {new!r} ({distance:.3g} away{steps})"
 
 
-def _plain(old: Any, new: Any) -> str:
+def _values(old: Any, new: Any) -> str:
     if isinstance(old, float) and isinstance(new, float):
         return _numbers(old, new)
     return f"was {old}, is {new}"
@@ -148,11 +140,11 @@ def _plain(old: Any, new: Any) -> str:
 
 def _contents(old: bytes, new: bytes) -> str:
     pairs = enumerate(zip(old, new, strict=False))
-    place = next((i for i, (a, b) in pairs if a != b), min(len(old), len(new)))
-    return f"has other bytes from byte {place} on"
+    offset = next((i for i, (a, b) in pairs if a != b), min(len(old), len(new)))
+    return f"has other bytes from byte {offset} on"
 
 
-def _answers(old: Sequence[float] | str, new: Sequence[float] | str) -> Iterator[str]:
+def _predictions(old: Sequence[float] | str, new: Sequence[float] | str) -> Iterator[str]:
     if isinstance(old, str) or isinstance(new, str):
         yield f"it does not answer ({old if isinstance(old, str) else new})"
     elif [float(x).hex() for x in old] != [float(x).hex() for x in new]:

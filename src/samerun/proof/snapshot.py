@@ -1,6 +1,6 @@
-"""What is compared of a run, read from what the store kept and from a folder it was done again in.
+"""Snapshots: of a recorded run, from its artifacts, and of its reproduction, from a folder.
 
-Knows nothing of MLflow; the store's part is handed in.
+Knows nothing of MLflow's calls: what the store shows is passed in.
 """
 
 import json
@@ -16,8 +16,8 @@ from knownline.core import history, yaml_text
 from knownline.core.line import Line
 from knownline.identity import provenance
 from samerun.core import files
-from samerun.core.errors import ReplicaError
-from samerun.core.flatten import flat
+from samerun.core.errors import ReproductionError
+from samerun.core.flatten import flatten
 from samerun.mlflow import run_metadata
 from samerun.proof.comparison import Snapshot
 from samerun.working_tree import Commit
@@ -25,7 +25,7 @@ from samerun.working_tree import Commit
 Array = npt.NDArray[np.float64]
 
 PROBES = [-1.0, 0.0, 0.5, 3.0, 1e6]
-"""The x at which a recorded model is asked for its predictions."""
+"""The x for which the predictions of models are compared."""
 
 
 def recorded(
@@ -35,12 +35,13 @@ def recorded(
     model: Mapping[str, bytes],
     predicted: Sequence[float] | str,
 ) -> Snapshot:
-    """Return what a run was.
+    """Return the snapshot of a recorded run.
 
     folder: its artifacts. logged: its metrics by epoch, as the store has them. shown: what else is
-    on its page. model: its files. predicted: what it says at PROBES, or why it says nothing.
+    on its page. model: the model's files. predicted: its predictions for PROBES, or why there are
+    none.
 
-    Raises: ReplicaError where an artifact is missing or cannot be read.
+    Raises: ReplicaError if an artifact is missing or cannot be read.
     """
     try:
         identity = json.loads((folder / "identity.json").read_bytes())
@@ -52,63 +53,63 @@ def recorded(
             history=_columns(folder / "history.csv"),
             logged={name: _by_epoch(steps) for name, steps in logged.items()},
             line=Line(metrics["w"], metrics["b"]),
-            metrics=flat(metrics),
+            metrics=flatten(metrics),
             model=model,
             predictions=predicted,
             shown=shown,
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ReplicaError(f"the run's artifacts must be whole (got {error})") from error
+        raise ReproductionError(f"the run's artifacts must be whole (got {error})") from error
 
 
 def planned(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-    """Return the parameters and the code that a checkout is about to be run with.
+    """Return the parameters and the code hashes that a checkout will run with.
 
-    Raises: ReplicaError where one of them is not there or is not what it is called.
+    Raises: ReplicaError if params.yaml or a module is missing or cannot be read.
     """
     try:
         params = yaml.safe_load((folder / "params.yaml").read_bytes())
-        params.pop("retrain", None)  # how a retraining decides is no part of a run
-        return flat(params), provenance.code_hashes(folder)
+        params.pop("retrain", None)  # the rules of a retraining's decision are not part of a run
+        return flatten(params), provenance.code_hashes(folder)
     except (OSError, AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ReplicaError(
+        raise ReproductionError(
             f"params.yaml and the code of the run must be whole (got {error})"
         ) from error
 
 
 def reproduced(
-    folder: Path, commit: Commit, then: Mapping[str, Any], model: Mapping[str, bytes]
+    folder: Path, commit: Commit, recorded_params: Mapping[str, Any], model: Mapping[str, bytes]
 ) -> Snapshot:
-    """Return what a folder's outputs are after its stages ran.
+    """Return the snapshot of a folder after its stages ran.
 
-    commit: what was checked out for it. then: the run's parameters, which these were found equal
-    to. model: the files that its line and its code make.
+    commit: the commit that was checked out. recorded_params: the run's, which are equal to the
+    folder's. model: the files of the model that the folder's line and code make.
     """
     params, code = planned(folder)
     line = Line.from_json((folder / "models/line.json").read_text())
     metrics = json.loads((folder / "reports/metrics.json").read_bytes())
-    data = files.sha256_of(folder / "data" / files.SUMS)
+    data_sha256 = files.sha256_of(folder / "data" / files.SUMS)
     columns = _columns(folder / "reports/history.csv")
     return Snapshot(
         params=params,
         code=code,
-        data=_sums(folder / "data", data),
+        data=_sums(folder / "data", data_sha256),
         history=columns,
         logged=columns,
         line=line,
-        metrics=flat(metrics),
+        metrics=flatten(metrics),
         model=model,
         predictions=[float(line.at(x)) for x in PROBES],
-        shown=_shown(then, metrics, data, commit),
+        shown=_shown(recorded_params, metrics, data_sha256, commit),
     )
 
 
 def _shown(
-    params: Mapping[str, Any], metrics: dict[str, Any], data: str, commit: Commit
+    params: Mapping[str, Any], metrics: dict[str, Any], data_sha256: str, commit: Commit
 ) -> dict[str, Any]:
-    """Return what the page of a run shows of its result and of where it came from."""
+    """Return what a run's page shows of its inputs and results."""
     gate = "passed" if metrics["gate"]["passed"] else "failed"
-    tags = {"data_sha256": data, "gate": gate, **run_metadata.tags_of(commit)}
+    tags = {"data_sha256": data_sha256, "gate": gate, **run_metadata.tags_of(commit)}
     numbers = {k: x for k, x in run_metadata.numbers(metrics).items() if k not in ("w", "b")}
     return {
         **{f"parameter {key}": text for key, text in yaml_text.texts(params).items()},
@@ -117,12 +118,12 @@ def _shown(
     }
 
 
-def _sums(folder: Path, whole: str) -> dict[str, str]:
-    """Return the sums that a seal lists, and what the seal's own is said to be."""
+def _sums(folder: Path, seal_sha256: str) -> dict[str, str]:
+    """Return the sums that a folder's seal lists, and `seal_sha256` as the sum of the seal."""
     sums = {
         path.relative_to(folder).as_posix(): sha for path, sha in files.read_sums(folder).items()
     }
-    return {**sums, files.SUMS: whole}
+    return {**sums, files.SUMS: seal_sha256}
 
 
 def _columns(path: Path) -> dict[str, Array]:
@@ -130,7 +131,7 @@ def _columns(path: Path) -> dict[str, Array]:
 
 
 def _by_epoch(steps: Mapping[int, float]) -> Array:
-    """Return values by epoch; an epoch that is missing is nan, which no training reports."""
+    """Return values by epoch, (epochs,); nan, which no training reports, for a missing epoch."""
     values = np.full(max(steps, default=-1) + 1, np.nan)
     for step, value in steps.items():
         values[step] = value

@@ -1,0 +1,125 @@
+"""Opening the MLflow store and the experiment in it, and creating them if they are absent.
+
+Knows nothing of runs: `tracking` reads and writes them.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from samerun.mlflow.errors import ALREADY_THERE, check_reachable, store_errors
+
+# isort: split
+import mlflow
+from filelock import FileLock
+from mlflow.entities import ExperimentTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from samerun.core import address
+from samerun.core.address import EXPERIMENT, SQLITE
+from samerun.core.errors import StoreError
+from samerun.mlflow.run_metadata import experiment_tags
+
+
+def connect(uri: str, *, create: bool, follow: bool) -> tuple[MlflowClient, str]:
+    """Return a client of the store at `uri` and the id of the experiment in it.
+
+    create: whether a store or an experiment that is absent is created.
+    follow: whether the artifact paths of an embedded store that was moved are updated.
+
+    Raises: StoreError if the store cannot be reached or used, or if something is absent and
+    `create` is false.
+    """
+    database, shown_uri = address.sqlite_file(), address.redacted(uri)
+    with store_errors(uri, every=True):
+        if database and not create and not _is_store(database):
+            raise StoreError(
+                f"the MLflow store {shown_uri} must be there: run `dvc repro` (one that is"
+                " carried comes by `knownline store pull`)"
+            )
+        if database:
+            _create_once(database, address.artifacts())
+        elif not uri.startswith("http") and "://" in uri:
+            check_reachable(uri)
+        if follow and (embedded := address.local_store()):
+            address.follow_move(embedded)
+        _set_tracking_uri(uri)
+        client = MlflowClient(uri)
+        return client, _experiment_id(
+            client, shown_uri, artifacts=address.artifacts() if database else None, create=create
+        )
+
+
+def _experiment_id(
+    client: MlflowClient, shown_uri: str, *, artifacts: str | None, create: bool
+) -> str:
+    """Return the experiment's id; if it is absent, create it or raise StoreError."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None and not create:
+        raise StoreError(f"the experiment {EXPERIMENT} must be in {shown_uri}: run `dvc repro`")
+    if experiment is None:
+        return _create_experiment(client, artifacts)
+    if experiment.lifecycle_stage != "active":
+        raise StoreError(
+            f"the experiment {EXPERIMENT} in {shown_uri} must not be deleted: run"
+            f" `mlflow experiments restore -x {experiment.experiment_id}`"
+        )
+    return str(experiment.experiment_id)
+
+
+def _set_tracking_uri(uri: str) -> None:
+    """Point mlflow at the store, and leave MLFLOW_TRACKING_URI in the environment as it was.
+
+    mlflow.set_tracking_uri sets that variable too. Only the user sets it, to choose a store of
+    their own; while it is unset, the store is the embedded one.
+    """
+    previous = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    if previous is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = previous
+
+
+def _create_once(database: Path, artifacts: str) -> None:
+    """Create the SQLite store completely or not at all, however many processes try at once.
+
+    MLflow creates its tables one by one: three processes at once corrupt the file, and a kill
+    leaves half of it. So one process builds the store under another name and then renames it.
+    """
+    if _is_store(database):
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(database.parent / ".mlflow.db.lock"):
+        if _is_store(database):
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
+            new = Path(folder) / database.name
+            store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
+            tags = [ExperimentTag(key, value) for key, value in experiment_tags().items()]
+            store.create_experiment(EXPERIMENT, artifacts, tags)
+            store.engine.dispose()
+            with new.open("rb") as stream:
+                os.fsync(stream.fileno())
+            new.rename(database)
+
+
+def _is_store(database: Path) -> bool:
+    """Return whether a store is there; an empty file, as `sqlite3 FILE` leaves one, is none."""
+    return database.exists() and database.stat().st_size > 0
+
+
+def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
+    """Create the experiment and return its id, or the id of the one that was created meanwhile."""
+    try:
+        return str(client.create_experiment(EXPERIMENT, artifacts, experiment_tags()))
+    except MlflowException as error:
+        if error.error_code != ALREADY_THERE:
+            raise
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        assert experiment is not None
+        return str(experiment.experiment_id)
