@@ -1,4 +1,4 @@
-"""The pictures show what they should, also for extreme numbers and odd names."""
+"""The plots show what they should, also for extreme numbers and odd names."""
 
 import io
 import zlib
