@@ -173,14 +173,14 @@ def draw(found: Results, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from knownline.report import pictures
+    from knownline.report import plots
 
     ours = {"one_pass": "-", "our_stage": "--", "our_epochs": ":"}
     theirs = {"bare_read": "-", "duckdb": "--", "polars": "-.", "scikit_learn": ":", "article": "-"}
     shown = [
         s for s in found if s not in ("first_pass", "first_stage", "our_drawing", "plain_drawing")
     ]
-    with mpl.rc_context(pictures._STYLE):
+    with mpl.rc_context(plots._STYLE):
         figure = Figure(figsize=(8.4, 5.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
@@ -188,7 +188,7 @@ def draw(found: Results, path: Path) -> None:
         for side in shown:
             at = found[side]
             sizes = sorted(at)
-            color = pictures.FITTED if side in ours else pictures.FAINT
+            color = plots.FITTED if side in ours else plots.FAINT
             axes.loglog(sizes, [at[r].seconds for r in sizes], color=color, marker=".",
                         linestyle=ours.get(side) or theirs[side],
                         linewidth=2.0 if side in ours else 1.2)  # fmt: skip
