@@ -1,6 +1,6 @@
-"""Who should be champion, worked out again from the rows alone, by numpy and scipy.
+"""Which version should be the champion, computed from the rows alone by numpy and scipy.
 
-The rehearsal's oracle: it takes nothing from the code it judges but the levels in params.yaml.
+The rehearsal's oracle: it shares nothing with the code it judges but the levels in params.yaml.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Points = tuple[Array, Array]
 
 @dataclass
 class Reckoning:
-    """Who should be champion by our own reckoning, and the rows he was fitted to."""
+    """The version that should be the champion, and the rows it was fitted to."""
 
     rules: dict[str, Any]
     champion: int = 0
@@ -27,7 +27,7 @@ class Reckoning:
     def day(
         self, number: int, version: int, train: Points, held: Points, *, good: bool
     ) -> tuple[str, float | None]:
-        """Return the verdict and drift p of a day, and remember who is champion after it."""
+        """Return the verdict and drift p of a day, and remember the champion after it."""
         p = None
         if not good:
             verdict = "refused"
