@@ -105,6 +105,7 @@ def test_dvc_tells_two_runs_apart(workspace: Workspace) -> None:
     assert len(points) == 200
 
 
+@pytest.mark.cold
 def test_reproducing_shows_its_steps(workspace: Workspace) -> None:
     (run,) = workspace.runs()
     again = ("python", "src/knownline", "reproduce", run.run_id)
