@@ -90,12 +90,12 @@ def test_a_run_from_a_dirty_tree_is_proven_whatever_the_users_git_settings(
     code = workspace.path / DESCENT
     code.write_bytes(code.read_bytes() + b"# ends in blanks   \n# and in CR LF\r\n")
     (workspace.path / "data/own/more.csv").write_bytes(b"a,b\n1,2\n")
-    workspace.dvc("repro", **env)
+    workspace.dvc("repro", ok=True, **env)
     run = workspace.runs()[-1]
     assert run.tags["git_dirty"] == "true"
     workspace.git("checkout", "--", "src")
-    for with_settings in (env, {}):
-        done = reproduce(workspace, run.run_id, **with_settings)
+    for environment in (env, {}):
+        done = reproduce(workspace, run.run_id, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

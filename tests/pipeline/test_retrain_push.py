@@ -1,12 +1,12 @@
 """`knownline retrain --push`: branch, data and store at their remotes, and remotes that fail."""
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from knownline.core.line import Line
 from tests.conftest import Workspace, commit
 from tests.pipeline.retraining import DAY, aliases, expect, retrain, versions
 from tests.pipeline.test_own_table import use
@@ -116,8 +116,9 @@ def test_a_table_that_came_by_git_is_followed_and_a_replaced_one_is_kept(
         workspace.dvc("push", "data/own/mine.csv.dvc")
         workspace.git("push", "--quiet", "origin", "main")
 
-    def slope_of(workspace: Workspace) -> int:
-        return round(json.loads((workspace.path / "models/line.json").read_text())["w"])
+    def slope_of(workspace: Workspace) -> float:
+        line = Line.from_json((workspace.path / "models/line.json").read_text())
+        return round(line.w)
 
     use(pushing, "data/own/mine.csv", "a", "b")
     pushing.replace("params.yaml", "holdout: 0\n", "holdout: 0.3\n")

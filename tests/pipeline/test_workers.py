@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -115,7 +114,7 @@ _gathered = Team.gathered
 
 
 def _die(self, values):
-    if self.rank == {rank} and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    if self.rank == {rank} and int(os.environ["TORCHELASTIC_RESTART_COUNT"]) < {times}:
         os.kill(os.getpid(), 9)
     return _gathered(self, values)
 
@@ -125,10 +124,10 @@ if under_torchrun():
 """
 
 
-def die_late(workspace: Workspace, rank: int) -> None:
-    """Make a worker of the first attempt kill itself where it would tell what it found."""
+def die_late(workspace: Workspace, rank: int, times: int = 1) -> None:
+    """Make a worker kill itself where it would share its results, in so many attempts."""
     code = workspace.path / "src/knownline/scan/torchrun.py"
-    code.write_text(code.read_text() + LATE.format(rank=rank))
+    code.write_text(code.read_text() + LATE.format(rank=rank, times=times))
 
 
 @pytest.mark.slow
@@ -151,27 +150,13 @@ def test_a_worker_killed_when_all_is_read_is_started_anew_too(
 
 @pytest.mark.slow
 def test_a_worker_that_always_dies_costs_one_line_and_leaves_no_result(drawn: Workspace) -> None:
-    process = start(drawn)
-    ended = threading.Event()
-
-    def kill() -> None:
-        while not ended.is_set():
-            for number in readers(drawn):
-                try:
-                    os.kill(number, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            time.sleep(0.005)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    _, errors = process.communicate()
-    ended.set()
-    killer.join()
-    assert process.returncode == 2
-    assert errors.count("\n") == 1, errors
-    assert errors.startswith("knownline: error: KNOWNLINE_WORKERS must be a number of processes")
-    assert "(got 2: after 3 restarts one ended with exit status -9)" in errors
+    die_late(drawn, rank=1, times=9)
+    done = drawn.knownline("train", ok=False, KNOWNLINE_WORKERS="2")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    rule = "knownline: error: KNOWNLINE_WORKERS must be a number of processes"
+    assert done.stderr.startswith(rule)
+    assert "(got 2: after 3 restarts one ended with exit status -9)" in done.stderr
     assert not (drawn.path / "models/line.json").exists()
     assert not list((drawn.path / "mlruns/moments").glob("?" * 64))
 
