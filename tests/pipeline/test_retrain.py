@@ -246,6 +246,7 @@ def test_without_a_champion_nothing_is_shown_or_rolled_back(workspace: Workspace
     expect(workspace.knownline("rollback", ok=False), 2, "--reason")
 
 
+@pytest.mark.cold  # a zone is read when a process starts
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
 def test_a_branch_that_is_checked_out_is_not_moved_and_the_day_is_utcs(
     workspace: Workspace, zone: str
