@@ -5,11 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from knownline import replay
+from knownline import article
 from knownline.core.moments import compress
-from knownline.report import plots
+from knownline.report import pictures
 from knownline.train import descent
 from tests.conftest import ROOT, checkout
 from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
@@ -18,17 +19,22 @@ PICTURES = ROOT / "docs/pictures"
 
 
 def article_path() -> bytes:
-    """Return the way of the article's run whose draw was +1, on x as it is."""
-    x, y = replay.points(1)
+    """Return the optimisation path of the article's run whose draw was +1, x not standardised."""
+    x = np.arange(1.0, article.ROWS + 1)
     walked = descent.fit(
-        x, y, epochs=replay.EPOCHS, learning_rate=replay.LEARNING_RATE, dtype="float32",
+        x,
+        article.TRUTH.at(x) + 1,
+        epochs=article.EPOCHS,
+        learning_rate=article.LEARNING_RATE,
+        dtype="float32",
         device=torch.device("cpu"),
-    )  # fmt: skip
-    return plots.path(walked.w, walked.b, rows=compress([(x, y)]), truth=replay.TRUTH)
+    )
+    rows = compress([(x, article.TRUTH.at(x) + 1)])
+    return pictures.path(walked.w, walked.b, rows=rows, truth=article.TRUTH)
 
 
 def main() -> None:
-    """Sweep, serve, look, and write the pictures."""
+    """Run a sweep, open it in the browser and write the pictures."""
     (PICTURES / "article.png").write_bytes(article_path())
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
         workspace = checkout(Path(scratch) / "knownline")
@@ -59,7 +65,7 @@ def main() -> None:
 
 
 def _settle(page: Any) -> None:
-    """Wait until what came is drawn: the page asks for news for ever, so it is never idle."""
+    """Wait until the page is drawn; it polls for ever, so it is never idle."""
     page.wait_for_timeout(3000)
 
 

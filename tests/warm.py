@@ -60,7 +60,9 @@ import array, os, signal, socket, sys
 real, place, prefixes, known = {real!r}, {place!r}, {prefixes!r}, {known!r}
 name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
 words = ["-m", "dvc", *words] if name == "dvc" else words
-now = {{k: v for k, v in os.environ.items() if k.startswith(prefixes) and k != "PYTHONPATH"}}
+ours = ("MLFLOW_LOGGING_LEVEL", "WARNING")  # as any command of ours leaves it to its children
+now = {{k: v for k, v in os.environ.items() if k.startswith(prefixes) and (k, v) != ours}}
+now.pop("PYTHONPATH", None)
 warm = words[:1] == ["src/knownline"] or words[:1] == ["-c"] or words[:2] == ["-m", "dvc"]
 if not warm or now != known:
     os.execv(real, [real, *words])

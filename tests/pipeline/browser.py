@@ -1,4 +1,4 @@
-"""A sweep to look at, and a browser to look with: the system's Chromium, driven by Playwright."""
+"""Runs to look at, and the system's Chromium to look with, driven by Playwright."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ for place, changes in enumerate({changes!r}):
         changed = changed.replace(old, new)
     Path("params.yaml").write_text(changed)
     os.environ["DVC_EXP_NAME"] = f"sweep-{{place}}"
-    for stage in ("generate", "train", "evaluate", "record"):
+    for stage in ("generate", "train", "evaluate", "report", "record"):
         assert main([stage]) == 0
 Path("params.yaml").write_text(text)
 """
@@ -45,7 +45,7 @@ TEN: list[Changes] = [
     [("scale: 1.5", "scale: 15")],
     [("rows: 99", "rows: 999")],
 ]
-"""Ten runs that differ from the defaults in one number each; some do not arrive."""
+"""Ten runs that differ from the defaults in one number each; some do not converge."""
 
 
 def sweep(workspace: Workspace, changes: list[Changes]) -> None:
@@ -56,13 +56,13 @@ def sweep(workspace: Workspace, changes: list[Changes]) -> None:
 @contextmanager
 def chromium() -> Iterator[Any]:
     """Yield a browser; the test is skipped where there is none."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
-    needs(found is not None and Path(found).exists(), CHROMIUM)
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+    needs(program is not None and Path(program).exists(), CHROMIUM)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         # --no-sandbox: as root, as CI runs it, Chromium wants it; what is opened is ours.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             yield browser
         finally:

@@ -1,4 +1,4 @@
-"""What people look at, looked at in a real browser: MLflow's pages of a sweep, and the report."""
+"""MLflow's pages and the report in a real browser."""
 
 import re
 import shutil
@@ -17,18 +17,18 @@ SECONDS = 60_000
 
 
 @dataclass
-class Looked:
-    """A page, and what it asked for and complained of while it was looked at."""
+class Visit:
+    """A page, the addresses outside this machine that it asked for, and its console."""
 
     page: Any
     outside: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    console: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +54,18 @@ def ui(swept: Workspace) -> Iterator[str]:
 
 
 @pytest.fixture
-def look(browser: Any) -> Iterator[Looked]:
+def visit(browser: Any) -> Iterator[Visit]:
     with opened(browser) as page:
-        looked = Looked(page)
+        visit = Visit(page)
         inside = ("http://127.0.0.1", "data:", "blob:", "file:")
         page.on(
             "request",
-            lambda r: None if r.url.startswith(inside) else looked.outside.append(r.url),
+            lambda r: None if r.url.startswith(inside) else visit.outside.append(r.url),
         )
-        page.on("console", lambda message: looked.said.append(message.text))
-        page.on("pageerror", lambda error: looked.said.append(str(error)))
+        page.on("console", lambda message: visit.console.append(message.text))
+        page.on("pageerror", lambda error: visit.console.append(str(error)))
         page.set_default_timeout(SECONDS)
-        yield looked
+        yield visit
 
 
 def names(workspace: Workspace) -> list[str]:
@@ -80,23 +80,23 @@ def base(ui: str) -> str:
 
 
 def test_the_runs_table_says_at_a_glance_what_varied_and_how_it_went(
-    ui: str, swept: Workspace, look: Looked
+    ui: str, swept: Workspace, visit: Visit
 ) -> None:
-    look.page.goto(ui)
-    look.page.get_by_text("matching runs").wait_for()
+    visit.page.goto(ui)
+    visit.page.get_by_text("matching runs").wait_for()
     for name in names(swept):
-        look.page.get_by_text(name).first.wait_for()
-    heads = look.page.locator("[role=columnheader]").evaluate_all(
-        "found => found.map(head => [head.getBoundingClientRect().left, head.innerText.trim()])"
+        visit.page.get_by_text(name).first.wait_for()
+    heads = visit.page.locator("[role=columnheader]").evaluate_all(
+        "heads => heads.map(head => [head.getBoundingClientRect().left, head.innerText.trim()])"
     )
     shown = list(dict.fromkeys(text for _, text in sorted(heads)))
     expected = ["gate", "z.w", "z.b", "optimiser_error", "Dataset"]
     assert [name for name in shown if name in expected] == expected
     assert not any("generate" in name or "noise" in name for name in shown)
-    cells = look.page.locator("[role=gridcell]").all_inner_texts()
+    cells = visit.page.locator("[role=gridcell]").all_inner_texts()
     assert {"passed", "failed"} <= set(cells)
-    assert look.page.get_by_text("share key").count() == 0
-    assert look.outside == []
+    assert visit.page.get_by_text("share key").count() == 0
+    assert visit.outside == []
 
 
 def test_the_first_letters_of_a_name_tell_runs_apart(swept: Workspace) -> None:
@@ -106,49 +106,53 @@ def test_the_first_letters_of_a_name_tell_runs_apart(swept: Workspace) -> None:
     ]  # fmt: skip
 
 
-def test_three_runs_side_by_side_show_what_differs(ui: str, swept: Workspace, look: Looked) -> None:
+@pytest.mark.slow
+def test_three_runs_side_by_side_show_what_differs(ui: str, swept: Workspace, visit: Visit) -> None:
     ids = ",".join(f"%22{run.run_id}%22" for run in swept.runs()[:3])
-    look.page.goto(f"{base(ui)}/#/compare-runs?runs=%5B{ids}%5D&experiments=%5B%221%22%5D")
-    look.page.get_by_text("Parallel Coordinates Plot").wait_for()
-    look.page.locator(".js-plotly-plot").first.wait_for()
-    chosen = look.page.locator(".js-plotly-plot .axis-title").all_text_contents()
+    visit.page.goto(f"{base(ui)}/#/compare-runs?runs=%5B{ids}%5D&experiments=%5B%221%22%5D")
+    visit.page.get_by_text("Parallel Coordinates Plot").wait_for()
+    visit.page.locator(".js-plotly-plot").first.wait_for()
+    chosen = visit.page.locator(".js-plotly-plot .axis-title").all_text_contents()
     assert {"train.learning_rate", "z.w"} <= set(chosen)
 
 
-def test_the_charts_show_curves_of_loss_w_and_b(ui: str, look: Looked) -> None:
-    look.page.set_viewport_size({"width": 1500, "height": 4000})
-    look.page.goto(f"{ui}&compareRunsMode=CHART")
+@pytest.mark.slow
+def test_the_charts_show_curves_of_loss_w_and_b(ui: str, visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": 1500, "height": 4000})
+    visit.page.goto(f"{ui}&compareRunsMode=CHART")
     for name in ("loss", "w", "b"):
-        card = look.page.locator("[data-testid='experiment-view-compare-runs-card']").filter(
-            has=look.page.get_by_text(name, exact=True)
+        card = visit.page.locator("[data-testid='experiment-view-compare-runs-card']").filter(
+            has=visit.page.get_by_text(name, exact=True)
         )
         card.locator(".scatterlayer path.js-line").first.wait_for(state="attached")
         assert card.locator(".scatterlayer path.js-line").count() >= 3, name
 
 
-def test_a_runs_page_shows_the_result_table(ui: str, swept: Workspace, look: Looked) -> None:
+@pytest.mark.slow
+def test_a_runs_page_shows_the_result_table(ui: str, swept: Workspace, visit: Visit) -> None:
     run = swept.runs()[0]
-    look.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}")
-    look.page.get_by_text("Gate passed").first.wait_for()
-    table = look.page.locator("table").filter(has_text="standard errors away")
+    visit.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}")
+    visit.page.get_by_text("Gate passed").first.wait_for()
+    table = visit.page.locator("table").filter(has_text="standard errors away")
     table.wait_for(state="attached")
     assert f"{run.last['w']:.6g}" in table.inner_text()
 
 
-def test_artifacts_open(ui: str, swept: Workspace, look: Looked) -> None:
+@pytest.mark.slow
+def test_artifacts_open(ui: str, swept: Workspace, visit: Visit) -> None:
     run = swept.runs()[0]
-    look.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}/artifacts")
-    look.page.get_by_text("report.html", exact=True).click()
-    look.page.frame_locator("iframe").get_by_role("heading", name="Gate passed").wait_for()
-    look.page.get_by_text("history.csv", exact=True).click()
-    look.page.get_by_text("Previewing the first").wait_for()
-    look.page.get_by_text("metrics.json", exact=True).click()
-    look.page.get_by_text("optimiser_error").first.wait_for()
-    look.page.get_by_text("plots", exact=True).click()
-    look.page.get_by_text("fit.png", exact=True).click()
-    picture = look.page.locator("img[src^='blob:'], img[src^='data:'], .plotly image").first
+    visit.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}/artifacts")
+    visit.page.get_by_text("report.html", exact=True).click()
+    visit.page.frame_locator("iframe").get_by_role("heading", name="Gate passed").wait_for()
+    visit.page.get_by_text("history.csv", exact=True).click()
+    visit.page.get_by_text("Previewing the first").wait_for()
+    visit.page.get_by_text("metrics.json", exact=True).click()
+    visit.page.get_by_text("optimiser_error").first.wait_for()
+    visit.page.get_by_text("plots", exact=True).click()
+    visit.page.get_by_text("fit.png", exact=True).click()
+    picture = visit.page.locator("img[src^='blob:'], img[src^='data:'], .plotly image").first
     picture.wait_for(state="attached")
-    assert look.outside == []
+    assert visit.outside == []
 
 
 # The report
@@ -179,26 +183,37 @@ OVERLAPPING = """() => [...document.querySelectorAll('svg[role=img]')].flatMap(s
 })"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 1280])
-def test_the_report_is_whole_and_asks_for_nothing(
-    report: str, scheme: str, width: int, look: Looked
+ALONE = """() => [...document.querySelectorAll('.figures')].flatMap(all => {
+  const figures = [...all.children].map(one => one.getBoundingClientRect())
+  const last = figures.at(-1), first = figures[0]
+  const columns = figures.filter(one => one.top == first.top).length
+  const right = Math.max(...figures.map(one => one.right))
+  return columns > 1 && right - last.right > 1 ? [last.top] : []
+})"""
+"""Pictures that stand alone in half a row."""
+
+
+def test_the_report_fits_every_width_in_light_and_dark_and_asks_for_nothing(
+    report: str, visit: Visit
 ) -> None:
-    page = look.page
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 700})
+    page = visit.page
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(report)
     assert page.get_by_role("heading", level=1).inner_text() == "Gate passed"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        red = int(ground.removeprefix("rgb(").split(",")[0])
+        assert (red > 200) == (scheme == "light")
+    for width in (320, 900, 1280, 1400):
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(OUTSIDE_THEIR_PICTURE) == []
+        assert page.evaluate(OVERLAPPING) == []
+        assert page.evaluate(ALONE) == []
     assert asked == [report]
-    assert look.said == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(OUTSIDE_THEIR_PICTURE) == []
-    assert page.evaluate(OVERLAPPING) == []
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    red = int(ground.removeprefix("rgb(").split(",")[0])
-    assert (red > 200) == (scheme == "light")
+    assert visit.console == []
 
 
 SPACED = """() => {
@@ -211,32 +226,17 @@ SPACED = """() => {
   return [Math.min(...gaps), parseFloat(getComputedStyle(path).strokeWidth)]
 }"""
 
-ALONE = """() => [...document.querySelectorAll('.figures')].flatMap(all => {
-  const figures = [...all.children].map(one => one.getBoundingClientRect())
-  const last = figures.at(-1), first = figures[0]
-  const columns = figures.filter(one => one.top == first.top).length
-  const right = Math.max(...figures.map(one => one.right))
-  return columns > 1 && right - last.right > 1 ? [last.top] : []
-})"""
+
+def test_points_on_a_line_are_seen_one_by_one(swept: Workspace, visit: Visit) -> None:
+    visit.page.goto((swept.runs()[0].artifacts / "report.html").as_uri())
+    for width in (320, 360, 800, 1400):
+        visit.page.set_viewport_size({"width": width, "height": 700})
+        gap, size = visit.page.evaluate(SPACED)
+        assert gap > size, width
 
 
-@pytest.mark.parametrize("width", [320, 360, 800, 1400])
-def test_points_on_a_line_are_seen_one_by_one(swept: Workspace, width: int, look: Looked) -> None:
-    look.page.set_viewport_size({"width": width, "height": 700})
-    look.page.goto((swept.runs()[0].artifacts / "report.html").as_uri())
-    gap, size = look.page.evaluate(SPACED)
-    assert gap > size
-
-
-@pytest.mark.parametrize("width", [900, 1400])
-def test_no_picture_stands_alone_in_half_a_row(report: str, width: int, look: Looked) -> None:
-    look.page.set_viewport_size({"width": width, "height": 700})
-    look.page.goto(report)
-    assert look.page.evaluate(ALONE) == []
-
-
-def test_the_report_is_read_with_a_keyboard(report: str, look: Looked) -> None:
-    page = look.page
+def test_the_report_is_read_with_a_keyboard(report: str, visit: Visit) -> None:
+    page = visit.page
     page.goto(report)
     for _ in range(20):
         page.keyboard.press("Tab")
@@ -253,9 +253,9 @@ def test_the_report_is_read_with_a_keyboard(report: str, look: Looked) -> None:
     assert page.get_by_text("The loss an epoch began with").is_visible()
 
 
-def test_the_report_says_its_pictures_to_a_screen_reader(report: str, look: Looked) -> None:
-    look.page.goto(report)
-    heard = look.page.locator("main").aria_snapshot()
-    assert len(re.findall(r"""- ["']?img """, heard)) == 8
-    assert "rowheader" in heard
-    assert "columnheader" in heard
+def test_the_report_says_its_pictures_to_a_screen_reader(report: str, visit: Visit) -> None:
+    visit.page.goto(report)
+    spoken = visit.page.locator("main").aria_snapshot()
+    assert len(re.findall(r"""- ["']?img """, spoken)) == 8
+    assert "rowheader" in spoken
+    assert "columnheader" in spoken

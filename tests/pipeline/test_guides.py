@@ -1,4 +1,4 @@
-"""The guides are followed: what they say to type is typed, what they say comes of it comes."""
+"""The guides are true: their commands run and give the results they print."""
 
 import json
 import os
@@ -16,9 +16,12 @@ from scipy import optimize
 from tests.conftest import QUIET, ROOT, Workspace, commit
 from tests.pipeline.test_readme import with_environment
 
+pytestmark = pytest.mark.usefixtures("warm")
+
 FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_guide_from_top_to_bottom(workspace: Workspace) -> None:
     with_environment(workspace)
     commit(workspace, "results")
@@ -50,10 +53,12 @@ def test_another_loss_is_the_one_line_it_says(workspace: Workspace) -> None:
     workspace.dvc("repro")
     metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
     assert metrics["gate"]["passed"] is True
-    said = re.search(r"w = ([\d.-]+), b = ([\d.-]+) \(least squares: ([\d.-]+), ([\d.-]+)\)", text)
-    assert said
-    found = [metrics["w"], metrics["b"], metrics["ols"]["w"], metrics["ols"]["b"]]
-    assert [f"{value:.6f}" for value in found] == list(said.groups())
+    printed = re.search(
+        r"w = ([\d.-]+), b = ([\d.-]+) \(least squares: ([\d.-]+), ([\d.-]+)\)", text
+    )
+    assert printed
+    fitted = [metrics["w"], metrics["b"], metrics["ols"]["w"], metrics["ols"]["b"]]
+    assert [f"{value:.6f}" for value in fitted] == list(printed.groups())
 
     x, y = np.loadtxt(workspace.path / "data/own/forbes.csv", delimiter=",", skiprows=1).T
     scaled = (x - x.mean()) / x.std()
@@ -68,9 +73,11 @@ def test_another_loss_is_the_one_line_it_says(workspace: Workspace) -> None:
     assert metrics["b"] == pytest.approx(best[1] - w * x.mean(), rel=1e-7)
 
 
-def test_what_the_tests_say_to_another_loss(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_tests_that_another_loss_breaks_are_those_the_guide_names(tmp_path: Path) -> None:
     text = (ROOT / "docs/make-it-yours.md").read_text()
     old, new = (line[1:] for line in dict(FENCED.findall(text))["diff"].splitlines())
+    (files,) = re.findall(r"`pytest ((?:tests/[\w/]+\.py ?)+)`", text)
     for name in ("src", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("pyproject.toml", "params.yaml"):
@@ -78,19 +85,11 @@ def test_what_the_tests_say_to_another_loss(tmp_path: Path) -> None:
     changed = tmp_path / "src/knownline/train/descent.py"
     changed.write_text(changed.read_text().replace(old, new))
     named = re.findall(r"^- `(test_\w+)`", text, flags=re.MULTILINE)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--tb=no",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-    ]
     done = subprocess.run(
-        [*command, "tests/test_training.py", "tests/test_evaluation.py"],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider"),
+            *files.split(),
+        ],
         cwd=tmp_path,
         env={**os.environ, **QUIET, "PYTHONPATH": str(tmp_path / "src")},
         capture_output=True,
@@ -101,6 +100,7 @@ def test_what_the_tests_say_to_another_loss(tmp_path: Path) -> None:
     assert set(re.findall(r"^FAILED \S+::(\w+)", done.stdout, flags=re.MULTILINE)) == set(named)
 
 
+@pytest.mark.slow
 def test_another_model_in_a_column_gives_what_it_says(workspace: Workspace) -> None:
     text = (ROOT / "docs/make-it-yours.md").read_text()
     workspace.run("python", "-c", dict(FENCED.findall(text))["python"])
@@ -117,8 +117,8 @@ def test_another_model_in_a_column_gives_what_it_says(workspace: Workspace) -> N
         assert [float(w), float(b)] == pytest.approx(np.polyfit(x, s, 1).tolist(), rel=3e-3)
         shown = workspace.knownline("summary").stdout
         for name in ("w", "b"):
-            (said,) = re.findall(rf"  {name} = (.+)", shown)
-            assert f"| {said} |" in text
+            (value,) = re.findall(rf"  {name} = (.+)", shown)
+            assert f"| {value} |" in text
         assert "gate passed" in shown
         sign, often = bend.split(": ")
         report = (workspace.path / "reports/report.html").read_text()

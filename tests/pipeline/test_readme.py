@@ -1,14 +1,16 @@
-"""The README is true: its commands run, its numbers and its picture are those of a run."""
+"""The README is true: its commands run; its numbers and its picture are those of a run."""
 
 import json
 import os
 import platform
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -19,6 +21,7 @@ from tests.conftest import ROOT, Workspace, checkout
 from tests.pipeline.servers import free_port, postgresql, wait_until_it_answers
 
 README = (ROOT / "README.md").read_text()
+CHANGED_FILES = ("status", "--short", "--", ".", ":!dvc.lock")
 MAKE = ("make", "--silent", "-o", ".venv/.ready")
 
 
@@ -31,7 +34,7 @@ def commands(block: str) -> list[str]:
 
 
 def with_environment(workspace: Workspace) -> Workspace:
-    """Lend the environment the tests run in; making one is what `.ci/run` tries."""
+    """Link the environment of the tests; `.ci/run` makes one from nothing."""
     (workspace.path / ".venv").symlink_to(Path(sys.executable).parent.parent)
     (workspace.path / ".git/info/exclude").write_text("/.venv\n")
     return workspace
@@ -45,15 +48,33 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def shell(workspace: Workspace, line: str) -> str:
-    """Type a line of the README, the environment being there already."""
+    """Run a line of the README; `make` does not build the environment again."""
     line = line.replace("make ", " ".join(MAKE) + " ")
     done = workspace.run("bash", "-ec", line, ok=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+@contextmanager
+def running(workspace: Workspace, line: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server of the README in the background until the block ends."""
+    server = subprocess.Popen(
+        ["bash", "-ec", line],
+        cwd=workspace.path,
+        env=workspace.env(**env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield server
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
 def wait_for_queue(workspace: Workspace) -> str:
-    """Return what `dvc queue status` says when nothing waits or runs any more."""
+    """Return the output of `dvc queue status` once nothing waits or runs."""
     deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         shown = workspace.dvc("queue", "status").stdout
@@ -72,15 +93,7 @@ def the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> No
     assert "Running stage" not in shell(newcomer, repro)
     assert ui == "make ui"
     port = free_port()
-    server = subprocess.Popen(
-        [*MAKE, "ui", f"PORT={port}"],
-        cwd=newcomer.path,
-        env=newcomer.env(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
+    with running(newcomer, shlex.join([*MAKE, "ui", f"PORT={port}"])) as server:
         wait_until_it_answers(port, server)
         (run,) = newcomer.runs()
         request = Request(
@@ -88,12 +101,9 @@ def the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> No
             json.dumps({"experiment_ids": ["1"]}).encode(),
             {"Content-Type": "application/json"},
         )
-        found = json.load(urlopen(request, timeout=20))["runs"]
-        assert [item["info"]["run_id"] for item in found] == [run.run_id]
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-    assert newcomer.git("status", "--short") in ("", "?? dvc.lock\n")
+        listed = json.load(urlopen(request, timeout=20))["runs"]
+    assert [item["info"]["run_id"] for item in listed] == [run.run_id]
+    assert newcomer.git(*CHANGED_FILES) == ""
 
 
 def a_changed_parameter_is_a_second_run(newcomer: Workspace) -> None:
@@ -124,7 +134,7 @@ def the_proof(newcomer: Workspace) -> None:
     assert "proven: " in shell(newcomer, line)
 
 
-def the_table_of_ones_own(newcomer: Workspace) -> None:
+def the_users_own_table(newcomer: Workspace) -> None:
     wanted = yaml.safe_load(blocks("yaml")[0])
     params = yaml.safe_load((newcomer.path / "params.yaml").read_text())
     params["truth"] = wanted["truth"]
@@ -136,39 +146,25 @@ def the_table_of_ones_own(newcomer: Workspace) -> None:
     assert f"w = {line['w']:.6f}, b = {line['b']:.6f}" in README
 
 
-def the_retraining_and_who_serves(newcomer: Workspace) -> None:
+def the_retraining_and_the_served_champion(newcomer: Workspace) -> None:
     newcomer.git("checkout", "--", "params.yaml", "dvc.lock")
     activate, retrain, champion = commands(blocks("sh")[4])
     assert "promoted: version 1 is the champion" in shell(newcomer, f"{activate}\n{retrain}")
     assert "version 1 of knownline" in shell(newcomer, f"{activate}\n{champion}")
     line = json.loads((newcomer.path / "models/line.json").read_text())
     expected = [line["w"] * x + line["b"] for x in (1.0, 2.0)]
-    told = newcomer.run("python", "-c", blocks("python")[0]).stdout
-    assert [float(y) for y in told.strip("[] \n").split()] == pytest.approx(expected)
+    printed = newcomer.run("python", "-c", blocks("python")[0]).stdout
+    assert [float(y) for y in printed.strip("[] \n").split()] == pytest.approx(expected)
     uri, serve, ask = commands(blocks("sh")[5])
     port = str(free_port())
-    server = subprocess.Popen(
-        ["bash", "-ec", f"{uri}\nexec {serve.replace('5001', port)}"],
-        cwd=newcomer.path,
-        env=newcomer.env(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while newcomer.run("bash", "-c", f"curl -sf 127.0.0.1:{port}/ping", ok=False).returncode:
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
+    with running(newcomer, f"{uri}\nexec {serve.replace('5001', port)}") as server:
+        wait_until_it_answers(int(port), server, "ping")
         answer = json.loads(shell(newcomer, ask.replace("5001", port)))
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
     assert answer["predictions"] == expected
 
 
 @pytest.mark.parametrize("line", commands(blocks("sh")[-1]))
-def test_7_the_checks_are_there_to_be_made(line: str) -> None:
+def test_the_targets_it_names_are_in_the_makefile(line: str) -> None:
     subprocess.run([*MAKE, "-n", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True)
 
 
@@ -199,20 +195,27 @@ def test_every_file_and_link_it_names_is_there() -> None:
         assert list((ROOT / "src").rglob(Path(name).name)), name
 
 
+def test_its_first_commands_give_the_result_and_open_the_ui(newcomer: Workspace) -> None:
+    the_first_block_prints_the_table_and_opens_the_ui(newcomer)
+
+
+@pytest.mark.slow
 @pytest.mark.long
-def test_followed_from_top_to_bottom(newcomer: Workspace) -> None:
-    """One test, since each step goes on where the one before it ended."""
+def test_its_commands_work_from_top_to_bottom(newcomer: Workspace) -> None:
+    """One test, since each step continues from the one before."""
+    repro, _ = commands(blocks("sh")[0])
+    shell(newcomer, repro)
     for step in (
-        the_first_block_prints_the_table_and_opens_the_ui,
         a_changed_parameter_is_a_second_run,
         the_sweep_runs_what_did_not_run_yet,
         the_proof,
-        the_table_of_ones_own,
-        the_retraining_and_who_serves,
+        the_users_own_table,
+        the_retraining_and_the_served_champion,
     ):
         step(newcomer)
 
 
+@pytest.mark.slow
 def test_the_server_over_postgresql_as_the_readme_has_it(fresh: Workspace, tmp_path: Path) -> None:
     """USER, PASSWORD, HOST and DATABASE as a reader fills them in; the port is a free one."""
     (block,) = (block for block in blocks("sh") if "postgresql://" in block)
@@ -225,22 +228,11 @@ def test_the_server_over_postgresql_as_the_readme_has_it(fresh: Workspace, tmp_p
             tables.execute("create database knownline owner reader")
         address = f"reader:secret@127.0.0.1:{database_port}/knownline"
         serve = serve.replace("USER:PASSWORD@HOST/DATABASE", address)
-        env = fresh.env(HOME=str(home), MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
-        server = subprocess.Popen(
-            ["bash", "-ec", f"exec {serve} --port {port}"],
-            cwd=fresh.path,
-            env=env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
+        more = {"HOME": str(home), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with running(fresh, f"exec {serve} --port {port}", **more) as server:
             wait_until_it_answers(port, server)
             use = use.replace(":5000", f":{port}")
             fresh.run("bash", "-ec", f"{use}; dvc repro; python src/knownline summary")
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
     assert not (fresh.path / "mlruns/mlflow.db").exists()
     assert list((home / "mlartifacts").rglob("fit.png"))
-    assert fresh.git("status", "--short") in ("", "?? dvc.lock\n")
+    assert fresh.git(*CHANGED_FILES) == ""

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Workspace, commit
-from tests.pipeline.test_retrain import aliases, expect, pushing, retrain
+from tests.pipeline.retraining import aliases, expect, retrain
 
 pytestmark = pytest.mark.usefixtures("warm")
-
-__all__ = ["pushing"]
 
 Runner = Callable[[], Workspace]
 

@@ -5,18 +5,15 @@ import os
 import pty
 import re
 import subprocess
-import sys
 import termios
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from samerun.core import progress
 from tests.conftest import Workspace
 
-LONG = 120_000
-"""Epochs that take longer than two seconds on anything that is sold today."""
+pytestmark = pytest.mark.usefixtures("warm")
 
 
 def on_a_terminal(workspace: Workspace, *command: str, columns: int = 80, **env: str) -> str:
@@ -43,30 +40,40 @@ def on_a_terminal(workspace: Workspace, *command: str, columns: int = 80, **env:
     return shown.decode()
 
 
-@pytest.fixture
-def long_training(fresh: Workspace) -> Workspace:
-    fresh.replace("params.yaml", "epochs: 100", f"epochs: {LONG}")
-    fresh.knownline("generate")
-    return fresh
+def show_bars_at_once(workspace: Workspace) -> None:
+    """Let the workspace's own code draw its bars at once, not after two seconds."""
+    workspace.replace("src/samerun/core/progress.py", "DELAY = 2.0", "DELAY = 0.0")
 
 
-def test_a_long_training_shows_a_bar_on_a_terminal(long_training: Workspace) -> None:
-    shown = on_a_terminal(long_training, "python", "src/knownline", "train", columns=100)
-    assert "train:" in shown
-    assert "epochs/s" in shown
+def test_drawing_reading_and_training_show_their_progress(fresh: Workspace) -> None:
+    show_bars_at_once(fresh)
+    fresh.replace("params.yaml", "rows: 99", "rows: 3000000")
+    shown = on_a_terminal(fresh, "python", "src/knownline", "generate", columns=100)
+    assert re.search(r"generate: +\d+%.*rows/s", shown), shown
+    shown = on_a_terminal(fresh, "python", "src/knownline", "train", columns=100)
+    assert re.search(r"read: +\d+%.*rows/s", shown), shown
+    assert re.search(r"train: +\d+%.*epochs/s", shown), shown
     assert "train: w = " in shown
 
 
-def test_nothing_is_drawn_where_there_is_no_terminal(long_training: Workspace) -> None:
-    done = long_training.knownline("train")
-    assert done.stderr == ""
-    assert done.stdout.count("\n") == 1
+@pytest.mark.cold
+def test_work_of_less_than_two_seconds_draws_nothing(built: Workspace) -> None:
+    shown = on_a_terminal(built, "python", "src/knownline", "generate")
+    assert re.fullmatch(r"generate: .*\r\n", shown)
 
 
+def test_nothing_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.steps("reproduce", 2) as begin, progress.bar("train", "epochs", total=2) as bar:
+        begin("fetch")
+        bar.update()
+        assert list(progress.over([1, 2], "record")) == [1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.cold
 @pytest.mark.parametrize("command", ["summary", "--help", "article", "ui --help", "nonsense"])
-@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}])
-def test_nothing_of_ours_is_coloured(built: Workspace, command: str, env: dict[str, Any]) -> None:
-    shown = on_a_terminal(built, "python", "src/knownline", *command.split(), **env)
+def test_nothing_of_ours_is_coloured(built: Workspace, command: str) -> None:
+    shown = on_a_terminal(built, "python", "src/knownline", *command.split())
     assert shown.strip()
     assert "\x1b" not in shown
 
@@ -98,32 +105,13 @@ def test_dvc_tells_two_runs_apart(workspace: Workspace) -> None:
     assert len(points) == 200
 
 
-def test_drawing_and_reading_show_how_far_they_are(fresh: Workspace) -> None:
-    """A stage that is slowed down by as much as it takes; what is shown is its own."""
-    fresh.replace("params.yaml", "rows: 99", "rows: 3000000")
-    slow = """
-import sys, time, runpy
-sys.path.insert(0, "src")
-from knownline import shards
-class Slow(shards.ShardWriter):
-    def append(self, *a): time.sleep(0.03); super().append(*a)
-shards.ShardWriter = Slow
-read = shards.Span.read
-def slowly(self): time.sleep(1.2); return read(self)
-shards.Span.read = slowly
-sys.argv = ["knownline", sys.argv[1]]
-runpy.run_module("knownline.__main__", run_name="__main__")
-"""
-    for stage, word in (("generate", "generate"), ("train", "read")):
-        shown = on_a_terminal(fresh, sys.executable, "-c", slow, stage, columns=100)
-        assert re.search(rf"{word}: +\d+%.*rows/s", shown), shown
-
-
-def test_a_run_done_again_shows_which_step_it_is_at(built: Workspace) -> None:
-    (run,) = built.runs()
+@pytest.mark.cold
+def test_reproducing_shows_its_steps(workspace: Workspace) -> None:
+    (run,) = workspace.runs()
     again = ("python", "src/knownline", "reproduce", run.run_id)
-    shown = on_a_terminal(built, *again, columns=60)
-    steps = re.findall(r"reproduce: ([a-z ]+), (\d) of 6 \[\d\d:\d\d\]", shown)
+    show_bars_at_once(workspace)
+    shown = on_a_terminal(workspace, *again, columns=60)
+    steps = re.findall(r"reproduce: ([a-z ]+), (\d) of \d \[\d\d:\d\d\]", shown)
     assert len(set(steps)) >= 2, shown
     assert [n for _, n in steps] == sorted(n for _, n in steps)
     drawn = [part for part in re.split(r"[\r\n]", shown) if part.startswith("reproduce: ")]
@@ -132,40 +120,29 @@ def test_a_run_done_again_shows_which_step_it_is_at(built: Workspace) -> None:
     assert re.search(r"\r +\rrun 99 rows", shown)
 
 
-def test_steps_are_quiet_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress.steps("reproduce", 2) as begin:
-        begin("fetch")
-        begin("compare")
-    assert capsys.readouterr() == ("", "")
+def test_an_encoding_without_our_signs_shows_a_question_mark(built: Workspace) -> None:
+    done = built.run("python", "src/knownline", "summary", PYTHONIOENCODING="ascii:strict")
+    assert "w = 20.0022 ? 0.0063" in done.stdout
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_an_output_without_our_signs_shows_something_else(built: Workspace, encoding: str) -> None:
-    done = built.run("python", "src/knownline", "summary", PYTHONIOENCODING=f"{encoding}:strict")
-    assert "w = 20.002" in done.stdout
-
-
-def test_a_closed_output_is_no_mistake(built: Workspace) -> None:
-    done = built.run("sh", "-c", "python src/knownline summary >&-")
+@pytest.mark.cold
+def test_a_closed_stream_is_no_error(workspace: Workspace) -> None:
+    done = workspace.run("sh", "-c", "python src/knownline summary >&-")
     assert done.stderr == ""
-
-
-def test_a_closed_stderr_is_no_mistake_and_what_is_said_there_goes_nowhere(
-    workspace: Workspace,
-) -> None:
     done = workspace.run("sh", "-c", "python src/knownline doctor 2>&-")
     assert done.stdout == "doctor: healthy\n"
     done = workspace.run("sh", "-c", "python src/knownline nonsense 2>&-", ok=False)
     assert (done.returncode, done.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("content", ["{", "{}", "[]"])
-def test_a_damaged_result_costs_one_line(workspace: Workspace, content: str) -> None:
-    (workspace.path / "reports/metrics.json").write_text(content)
-    done = workspace.knownline("summary", ok=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("knownline: error: reports/metrics.json must be what `evaluate`")
-    assert done.stderr.count("\n") == 1
+def test_a_damaged_result_is_one_line(workspace: Workspace) -> None:
+    for content in ("{", "{}", "[]"):
+        (workspace.path / "reports/metrics.json").write_text(content)
+        done = workspace.knownline("summary", ok=False)
+        assert done.returncode == 2
+        expected = "knownline: error: reports/metrics.json must be what `evaluate`"
+        assert done.stderr.startswith(expected)
+        assert done.stderr.count("\n") == 1
 
 
 def test_the_summary_names_no_other_run(workspace: Workspace) -> None:

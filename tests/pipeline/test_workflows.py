@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Workspace, checkout, commit
-from tests.pipeline.servers import Server, over_sqlite
+from tests.conftest import ROOT, Workspace, commit
+from tests.pipeline.retraining import BAD_SENSOR, DRIFT, change_params
 from tests.pipeline.test_readme import MAKE, with_environment
 
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
@@ -24,8 +24,8 @@ SCHEDULE = (ROOT / "docs/schedule.md").read_text()
 GH = """#!/usr/bin/env python3
 import json, sys
 from pathlib import Path
-kept = Path(__file__).with_name("issues.json")
-issues = json.loads(kept.read_text()) if kept.exists() else []
+store = Path(__file__).with_name("issues.json")
+issues = json.loads(store.read_text()) if store.exists() else []
 assert sys.argv[1] == "issue"
 given = dict(zip(sys.argv[3::2], sys.argv[4::2]))
 if sys.argv[2] == "list":
@@ -34,13 +34,13 @@ if sys.argv[2] == "list":
 else:
     assert sys.argv[2] == "create"
     text = Path(given["--body-file"]).read_text()
-    kept.write_text(json.dumps([*issues, {"title": given["--title"], "text": text}]))
+    store.write_text(json.dumps([*issues, {"title": given["--title"], "text": text}]))
 """
 
 
 def load(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(WORKFLOWS[name].read_text())
-    return found
+    workflow: dict[str, Any] = yaml.safe_load(WORKFLOWS[name].read_text())
+    return workflow
 
 
 def steps(name: str, job: str) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def tool(*command: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_they_have_the_form_of_workflows() -> None:
+def test_the_workflows_have_the_form_of_workflows() -> None:
     assert set(WORKFLOWS) == {"ci", "retrain"}
     done = tool(
         "check-jsonschema", "--builtin-schema", "vendor.github-workflows",
@@ -110,7 +110,7 @@ def test_actions_are_pinned_and_jobs_have_least_rights_and_an_end(name: str) -> 
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_they_are_thin(name: str) -> None:
+def test_a_step_runs_one_line_without_expressions(name: str) -> None:
     for line in run_lines(name):
         assert re.match(r"make |git diff|\.github/open-issue ", line)
         assert "\n" not in line
@@ -120,14 +120,13 @@ def test_they_are_thin(name: str) -> None:
 class Runner:
     """Does the steps of a job in a clone, as a runner would; what they `use` is there already."""
 
-    def __init__(self, origin: Path, folder: Path, uri: str) -> None:
+    def __init__(self, origin: Path, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
         self.bin = folder / "bin"
         self.bin.mkdir()
         (self.bin / "gh").write_text(GH)
         (self.bin / "gh").chmod(0o755)
-        self.uri = uri
         subprocess.run(["git", "clone", "--quiet", str(origin), str(folder / "work")], check=True)
         self.work = with_environment(Workspace(folder / "work"))
 
@@ -137,7 +136,7 @@ class Runner:
         own = self.work.env(
             GITHUB_OUTPUT=str(self.folder / "output"),
             GITHUB_STEP_SUMMARY=str(self.folder / "summary.md"),
-            MLFLOW_TRACKING_URI=self.uri,
+            MLFLOW_TRACKING_URI="",
             **env,
         )
         own["PATH"] = f"{self.bin}{os.pathsep}{own['PATH']}"
@@ -154,8 +153,8 @@ class Runner:
         return dict(line.split("=", 1) for line in lines)
 
     def issues(self) -> list[dict[str, str]]:
-        kept = self.bin / "issues.json"
-        return list(yaml.safe_load(kept.read_text())) if kept.exists() else []
+        store = self.bin / "issues.json"
+        return list(yaml.safe_load(store.read_text())) if store.exists() else []
 
     def retrain(self, seed: str = "", ok: bool = True) -> None:
         """Do the steps of the job `retrain`, those with a condition where it holds."""
@@ -174,9 +173,11 @@ class Runner:
 
 
 @pytest.fixture
-def origin(tmp_path: Path) -> Workspace:
-    """A checkout whose git remote is bare, with a DVC remote in its configuration."""
-    workspace = checkout(tmp_path / "origin")
+def origin(built: Workspace, tmp_path: Path) -> Workspace:
+    """A checkout with a current dvc.lock, whose git remote is bare, and with a DVC remote."""
+    workspace = Workspace(tmp_path / "origin")
+    built.git("clone", "--quiet", str(built.path), str(workspace.path))
+    workspace.git("remote", "remove", "origin")
     workspace.dvc("remote", "add", "--default", "store", str(tmp_path / "remote"))
     commit(workspace, "remotes")
     workspace.git("clone", "--quiet", "--bare", ".", str(tmp_path / "origin.git"))
@@ -184,8 +185,9 @@ def origin(tmp_path: Path) -> Workspace:
     return workspace
 
 
+@pytest.mark.slow
 def test_every_line_of_ci_runs_on_a_fresh_clone(origin: Workspace, tmp_path: Path) -> None:
-    runner = Runner(tmp_path / "origin.git", tmp_path / "runner", "")
+    runner = Runner(tmp_path / "origin.git", tmp_path / "runner")
     assert [step["run"] for step in steps("ci", "test") if "run" in step] == ["make test"]
     assert "make test" in (ROOT / ".ci/run").read_text()  # which runs it; here it would never end
     for step in steps("ci", "repro"):
@@ -196,26 +198,15 @@ def test_every_line_of_ci_runs_on_a_fresh_clone(origin: Workspace, tmp_path: Pat
 
 
 def test_an_issue_is_opened_once_also_without_a_report(origin: Workspace, tmp_path: Path) -> None:
-    runner = Runner(tmp_path / "origin.git", tmp_path / "runner", "")
-    for said in ("", "open already: Drift"):
-        assert said in runner.do(".github/open-issue Drift reports/retrain.md").stdout
+    runner = Runner(tmp_path / "origin.git", tmp_path / "runner")
+    for words in ("", "open already: Drift"):
+        assert words in runner.do(".github/open-issue Drift reports/retrain.md").stdout
     assert [issue["title"] for issue in runner.issues()] == ["Drift"]
 
 
+@pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.parametrize("kept_by", ["a server", "the DVC remote"])
-def test_every_line_of_retrain_runs_on_bare_runners(
-    kept_by: str, origin: Workspace, tmp_path: Path
-) -> None:
-    if kept_by == "a server":
-        (tmp_path / "server").mkdir()
-        with over_sqlite(tmp_path / "server") as server:
-            month(origin, tmp_path, server)
-    else:
-        month(origin, tmp_path, None)
-
-
-def month(origin: Workspace, tmp_path: Path, server: Server | None) -> None:
+def test_every_line_of_retrain_runs_on_bare_runners(origin: Workspace, tmp_path: Path) -> None:
     """Retrain, drift, be refused twice, prove; each on a runner that has nothing of the others."""
     count = 0
     issues = "[]"
@@ -223,9 +214,7 @@ def month(origin: Workspace, tmp_path: Path, server: Server | None) -> None:
     def runner() -> Runner:
         nonlocal count
         count += 1
-        made = Runner(
-            tmp_path / "origin.git", tmp_path / f"runner {count}", server.uri if server else ""
-        )
+        made = Runner(tmp_path / "origin.git", tmp_path / f"runner {count}")
         (made.bin / "issues.json").write_text(issues)
         return made
 
@@ -235,12 +224,11 @@ def month(origin: Workspace, tmp_path: Path, server: Server | None) -> None:
     assert first.issues() == []
     assert "is the champion" in (first.folder / "summary.md").read_text()
 
-    def people_change(old: str, new: str) -> None:
-        origin.replace("params.yaml", old, new)
-        commit(origin, "a change")
+    def change_and_push(change: tuple[str, str]) -> None:
+        change_params(origin, *change)
         origin.git("push", "--quiet", "origin", "main")
 
-    people_change("w: 20.0", "w: 20.2")
+    change_and_push(DRIFT)
     drifted = runner()
     drifted.retrain(seed="7")
     assert drifted.outputs() == {"verdict": "promoted", "drift": "drifted"}
@@ -248,7 +236,7 @@ def month(origin: Workspace, tmp_path: Path, server: Server | None) -> None:
     assert "the line drifted" in drifted.issues()[0]["text"]
     issues = (drifted.bin / "issues.json").read_text()
 
-    people_change("{kind: normal, scale: 1.5}", "{kind: shared-integer, scale: 1000}")
+    change_and_push(BAD_SENSOR)
     for seed in ("8", "9"):  # two days; the second opens nothing more
         refused = runner()
         refused.retrain(seed=seed, ok=False)
@@ -264,7 +252,7 @@ def month(origin: Workspace, tmp_path: Path, server: Server | None) -> None:
 
 
 def test_an_injected_seed_is_no_command(origin: Workspace, tmp_path: Path) -> None:
-    runner = Runner(tmp_path / "origin.git", tmp_path / "runner", "")
+    runner = Runner(tmp_path / "origin.git", tmp_path / "runner")
     (line,) = [s["run"] for s in steps("retrain", "retrain") if s.get("id") == "retrain"]
     for seed in ('1"; touch injected; echo "$(touch injected2)', "$(shell touch injected3)"):
         done = runner.do(line, ok=False, SEED=seed)
