@@ -230,7 +230,7 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def _copied(origin: Workspace, path: Path) -> Workspace:
+def copied(origin: Workspace, path: Path) -> Workspace:
     """Return a copy of a workspace whose store knows that its artifacts came along."""
     copy = Workspace(Path(shutil.copytree(origin.path, path, symlinks=True)))
     with sqlite3.connect(copy.path / "mlruns/mlflow.db") as store:
@@ -238,6 +238,8 @@ def _copied(origin: Workspace, path: Path) -> Workspace:
             ("experiments", "artifact_location"),
             ("runs", "artifact_uri"),
             ("logged_models", "artifact_location"),
+            ("model_versions", "source"),
+            ("model_versions", "storage_location"),
         ):
             store.execute(
                 f"update {table} set {column} = replace({column}, ?, ?)",
@@ -249,12 +251,12 @@ def _copied(origin: Workspace, path: Path) -> Workspace:
 @pytest.fixture
 def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
     """A checkout in which `dvc repro` ran once and dvc.lock is committed."""
-    return _copied(_built, tmp_path / "work")
+    return copied(_built, tmp_path / "work")
 
 
 @pytest.fixture(scope="session")
 def _trained(_built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = _copied(_built, tmp_path_factory.mktemp("trained") / "work")
+    workspace = copied(_built, tmp_path_factory.mktemp("trained") / "work")
     workspace.replace("params.yaml", "epochs: 100", "epochs: 60")
     workspace.dvc("repro", "report")
     return workspace
@@ -263,7 +265,7 @@ def _trained(_built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wor
 @pytest.fixture
 def trained(_trained: Workspace, tmp_path: Path) -> Workspace:
     """A workspace with a training of 60 epochs that is not recorded yet."""
-    return _copied(_trained, tmp_path / "work")
+    return copied(_trained, tmp_path / "work")
 
 
 @pytest.fixture

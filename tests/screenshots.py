@@ -10,7 +10,7 @@ import torch
 
 from knownline import article
 from knownline.core.moments import compress
-from knownline.report import pictures
+from knownline.report import plots
 from knownline.train import descent
 from tests.conftest import ROOT, checkout
 from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
@@ -30,7 +30,7 @@ def article_path() -> bytes:
         device=torch.device("cpu"),
     )
     rows = compress([(x, article.TRUTH.at(x) + 1)])
-    return pictures.path(walked.w, walked.b, rows=rows, truth=article.TRUTH)
+    return plots.path(walked.w, walked.b, rows=rows, truth=article.TRUTH)
 
 
 def main() -> None:

@@ -1,27 +1,12 @@
 """Workspaces with a champion, made once and copied."""
 
-import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
 
-from samerun.core.address import PLACES
-from tests.conftest import Workspace
+from tests.conftest import Workspace, copied
 from tests.pipeline.retraining import expect, retrain
 from tests.warm import Warm
-
-
-def copied(origin: Workspace, path: Path) -> Workspace:
-    """Return a copy of a workspace whose store names the copied artifacts."""
-    copy = Workspace(Path(shutil.copytree(origin.path, path, symlinks=True)))
-    with sqlite3.connect(copy.path / "mlruns/mlflow.db") as store:
-        for table, column in PLACES:
-            store.execute(
-                f"update {table} set {column} = replace({column}, ?, ?)",
-                [str(origin.path), str(copy.path)],
-            )
-    return copy
 
 
 @pytest.fixture(scope="session")

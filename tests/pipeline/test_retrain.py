@@ -288,7 +288,7 @@ LOAD = """
 import sys
 from knownline.retrain.registry import Model, Registry
 from samerun.mlflow.tracking import Store
-version = Registry(Store()).holding("champion")
+version = Registry(Store()).by_alias("champion")
 print("ready", flush=True)
 sys.stdin.readline()
 Model(version)

@@ -66,7 +66,7 @@ def test_nothing_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixtu
     with progress.steps("reproduce", 2) as begin, progress.bar("train", "epochs", total=2) as bar:
         begin("fetch")
         bar.update()
-        assert list(progress.over([1, 2], "record")) == [1, 2]
+        assert list(progress.track([1, 2], "record")) == [1, 2]
     assert capsys.readouterr() == ("", "")
 
 
