@@ -46,7 +46,7 @@ LAST = receipts.STORE / "last.json"
 
 
 def main() -> int:
-    """Record the execution that left a receipt, or make sure that its like is in the store."""
+    """Record the execution that left a receipt, or make sure that the store has an equal run."""
     params = Params.read()
     for folder in (MODELS, REPORTS):
         files.check_seal(folder)
@@ -61,7 +61,7 @@ def main() -> int:
         store = tracking.Store()
         run = None if receipt else store.find_complete(fingerprint)
         if run:
-            print(f"record: nothing new, this is run {run.name} ({run.run_id})")
+            _add_report(store, run)
         else:
             run = _record(store, params, identity, receipt)
             print(f"record: run {run.name} ({run.run_id})")
@@ -78,6 +78,13 @@ def main() -> int:
     files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
     receipts.take(provenance.digest(trained))
     return 0
+
+
+def _add_report(store: tracking.Store, run: tracking.Recorded) -> None:
+    """Add the report to a run that has everything else: only how the page looks has changed."""
+    added = store.add_page(run.run_id, REPORT)
+    news = f"{added} added to" if added else "nothing new, this is"
+    print(f"record: {news} run {run.name} ({run.run_id})")
 
 
 def _tell_of_changes(commit: Commit) -> None:

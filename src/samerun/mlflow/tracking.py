@@ -7,6 +7,7 @@ Knows nothing of how a run came about (`content` says what it shows) nor of wher
 import getpass
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Collection
@@ -26,7 +27,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-from samerun.core import address, progress
+from samerun.core import address, files, progress
 from samerun.core.address import EXPERIMENT, SQLITE
 from samerun.core.errors import StoreError
 from samerun.execution.processes import is_left, process
@@ -133,6 +134,24 @@ class Store:
             mlflow.artifacts.download_artifacts(
                 f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
             )
+
+    def add_page(self, run_id: str, page: Path) -> str | None:
+        """Add another report to a run, beside the one it has, named after its SHA-256.
+
+        Returns its name there, or None where the run has this very page already.
+        """
+        sha = files.sha256_of(page)
+        name = f"{page.stem}-{sha[:8]}{page.suffix}"
+        with said_by(self.uri, every=True), tempfile.TemporaryDirectory() as scratch:
+            kept = {file.path for file in self.client.list_artifacts(run_id)}
+            if name in kept:
+                return None
+            if page.name in kept:
+                own = self.client.download_artifacts(run_id, page.name, scratch)
+                if files.sha256_of(Path(own)) == sha:
+                    return None
+            self.client.log_artifact(run_id, shutil.copyfile(page, Path(scratch) / name))
+        return name
 
     def logged(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
         """Return metrics by step.
