@@ -17,7 +17,7 @@ from filelock import FileLock
 from knownline.retrain import command as door_of_retrain
 from tests.conftest import Workspace, commit
 from tests.pipeline.servers import Proxy, free_port, over_sqlite, serving
-from tests.pipeline.test_own_table import use
+from tests.pipeline.test_inputs import use
 
 pytestmark = pytest.mark.usefixtures("warm")
 
