@@ -15,7 +15,7 @@ NOBODY: dict[str, Any] = {
     f"GIT_{role}_{field}": "" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
 }
 
-OTHER_CPU = {
+OTHER_CPU: dict[str, Any] = {
     "OMP_NUM_THREADS": "1",
     "ATEN_CPU_CAPABILITY": "default",
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512_SKX AVX512_ICL AVX512_SPR AVX2 FMA3",

@@ -204,7 +204,7 @@ def test_experiments_in_the_workspace_and_in_a_temporary_folder_reach_the_one_st
 
 @pytest.mark.cold
 @pytest.mark.parametrize(
-    "rates", [["0.1", "0.3"], pytest.param([f"0.{i}" for i in range(1, 10)], marks=pytest.mark.slow)]
+    "rates", [["0.1", "0.3"], pytest.param([f"0.{i}" for i in range(1, 6)], marks=pytest.mark.slow)]
 )
 def test_each_experiment_of_a_queue_of_two_jobs_is_a_run(
     workspace: Workspace, rates: list[str]
