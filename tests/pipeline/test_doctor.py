@@ -228,14 +228,12 @@ def test_old_leftovers_of_a_kill_are_removed_by_repair(workspace: Workspace) -> 
 def test_a_training_that_was_not_recorded_is_named(trained: Workspace) -> None:
     trained.git("checkout", "--", "params.yaml", "dvc.lock")
     trained.dvc("checkout")
-    assert any(
-        re.fullmatch(
-            r"mlruns/receipts/\w{64}\.json: a training was not recorded: 99 rows, lr 0\.25, 60"
-            r" epochs: `dvc repro` with its parameters records it; or delete it",
-            line,
-        )
-        for line in doctor(trained)
+    finding = (
+        r"mlruns/receipts/\w{64}\.json: a training was not recorded: 60 epochs, .*: `dvc repro` with"
+        r" its parameters records it; or delete it"
     )
+    found = doctor(trained)
+    assert any(re.fullmatch(finding, line) for line in found), found
 
 
 def test_a_store_that_is_absent_damaged_or_unreachable_is_a_finding(workspace: Workspace) -> None:

@@ -47,6 +47,14 @@ def server(
         yield running
 
 
+@pytest.fixture
+def trained(trained: Workspace) -> Workspace:
+    """A workspace whose training is not recorded yet, nor that of any other test."""
+    left = receipt(trained)
+    left.write_text(json.dumps(json.loads(left.read_text()) | {"execution": uuid.uuid4().hex}))
+    return trained
+
+
 def execution(workspace: Workspace) -> str:
     """Return what names the training that is not recorded yet."""
     return str(json.loads(receipt(workspace).read_text())["execution"])
