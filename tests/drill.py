@@ -180,7 +180,7 @@ def kills(scratch: Path, dice: random.Random, count: int) -> str:
     done = arrived = 0
     while done < count:
         force = arrived > 0
-        for _ in range(6):
+        for _ in range(min(6, count - done)):
             began = time.monotonic()
             if not killed(workspace, dice.uniform(0.3, 0.9 * whole), force=force):
                 if force:  # the machine is quicker than it was
@@ -226,7 +226,7 @@ def kills_of_record(scratch: Path, dice: random.Random, count: int) -> str:
     while done < count:
         repro(workspace, "--force", "--single-item", "train")  # the same bytes: a new execution
         executions += 1
-        for _ in range(8):
+        for _ in range(min(8, count - done)):
             began = time.monotonic()
             if not killed(workspace, dice.uniform(0.6, 0.9 * lasts)):
                 lasts = min(lasts, time.monotonic() - began)  # the machine is quicker than it was
