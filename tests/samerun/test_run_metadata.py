@@ -192,9 +192,7 @@ def cells(row: str) -> list[str]:
 def test_the_description_holds_one_whole_markdown_table(
     truth: Line | None, holdout: bool, off: float
 ) -> None:
-    told = run_metadata.description(
-        metrics(truth=truth, holdout=holdout, off=off), CLEAN
-    ).splitlines()
+    told = run_metadata.description(metrics(truth=truth, holdout=holdout, off=off), CLEAN).splitlines()
     first = next(i for i, line in enumerate(told) if line.startswith("|"))
     table = [line for line in told if line.startswith("|")]
     # A table is one block after an empty line: GitHub Flavored Markdown, 4.10.
