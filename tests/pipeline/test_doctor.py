@@ -229,8 +229,8 @@ def test_a_training_that_was_not_recorded_is_named(trained: Workspace) -> None:
     trained.git("checkout", "--", "params.yaml", "dvc.lock")
     trained.dvc("checkout")
     finding = (
-        r"mlruns/receipts/\w{64}\.json: a training was not recorded: 60 epochs, .*: `dvc repro` with"
-        r" its parameters records it; or delete it"
+        r"mlruns/receipts/\w{64}\.json: a training was not recorded: 60 epochs, .*: `dvc repro`"
+        r" with its parameters records it; or delete it"
     )
     found = doctor(trained)
     assert any(re.fullmatch(finding, line) for line in found), found
