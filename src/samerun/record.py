@@ -61,7 +61,7 @@ def main() -> int:
         store = tracking.Store()
         run = None if receipt else store.find_complete(fingerprint)
         if run:
-            print(f"record: nothing new, this is run {run.name} ({run.run_id})")
+            _add_report(store, run)
         else:
             run = _record(store, params, identity, receipt)
             print(f"record: run {run.name} ({run.run_id})")
@@ -78,6 +78,13 @@ def main() -> int:
     files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
     receipts.remove(provenance.digest(trained))
     return 0
+
+
+def _add_report(store: tracking.Store, run: tracking.RecordedRun) -> None:
+    """Add the report to a run that has everything else: only how the page looks has changed."""
+    added = store.add_page(run.run_id, REPORT)
+    outcome = f"{added} added to" if added else "nothing new, this is"
+    print(f"record: {outcome} run {run.name} ({run.run_id})")
 
 
 def _report_changes(commit: Commit) -> None:

@@ -21,7 +21,7 @@ def test_the_guide_from_top_to_bottom(workspace: Workspace) -> None:
     with_environment(workspace)
     commit(workspace, "results")
     text = (ROOT / "docs/guide.md").read_text()
-    # The block for those without make makes an environment: tests/pipeline/test_strangers.py.
+    # The block for those without make makes an environment: tests/pipeline/test_other_machines.py.
     blocks = [b for kind, b in FENCED.findall(text) if kind == "sh" and "pip install" not in b]
     shown = workspace.run("bash", "-euc", "\n".join(blocks[:4]), ok=False)
     assert shown.returncode == 0, shown.stdout + shown.stderr

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from tests.conftest import Run, Workspace, commit
-from tests.pipeline.test_own_table import use
+from tests.pipeline.test_inputs import use
 
 pytestmark = pytest.mark.usefixtures("warm")
 

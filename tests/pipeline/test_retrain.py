@@ -22,7 +22,7 @@ from tests.pipeline.retraining import (
     versions,
 )
 from tests.pipeline.servers import Proxy, free_port, over_sqlite
-from tests.pipeline.test_own_table import use
+from tests.pipeline.test_inputs import use
 
 pytestmark = pytest.mark.usefixtures("warm")
 

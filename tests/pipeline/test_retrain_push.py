@@ -9,7 +9,7 @@ import pytest
 from knownline.core.line import Line
 from tests.conftest import Workspace, commit
 from tests.pipeline.retraining import DAY, aliases, expect, retrain, versions
-from tests.pipeline.test_own_table import use
+from tests.pipeline.test_inputs import use
 
 pytestmark = pytest.mark.usefixtures("warm")
 

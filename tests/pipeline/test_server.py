@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,10 +14,12 @@ import pytest
 
 from tests.conftest import Run, Workspace
 from tests.pipeline.servers import Proxy, Server, deaf, over_postgresql, over_sqlite
-from tests.pipeline.test_live import EPOCHS, SOON, assert_every_epoch_once, make_long
+from tests.pipeline.training import EPOCHS, Training, assert_every_epoch_once, make_long
+
+pytestmark = pytest.mark.usefixtures("warm")
 
 BOUND = "400"
-"""Seconds after which a command counts as one that hangs. What is lost is measured elsewhere."""
+"""Seconds after which a command counts as one that hangs."""
 
 LOAD = """
 import sys, pandas as pd, mlflow
@@ -24,21 +27,32 @@ print(mlflow.pyfunc.load_model(sys.argv[1]).predict(pd.DataFrame({"x": [2.0]}))[
 """
 
 DRILL = os.environ.get("KNOWNLINE_DRILL") == "1"
-"""Whether every kind of trouble at every moment is tried (`make drill`), or some of each."""
+"""Whether every kind of failure is tried at every moment (`make drill`), or some of each."""
 
 STRIDE = 2 if DRILL else 10
 
 Over = Callable[[Path], AbstractContextManager[Server]]
 
 
-@pytest.fixture(scope="module", params=[over_sqlite, over_postgresql])
+POSTGRESQL = pytest.param(over_postgresql, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[over_sqlite, POSTGRESQL])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A good server. What a test does to it, it mends."""
+    """A good server. A test that harms it restores it."""
     over: Over = request.param
     with over(tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture
+def trained(trained: Workspace) -> Workspace:
+    """A workspace whose training is not recorded yet, nor that of any other test."""
+    left = receipt(trained)
+    left.write_text(json.dumps(json.loads(left.read_text()) | {"execution": uuid.uuid4().hex}))
+    return trained
 
 
 def execution(workspace: Workspace) -> str:
@@ -57,7 +71,7 @@ def record(workspace: Workspace, uri: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def assert_said(done: subprocess.CompletedProcess[str], uri: str) -> None:
+def assert_not_recorded(done: subprocess.CompletedProcess[str], uri: str) -> None:
     """Assert exit status 2, and one line with what was not recorded, where, and what to do."""
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
@@ -96,15 +110,16 @@ def assert_whole(server: Server, run: Run, epochs: int) -> None:
     assert (kept / "models" / model / "artifacts/artifacts/line.json").exists()
 
 
-def test_a_run_is_whole_on_a_server(workspace: Workspace, server: Server) -> None:
-    workspace.dvc("repro", "--force", MLFLOW_TRACKING_URI=server.uri)
-    run_id = json.loads((workspace.path / "mlruns/last.json").read_text())["run_id"]
+def test_a_run_is_whole_on_a_server(trained: Workspace, server: Server) -> None:
+    trained.dvc("repro", MLFLOW_TRACKING_URI=server.uri)
+    run_id = json.loads((trained.path / "mlruns/last.json").read_text())["run_id"]
     (run,) = (run for run in server.runs() if run.run_id == run_id)
-    assert_whole(server, run, 100)
-    assert "Running stage" not in workspace.dvc("repro", MLFLOW_TRACKING_URI=server.uri).stdout
-    assert "nothing new" in workspace.knownline("record", MLFLOW_TRACKING_URI=server.uri).stdout
-    line = json.loads((workspace.path / "models/line.json").read_text())
-    done = workspace.run(
+    assert_whole(server, run, 60)
+    assert len(trained.runs()) == 1  # nothing reached the embedded store
+    assert "Running stage" not in trained.dvc("repro", MLFLOW_TRACKING_URI=server.uri).stdout
+    assert "nothing new" in trained.knownline("record", MLFLOW_TRACKING_URI=server.uri).stdout
+    line = json.loads((trained.path / "models/line.json").read_text())
+    done = trained.run(
         "python", "-c", LOAD, f"runs:/{run.run_id}/model", MLFLOW_TRACKING_URI=server.uri
     )
     assert done.stdout.strip() == (line["w"] * 2.0 + line["b"]).hex()
@@ -142,7 +157,14 @@ def busy(_: Server, proxy: Proxy, until: ExitStack) -> str:
 
 
 @pytest.mark.parametrize("server", [over_sqlite], indirect=True)
-@pytest.mark.parametrize("bad", [refused, stopped, failing, *([silent, busy] if DRILL else [])])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        refused,
+        *(pytest.param(bad, marks=pytest.mark.slow) for bad in (stopped, failing)),
+        *([silent, busy] if DRILL else []),
+    ],
+)
 def test_a_bad_server_costs_one_line_and_the_next_repro_records(
     trained: Workspace, server: Server, bad: Callable[[Server, Proxy, ExitStack], str]
 ) -> None:
@@ -150,7 +172,7 @@ def test_a_bad_server_costs_one_line_and_the_next_repro_records(
     with Proxy(server) as proxy:
         with ExitStack() as until:
             uri = bad(server, proxy, until)
-            assert_said(record(trained, uri), uri)
+            assert_not_recorded(record(trained, uri), uri)
             done = trained.run("timeout", BOUND, "dvc", "repro", ok=False, MLFLOW_TRACKING_URI=uri)
             assert done.returncode not in (0, 124)
             assert trained.outputs() == outputs
@@ -161,34 +183,35 @@ def test_a_bad_server_costs_one_line_and_the_next_repro_records(
     assert "backfilled" not in run.tags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "first"), [(over_sqlite, 0), (over_postgresql, STRIDE // 2)], indirect=["server"]
 )
 def test_a_server_that_fails_at_any_request_of_a_recording_loses_and_doubles_nothing(
     trained: Workspace, server: Server, first: int
 ) -> None:
-    """Each trouble begins at another request of another execution, until all requests had one.
+    """Each failure begins at another request of another execution, until every request had one.
 
-    Of one store's every STRIDE-th, and of the other's those in the middle between.
+    Every STRIDE-th request of one store, and those halfway between of the other.
     """
     left = receipt(trained)
     leaves = json.loads(left.read_text())
     executions: list[str] = []
-    hows = ("500", "lost", "blip")
+    failures = ("500", "lost", "blip")
     with Proxy(server) as proxy:
         while True:
             executions.append(uuid.uuid4().hex)
             left.write_text(json.dumps(leaves | {"execution": executions[-1]}))
             after = first + STRIDE * (len(executions) - 1)
-            proxy.turn(hows[len(executions) % 3], after=after)
+            proxy.turn(failures[len(executions) % 3], after=after)
             done = record(trained, proxy.uri)
             requests = proxy.passed
             proxy.turn("")
             if left.exists():
-                assert_said(done, proxy.uri)
+                assert_not_recorded(done, proxy.uri)
                 done = record(trained, proxy.uri)
             assert done.returncode == 0, done.stderr
-            if requests <= after:  # the trouble would have come after the end
+            if requests <= after:  # the failure would have come after the end
                 break
         left.write_text(json.dumps(leaves))
         trained.dvc("repro", MLFLOW_TRACKING_URI=proxy.uri)
@@ -197,6 +220,27 @@ def test_a_server_that_fails_at_any_request_of_a_recording_loses_and_doubles_not
         assert_whole(server, server.run(each), 60)
 
 
+@pytest.mark.parametrize("server", [over_sqlite], indirect=True)
+@pytest.mark.parametrize("after", range(5, 30, STRIDE))
+def test_a_recording_killed_at_a_request_is_completed_in_its_run(
+    trained: Workspace, server: Server, after: int
+) -> None:
+    wanted = execution(trained)
+    with Proxy(server) as proxy:
+        process = subprocess.Popen(
+            ["python", "src/knownline", "record"],
+            cwd=trained.path,
+            env=trained.env(MLFLOW_TRACKING_URI=proxy.uri),
+        )
+        proxy.turn("cut", after=after, instead=process.kill)
+        assert process.wait() == -signal.SIGKILL
+        assert server.run(wanted).status == "RUNNING"
+        proxy.turn("")
+        trained.dvc("repro", MLFLOW_TRACKING_URI=proxy.uri)
+    assert_whole(server, server.run(wanted), 60)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("server", [over_postgresql], indirect=True)
 @pytest.mark.parametrize("after", [3, 15, 27] if DRILL else [15])
 def test_a_server_killed_in_the_middle_of_a_recording(
@@ -205,13 +249,14 @@ def test_a_server_killed_in_the_middle_of_a_recording(
     wanted = execution(trained)
     with Proxy(server) as proxy:
         proxy.turn("cut", after=after, instead=server.kill)
-        assert_said(record(trained, proxy.uri), proxy.uri)
+        assert_not_recorded(record(trained, proxy.uri), proxy.uri)
         server.start()
         proxy.turn("")
         trained.dvc("repro", MLFLOW_TRACKING_URI=proxy.uri)
     assert_whole(server, server.run(wanted), 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", [over_sqlite], indirect=True)
 @pytest.mark.parametrize("how", ["cut", "hang"])
 def test_a_server_that_goes_while_a_training_streams(
@@ -221,15 +266,16 @@ def test_a_server_that_goes_while_a_training_streams(
     with Proxy(server) as proxy:
         # With "cut" it is the server itself that is killed.
         proxy.turn(how, after=8, instead=server.kill if how == "cut" else None)
-        done = workspace.run(
-            "timeout", BOUND, "dvc", "repro", ok=False, MLFLOW_TRACKING_URI=proxy.uri, **SOON
-        )
-        assert done.returncode not in (0, 124)
+        training = Training(workspace, MLFLOW_TRACKING_URI=proxy.uri)
+        training.train_until(lambda: proxy.passed > 8)
+        training.wait_for_streamer_to_end()
+        status, errors = training.end()
+        assert status != 0
         history = (workspace.path / "reports/history.csv").read_text()
         assert len(history.splitlines()) == EPOCHS + 1
-        ours = [line for line in done.stderr.splitlines() if line.startswith("knownline:")]
+        ours = [line for line in errors.splitlines() if line.startswith("knownline:")]
         assert ours[-1].endswith("is on disk but not recorded: `dvc repro` records it later")
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in errors
         wanted = execution(workspace)
         if how == "cut":
             server.start()
@@ -241,6 +287,7 @@ def test_a_server_that_goes_while_a_training_streams(
     assert_whole(server, run, EPOCHS)
 
 
+@pytest.mark.slow
 def test_eight_processes_record_at_once_on_a_new_server(trained: Workspace, tmp_path: Path) -> None:
     name = receipt(trained).name
     leaves = json.loads(receipt(trained).read_text())
@@ -257,8 +304,8 @@ def test_eight_processes_record_at_once_on_a_new_server(trained: Workspace, tmp_
             subprocess.Popen(command, cwd=copy, env=env, stderr=subprocess.PIPE, text=True)
             for copy in copies
         ]
-        said = [process.communicate(timeout=float(BOUND))[1] for process in started]
-        assert [process.returncode for process in started] == [0] * 8, "\n".join(said)
+        errors = [process.communicate(timeout=float(BOUND))[1] for process in started]
+        assert [process.returncode for process in started] == [0] * 8, "\n".join(errors)
         runs = server.runs()
         assert sorted(run.tags["execution"] for run in runs) == sorted(executions)
         for run in runs:

@@ -1,17 +1,24 @@
-"""The situations in which `record` must execute or not, each with real DVC and a counted store."""
+"""Which executions become runs: every way of running the pipeline, with real DVC and real stores.
 
+`record` adds a run for each training that was executed, and none for one that was only restored.
+"""
+
+import hashlib
 import os
 import shutil
-import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Run, Workspace, commit
+from tests.pipeline.test_readme import wait_for_queue
 
 pytestmark = pytest.mark.usefixtures("warm")
 
 Clone = Callable[[Workspace], Workspace]
+
+CSS = "src/knownline/report/page.css"
 
 
 def assert_complete(run: Run, *, epochs: int = 100) -> None:
@@ -19,48 +26,78 @@ def assert_complete(run: Run, *, epochs: int = 100) -> None:
     assert run.steps["loss"] == run.steps["w"] == run.steps["b"] == list(range(epochs))
 
 
-def test_first_repro_makes_one_complete_run(built: Workspace) -> None:
+def executed(stdout: str) -> list[str]:
+    """Return the stages that `dvc repro` says it ran."""
+    return [line.split("'")[1] for line in stdout.splitlines() if line.startswith("Running stage")]
+
+
+def test_the_first_repro_makes_one_complete_run(built: Workspace) -> None:
     (run,) = built.runs()
     assert_complete(run)
     assert "backfilled" not in run.tags
     assert run.tags["git_dirty"] == "false"
 
 
-def test_repeating_it_executes_nothing(workspace: Workspace) -> None:
+def test_a_second_repro_executes_nothing(workspace: Workspace) -> None:
     before = workspace.outputs()
-    done = workspace.dvc("repro")
-    assert "Running stage" not in done.stdout
+    assert executed(workspace.dvc("repro").stdout) == []
     assert len(workspace.runs()) == 1
     assert workspace.outputs() == before
 
 
-def test_a_changed_parameter_makes_a_second_run_to_compare(workspace: Workspace) -> None:
+def test_a_changed_parameter_makes_a_run_and_changing_it_back_makes_none(
+    workspace: Workspace,
+) -> None:
     workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
-    workspace.dvc("repro")
+    # A changed parameter is no uncommitted change that a user has to hear of.
+    assert "not committed" not in workspace.dvc("repro").stdout
     first, second = workspace.runs()
     assert_complete(second)
     assert first.tags["fingerprint"] != second.tags["fingerprint"]
-    changed = {k for k in first.params if first.params[k] != second.params[k]}
+    changed = {key for key in first.params if first.params[key] != second.params[key]}
     assert changed == {"train.learning_rate"}
     assert first.steps.keys() == second.steps.keys()
 
-
-def test_outputs_restored_from_the_run_cache_make_no_new_run(workspace: Workspace) -> None:
-    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
-    workspace.dvc("repro")
     workspace.replace("params.yaml", "learning_rate: 0.1", "learning_rate: 0.25")
     done = workspace.dvc("repro")
     assert "Stage 'train' is cached" in done.stdout
-    assert "Running stage 'record'" in done.stdout
+    assert executed(done.stdout) == ["record"]
     assert "nothing new" in done.stdout
     assert len(workspace.runs()) == 2
+    assert not list(workspace.runs()[0].artifacts.glob("report-*"))
     assert workspace.git("status", "--short") == ""
 
 
-def test_a_deleted_store_is_filled_from_the_files_and_says_so(workspace: Workspace) -> None:
-    shutil.rmtree(workspace.path / "mlruns")
+def test_a_changed_style_sheet_adds_a_page_to_the_run_and_makes_no_run(
+    workspace: Workspace,
+) -> None:
+    (run,) = workspace.runs()
+    old = (run.artifacts / "report.html").read_bytes()
+    with (workspace.path / CSS).open("a") as stream:
+        stream.write("\nh1 { letter-spacing: 0.01em; }\n")
     done = workspace.dvc("repro")
-    assert "Running stage 'train'" not in done.stdout
+    assert executed(done.stdout) == ["report", "record"]
+    new = (workspace.path / "reports/report.html").read_bytes()
+    name = f"report-{hashlib.sha256(new).hexdigest()[:8]}.html"
+    assert f"{name} added to run {run.name} ({run.run_id})" in done.stdout
+    assert workspace.runs() == [run]
+    assert [path.name for path in run.artifacts.glob("report-*")] == [name]
+    assert (run.artifacts / name).read_bytes() == new != old
+    assert (run.artifacts / "report.html").read_bytes() == old
+
+    assert "nothing new" in workspace.knownline("record").stdout
+    workspace.git("checkout", "--", CSS)  # the page that the run began with is not added
+    done = workspace.dvc("repro")
+    assert executed(done.stdout) == ["record"]
+    assert "nothing new" in done.stdout
+    assert len(list(run.artifacts.glob("report*.html"))) == 2
+
+
+def test_a_deleted_store_is_filled_from_the_files_and_the_run_is_tagged(
+    workspace: Workspace,
+) -> None:
+    shutil.rmtree(workspace.path / "mlruns")
+    assert "train" not in executed(workspace.dvc("repro").stdout)
     (run,) = workspace.runs()
     assert_complete(run)
     assert run.tags["backfilled"] == "true"
@@ -75,21 +112,6 @@ def test_a_forced_repro_is_a_second_execution_and_a_second_run(workspace: Worksp
     assert first.tags["fingerprint"] == second.tags["fingerprint"]
     assert "backfilled" not in second.tags
     assert workspace.outputs() == before
-
-
-@pytest.mark.cold
-def test_a_fresh_clone_executes_the_committed_lock_and_leaves_it_alone(
-    built: Workspace, clone: Clone
-) -> None:
-    copy = clone(built)
-    done = copy.dvc("repro")
-    assert done.stdout.count("Running stage") == 4
-    (run,) = copy.runs()
-    assert_complete(run)
-    assert "backfilled" not in run.tags
-    assert copy.git("status", "--short") == ""
-    assert copy.outputs() == built.outputs()
-    assert run.tags["fingerprint"] == built.runs()[0].tags["fingerprint"]
 
 
 def test_a_fresh_clone_with_pulled_outputs_is_backfilled(
@@ -108,12 +130,12 @@ def test_a_fresh_clone_with_pulled_outputs_is_backfilled(
     assert copy.git("status", "--short") == ""
 
 
-def test_a_change_of_code_that_changes_no_number_is_recorded_all_the_same(
+def test_a_change_of_code_that_changes_no_number_makes_a_run(
     workspace: Workspace, clone: Clone
 ) -> None:
-    with (workspace.path / "src/knownline/report/pictures.py").open("a") as code:
+    with (workspace.path / "src/knownline/evaluate/residuals.py").open("a") as code:
         code.write("\n# a remark\n")
-    assert "Running stage 'record'" in workspace.dvc("repro").stdout
+    assert executed(workspace.dvc("repro").stdout) == ["evaluate", "report", "record"]
     first, second = workspace.runs()
     assert first.tags["fingerprint"] != second.tags["fingerprint"]
     commit(workspace, "a remark")
@@ -122,9 +144,9 @@ def test_a_change_of_code_that_changes_no_number_is_recorded_all_the_same(
     assert copy.git("status", "--short") == ""
 
 
-def test_a_training_done_again_alone_is_recorded_by_the_next_repro(workspace: Workspace) -> None:
+def test_a_training_repeated_alone_is_recorded_by_the_next_repro(workspace: Workspace) -> None:
     """Its bytes are the same, so DVC by itself sees nothing to do."""
-    workspace.dvc("repro", "--force", "evaluate")
+    workspace.dvc("repro", "--force", "train")
     workspace.dvc("repro")
     runs = workspace.runs()
     assert len(runs) == 2
@@ -133,31 +155,7 @@ def test_a_training_done_again_alone_is_recorded_by_the_next_repro(workspace: Wo
     assert workspace.git("status", "--short") == ""
 
 
-def test_record_looks_for_lost_runs_after_a_training_that_was_killed_at_its_end(
-    workspace: Workspace,
-) -> None:
-    """DVC restores what the training would have written, and by itself would not run `record`."""
-    killer = (
-        "import os, signal, sys; sys.path.insert(0, 'src'); from knownline import receipts;"
-        "receipts.leave = lambda _: os.kill(os.getpid(), signal.SIGKILL);"
-        "from knownline.__main__ import main; main(['train'])"
-    )
-    assert workspace.run("python", "-c", killer, ok=False).returncode == -9
-    with sqlite3.connect(workspace.path / "mlruns/mlflow.db") as store:
-        store.execute("update runs set status = 'RUNNING'")
-        store.execute("update tags set value = ? where key = 'process'", [gone(workspace)])
-    done = workspace.dvc("repro")
-    assert "Running stage 'train'" not in done.stdout
-    assert "is KILLED: its process is gone" in done.stdout
-
-
-def gone(workspace: Workspace) -> str:
-    """Return the name of a process that is no more."""
-    name = "import sys; sys.path.insert(0, 'src'); from knownline import processes as p;"
-    return workspace.run("python", "-c", f"{name} print(p.process())").stdout.strip()
-
-
-@pytest.mark.parametrize("kind", ["symlink", "hardlink"])
+@pytest.mark.parametrize("kind", ["symlink", pytest.param("hardlink", marks=pytest.mark.slow)])
 def test_outputs_that_are_links_into_the_cache_are_recorded(
     workspace: Workspace, kind: str
 ) -> None:
@@ -174,22 +172,96 @@ def test_outputs_that_are_links_into_the_cache_are_recorded(
     assert workspace.knownline("reproduce", run.run_id).stdout.count("proven: ") == 1
 
 
-def test_what_is_kept_besides_the_commit_is_said(workspace: Workspace) -> None:
-    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
-    assert "not committed" not in workspace.dvc("repro").stdout
-    (workspace.path / "secrets.env").write_text("TOKEN=1\n")
-    workspace.replace("params.yaml", "learning_rate: 0.1", "learning_rate: 0.2")
-    shown = workspace.dvc("repro").stdout
+def test_uncommitted_files_are_named_and_refused_above_50_mb(trained: Workspace) -> None:
+    (trained.path / "scratch.bin").write_bytes(os.urandom(51_000_000))
+    errors = trained.dvc("repro", ok=False).stderr
+    assert "what is not committed must be at most 50 MB, since it is kept with the run" in errors
+    assert "scratch.bin)" in errors
+    assert len(trained.runs()) == 1
+    (trained.path / "scratch.bin").unlink()
+    (trained.path / "secrets.env").write_text("TOKEN=1\n")
+    shown = trained.dvc("repro").stdout
     assert "record: not committed, so kept with the run (0.0 MB): params.yaml, secrets.env" in shown
+    assert_complete(trained.runs()[-1], epochs=60)
 
 
-def test_more_than_a_run_should_keep_is_refused(workspace: Workspace) -> None:
-    (workspace.path / "scratch.bin").write_bytes(os.urandom(60_000_000))
-    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.1")
-    told = workspace.dvc("repro", ok=False).stderr
-    assert "what is not committed must be at most 50 MB, since it is kept with the run" in told
-    assert "scratch.bin)" in told
-    assert len(workspace.runs()) == 1
-    (workspace.path / "scratch.bin").unlink()
-    workspace.dvc("repro")
-    assert_complete(workspace.runs()[-1])
+def test_experiments_in_the_workspace_and_in_a_temporary_folder_reach_the_one_store(
+    workspace: Workspace,
+) -> None:
+    before = workspace.outputs()
+    workspace.dvc(
+        "exp", "run", "--temp", "--name", "aside", "--set-param", "train.learning_rate=0.1"
+    )
+    assert workspace.outputs() == before
+    workspace.dvc("exp", "run", "--name", "slow", "--set-param", "train.learning_rate=0.05")
+    _, aside, slow = workspace.runs()
+    for run, name, rate in ((aside, "aside", "0.1"), (slow, "slow", "0.05")):
+        assert_complete(run)
+        assert run.tags["dvc_exp_name"] == name
+        assert name in run.name
+        assert run.params["train.learning_rate"] == rate
+
+
+@pytest.mark.cold
+@pytest.mark.parametrize(
+    "rates", [["0.1", "0.3"], pytest.param([f"0.{i}" for i in range(1, 6)], marks=pytest.mark.slow)]
+)
+def test_each_experiment_of_a_queue_of_two_jobs_is_a_run(
+    workspace: Workspace, rates: list[str]
+) -> None:
+    workspace.dvc("exp", "run", "--queue", "--set-param", f"train.learning_rate={','.join(rates)}")
+    workspace.dvc("queue", "start", "--jobs", "2")
+    status = wait_for_queue(workspace)
+    assert status.count("Success") == len(rates), status
+    first, *swept = workspace.runs()
+    for run in swept:
+        assert_complete(run)
+        assert run.last.keys() == first.last.keys()
+        changed = {key for key in run.params if run.params[key] != first.params[key]}
+        assert changed == {"train.learning_rate"}
+    assert sorted(run.params["train.learning_rate"] for run in swept) == rates
+    assert len({run.tags["dvc_exp_name"] for run in swept}) == len(rates)
+
+
+def test_an_applied_experiment_is_no_second_run(workspace: Workspace) -> None:
+    workspace.dvc("exp", "run", "--temp", "--set-param", "train.learning_rate=0.1")
+    before = workspace.runs()
+    name = before[-1].tags["dvc_exp_name"]
+    workspace.dvc("exp", "apply", name)
+    assert "learning_rate: 0.1" in (workspace.path / "params.yaml").read_text()
+    assert "train" not in executed(workspace.dvc("repro").stdout)
+    assert workspace.runs() == before
+    workspace.dvc("repro", "--force")  # executed again, it is a run of its own
+    after = workspace.runs()
+    assert len(after) == len(before) + 1
+    assert after[-1].tags["fingerprint"] == before[-1].tags["fingerprint"]
+    assert "dvc_exp_name" not in after[-1].tags
+
+
+def test_repro_with_pull_fetches_what_the_cache_has_lost(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    expected = workspace.outputs()
+    workspace.dvc("remote", "add", "--default", "store", str(tmp_path / "remote"))
+    workspace.dvc("push")
+    before = workspace.runs()
+    for lost in (".dvc/cache", "data/train", "data/holdout", "models/line.json"):
+        path = workspace.path / lost
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    assert "train" not in executed(workspace.dvc("repro", "--pull").stdout)
+    assert workspace.outputs() == expected
+    assert workspace.runs() == before
+
+
+def test_an_experiment_runs_its_own_code(workspace: Workspace) -> None:
+    workspace.replace(
+        "src/knownline/train/fitting.py",
+        "line = fitted.line\n",
+        "line = type(fitted.line)(1.5, 2.5)\n",
+    )
+    workspace.dvc("exp", "run", "--temp", "--name", "other-code")
+    workspace.git("checkout", "--", "src")
+    run = next(run for run in workspace.runs() if run.tags.get("dvc_exp_name") == "other-code")
+    assert run.tags["gate"] == "failed"
+    assert run.last["ols.w"] == workspace.runs()[0].last["ols.w"]
+    assert run.last["z.w"] < -1000

@@ -4,11 +4,13 @@ Knows nothing of how a run came about (`run_metadata` holds what it shows), of w
 (`core.address`), nor of how it is opened (`connection`).
 """
 
+import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from samerun.mlflow.errors import ABSENT_CODES, store_errors
@@ -19,7 +21,7 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from samerun.core import address
+from samerun.core import address, files
 from samerun.core.address import EXPERIMENT
 from samerun.core.errors import StoreError
 from samerun.execution.processes import is_abandoned, this_process
@@ -101,6 +103,24 @@ class Store:
             mlflow.artifacts.download_artifacts(
                 f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
             )
+
+    def add_page(self, run_id: str, page: Path) -> str | None:
+        """Add another report to a run, beside the one it has, named after its SHA-256.
+
+        Returns its name there, or None if the run has this very page already.
+        """
+        sha = files.sha256_of(page)
+        name = f"{page.stem}-{sha[:8]}{page.suffix}"
+        with store_errors(self.uri, every=True), TemporaryDirectory() as scratch:
+            present = {file.path for file in self.client.list_artifacts(run_id)}
+            if name in present:
+                return None
+            if page.name in present:
+                recorded = self.client.download_artifacts(run_id, page.name, scratch)
+                if files.sha256_of(Path(recorded)) == sha:
+                    return None
+            self.client.log_artifact(run_id, shutil.copyfile(page, Path(scratch) / name))
+        return name
 
     def metric_history(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
         """Return the values of a run's metrics: name to step to value.

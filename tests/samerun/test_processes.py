@@ -1,0 +1,90 @@
+"""Which process a run belongs to, and whether it is gone: judged from its name alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from samerun.execution import processes
+
+NAME = "from samerun.execution import processes; print(processes.process(), flush=True)"
+
+
+def test_a_process_is_gone_once_it_has_ended_and_never_if_nobody_here_can_tell() -> None:
+    mine = processes.process()
+    assert not processes.is_gone(mine)
+    other = subprocess.check_output([sys.executable, "-c", NAME], text=True).strip()
+    assert processes.is_gone(other)
+    host, machine, boot, namespace, pid, started = mine.split(" ")
+    here = f"{host} {machine} {boot} {namespace} {pid}"
+    assert processes.is_gone(f"{here} {int(started) + 1}")  # its number was given to another
+    assert not processes.is_gone(f"other-host {machine} {boot} {namespace} {pid} 1")
+    assert not processes.is_gone(f"{host} {machine} {boot} pid:[1] {pid} 1")
+    assert not processes.is_gone("")
+    assert not processes.is_gone("what nobody wrote")
+
+
+@pytest.mark.parametrize("initial", [True, False])
+@pytest.mark.parametrize("machine", ["a-machine", ""])
+def test_after_a_reboot_a_process_is_gone_unless_it_was_a_containers(
+    monkeypatch: pytest.MonkeyPatch, initial: bool, machine: str
+) -> None:
+    """Containers of two machines may share a host's name and an image's machine-id."""
+    namespace = "pid:[4026531836]" if initial else "pid:[4026532000]"
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "readlink", lambda _: Path(namespace))
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path: machine if path == Path("/etc/machine-id") else read_text(path),
+    )
+    host, name, _, *rest = processes.process().split(" ")
+    assert name == (machine or "-")
+    before = " ".join([host, name, "an-earlier-boot", *rest])
+    assert processes.is_gone(before) is (initial and bool(machine))
+    assert not processes.is_gone(before.replace(host, "other", 1))
+    assert not processes.is_gone(before.replace(f" {name} ", " other "))
+
+
+def test_a_killed_process_that_nobody_waited_for_is_gone() -> None:
+    """It is a zombie, as in many a container."""
+    command = [sys.executable, "-c", f"{NAME}; input()"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        name = child.stdout.readline().strip()
+        assert not processes.is_gone(name)
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and still listed
+        assert Path(f"/proc/{child.pid}").exists()
+        assert processes.is_gone(name)
+
+
+@pytest.mark.parametrize("shell", [False, True])
+def test_the_pipeline_is_the_process_that_started_the_stage(shell: bool) -> None:
+    code = "from samerun.execution import processes; print(processes.pipeline())"
+    command = [sys.executable, "-c", code]
+    if shell:
+        command = ["sh", "-c", f"{sys.executable} -c '{code}'; true"]
+
+    def pipeline(stage: str) -> str:
+        env = {**os.environ, "DVC_STAGE": stage}
+        return subprocess.check_output(command, env=env, text=True).strip()
+
+    assert pipeline("train") == processes.process()
+    assert pipeline("") == "None"
+
+
+def test_a_run_is_left_if_neither_its_process_nor_its_pipeline_is_there() -> None:
+    here = processes.process()
+    dead = here.rpartition(" ")[0] + " 1"
+    assert processes.is_left({"process": dead})
+    assert processes.is_left({"process": dead, "pipeline": dead})
+    assert not processes.is_left({"process": dead, "pipeline": here})
+    assert not processes.is_left({"process": here, "pipeline": dead})
+    assert not processes.is_left({"pipeline": dead})
+    assert not processes.is_left({})
