@@ -14,7 +14,7 @@ NAME = "from samerun.execution import processes; print(processes.process(), flus
 
 
 def test_a_process_is_gone_once_it_has_ended_and_never_if_nobody_here_can_tell() -> None:
-    mine = processes.process()
+    mine = processes.this_process()
     assert not processes.is_gone(mine)
     other = subprocess.check_output([sys.executable, "-c", NAME], text=True).strip()
     assert processes.is_gone(other)
@@ -41,7 +41,7 @@ def test_after_a_reboot_a_process_is_gone_unless_it_was_a_containers(
         "read_text",
         lambda path: machine if path == Path("/etc/machine-id") else read_text(path),
     )
-    host, name, _, *rest = processes.process().split(" ")
+    host, name, _, *rest = processes.this_process().split(" ")
     assert name == (machine or "-")
     before = " ".join([host, name, "an-earlier-boot", *rest])
     assert processes.is_gone(before) is (initial and bool(machine))
@@ -75,16 +75,16 @@ def test_the_pipeline_is_the_process_that_started_the_stage(shell: bool) -> None
         env = {**os.environ, "DVC_STAGE": stage}
         return subprocess.check_output(command, env=env, text=True).strip()
 
-    assert pipeline("train") == processes.process()
+    assert pipeline("train") == processes.this_process()
     assert pipeline("") == "None"
 
 
 def test_a_run_is_left_if_neither_its_process_nor_its_pipeline_is_there() -> None:
-    here = processes.process()
+    here = processes.this_process()
     dead = here.rpartition(" ")[0] + " 1"
-    assert processes.is_left({"process": dead})
-    assert processes.is_left({"process": dead, "pipeline": dead})
-    assert not processes.is_left({"process": dead, "pipeline": here})
-    assert not processes.is_left({"process": here, "pipeline": dead})
-    assert not processes.is_left({"pipeline": dead})
-    assert not processes.is_left({})
+    assert processes.is_abandoned({"process": dead})
+    assert processes.is_abandoned({"process": dead, "pipeline": dead})
+    assert not processes.is_abandoned({"process": dead, "pipeline": here})
+    assert not processes.is_abandoned({"process": here, "pipeline": dead})
+    assert not processes.is_abandoned({"pipeline": dead})
+    assert not processes.is_abandoned({})
