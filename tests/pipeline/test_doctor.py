@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 
 NAME = (
     "import sys; sys.path.insert(0, 'src'); from samerun.execution import processes;"
-    "print(processes.process(), flush=True)"
+    "print(processes.this_process(), flush=True)"
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from samerun.execution import processes
 
-NAME = "from samerun.execution import processes; print(processes.process(), flush=True)"
+NAME = "from samerun.execution import processes; print(processes.this_process(), flush=True)"
 
 
 def test_a_process_is_gone_once_it_has_ended_and_never_if_nobody_here_can_tell() -> None:
@@ -66,7 +66,7 @@ def test_a_killed_process_that_nobody_waited_for_is_gone() -> None:
 
 @pytest.mark.parametrize("shell", [False, True])
 def test_the_pipeline_is_the_process_that_started_the_stage(shell: bool) -> None:
-    code = "from samerun.execution import processes; print(processes.pipeline())"
+    code = "from samerun.execution import processes; print(processes.pipeline_process())"
     command = [sys.executable, "-c", code]
     if shell:
         command = ["sh", "-c", f"{sys.executable} -c '{code}'; true"]

@@ -221,8 +221,8 @@ def test_stamps_that_are_damaged_count_as_none(content: str, reads: Reads) -> No
 
 
 def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "KEPT", 2)
-    monkeypatch.setattr(stat_cache, "KEPT", 2)
+    monkeypatch.setattr(dataset, "MAX_CACHED", 2)
+    monkeypatch.setattr(stat_cache, "MAX_CACHED", 2)
     for seed in range(4):
         write(60, seed)
         read()
