@@ -25,7 +25,7 @@ TRUSTED = 86_400.0
 SOON = 0.05
 """Seconds in which most file systems' clocks have moved on."""
 
-KEPT = 200
+MAX_CACHED = 200
 """Sets of files whose looks are kept: a training set and its holdout are two."""
 
 FileStat = tuple[int, int, int, int, int]
@@ -143,4 +143,4 @@ class Stamps:
             self._looks = self._load() | found  # another process may have kept some meanwhile
             with suppress(OSError):
                 files.write_text(self._path, json.dumps(self._looks))
-                files.keep_newest(self._path.parent, KEPT)
+                files.keep_newest(self._path.parent, MAX_CACHED)
