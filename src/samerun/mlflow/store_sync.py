@@ -48,7 +48,7 @@ def pull() -> str:
     latest, last = git.fetch_branch(BRANCH), _read_state()
     if latest is None:
         return "nothing was carried yet"
-    if last and last.commit == latest:
+    if last and last.commit == latest and store.exists():
         return "the store is the latest"
     if store.exists():
         digest = _store_digest(store)
