@@ -82,6 +82,15 @@ def help_of(command: str) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_modules_named_by_path_are_there(page: Path) -> None:
+    bases = (ROOT, ROOT / "src", ROOT / "src/knownline")
+    for name in re.findall(
+        r"`([\w./-]+/[\w.-]+\.(?:py|css|yml))`", FENCED.sub("", page.read_text())
+    ):
+        assert any((base / name).is_file() for base in bases), name
+
+
 def test_every_page_is_short() -> None:
     for page in PAGES:
         assert len(page.read_text().splitlines()) <= 260, page

@@ -9,19 +9,27 @@ from collections.abc import Callable
 from datetime import date
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 from samerun.core.arguments import Parser, whole_number
-from samerun.core.errors import MissingError
+from samerun.core.errors import MissingError, UsageError
 from samerun.core.interrupts import importing, interrupt
 
 ANYWHERE = ("completion", "article")
 """Commands that need no checkout. Any other would create a store in the wrong folder."""
 
+INTERNAL = ("live",)
+"""Commands that other commands call; the help does not list them."""
+
 
 def main(argv: list[str]) -> int:
     """Run one command and return its exit status. Raises: UsageError for wrong arguments."""
     commands = parser()
-    options = vars(commands.parse_args(argv))
+    namespace, unknown = commands.parse_known_args(argv)
+    options = vars(namespace)
+    if unknown:  # argparse itself would name the help of all commands
+        program = f"knownline {options['command'] or ''}".strip()
+        raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see {program} --help)")
     if options.pop("version"):
         print(f"knownline {metadata.version('knownline')}")
         return 0
@@ -53,16 +61,17 @@ def parser() -> Parser:
         epilog="Run the whole pipeline with `dvc repro` or `make repro`.",
     )
     top.add_argument("--version", action="store_true", help="print the version")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
     def command(
         name: str, module: str, summary: str, details: str = "", example: str = ""
     ) -> Parser:
+        listed: dict[str, Any] = {} if name in INTERNAL else {"help": summary}
         subparser = commands.add_parser(
             name,
-            help=summary,
             description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(),
-            example=example or f"knownline {name}",
+            example=example,
+            **listed,
         )
         subparser.set_defaults(module=module)
         return subparser
@@ -75,7 +84,7 @@ def parser() -> Parser:
         "completion",
         "",
         "print a script that completes these commands in a shell",
-        "Keep it in a file that the shell reads when it starts.",
+        "bash and fish read it from a file; zsh runs it with eval (see docs/guide.md).",
         "knownline completion bash > ~/.knownline-completion",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose script")
@@ -112,17 +121,12 @@ def _add_runs(command: Callable[..., Parser]) -> None:
     )
     reproduce.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
     reproduce.add_argument("--keep", action="store_true", help="leave the folder it was done in")
-    command(
-        "live",
-        "samerun.live",
-        "show a training in MLflow while it runs; `train` starts it",
-        example="knownline live < messages",
-    )
+    command("live", "samerun.live", "show a training in MLflow while it runs; `train` starts it")
     doctor = command(
         "doctor",
         "samerun.doctor",
         "look for problems: store, runs, cache, files, packages, device",
-        "Exit status: 0 healthy, 1 findings.",
+        "Exit status: 0 healthy, 1 findings, 2 could not run.",
         "knownline doctor --repair",
     )
     doctor.add_argument(
@@ -144,7 +148,7 @@ def _add_runs(command: Callable[..., Parser]) -> None:
         "--port",
         type=whole_number(0, 2**16 - 1),
         default=5000,
-        help="the port to listen on (5000); 0: a free one",
+        help="the port to listen on (by default 5000); 0: a free one",
     )
 
 
@@ -160,10 +164,12 @@ def _add_champions(command: Callable[..., Parser]) -> None:
     retrain.add_argument(
         "--seed",
         type=whole_number(0, 2**63 - 1),
-        help="of the drawn data (the day's: YYYYMMDD, UTC)",
+        help="seed of the drawn data (by default the day as YYYYMMDD, UTC)",
     )
-    retrain.add_argument("--date", dest="day", type=_day, help="the day, YYYY-MM-DD (today, UTC)")
-    retrain.add_argument("--force", action="store_true", help="also where nothing is new")
+    retrain.add_argument(
+        "--date", dest="day", type=_day, help="the day as YYYY-MM-DD (by default today, UTC)"
+    )
+    retrain.add_argument("--force", action="store_true", help="retrain even if nothing is new")
     retrain.add_argument(
         "--push", action="store_true", help="push branch retrain/DATE and the outputs"
     )

@@ -81,8 +81,15 @@ def main() -> int:
 
 
 def _add_report(store: tracking.Store, run: tracking.RecordedRun) -> None:
-    """Add the report to a run that has everything else: only how the page looks has changed."""
-    added = store.add_page(run.run_id, REPORT)
+    """Add the report and plots to a run that has everything else, if they look different now.
+
+    The tag `report` names the page of the present code, once there is more than one.
+    """
+    page, is_new = store.add_changed(run.run_id, REPORT)
+    plots = [store.add_changed(run.run_id, path, PLOTS.name) for path in sorted(PLOTS.glob("*"))]
+    if run.tags.get("report", REPORT.name) != page:
+        store.tag(run.run_id, {"report": page})
+    added = ", ".join(name for name, new in [(page, is_new), *plots] if new)
     outcome = f"{added} added to" if added else "nothing new, this is"
     print(f"record: {outcome} run {run.name} ({run.run_id})")
 
@@ -112,7 +119,7 @@ def _report_changes(commit: Commit) -> None:
 def _sweep(store: tracking.Store) -> None:
     """Close other runs whose process is gone; a store that fails costs a warning, nothing else."""
     try:
-        for run in store.sweep(waiting=receipts.unrecorded()):
+        for run in store.close_abandoned(waiting=receipts.unrecorded()):
             print(f"record: run {run.name} ({run.run_id}) is KILLED: its process is gone")
     except StoreError as error:
         print(f"knownline: warning: lost runs were not looked for: {error}", file=sys.stderr)

@@ -130,7 +130,7 @@ def add_unknown_table(workspace: Workspace) -> None:
     (workspace.path / "data/own/customers.csv").write_text("name\nAda\n")
 
 
-PICTURES = "src/knownline/report/pictures.py"
+PICTURES = "src/knownline/report/plots.py"
 
 
 @pytest.mark.parametrize(

@@ -68,29 +68,35 @@ def test_a_changed_parameter_makes_a_run_and_changing_it_back_makes_none(
     assert workspace.git("status", "--short") == ""
 
 
-def test_a_changed_style_sheet_adds_a_page_to_the_run_and_makes_no_run(
+def test_a_changed_report_is_added_to_its_run_and_makes_no_run(
     workspace: Workspace,
 ) -> None:
     (run,) = workspace.runs()
     old = (run.artifacts / "report.html").read_bytes()
     with (workspace.path / CSS).open("a") as stream:
         stream.write("\nh1 { letter-spacing: 0.01em; }\n")
+    workspace.replace("src/knownline/report/plots.py", '"Loss by epoch"', '"The loss by epoch"')
     done = workspace.dvc("repro")
     assert executed(done.stdout) == ["report", "record"]
     new = (workspace.path / "reports/report.html").read_bytes()
     name = f"report-{hashlib.sha256(new).hexdigest()[:8]}.html"
-    assert f"{name} added to run {run.name} ({run.run_id})" in done.stdout
-    assert workspace.runs() == [run]
+    plot = (workspace.path / "reports/plots/loss.png").read_bytes()
+    plot_name = f"plots/loss-{hashlib.sha256(plot).hexdigest()[:8]}.png"
+    assert f"{name}, {plot_name} added to run {run.name} ({run.run_id})" in done.stdout
+    assert (run.artifacts / plot_name).read_bytes() == plot
+    (again,) = workspace.runs()
+    assert again.tags == {**run.tags, "report": name}
     assert [path.name for path in run.artifacts.glob("report-*")] == [name]
     assert (run.artifacts / name).read_bytes() == new != old
     assert (run.artifacts / "report.html").read_bytes() == old
 
     assert "nothing new" in workspace.knownline("record").stdout
-    workspace.git("checkout", "--", CSS)  # the page that the run began with is not added
+    workspace.git("checkout", "--", "src")  # the page that the run began with is not added
     done = workspace.dvc("repro")
     assert executed(done.stdout) == ["record"]
     assert "nothing new" in done.stdout
     assert len(list(run.artifacts.glob("report*.html"))) == 2
+    assert workspace.runs()[0].tags == {**run.tags, "report": "report.html"}
 
 
 def test_a_deleted_store_is_filled_from_the_files_and_the_run_is_tagged(

@@ -110,7 +110,7 @@ def test_a_killed_worker_is_started_anew_and_the_result_is_the_same(
 
 LATE = """
 
-_gathered = Team.gathered
+_gathered = ProcessGroup.gathered
 
 
 def _die(self, values):
@@ -120,7 +120,7 @@ def _die(self, values):
 
 
 if under_torchrun():
-    Team.gathered = _die
+    ProcessGroup.gathered = _die
 """
 
 

@@ -18,7 +18,7 @@ from knownline.evaluate.residuals import examine
 from knownline.evaluate.results import Results
 from knownline.params import Params
 from knownline.report import page
-from knownline.report.charts import EPOCHS_SHOWN, LONG, ShownEpochs
+from knownline.report.epoch_charts import EPOCHS_SHOWN, LONG, ShownEpochs
 from tests.conftest import ROOT
 from tests.report.fits import PARAMS, TRUTH, Array, own_table, results
 

@@ -11,7 +11,7 @@ from knownline.core.line import Line
 from knownline.evaluate.gate import Convergence
 from knownline.evaluate.statistics import Evaluation, ratio
 from knownline.report import equations, svg
-from knownline.report.charts import Chart, measured
+from knownline.report.epoch_charts import Chart, measured
 from knownline.report.svg import Panel, Scale
 
 Array = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ Knows nothing of what they contain.
 from pathlib import Path
 
 from knownline.core.formatting import minus
-from knownline.report.charts import Chart
+from knownline.report.epoch_charts import Chart
 from knownline.report.svg import safe
 
 STYLE = Path(__file__).with_name("page.css")

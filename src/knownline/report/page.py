@@ -24,8 +24,8 @@ from knownline.evaluate.residuals import SAMPLES, Residuals
 from knownline.evaluate.results import Results
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
-from knownline.report import charts, equations, fit_charts, html
-from knownline.report.charts import Chart, ShownEpochs
+from knownline.report import epoch_charts, equations, fit_charts, html
+from knownline.report.epoch_charts import Chart, ShownEpochs
 from knownline.report.svg import safe
 
 Array = npt.NDArray[np.float64]
@@ -91,10 +91,10 @@ def _sections(params: Params, results: Results) -> list[str]:
             html.figures(
                 [
                     _loss(epochs, results),
-                    charts.distance(epochs, evaluation),
-                    charts.coefficient(epochs, "w", evaluation),
-                    charts.coefficient(epochs, "b", evaluation),
-                    charts.path(epochs, results.rows, evaluation),
+                    epoch_charts.distance(epochs, evaluation),
+                    epoch_charts.coefficient(epochs, "w", evaluation),
+                    epoch_charts.coefficient(epochs, "b", evaluation),
+                    epoch_charts.path(epochs, results.rows, evaluation),
                 ]
             )
             + _table_of_epochs(results),
@@ -127,7 +127,7 @@ def _loss(epochs: ShownEpochs, results: Results) -> Chart:
     last, least = map(
         results.rows.mean_squared_error, (results.evaluation.line, results.evaluation.ols)
     )
-    return charts.loss(epochs, last, least if results.convergence.squared else None)
+    return epoch_charts.loss(epochs, last, least if results.convergence.squared else None)
 
 
 def _coefficients(evaluation: Evaluation) -> str:

@@ -1,6 +1,7 @@
 """Command lines: argparse, with errors of one line like every other error of ours."""
 
 import argparse
+import difflib
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -21,7 +22,13 @@ class Parser(argparse.ArgumentParser):
         return super().format_help() + (f"\nExample: {self._example}\n" if self._example else "")
 
     def error(self, message: str) -> NoReturn:
-        """Raise: UsageError."""
+        """Raise: UsageError, for a word that is almost right with the right one."""
+        choice = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)
+        if choice:
+            choices = re.findall(r"[\w-]+", choice[2])
+            if close := difflib.get_close_matches(choice[1], choices, n=2):
+                message = f"{message[: choice.start()]}invalid choice: '{choice[1]}'"
+                message += f": did you mean {' or '.join(close)}?"
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 

@@ -86,7 +86,7 @@ def _running(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
 
 
 def _sweep(store: Store) -> None:
-    store.sweep(waiting=receipts.unrecorded())
+    store.close_abandoned(waiting=receipts.unrecorded())
 
 
 def _finished(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:

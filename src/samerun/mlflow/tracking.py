@@ -104,23 +104,25 @@ class Store:
                 f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
             )
 
-    def add_page(self, run_id: str, page: Path) -> str | None:
-        """Add another report to a run, beside the one it has, named after its SHA-256.
+    def add_changed(self, run_id: str, path: Path, folder: str = "") -> tuple[str, bool]:
+        """Add a file to a run, beside the one of that name, unless the run has these bytes already.
 
-        Returns its name there, or None if the run has this very page already.
+        folder: the run's folder for it. Returns: the file's name there, and whether it was added. A
+        changed file is named after its SHA-256: report-1a2b3c4d.html.
         """
-        sha = files.sha256_of(page)
-        name = f"{page.stem}-{sha[:8]}{page.suffix}"
+        sha = files.sha256_of(path)
+        first = f"{folder}/{path.name}".lstrip("/")
+        changed = f"{folder}/{path.stem}-{sha[:8]}{path.suffix}".lstrip("/")
         with store_errors(self.uri, every=True), TemporaryDirectory() as scratch:
-            present = {file.path for file in self.client.list_artifacts(run_id)}
-            if name in present:
-                return None
-            if page.name in present:
-                recorded = self.client.download_artifacts(run_id, page.name, scratch)
+            present = {file.path for file in self.client.list_artifacts(run_id, folder or None)}
+            if first in present:
+                recorded = self.client.download_artifacts(run_id, first, scratch)
                 if files.sha256_of(Path(recorded)) == sha:
-                    return None
-            self.client.log_artifact(run_id, shutil.copyfile(page, Path(scratch) / name))
-        return name
+                    return first, False
+            if changed not in present:
+                copy = shutil.copyfile(path, Path(scratch) / Path(changed).name)
+                self.client.log_artifact(run_id, copy, folder or None)
+            return changed, changed not in present
 
     def metric_history(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
         """Return the values of a run's metrics: name to step to value.
@@ -193,7 +195,7 @@ class Store:
             self.client.set_tag(run_id, "mlflow.note.content", f"**{status.title()}**: {why}")
             self.client.set_terminated(run_id, status)
 
-    def sweep(self, *, waiting: Collection[str] = ()) -> list[RecordedRun]:
+    def close_abandoned(self, *, waiting: Collection[str] = ()) -> list[RecordedRun]:
         """Close the runs that are marked RUNNING but whose process on this host is gone.
 
         waiting: executions whose training succeeded and that `record` will complete.
@@ -206,7 +208,7 @@ class Store:
                 for run in running
                 if is_abandoned(run.data.tags) and run.data.tags.get("execution") not in waiting
             ]
-        swept = []
+        closed = []
         for run in abandoned:
             with store_errors(self.uri):  # read again: another process may record it meanwhile
                 current = self.client.get_run(run.info.run_id)
@@ -216,8 +218,8 @@ class Store:
                     "KILLED",
                     "its process is gone (killed, or the power failed) and nobody recorded it",
                 )
-                swept.append(_recorded(run))
-        return swept
+                closed.append(_recorded(run))
+        return closed
 
     def record(self, content: RunContent, *, line: Path, artifacts: Path) -> RecordedRun:
         """Write a complete run, or complete one that was streamed or partly recorded.
