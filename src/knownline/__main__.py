@@ -16,7 +16,10 @@ if not __package__:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0, or 2 for a user's mistake."""
     if sys.version_info < (3, 11):  # noqa: UP036 — `python` may be any version
-        print(f"knownline: error: python must be 3.11 or newer (got {sys.version.split()[0]})")
+        print(
+            f"knownline: error: python must be 3.11 or newer (got {sys.version.split()[0]})",
+            file=sys.stderr,
+        )
         return 2
     from samerun import exits
 

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from samerun import programs
@@ -34,7 +35,9 @@ def status_of(command: Callable[[], int], program: str) -> int:
         except OSError as error:
             if error.errno not in _USER_ERRNOS:
                 raise
-            rule = f"{error.filename or 'the disk'} must be readable and writable"
+            rule = (
+                f"{error.filename or 'the disk or standard output'} must be readable and writable"
+            )
             if _discard_unwritten():
                 rule = "standard output must be writable"
             return _report(UserError(f"{rule} (got {error})"), program)
@@ -63,7 +66,8 @@ def _status(command: Callable[[], int]) -> int:
 
 def _report(error: UserError, program: str) -> int:
     """Print the error, restore the stage's outputs and return the exit status."""
-    print(f"{program}: error: {error}", file=sys.stderr)
+    with suppress(OSError):  # a full device; the exit status is there all the same
+        print(f"{program}: error: {error}", file=sys.stderr)
     _restore_outputs()
     return 2
 

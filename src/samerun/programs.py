@@ -11,7 +11,7 @@ from pathlib import Path
 from samerun.core.errors import ReproductionError
 
 _REMOVED = ("DVC_", "MLFLOW_", "GIT_", "PYTHONPATH")
-"""Prefixes of the environment variables that an isolated program does not get."""
+"""How the names of variables begin that an isolated program does not get."""
 
 
 def call(
@@ -49,7 +49,7 @@ def dvc(*arguments: str) -> tuple[str, ...]:
 
 
 def output(*command: str, at: Path | None = None) -> str:
-    """Return what a command prints. Raises: ReplicaError if it fails."""
+    """Return what a command prints. Raises: ReproductionError if it fails."""
     process = call(*command, at=at)
     if process.returncode:
         raise ReproductionError(f"{' '.join(command[:4])} … must succeed (got {reason(process)})")

@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def _add_report(store: tracking.Store, run: tracking.RecordedRun) -> None:
-    """Add the report and plots to a run that has everything else, if they look different now.
+    """Add the report and plots to a complete run, unless it has these very files.
 
     The tag `report` names the page of the present code, once there is more than one.
     """

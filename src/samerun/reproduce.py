@@ -41,7 +41,7 @@ def main(*, run: str, keep: bool = False) -> int:
     run: the name of the run, its id, or the first characters of its id; or `champion`.
     keep: whether the folder of the reproduction remains.
 
-    Raises: ReplicaError if the run cannot be executed again.
+    Raises: ReproductionError if the run cannot be executed again.
     """
     if not run.strip():  # every id starts with the empty text
         raise UsageError("run must be an id, the beginning of one, a name or champion (got none)")

@@ -46,15 +46,25 @@ def code_hashes(root: Path, stages: Sequence[str] = DECIDING_STAGES) -> dict[str
         raise MissingError("dvc.yaml must be in the current folder (got none there)") from None
     deps = {Path(dep) for name in stages for dep in pipeline[name]["deps"]}
     sources = {file for dep in deps if dep.parts[0] == "src" for file in _sources(root, dep)}
-    return {file.as_posix(): files.sha256_of(root / file) for file in sorted(sources)}
+    try:
+        return {file.as_posix(): files.sha256_of(root / file) for file in sorted(sources)}
+    except FileNotFoundError as error:
+        raise WorkspaceError(
+            f"{error.filename} must not go while the code is hashed: run `dvc repro` again (got no"
+            " file)"
+        ) from None
 
 
 def _sources(root: Path, dep: Path) -> list[Path]:
-    """Return the code files below a folder, without hidden ones; of a file, the file itself."""
+    """Return the code files below a folder as .dvcignore has them; of a file, the file itself."""
     if not (root / dep).is_dir():
         return [dep]
     paths = [path.relative_to(root) for path in (root / dep).rglob("*") if path.is_file()]
-    return [path for path in paths if path.suffix in SOURCES and not path.name.startswith(".")]
+    return [
+        path
+        for path in paths
+        if path.suffix in SOURCES and not any(part.startswith(".") for part in path.parts)
+    ]
 
 
 def stage_inputs(stage: str, params: Params, **more: str) -> dict[str, Any]:
@@ -75,8 +85,8 @@ def check_unchanged(stage: str, inputs: Mapping[str, Any], params: Params, *, th
     Raises: WorkspaceError with the name of the input that changed.
     """
     current = stage_inputs(stage, params)
-    for name, sha in current["code"].items():
-        if inputs["code"].get(name) != sha:
+    for name in sorted(inputs["code"].keys() | current["code"].keys()):
+        if inputs["code"].get(name) != current["code"].get(name):
             raise WorkspaceError(
                 f"{name} must not change while `{stage}` runs: {then} (got other bytes than at"
                 " its beginning)"

@@ -21,11 +21,11 @@ def main() -> int:
             f"{METRICS} must be what `evaluate` wrote: delete it and run `dvc repro --force` (got"
             " other numbers)"
         )
-    plots = _plots(params, results)
+    images = _plots(params, results)
     html = page.render(params, results)
     provenance.check_unchanged("report", inputs, Params.read(), then="run `dvc repro` again")
     with files.replaced_folder(PLOTS) as folder:
-        for name, png in plots.items():
+        for name, png in images.items():
             files.write_bytes(folder / name, png)
     files.write_text(REPORT, html)
     files.write_sums(REPORTS, [METRICS, REPORT, REPORTS / files.MADE_WITH, *PLOTS.glob("*.png")])

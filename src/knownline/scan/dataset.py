@@ -39,7 +39,8 @@ SPAN_GROUPS = 8
 
 CODE = [
     *sorted(Path(__file__).parent.glob("*.py")),
-    *sorted(Path(moments.__file__).parent.glob("*.py")),
+    Path(moments.__file__),
+    Path(parquet.__file__),
 ]
 """The files whose code determines a cached result; listed without importing torch."""
 

@@ -21,6 +21,10 @@ class Parser(argparse.ArgumentParser):
         """Return the help, with its example."""
         return super().format_help() + (f"\nExample: {self._example}\n" if self._example else "")
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help. Raises: OSError if it cannot be written, which argparse would hide."""
+        print(self.format_help(), end="", file=file)
+
     def error(self, message: str) -> NoReturn:
         """Raise: UsageError, for a word that is almost right with the right one."""
         choice = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)

@@ -1,12 +1,12 @@
 """Errors that a user can correct. Anything else that is raised is a bug and ends in a traceback.
 
-UserError             one line on stderr, exit 2, nothing written
-├── UsageError        a command's arguments
-├── DamagedError      a file is not what the previous stage wrote
-├── MissingError      a file that an earlier stage writes is missing
-├── ReplicaError      a recorded run cannot be reproduced
-├── StoreError        the MLflow store cannot be reached or used
-└── WorkspaceError    the workspace: not a checkout, a missing tool
+UserError                one line on stderr, exit 2, nothing written
+├── UsageError           a command's arguments
+├── DamagedError         a file is not what the previous stage wrote
+├── MissingError         a file that an earlier stage writes is missing
+├── ReproductionError    a recorded run cannot be reproduced
+├── StoreError           the MLflow store cannot be reached or used
+└── WorkspaceError       the workspace: not a checkout, a missing tool
 
 A pipeline's own errors derive from UserError too.
 """

@@ -29,7 +29,7 @@ def checkout(commit: Commit, params: bytes, *, keep: bool) -> Iterator[Path]:
 
     keep: whether the folder remains afterwards; otherwise it is removed, whatever happens.
 
-    Raises: ReplicaError if the commit is not in this repository or the patch does not apply.
+    Raises: ReproductionError if the commit is not in this repository or the patch does not apply.
     """
     top = _output_here("git", "rev-parse", "--show-toplevel").strip()
     prefix = _output_here("git", "rev-parse", "--show-prefix").strip()
@@ -63,7 +63,7 @@ def fetch_tables(folder: Path) -> None:
 
     The workspace's cache is used as a remote, so it is only read.
 
-    Raises: ReplicaError if a table is in neither.
+    Raises: ReproductionError if a table is in neither.
     """
     pointers = [str(path.relative_to(folder)) for path in sorted(folder.glob("data/own/**/*.dvc"))]
     if not pointers:
@@ -86,7 +86,7 @@ def execute(folder: Path, names: Iterable[str], begin: Callable[[str], object]) 
     begin: called with the name of each stage as it begins. DVC's caches are neither read nor
     written, since the commands run without DVC.
 
-    Raises: ReplicaError with a stage's error message if it fails.
+    Raises: ReproductionError with a stage's error message if it fails.
     """
     stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name in names:
@@ -99,7 +99,7 @@ def execute(folder: Path, names: Iterable[str], begin: Callable[[str], object]) 
 
 
 def _output_here(*command: str) -> str:
-    """Return what a command prints in the current folder. Raises: ReplicaError if it fails."""
+    """Return what a command prints in the current folder. Raises: ReproductionError if it fails."""
     process = _call(Path.cwd(), *command)
     if process.returncode:
         raise ReproductionError(

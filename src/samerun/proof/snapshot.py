@@ -41,7 +41,7 @@ def recorded(
     on its page. model: the model's files. predicted: its predictions for PROBES, or why there are
     none.
 
-    Raises: ReplicaError if an artifact is missing or cannot be read.
+    Raises: ReproductionError if an artifact is missing or cannot be read.
     """
     try:
         identity = json.loads((folder / "identity.json").read_bytes())
@@ -65,7 +65,7 @@ def recorded(
 def planned(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Return the parameters and the code hashes that a checkout will run with.
 
-    Raises: ReplicaError if params.yaml or a module is missing or cannot be read.
+    Raises: ReproductionError if params.yaml or a module is missing or cannot be read.
     """
     try:
         params = yaml.safe_load((folder / "params.yaml").read_bytes())
