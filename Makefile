@@ -48,7 +48,7 @@ test: lint  ## lint, types, import contract, and the tests that fit in ten minut
 	@python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 .PHONY: test-all
-test-all: lint  ## the same with every test, the slow ones too (half an hour)
+test-all: lint  ## the same with every test, the slow ones too (20 minutes)
 	@python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: lint

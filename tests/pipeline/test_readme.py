@@ -199,7 +199,6 @@ def test_its_first_commands_give_the_result_and_open_the_ui(newcomer: Workspace)
     the_first_block_prints_the_table_and_opens_the_ui(newcomer)
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_its_commands_work_from_top_to_bottom(newcomer: Workspace) -> None:
     """One test, since each step continues from the one before."""
@@ -215,7 +214,6 @@ def test_its_commands_work_from_top_to_bottom(newcomer: Workspace) -> None:
         step(newcomer)
 
 
-@pytest.mark.slow
 def test_the_server_over_postgresql_as_the_readme_has_it(fresh: Workspace, tmp_path: Path) -> None:
     """USER, PASSWORD, HOST and DATABASE as a reader fills them in; the port is a free one."""
     (block,) = (block for block in blocks("sh") if "postgresql://" in block)
