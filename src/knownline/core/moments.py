@@ -16,7 +16,7 @@ Knows nothing of files, of torch or of the truth.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,10 +49,6 @@ class Moments:
         """Return the moments in a row of numbers, (6,), in the order of the fields."""
         rows, *moments = row.tolist()
         return cls(int(rows), *moments)
-
-    def merged(self, other: "Moments") -> "Moments":
-        """Return the moments of both sets of rows together."""
-        return Moments(*_merge_pair(astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
