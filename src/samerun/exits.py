@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from samerun import programs
 from samerun.core.errors import UserError, one_line
 
 _USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -65,23 +64,10 @@ def _status(command: Callable[[], int]) -> int:
 
 
 def _report(error: UserError, program: str) -> int:
-    """Print the error, restore the stage's outputs and return the exit status."""
+    """Print the error and return the exit status."""
     with suppress(OSError):  # a full device; the exit status is there all the same
         print(f"{program}: error: {error}", file=sys.stderr)
-    _restore_outputs()
     return 2
-
-
-def _restore_outputs() -> None:
-    """Check out the outputs that DVC removed before it started this stage.
-
-    DVC deletes a stage's outputs before it runs the command. If the command then refuses to run, a
-    typing error would cost the user the last good outputs; DVC's cache still has them.
-    """
-    stage, root = os.environ.get("DVC_STAGE"), os.environ.get("DVC_ROOT")
-    if not stage or not root or Path(root).resolve() != Path.cwd().resolve():
-        return
-    programs.call(*programs.dvc("checkout", "--quiet", stage), isolated=False)
 
 
 def _discard_unwritten() -> bool:

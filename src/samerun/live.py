@@ -1,46 +1,203 @@
-"""`knownline live`: the process that shows a long training in MLflow while it runs.
+"""A long execution is shown in MLflow while it runs.
 
-`train` starts it and writes messages to its stdin, one JSON object a line: first the run's content,
-then epochs, then how the training ended. If stdin ends without the last, the training was killed,
-and the run is closed as KILLED.
+A thread of `samerun run` follows what the program reports: JSON lines in the file that SAMERUN_LIVE
+names, or the rows of a plot that the stage writes. Nothing here may ever delay or end the program.
 """
 
+import contextlib
+import csv
+import io
 import json
+import math
+import os
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from samerun.core.errors import StoreError
-from samerun.execution import streaming
-from samerun.mlflow import tracking
-from samerun.mlflow.run_metadata import RunContent
+from samerun.core.errors import UserError
+from samerun.dvc.project import Project
+from samerun.dvc.stage import Stage
+from samerun.execution.scratch import Scratch
+
+DELAY = 5.0
+"""Seconds before a run is shown, unless SAMERUN_LIVE_AFTER says otherwise."""
+
+INTERVAL = 0.5
+"""Seconds between two looks at what the program has reported."""
+
+NICENESS = 15
+"""Of the thread that talks to MLflow: it takes what the program leaves of the processor."""
+
+PATIENCE = 8.0
+"""Most seconds that a failed or killed execution waits until its end is in MLflow."""
+
+PATIENCE_AFTER_SUCCESS = 0.2
+"""The same for one that succeeded: `record` completes its run anyway."""
+
+Row = tuple[int, dict[str, float]]
+"""A step and the metrics at it."""
 
 
-def main() -> int:
-    """Log messages until stdin ends; if the store does not answer, print one warning and stop."""
-    messages = _messages()
+class Live:
+    """Follows one execution. shown: whether it may have a run in MLflow."""
+
+    def __init__(
+        self, project: Project, stage: Stage, scratch: Scratch, pipeline: str | None
+    ) -> None:
+        self.shown = False
+        self._project, self._stage, self._scratch = project, stage, scratch
+        self._pipeline = pipeline
+        self._delay = delay()
+        self._ended = threading.Event()
+        self._status, self._reason = 0, ""
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow; the run appears after the delay."""
+        self._thread.start()
+
+    def end(self, status: int, reason: str) -> None:
+        """Close the run if the execution failed, and wait a little for it. status: of the exit."""
+        if self._ended.is_set():
+            return
+        self._status, self._reason = status, reason
+        self._ended.set()
+        self._thread.join(PATIENCE if status else PATIENCE_AFTER_SUCCESS)
+
+    def tags(self) -> dict[str, str]:
+        """Return what the program has said of itself."""
+        tags: dict[str, str] = {}
+        for entry in _entries(_read(self._scratch.live)):
+            tags |= {key: value for key, value in entry.items() if isinstance(value, str)}
+        return tags
+
+    def _run(self) -> None:
+        if self._ended.wait(self._delay):
+            return
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        try:
+            self._show()
+        except UserError as error:
+            print(f"samerun: warning: not shown while it runs: {error}", file=sys.stderr)
+
+    def _show(self) -> None:
+        from samerun.mlflow import live_run
+
+        self.shown = True
+        run = live_run.LiveRun(
+            self._project, self._stage, self._scratch, self._pipeline, self.tags()
+        )
+        sources: list[Iterator[list[Row]]] = [_follow_json(self._scratch.live)]
+        sources += [
+            _follow_table(self._project.path(out.path))
+            for out in self._stage.outs
+            if out.path.endswith((".csv", ".tsv")) and self._is_plot(out.path)
+        ]
+        while True:
+            ended = self._ended.wait(INTERVAL)
+            for source in sources:
+                if rows := next(source):
+                    run.log(rows)
+            if ended:
+                break
+        if self._status:
+            run.end("FAILED" if self._status < 128 else "KILLED", self._reason)
+
+    def _is_plot(self, path: str) -> bool:
+        """Return whether a table is a plot, of the stage or at the top of dvc.yaml."""
+        if any(out.path == path and out.kind == "plot" for out in self._stage.outs):
+            return True
+        name = os.path.relpath(self._project.path(path), self._stage.file.parent)
+        return name in str(self._project.plots(self._stage.file))
+
+
+def delay() -> float:
+    """Return the seconds before a run is shown. Raises: UsageError."""
+    from samerun.core.errors import UsageError
+
+    text = os.environ.get("SAMERUN_LIVE_AFTER") or str(DELAY)
     try:
-        store = tracking.Store()
-        opening = next(messages, None)
-        if opening is None:
-            return 0
-        run_id = store.begin(RunContent(**opening))
-        streaming.lower_priority()
-        ending: dict[str, str] = {"end": "killed", "why": "the training process was killed"}
-        for message in messages:
-            if "end" in message:
-                ending = message
-            else:
-                store.stream(run_id, [tuple(row) for row in message["epochs"]])
-        if ending["end"] != "finished":  # `record` completes the run of a finished training
-            store.end(run_id, ending["end"].upper(), ending["why"])
-    except StoreError as error:
-        print(f"knownline: warning: not shown while it runs: {error}", file=sys.stderr)
-    return 0
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise UsageError(f"SAMERUN_LIVE_AFTER must be seconds, 0 or more (got {text})")
+    return min(seconds, threading.TIMEOUT_MAX)
 
 
-def _messages() -> Iterator[dict[str, Any]]:
-    """Yield the messages on stdin."""
-    for line in sys.stdin.buffer:
-        if line.endswith(b"\n"):  # an incomplete line is the last of a killed trainer
-            yield json.loads(line)
+def _follow_json(path: str) -> Iterator[list[Row]]:
+    """Yield the rows that were reported since the last look."""
+    for lines in _follow(path):
+        rows = []
+        for entry in _entries(lines):
+            step = entry.get("step")
+            if isinstance(step, int) and not isinstance(step, bool):
+                rows.append((step, _numbers(entry, "step")))
+        yield rows
+
+
+def _follow_table(path: Path) -> Iterator[list[Row]]:
+    """Yield the new rows of a CSV or TSV whose first column, or `step` or `epoch`, counts steps."""
+    header: list[str] = []
+    for lines in _follow(str(path)):
+        text = lines.decode(errors="replace")
+        table = list(
+            csv.reader(io.StringIO(text), delimiter="\t" if path.suffix == ".tsv" else ",")
+        )
+        if not header and table:
+            header = table.pop(0)
+        axis = next((name for name in ("step", "epoch") if name in header), header and header[0])
+        rows = []
+        for values in table:
+            entry = dict(zip(header, map(_number, values), strict=False))
+            step = entry.get(str(axis))
+            if step is not None and step.is_integer():
+                rows.append((int(step), _numbers(entry, str(axis))))
+        yield rows
+
+
+def _follow(path: str) -> Iterator[bytes]:
+    """Yield the complete lines that were written since the last look, for ever."""
+    position = 0
+    while True:
+        content = _read(path, position)
+        complete = content[: content.rfind(b"\n") + 1]
+        position += len(complete)
+        yield complete
+
+
+def _read(path: str, position: int = 0) -> bytes:
+    try:
+        with Path(path).open("rb") as stream:
+            stream.seek(position)
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def _entries(lines: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects among some lines; a line of anything else is skipped."""
+    for line in lines.splitlines():
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                yield entry
+
+
+def _numbers(entry: dict[str, Any], axis: str) -> dict[str, float]:
+    return {
+        key: float(value)
+        for key, value in entry.items()
+        if key != axis and isinstance(value, int | float) and not isinstance(value, bool)
+        and math.isfinite(value)
+    }  # fmt: skip
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

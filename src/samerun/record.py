@@ -1,7 +1,7 @@
-"""The stage `record`: write the complete run into MLflow; its only output is a marker in mlruns/.
+"""`samerun record`: write the complete run into MLflow; its only output is a marker.
 
-dvc.yaml makes DVC execute this stage whenever it might have something to do. What that is depends
-on the receipt that a training leaves, and on the runs that the store has already.
+DVC executes this stage whenever it might have something to do. What that is depends on the receipts
+that the executions of the stages have left, and on the runs that the store has already.
 """
 
 import json
@@ -9,198 +9,225 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from knownline.core import history, yaml_text
-from knownline.core.layout import (
-    DATA,
-    HISTORY,
-    LINE,
-    LOCK,
-    METRICS,
-    MODELS,
-    PARAMS,
-    PLOTS,
-    REPORT,
-    REPORTS,
-)
-from knownline.identity import provenance
-from knownline.identity.provenance import Identity
-from knownline.identity.run_name import run_name
-from knownline.params import Params
 from samerun import working_tree
 from samerun.core import files
-from samerun.core.errors import StoreError, WorkspaceError, one_line
+from samerun.core.errors import StoreError, one_line
+from samerun.dvc import identity
 from samerun.execution import environment, receipts
 from samerun.execution.receipts import Receipt
-from samerun.mlflow import run_metadata, tracking
-from samerun.mlflow.run_metadata import RunContent
+from samerun.mlflow import content, models, steps
+from samerun.mlflow.content import RunContent
+from samerun.mlflow.tracking import RecordedRun, Store
+from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
-_MAX_PATCH_MB = 50
-"""Largest size of uncommitted changes, which are stored with the run."""
-
-LAST = receipts.FOLDER / "last.json"
-"""The run that the marker's fingerprint stands for, for `knownline summary`; no output of DVC."""
+LAST = "last.json"
+"""Beside the marker: the run that the marker's fingerprint stands for; no output of DVC."""
 
 
 def main() -> int:
-    """Record the training that left a receipt; without a receipt, a run that the store lacks."""
-    params = Params.read()
-    for folder in (MODELS, REPORTS):
-        files.check_sums(folder)
-    identity = provenance.identity(params, provenance.data_sha256())
-    files.check_made_with(DATA, provenance.stage_inputs("generate", params))
-    trained = provenance.stage_inputs("train", params, data_sha256=identity.data)
-    files.check_made_with(MODELS, trained)
-    files.check_made_with(REPORTS, provenance.stage_inputs("evaluate", params))
-    fingerprint = identity.fingerprint
-    receipt = receipts.read(provenance.digest(trained))
+    """Record the executions that left receipts; without any, a run that the store lacks.
+
+    Raises: WorkspaceError if dvc.lock and the workspace differ, StoreError if the store fails.
+    """
+    pipeline = Pipeline.here()
+    pipeline.check()
+    for name in pipeline.lacking():
+        print(
+            f"samerun: warning: {pipeline.stage.short} must depend on {name}, or a change of it may"
+            " not be recorded: add it in dvc.yaml",
+            file=sys.stderr,
+        )
+    made_by = pipeline.receipts()
+    new = [receipt for receipt in made_by if not receipt.recorded]
     try:
-        store = tracking.Store()
-        run = None if receipt else store.find_complete(fingerprint)
+        store = Store(pipeline.config)
+        store.add_experiment_tags()
+        run = None if new else store.find_complete(pipeline.fingerprint)
         if run:
-            _add_report(store, run)
+            _add_presentation(store, pipeline, run)
         else:
-            run = _record(store, params, identity, receipt)
+            run = _record(store, pipeline, made_by)
             print(f"record: run {run.name} ({run.run_id})")
     except StoreError as error:
         raise StoreError(
-            f"{error}; run {run_name(params, _experiment())} is on disk but not recorded:"
-            " `dvc repro` records it later"
+            f"{error}; the results are on disk but not recorded: `dvc repro` records them later"
         ) from error
     _sweep(store)  # before the marker: after a kill in between, `record` runs again
-    receipts.make_folder()
-    last = {"fingerprint": fingerprint, "run_id": run.run_id, "name": run.name,
-            "store": store.shown_uri, "metrics": files.sha256_of(METRICS)}  # fmt: skip
-    files.write_text(LAST, json.dumps(last) + "\n")
-    files.write_text(receipts.MARKER, json.dumps({"fingerprint": fingerprint}) + "\n")
-    receipts.remove(provenance.digest(trained))
+    _write_marker(pipeline, store, run)
+    for receipt in new:
+        receipts.mark_recorded(receipt)
     return 0
 
 
-def _add_report(store: tracking.Store, run: tracking.RecordedRun) -> None:
-    """Add the report and plots to a complete run, unless it has these very files.
+def _write_marker(pipeline: Pipeline, store: Store, run: RecordedRun) -> None:
+    """Write the marker, and beside it which run it stands for."""
+    marker, fingerprint = pipeline.marker, pipeline.fingerprint
+    gitignore = marker.parent / ".gitignore"
+    if not gitignore.exists():
+        files.write_text(gitignore, "*\n!.gitignore\n")
+    last = {
+        "fingerprint": fingerprint,
+        "run_id": run.run_id,
+        "name": run.name,
+        "store": store.shown_uri,
+        "outs": {pipeline.relative(out.path): out.locked for out in pipeline.outputs()},
+    }
+    files.write_text(marker.parent / LAST, json.dumps(last) + "\n")
+    files.write_text(marker, json.dumps({"fingerprint": fingerprint}) + "\n")
 
-    The tag `report` names the page of the present code, once there is more than one.
+
+def _add_presentation(store: Store, pipeline: Pipeline, run: RecordedRun) -> None:
+    """Add what only presents to a complete run, unless it has these very files.
+
+    The tag `report` names the first of them that is new, once there is more than one version.
     """
-    page, is_new = store.add_changed(run.run_id, REPORT)
-    plots = [store.add_changed(run.run_id, path, PLOTS.name) for path in sorted(PLOTS.glob("*"))]
-    if run.tags.get("report", REPORT.name) != page:
-        store.tag(run.run_id, {"report": page})
-    added = ", ".join(name for name, new in [(page, is_new), *plots] if new)
-    outcome = f"{added} added to" if added else "nothing new, this is"
+    added = []
+    for stage in pipeline.presenting:
+        for out in stage.outs:
+            for path in sorted(pipeline.project.files(out)):
+                relative = Path(pipeline.relative(path))
+                folder = "" if relative.parent == Path() else relative.parent.as_posix()
+                name, is_new = store.add_changed(run.run_id, pipeline.project.path(path), folder)
+                added += [name] if is_new else []
+                if relative.suffix == ".html" and run.tags.get("report", str(relative)) != name:
+                    store.tag(run.run_id, {"report": name})
+    outcome = f"{', '.join(added)} added to" if added else "nothing new, this is"
     print(f"record: {outcome} run {run.name} ({run.run_id})")
 
 
-def _report_changes(commit: Commit) -> None:
-    """Print which uncommitted changes are stored with the run, unless it is only params.yaml.
-
-    Raises: WorkspaceError if they are too large to be stored with every run.
-    """
+def _report_changes(commit: Commit, params: Sequence[str]) -> None:
+    """Print which uncommitted changes are stored with the run, unless it is only parameters."""
     for folder in commit.left_out:
         print(
             f"record: {one_line(folder)} is a git repository without a commit, so nothing of it is"
             " kept with the run: commit there, or name it in .gitignore"
         )
-    if commit.paths in ([], ["params.yaml"]):
-        return
-    megabytes = len(commit.patch) / 1e6
-    paths = ", ".join(map(one_line, commit.paths[:5])) + (", …" if len(commit.paths) > 5 else "")
-    if megabytes > _MAX_PATCH_MB:
-        raise WorkspaceError(
-            f"what is not committed must be at most {_MAX_PATCH_MB} MB, since it is kept with the"
-            f" run: commit it, or name it in .gitignore (got {megabytes:,.0f} MB: {paths})"
-        )
-    print(f"record: not committed, so kept with the run ({megabytes:.1f} MB): {paths}")
+    changed = [path for path in commit.paths if path not in params]
+    if changed:
+        paths = ", ".join(map(one_line, changed[:5])) + (", …" if len(changed) > 5 else "")
+        megabytes = len(commit.patch) / 1e6
+        print(f"record: not committed, so kept with the run ({megabytes:.1f} MB): {paths}")
 
 
-def _sweep(store: tracking.Store) -> None:
+def _sweep(store: Store) -> None:
     """Close other runs whose process is gone; a store that fails costs a warning, nothing else."""
     try:
-        for run in store.close_abandoned(waiting=receipts.unrecorded()):
+        waiting = {receipt.execution for receipt in receipts.unrecorded()}
+        for run in store.close_abandoned(waiting=waiting):
             print(f"record: run {run.name} ({run.run_id}) is KILLED: its process is gone")
     except StoreError as error:
-        print(f"knownline: warning: lost runs were not looked for: {error}", file=sys.stderr)
+        print(f"samerun: warning: lost runs were not looked for: {error}", file=sys.stderr)
 
 
-def _experiment() -> str | None:
-    """Return the name of the DVC experiment that this stage runs in, or None."""
-    return os.environ.get("DVC_EXP_NAME") or None
-
-
-def _record(
-    store: tracking.Store, params: Params, identity: Identity, receipt: Receipt | None
-) -> tracking.RecordedRun:
-    """Write the run and its files into the store.
-
-    Raises: WorkspaceError if the code has changed since `identity` was taken.
-    """
-    commit = working_tree.commit()
-    _report_changes(commit)
-    if provenance.identity(params, identity.data) != identity:
-        raise WorkspaceError("src/ must not change while a run is recorded: run `dvc repro` again")
-    content = _content(params, identity, receipt, commit)
+def _record(store: Store, pipeline: Pipeline, made_by: Sequence[Receipt]) -> RecordedRun:
+    """Write the run and its files into the store."""
+    commit = working_tree.commit(paths=pipeline.inputs())
+    params = [each.file for stage in pipeline.deciding for each in stage.params]
+    _report_changes(commit, params)
+    written = _content(store, pipeline, made_by, commit)
     with TemporaryDirectory() as scratch:
         artifacts = Path(scratch) / "kept"
         artifacts.mkdir()
-        _write_artifacts(artifacts, identity, receipt, commit)
-        line = Path(shutil.copyfile(LINE, Path(scratch) / LINE.name))
-        return store.record(content, line=line, artifacts=artifacts)
+        _write_artifacts(artifacts, pipeline, made_by, commit)
+        return store.record(written, model=models.files_of(pipeline), artifacts=artifacts)
 
 
 def _content(
-    params: Params, identity: Identity, receipt: Receipt | None, commit: Commit
+    store: Store, pipeline: Pipeline, made_by: Sequence[Receipt], commit: Commit
 ) -> RunContent:
-    """Return everything that the run shows; without a receipt, it is marked as backfilled."""
-    metrics, fingerprint = json.loads(METRICS.read_text()), identity.fingerprint
-    execution, start_ms, end_ms = run_metadata.times_of(receipt, fingerprint, time.time())
-    losses, w, b = history.read(HISTORY)
-    experiment = _experiment()
+    """Return everything that the run shows."""
+    new = [receipt for receipt in made_by if not receipt.recorded]
+    execution, start, end = _times(new, pipeline.fingerprint)
+    experiment = os.environ.get("DVC_EXP_NAME") or None
+    history = steps.history(pipeline)
     return RunContent(
         execution=execution,
-        name=run_name(params, experiment),
-        description=run_metadata.description(metrics, commit),
-        tags=run_metadata.tags(
-            fingerprint=fingerprint,
-            data_sha256=identity.data,
-            commit=commit,
-            metrics=metrics,
-            device=receipt.device if receipt else "unknown",
-            experiment=experiment,
-            backfilled=receipt is None,
-            by_hand=not os.environ.get("DVC_STAGE"),
-            facts=receipt.facts if receipt else environment.facts(),
-        ),
-        params=yaml_text.texts(params.flat()),
-        # w and b are logged by epoch; a second value at step 0 would belong to no epoch.
-        metrics={
-            name: value
-            for name, value in run_metadata.varying_first(run_metadata.numbers(metrics))
-            if name not in ("w", "b")
-        },
-        history={"loss": losses.tolist(), "w": w.tolist(), "b": b.tolist()},
-        datasets=run_metadata.datasets(params, metrics, identity.data),
-        start_ms=start_ms,
-        end_ms=end_ms,
+        name=content.run_name(pipeline, store.baseline(), experiment),
+        description=content.description(pipeline, commit),
+        tags=_tags(pipeline, made_by, commit, experiment),
+        params=content.params(pipeline),
+        metrics=content.metrics(pipeline, history),
+        history=history,
+        datasets=content.datasets(pipeline),
+        start_ms=int(start * 1000),
+        end_ms=int(end * 1000),
     )
 
 
+def _times(new: Sequence[Receipt], fingerprint: str) -> tuple[str, float, float]:
+    """Return a run's execution, its start and its end, in seconds since 1970.
+
+    Without an execution that is new, start and end are now.
+    """
+    if not new:
+        return f"backfill-{fingerprint}", time.time(), time.time()
+    first = min(new, key=lambda receipt: receipt.started)
+    shown = [receipt for receipt in new if receipt.live]
+    execution = shown[-1].execution if shown else first.execution
+    return execution, first.started, first.started + sum(receipt.seconds for receipt in new)
+
+
+def _tags(
+    pipeline: Pipeline, made_by: Sequence[Receipt], commit: Commit, experiment: str | None
+) -> dict[str, str]:
+    tags = {"fingerprint": pipeline.fingerprint, **content.tags_of(commit)}
+    facts = made_by[-1].facts if made_by else environment.facts()
+    tags |= {"device": "unknown", **facts}
+    for receipt in made_by:
+        tags |= receipt.tags
+    tags |= content.own_tags(pipeline)
+    if experiment:
+        tags["dvc_exp_name"] = experiment
+    if not pipeline.wrapped:
+        tags["executed"] = "unseen"
+    elif all(receipt.recorded for receipt in made_by):
+        tags["backfilled"] = "true"
+    seen = {receipt.stage for receipt in made_by}
+    frozen = [stage.short for stage in pipeline.deciding if stage.frozen and stage.name not in seen]
+    if frozen:  # under `repro -f`, dvc.lock has parameters that such a stage never ran with
+        tags["frozen"] = ", ".join(frozen)
+    return tags
+
+
 def _write_artifacts(
-    folder: Path, identity: Identity, receipt: Receipt | None, commit: Commit
+    folder: Path, pipeline: Pipeline, made_by: Sequence[Receipt], commit: Commit
 ) -> None:
     """Write the run's files, except its model, into a folder.
 
     Outputs are copied: MLflow takes no links, and DVC may be configured to link outputs to its
     cache.
     """
-    packages = receipt.packages if receipt else environment.packages()
-    (folder / "identity.json").write_text(identity.as_json())
+    packages = made_by[-1].packages if made_by else environment.packages()
+    (folder / "identity.json").write_text(identity.as_json(pipeline.identity))
     (folder / "environment.json").write_text(json.dumps(packages, indent=1) + "\n")
     if commit.dirty:
         (folder / "changes.patch").write_bytes(commit.patch)
-    lock = [LOCK] if LOCK.exists() else []
-    for path in (PARAMS, *lock, METRICS, HISTORY, REPORT, DATA / files.SUMS):
-        shutil.copyfile(path, folder / path.name)
-    shutil.copytree(PLOTS, folder / "plots")
+    for name in _kept(pipeline):
+        target = folder / pipeline.relative(name)
+        if not target.resolve().is_relative_to(folder.resolve()):  # a file beside the pipeline
+            target = folder / Path(name).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pipeline.project.path(name), target)
+
+
+def _kept(pipeline: Pipeline) -> list[str]:
+    """Return the files that are stored with a run."""
+    project = pipeline.project
+    lock = pipeline.stage.file.with_name("dvc.lock")
+    names = [os.path.relpath(path, project.root) for path in (pipeline.stage.file, lock)]
+    names += [each.file for stage in pipeline.deciding for each in stage.params]
+    models_of = [str(entry.path) for entry in project.artifacts(pipeline.stage.file).values()]
+    plotted = str(project.plots(pipeline.stage.file))
+    for item in pipeline.outputs():
+        relative = pipeline.relative(item.path)
+        if item.kind or relative in models_of or relative in plotted:
+            names += project.files(item)
+    for stage in pipeline.presenting:
+        for out in stage.outs:
+            names += project.files(out)
+    return list(dict.fromkeys(name for name in names if project.path(name).is_file()))

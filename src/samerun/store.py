@@ -1,4 +1,4 @@
-"""`knownline store`: sync the embedded MLflow store between ephemeral machines."""
+"""`samerun store`: sync the embedded MLflow store between ephemeral machines."""
 
 from samerun.execution.lock import exclusive
 from samerun.mlflow import store_sync

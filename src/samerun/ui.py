@@ -1,13 +1,14 @@
-"""`knownline ui`: MLflow's own UI on 127.0.0.1, showing the store that runs are recorded in."""
+"""`samerun ui`: MLflow's own UI on 127.0.0.1, showing the store that runs are recorded in."""
 
 import os
 import socket
 import sys
 
+from samerun import config
 from samerun.core import address
 from samerun.core.errors import UsageError
 from samerun.mlflow import tracking
-from samerun.mlflow.run_metadata import VIEW
+from samerun.mlflow.content import VIEW
 
 HOST = "127.0.0.1"
 
@@ -18,7 +19,7 @@ def main(*, port: int = 5000) -> int:
     If a server keeps the runs already, only print where they are.
     """
     port = _free_port(port) if address.sqlite_file() else port  # checked before a store is created
-    store = tracking.Store()  # creates an empty store, so that the server finds one
+    store = tracking.Store(config.here())  # creates an empty store, so that the server finds one
     store.add_experiment_tags()
     # MLflow's start page is about traces and judges: link to the table of runs, in our own view.
     runs_page = f"#/experiments/{store.experiment}/runs?viewStateShareKey={VIEW}"

@@ -15,8 +15,8 @@ def exclusive() -> Iterator[None]:
 
     Raises: WorkspaceError if another command holds it.
     """
-    receipts.make_folder()
-    path = receipts.FOLDER / ".retrain.lock"
+    path = receipts.folder() / "champion.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=0):
             yield

@@ -5,9 +5,7 @@ unique among all processes that ever ran on any machine.
 """
 
 import os
-import socket
 from collections.abc import Mapping
-from pathlib import Path
 
 _INITIAL = "pid:[4026531836]"
 """The PID namespace of processes outside any container, a constant of Linux
@@ -16,7 +14,7 @@ _INITIAL = "pid:[4026531836]"
 
 def this_process() -> str:
     """Return the name of this process."""
-    return " ".join([*_here(), str(os.getpid()), _started(os.getpid()) or "-"])
+    return " ".join([*_here(), str(os.getpid()), started(os.getpid()) or "-"])
 
 
 def pipeline_process() -> str | None:
@@ -28,13 +26,14 @@ def pipeline_process() -> str | None:
         return None
     pid = os.getppid()
     try:
-        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+        with open(f"/proc/{pid}/cmdline", "rb") as stream:
+            program = stream.read().partition(b"\0")[0]
         if program.endswith(b"sh"):  # the shell in which DVC runs the stage's command
             pid = int(_fields(pid)[1])
     except (OSError, IndexError):
         return None
-    started = _started(pid)
-    return " ".join([*_here(), str(pid), started]) if started else None
+    since = started(pid)
+    return " ".join([*_here(), str(pid), since]) if since else None
 
 
 def is_abandoned(tags: Mapping[str, str]) -> bool:
@@ -55,7 +54,7 @@ def is_gone(name: str) -> bool:
     looked for here, so it does not count as gone.
     """
     try:
-        host, machine, boot, namespace, pid, started = name.split(" ")
+        host, machine, boot, namespace, pid, since = name.split(" ")
         number = int(pid)
     except ValueError:
         return False  # not a name that `this_process` returns
@@ -66,22 +65,23 @@ def is_gone(name: str) -> bool:
         # The machine has rebooted since. Containers on two machines can share a host name and, from
         # their image, a machine-id, so this is certain only for processes outside any container.
         return machine != "-" and namespace == here[3] == _INITIAL
-    return namespace == here[3] and _started(number) != started
+    return namespace == here[3] and started(number) != since
 
 
 def _here() -> tuple[str, str, str, str]:
     """Return host, machine, boot and PID namespace; "-" for each that this system lacks."""
     return (
-        socket.gethostname(),
-        _text(Path("/etc/machine-id")),
-        _text(Path("/proc/sys/kernel/random/boot_id")),
+        os.uname().nodename,
+        _text("/etc/machine-id"),
+        _text("/proc/sys/kernel/random/boot_id"),
         _namespace(),
     )
 
 
-def _text(path: Path) -> str:
+def _text(path: str) -> str:
     try:
-        return path.read_text().strip() or "-"
+        with open(path, encoding="utf-8") as stream:
+            return stream.read().strip() or "-"
     except OSError:
         return "-"
 
@@ -89,17 +89,18 @@ def _text(path: Path) -> str:
 def _namespace() -> str:
     """Return the PID namespace of this process: the machine's, or a container's."""
     try:
-        return str(Path("/proc/self/ns/pid").readlink())
+        return os.readlink("/proc/self/ns/pid")
     except OSError:
         return "-"  # without /proc, processes are told apart by PID alone
 
 
 def _fields(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat from the third on: state, parent, … Raises: OSError."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+        return stream.read().rpartition(")")[2].split()
 
 
-def _started(pid: int) -> str | None:
+def started(pid: int) -> str | None:
     """Return when a process started, in ticks since the boot, which no setting of a clock changes.
 
     None if there is no such process, or if it is a zombie: ended, but not yet waited for.
@@ -109,7 +110,7 @@ def _started(pid: int) -> str | None:
         fields = _fields(pid)
         return None if fields[0] in "ZX" else fields[19]
     except OSError:
-        if Path("/proc/self").exists():
+        if os.path.exists("/proc/self"):
             return None
     try:
         os.kill(pid, 0)

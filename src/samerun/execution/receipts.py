@@ -1,93 +1,82 @@
-"""Receipts: what a training leaves for `record`, namely that it ran, when, and on what machine.
+"""Receipts: what an execution of a stage leaves for `record`, namely that it ran, when, and where.
 
-A receipt is beside the marker and in no output of DVC, since nothing in it may be hashed. `record`
-removes it once the run is in the store. Knows nothing of MLflow.
+They lie in DVC's own folder for temporary files, which neither git nor DVC keeps. Each is known by
+the digest of all that went into the stage, so experiments side by side do not take each other's.
+Knows nothing of MLflow.
 """
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from samerun.core import files
 
-FOLDER = Path("mlruns")
-"""The folder of the marker and the receipts, relative to the folder that the stage runs in."""
-
-MARKER = FOLDER / "recorded.json"
-"""The output of `record`: the fingerprint of the run that the store has of these files."""
-
-_GITIGNORE = "*\n!.gitignore\n"
+_KEPT = 500
+"""How many receipts are kept: a recorded one still says where the outputs came from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One execution of `train`.
+    """One execution of a stage.
 
-    trained: the digest of the inputs of `train`; those of `evaluate` may still change.
-    started: seconds since 1970, UTC. seconds: how long the fit took.
-    device: where the fit ran. facts: host, CPU, python. packages: name to version.
-    execution: names this execution, so that an interrupted recording can be completed.
-    name: the name of its run; "" in a receipt of an earlier version.
+    key: the digest of what went into it. stage: its name. execution: names this execution, so that
+    an interrupted recording can be completed. started: seconds since 1970, UTC. seconds: how long
+    it took. outs: path to hash. tags: what the program said of itself, as its device. facts: host,
+    CPU, python. packages: name to version. live: whether a run may have shown it while it ran.
+    recorded: whether a complete run has it.
     """
 
-    trained: str
+    key: str
+    stage: str
+    execution: str
     started: float
     seconds: float
-    device: str
-    facts: dict[str, str]
-    packages: dict[str, str]
-    execution: str
-    name: str = ""
+    outs: dict[str, str]
+    tags: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+    live: bool = False
+    recorded: bool = False
 
 
-def make_folder() -> None:
-    """Create mlruns/ if it is absent, with a .gitignore that excludes everything but itself."""
-    gitignore = FOLDER / ".gitignore"
-    if not gitignore.exists():
-        files.write_text(gitignore, _GITIGNORE)
-
-
-def remove_marker() -> None:
-    """Remove the marker when a training begins, so that DVC runs `record` after it.
-
-    A repeated training gives the same bytes, and DVC restores the outputs of one that was killed
-    from its cache: either way DVC by itself would skip `record`, which records or sweeps.
-    """
-    MARKER.unlink(missing_ok=True)
+def folder() -> Path:
+    """Return the folder of samerun's own files: that of the workspace, in every experiment."""
+    root = os.environ.get("DVC_ROOT")
+    here = Path(root) if root else next(
+        (path for path in (Path.cwd(), *Path.cwd().parents) if (path / ".dvc").is_dir()), Path.cwd()
+    )  # fmt: skip
+    return here / ".dvc" / "tmp" / "samerun"
 
 
 def write(receipt: Receipt) -> None:
-    """Write a receipt; it replaces one of the same training that was not recorded yet."""
-    make_folder()
-    files.write_text(_path(receipt.trained), json.dumps(asdict(receipt), indent=1) + "\n")
+    """Write a receipt; it replaces that of an earlier execution with the same inputs."""
+    files.write_text(_path(receipt.key), json.dumps(asdict(receipt), indent=1) + "\n")
+    files.keep_newest(_path(receipt.key).parent, _KEPT)
 
 
-def read(trained: str) -> Receipt | None:
-    """Return the receipt of a training that is not recorded yet, or None."""
+def read(key: str) -> Receipt | None:
+    """Return the receipt of the latest execution with these inputs, or None."""
     try:
-        return Receipt(**json.loads(_path(trained).read_text()))
+        return Receipt(**json.loads(_path(key).read_text()))
     except FileNotFoundError:
         return None
     except (TypeError, ValueError):
         return None  # written by another version: its facts are lost, the run is still recorded
 
 
-def unrecorded() -> set[str]:
-    """Return the executions whose training succeeded and that are not recorded yet."""
-    names = (path.stem for path in (FOLDER / "receipts").glob("*.json"))
-    return {receipt.execution for name in names if (receipt := read(name))}
+def unrecorded() -> list[Receipt]:
+    """Return the executions that succeeded and that no complete run has yet."""
+    found = (read(path.stem) for path in sorted((folder() / "receipts").glob("*.json")))
+    return [receipt for receipt in found if receipt and not receipt.recorded]
 
 
-def run_names() -> dict[Path, str]:
-    """Return the receipts that exist, each with the name of its run; "" if unknown."""
-    paths = sorted((FOLDER / "receipts").glob("*.json"))
-    return {path: receipt.name if (receipt := read(path.stem)) else "" for path in paths}
+def mark_recorded(receipt: Receipt) -> None:
+    """Note that a complete run has this execution, unless a later one replaced its receipt."""
+    latest = read(receipt.key)
+    if latest and latest.execution == receipt.execution:
+        write(replace(latest, recorded=True))
 
 
-def remove(trained: str) -> None:
-    """Remove the receipt of a training that is recorded."""
-    _path(trained).unlink(missing_ok=True)
-
-
-def _path(trained: str) -> Path:
-    return FOLDER / "receipts" / f"{trained}.json"
+def _path(key: str) -> Path:
+    return folder() / "receipts" / f"{key}.json"

@@ -18,14 +18,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from samerun.core import address
-from samerun.core.address import EXPERIMENT, SQLITE
+from samerun.core.address import SQLITE
 from samerun.core.errors import StoreError
-from samerun.mlflow.run_metadata import experiment_tags
 
 
-def connect(uri: str, *, create: bool, follow: bool) -> tuple[MlflowClient, str]:
+def connect(
+    uri: str, experiment: str, tags: dict[str, str], *, create: bool, follow: bool
+) -> tuple[MlflowClient, str]:
     """Return a client of the store at `uri` and the id of the experiment in it.
 
+    experiment, tags: its name, and what it gets if it is created.
     create: whether a store or an experiment that is absent is created.
     follow: whether the artifact paths of an embedded store that was moved are updated.
 
@@ -40,33 +42,27 @@ def connect(uri: str, *, create: bool, follow: bool) -> tuple[MlflowClient, str]
                 " carried comes by `knownline store pull`)"
             )
         if database:
-            _create_once(database, address.artifacts())
+            _create_once(database, address.artifacts(), experiment, tags)
         elif not uri.startswith("http") and "://" in uri:
             check_reachable(uri)
         if follow and (embedded := address.local_store()):
             address.follow_move(embedded)
         _set_tracking_uri(uri)
         client = MlflowClient(uri)
-        return client, _experiment_id(
-            client, shown_uri, artifacts=address.artifacts() if database else None, create=create
-        )
-
-
-def _experiment_id(
-    client: MlflowClient, shown_uri: str, *, artifacts: str | None, create: bool
-) -> str:
-    """Return the experiment's id; if it is absent, create it or raise StoreError."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None and not create:
-        raise StoreError(f"the experiment {EXPERIMENT} must be in {shown_uri}: run `dvc repro`")
-    if experiment is None:
-        return _create_experiment(client, artifacts)
-    if experiment.lifecycle_stage != "active":
-        raise StoreError(
-            f"the experiment {EXPERIMENT} in {shown_uri} must not be deleted: run"
-            f" `mlflow experiments restore -x {experiment.experiment_id}`"
-        )
-    return str(experiment.experiment_id)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            if not create:
+                raise StoreError(
+                    f"the experiment {experiment} must be in {shown_uri}: run `dvc repro`"
+                )
+            artifacts = address.artifacts() if database else None
+            return client, _create_experiment(client, experiment, artifacts, tags)
+        if found.lifecycle_stage != "active":
+            raise StoreError(
+                f"the experiment {experiment} in {shown_uri} must not be deleted: run"
+                f" `mlflow experiments restore -x {found.experiment_id}`"
+            )
+        return client, str(found.experiment_id)
 
 
 def _set_tracking_uri(uri: str) -> None:
@@ -83,7 +79,7 @@ def _set_tracking_uri(uri: str) -> None:
         os.environ["MLFLOW_TRACKING_URI"] = previous
 
 
-def _create_once(database: Path, artifacts: str) -> None:
+def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str, str]) -> None:
     """Create the SQLite store completely or not at all, however many processes try at once.
 
     MLflow creates its tables one by one: three processes at once corrupt the file, and a kill
@@ -100,8 +96,8 @@ def _create_once(database: Path, artifacts: str) -> None:
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
             store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
-            tags = [ExperimentTag(key, value) for key, value in experiment_tags().items()]
-            store.create_experiment(EXPERIMENT, artifacts, tags)
+            entities = [ExperimentTag(key, value) for key, value in tags.items()]
+            store.create_experiment(experiment, artifacts, entities)
             store.engine.dispose()
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
@@ -113,13 +109,15 @@ def _is_store(database: Path) -> bool:
     return database.exists() and database.stat().st_size > 0
 
 
-def _create_experiment(client: MlflowClient, artifacts: str | None) -> str:
+def _create_experiment(
+    client: MlflowClient, name: str, artifacts: str | None, tags: dict[str, str]
+) -> str:
     """Create the experiment and return its id, or the id of the one that was created meanwhile."""
     try:
-        return str(client.create_experiment(EXPERIMENT, artifacts, experiment_tags()))
+        return str(client.create_experiment(name, artifacts, tags))
     except MlflowException as error:
         if error.error_code != ALREADY_THERE:
             raise
-        experiment = client.get_experiment_by_name(EXPERIMENT)
+        experiment = client.get_experiment_by_name(name)
         assert experiment is not None
         return str(experiment.experiment_id)

@@ -1,10 +1,14 @@
 """A run's model in MLflow: logged as code, and loaded with pickle forbidden."""
 
+import ast
 import json
 import os
+import runpy
 import sys
 import tempfile
 from collections.abc import Collection
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +16,19 @@ from samerun.mlflow.errors import cause, is_unreachable, without_retries
 
 # isort: split
 import mlflow.pyfunc
-import pandas as pd
 import yaml
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema
 
-from knownline.core.line import Line
-from samerun.core.errors import StoreError
-from samerun.execution.environment import version
-from samerun.mlflow.run_metadata import RunContent
+from samerun.core.errors import StoreError, WorkspaceError
+from samerun.mlflow.content import RunContent
+from samerun.pipeline import Pipeline
 
 MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
 
-MODEL_CODE = Path("src/knownline/serve.py")
-"""The module that the model is logged from."""
-
-_REQUIREMENTS = ("mlflow", "numpy", "pandas")
+_SERVED = Path(__file__).with_name("served.py")
 
 ENVIRONMENT_FILES = ("requirements.txt", "python_env.yaml", "conda.yaml")
 """Files of a model that describe its environment, as its run's environment.json does."""
@@ -46,16 +44,42 @@ _ENVIRONMENT_KEYS = ("mlflow_version", "cloudpickle_version", "python_version")
 """Keys of MLmodel that differ from environment to environment."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The files that a model is made of. model: what the pipeline made. code: what serves it."""
+
+    model: Path
+    code: Path
+
+
+def files_of(pipeline: Pipeline) -> ModelFiles | None:
+    """Return the model of a pipeline; None if it has none. Raises: WorkspaceError.
+
+    `meta.samerun.model` names the code, an entry of `artifacts:` with `type: model` the file.
+    """
+    code = pipeline.config.model
+    if code is None:
+        return None
+    entries = pipeline.project.artifacts(pipeline.stage.file).values()
+    paths = [entry.path for entry in entries if entry.type == "model"]
+    if len(paths) != 1:
+        raise WorkspaceError(
+            "dvc.yaml must have one entry with `type: model` under artifacts:, since"
+            f" meta.samerun.model names its code (got {len(paths)})"
+        )
+    return ModelFiles(pipeline.folder / paths[0], pipeline.project.path(code))
+
+
 def log(
-    client: MlflowClient, experiment: str, run_id: str, content: RunContent, line: Path
+    client: MlflowClient, experiment: str, run_id: str, content: RunContent, files: ModelFiles
 ) -> None:
-    """Log the line as a model from code: without pickle, its requirements given.
+    """Log the model from code: without pickle, its requirements those that its code imports.
 
     Inferring them would take 8 s. Each step can be repeated; mlflow's log_model would create a
     second model at the second attempt, and after a failure it would call a server that hangs twice
     more to note the failure: 26 s.
     """
-    model = _find_or_create(client, experiment, run_id, content, Line.from_json(line.read_text()))
+    model = _find_or_create(client, experiment, run_id, content)
     outputs = client.get_run(run_id).outputs
     linked = {output.model_id for output in (outputs.model_outputs if outputs else [])}
     if model.model_id not in linked:
@@ -67,6 +91,7 @@ def log(
             Metric(key, value, content.end_ms, 0, model_id=model.model_id, run_id=run_id)
             for key, value in content.metrics.items()
         ],
+        synchronous=True,
     )
     with tempfile.TemporaryDirectory() as scratch:
         mlmodel = Model(
@@ -75,24 +100,48 @@ def log(
             model_uuid=model.model_id,
             model_id=model.model_id,
         )
-        _save(Path(scratch) / MODEL, line, MODEL_CODE, mlmodel)
+        _save(Path(scratch) / MODEL, files, mlmodel)
         client.log_model_artifacts(model.model_id, f"{scratch}/{MODEL}")
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def _save(folder: Path, line: Path, code: Path, mlmodel: Model) -> None:
+def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     """Write a model's files into a new folder. mlmodel: the content of its MLmodel so far."""
+    code = runpy.run_path(str(files.code))
+    if not callable(code.get("load")):
+        raise WorkspaceError(
+            f"{files.code.name} must have a function load(path) that returns a function which"
+            " predicts for a data frame (got none)"
+        )
     mlflow.pyfunc.save_model(
         str(folder),
-        python_model=str(code),
-        artifacts={"line": str(line)},
-        signature=ModelSignature(
-            Schema([ColSpec(DataType.double, "x")]), Schema([ColSpec(DataType.double)])
-        ),
-        input_example=pd.DataFrame({"x": [0.0, 1.0]}),
-        pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+        python_model=str(_SERVED),
+        artifacts={"model": str(files.model), "code": str(files.code)},
+        input_example=code.get("INPUT_EXAMPLE"),
+        pip_requirements=_requirements(files.code),
         mlflow_model=mlmodel,
     )
+
+
+def _requirements(code: Path) -> list[str]:
+    """Return the packages that a file imports, with their versions, and mlflow."""
+    names = {"mlflow"}
+    for node in ast.walk(ast.parse(code.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    pins = (_pin(name) for name in names - set(sys.stdlib_module_names))
+    return sorted(pin for pin in pins if pin)
+
+
+def _pin(name: str) -> str | None:
+    """Return NAME==VERSION of the package that an imported name comes from; None if unknown."""
+    try:
+        return f"{name}=={metadata.version(name).partition('+')[0]}"
+    except metadata.PackageNotFoundError:
+        packages = metadata.packages_distributions().get(name)
+        return _pin(packages[0]) if packages and packages[0] != name else None
 
 
 def contents(folder: Path, ignored: Collection[str] = ()) -> dict[str, bytes]:
@@ -132,33 +181,29 @@ def _comparable(mlmodel: bytes, ignored: Collection[str]) -> bytes:
         return mlmodel
 
 
-def expected(line: Path, code: Path, ignored: Collection[str] = ()) -> dict[str, bytes]:
-    """Return the `contents` of the model that this environment makes of a line and its code."""
+def expected(files: ModelFiles, ignored: Collection[str] = ()) -> dict[str, bytes]:
+    """Return the `contents` of the model that this environment makes of these files."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODEL
-        _save(folder, line, code, Model())
+        _save(folder, files, Model())
         return contents(folder, ignored)
 
 
 def _find_or_create(
-    client: MlflowClient, experiment: str, run_id: str, content: RunContent, line: Line
+    client: MlflowClient, experiment: str, run_id: str, content: RunContent
 ) -> LoggedModel:
     """Return the run's model, which an earlier attempt may have created."""
     models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
     if models:
         return models[0]
-    fit = {"w": str(line.w), "b": str(line.b)}
     with without_retries():
-        return client.create_logged_model(
-            experiment, MODEL, run_id, params={**fit, **content.params}
-        )
+        return client.create_logged_model(experiment, MODEL, run_id, params=content.params)
 
 
-def predictions(model: Path, x: list[float]) -> list[float] | str:
-    """Return what the model in a folder predicts for x, or why it cannot; pickle is forbidden."""
+def predictions(model: Path, frame: Any) -> list[float] | str:
+    """Return what the model in a folder predicts, or why it cannot; pickle is forbidden."""
     try:
-        y = _load(str(model)).predict(pd.DataFrame({"x": x}))
-        return [float(value) for value in y]
+        return [float(value) for value in _load(str(model)).predict(frame)]
     except Exception as error:  # a damaged model may raise anything
         return f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
 

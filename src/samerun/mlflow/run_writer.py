@@ -14,11 +14,10 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from samerun.core import progress
 from samerun.execution.processes import this_process
-from samerun.mlflow.run_metadata import Dataset, RunContent
+from samerun.mlflow.content import Dataset, RunContent
 
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three belong in the same one
 
@@ -51,18 +50,18 @@ def describe(client: MlflowClient, run: Run, content: RunContent) -> None:
 
 
 def log_history(client: MlflowClient, run_id: str, content: RunContent) -> None:
-    """Log every epoch that is missing, with a time stamp that assumes epochs of equal length."""
+    """Log every step that is missing, with a time stamp that assumes steps of equal length."""
     logged = {name: logged_steps(client, run_id, name) for name in content.history}
-    epochs = max((len(column) for column in content.history.values()), default=0)
+    steps = sorted({step for column in content.history.values() for step in column})
     duration = content.end_ms - content.start_ms
     log_metrics(
         client,
         run_id,
         [
-            Metric(name, column[epoch], content.start_ms + duration * (epoch + 1) // epochs, epoch)
-            for epoch in range(epochs)
+            Metric(name, column[step], content.start_ms + duration * (i + 1) // len(steps), step)
+            for i, step in enumerate(steps)
             for name, column in content.history.items()
-            if epoch not in logged[name]
+            if step in column and step not in logged[name]
         ],
     )
 
@@ -95,18 +94,12 @@ def log_datasets(client: MlflowClient, run_id: str, datasets: list[Dataset]) -> 
 
 
 def _dataset_input(data: Dataset) -> DatasetInput:
-    columns: list[ColSpec | TensorSpec] = [
-        ColSpec(DataType.double, "x"),
-        ColSpec(DataType.double, "y"),
-    ]
     return DatasetInput(
         DatasetEntity(
             name=data.name,
-            digest=data.sha256[:16],
+            digest=data.digest,
             source_type="local",
             source=json.dumps({"uri": data.source}),
-            schema=json.dumps({"mlflow_colspec": Schema(columns).to_dict()}),
-            profile=json.dumps({"num_rows": data.rows}),
         ),
-        [InputTag("mlflow.data.context", data.context), InputTag("sha256", data.sha256)],
+        [InputTag("mlflow.data.context", data.context)],
     )

@@ -23,10 +23,9 @@ from samerun.core.errors import WorkspaceError
 from samerun.execution import receipts
 from samerun.programs import dvc, output
 
-BRANCH = "knownline/store"
+BRANCH = "samerun/store"
 _POINTER, _STORE, _DATABASE = "store.dvc", "store", "mlflow.db"
-_STATE_FILE = receipts.FOLDER / "carried.json"
-_NAME, _EMAIL = "knownline store", "store@knownline.invalid"
+_NAME, _EMAIL = "samerun store", "store@samerun.invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +121,9 @@ def _refusal(latest: str | None) -> str:
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """Yield an empty DVC repository with this workspace's remotes and cache."""
-    receipts.make_folder()
-    with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=receipts.FOLDER) as name:
+    folder = receipts.folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=folder) as name:
         scratch = Path(name).resolve()
         output("git", "init", "--quiet", str(scratch))
         (scratch / ".dvc").mkdir()
@@ -202,12 +202,16 @@ def _commit(pointer: str, digest: str, parent: str | None) -> str:
     )
 
 
+def _state_file() -> Path:
+    return receipts.folder() / "carried.json"
+
+
 def _read_state() -> SyncState | None:
     try:
-        return SyncState(**json.loads(_STATE_FILE.read_text()))
+        return SyncState(**json.loads(_state_file().read_text()))
     except (FileNotFoundError, TypeError, ValueError):
         return None
 
 
 def _write_state(state: SyncState) -> None:
-    files.write_text(_STATE_FILE, json.dumps(asdict(state)) + "\n")
+    files.write_text(_state_file(), json.dumps(asdict(state)) + "\n")

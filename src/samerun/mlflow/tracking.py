@@ -21,15 +21,13 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from samerun.config import Config
 from samerun.core import address, files
-from samerun.core.address import EXPERIMENT
 from samerun.core.errors import StoreError
 from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import connection, models, run_writer
-from samerun.mlflow.run_metadata import RunContent, experiment_tags
-
-_HISTORY = ("loss", "w", "b")
-"""The metrics of one epoch, in the order in which they are streamed."""
+from samerun.mlflow.content import RunContent, experiment_tags
+from samerun.mlflow.models import ModelFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +41,12 @@ class RecordedRun:
 
 
 class Store:
-    """The experiment `knownline` in one MLflow store."""
+    """The experiment of one project in one MLflow store."""
 
     client: MlflowClient
     experiment: str
 
-    def __init__(self, *, create: bool = True, follow: bool = True) -> None:
+    def __init__(self, config: Config, *, create: bool = True, follow: bool = True) -> None:
         """Open the store; `create` creates it, or the experiment in it, if it is absent.
 
         follow: whether the artifact paths of an embedded store that was moved are updated.
@@ -57,21 +55,37 @@ class Store:
         """
         self.uri = address.store_uri()
         self.shown_uri = address.redacted(self.uri)
-        self.client, self.experiment = connection.connect(self.uri, create=create, follow=follow)
-        self._streamed: dict[str, set[int]] = {}
+        self.name = config.experiment
+        self._page = experiment_tags(config)
+        self.client, self.experiment = connection.connect(
+            self.uri, self.name, self._page, create=create, follow=follow
+        )
+        self._streamed: dict[str, dict[str, set[int]]] = {}
 
     def add_experiment_tags(self) -> None:
-        """Add what the experiment's page needs, if an earlier version created the experiment."""
+        """Bring the experiment's page up to date with the configuration."""
         with store_errors(self.uri):
             existing = self.client.get_experiment(self.experiment).tags
-            for key, value in experiment_tags().items():
-                if key not in existing:
+            for key, value in self._page.items():
+                if existing.get(key) != value:
                     self.client.set_experiment_tag(self.experiment, key, value)
+
+    def baseline(self) -> dict[str, str]:
+        """Return the parameters of the first complete run; empty if there is none."""
+        with store_errors(self.uri):
+            runs = self.client.search_runs(
+                [self.experiment],
+                "attributes.status = 'FINISHED'",
+                order_by=["attributes.start_time ASC"],
+                max_results=1,
+            )
+        return dict(runs[0].data.params) if runs else {}
 
     def find_complete(self, fingerprint: str) -> RecordedRun | None:
         """Return the latest complete run with this fingerprint, or None."""
         query = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'"
-        run = self._first(query)
+        with store_errors(self.uri):
+            run = self._first(query)
         return _recorded(run) if run else None
 
     def find(self, reference: str) -> RecordedRun:
@@ -88,7 +102,7 @@ class Store:
         if len(matches) != 1:
             ids = ", ".join(f"{run.info.run_id[:12]} of {_date(run)}" for run in matches[:5])
             result = f"{len(matches)}: {ids}" if matches else f"none in {self.shown_uri}"
-            raise StoreError(f"{reference} must name one run of {EXPERIMENT} (got {result})")
+            raise StoreError(f"{reference} must name one run of {self.name} (got {result})")
         return _recorded(matches[0])
 
     def runs(self) -> list[RecordedRun]:
@@ -100,9 +114,11 @@ class Store:
         """Download a run's artifacts into a folder, and its model's into model/ there."""
         with store_errors(self.uri, every=True):
             self.client.download_artifacts(run_id, "", str(folder))
-            mlflow.artifacts.download_artifacts(
-                f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
-            )
+            outputs = self.client.get_run(run_id).outputs
+            if outputs and outputs.model_outputs:
+                mlflow.artifacts.download_artifacts(
+                    f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
+                )
 
     def add_changed(self, run_id: str, path: Path, folder: str = "") -> tuple[str, bool]:
         """Add a file to a run, beside the one of that name, unless the run has these bytes already.
@@ -157,6 +173,12 @@ class Store:
             for key, value in tags.items():
                 self.client.set_tag(run_id, key, value)
 
+    def running_execution(self, pipeline: str) -> str | None:
+        """Return the execution whose run an earlier stage of the same dvc has opened, or None."""
+        with store_errors(self.uri):
+            run = self._first(f"tags.pipeline = '{pipeline}' and attributes.status = 'RUNNING'")
+        return run.data.tags.get("execution") if run else None
+
     def begin(self, content: RunContent) -> str:
         """Open or reopen the run of a training that is under way, and return its id."""
         with store_errors(self.uri):
@@ -168,24 +190,20 @@ class Store:
             run_writer.describe(self.client, run, content)
             return run_id
 
-    def stream(self, run_id: str, epochs: list[tuple[int, float, float, float]]) -> None:
-        """Log epoch, loss, w and b of a run under way; an epoch that is logged stays as it is."""
+    def stream(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
+        """Log metrics by step of a run under way; a step that is logged stays as it is."""
         with store_errors(self.uri):
             now_ms = int(time.time() * 1000)
-            if run_id not in self._streamed:  # once: a whole history takes long to read
-                self._streamed[run_id] = run_writer.logged_steps(self.client, run_id, "b")
-            logged = self._streamed[run_id]
-            new = [row for row in epochs if row[0] not in logged]
-            logged.update(row[0] for row in new)
-            run_writer.log_metrics(
-                self.client,
-                run_id,
-                [
-                    Metric(name, value, now_ms, epoch)
-                    for epoch, *values in new
-                    for name, value in zip(_HISTORY, values, strict=True)
-                ],
-            )
+            logged = self._streamed.setdefault(run_id, {})
+            new: list[Metric] = []
+            for step, values in rows:
+                for name, value in values.items():
+                    if name not in logged:  # once: a whole history takes long to read
+                        logged[name] = run_writer.logged_steps(self.client, run_id, name)
+                    if step not in logged[name]:
+                        logged[name].add(step)
+                        new.append(Metric(name, value, now_ms, step))
+            run_writer.log_metrics(self.client, run_id, new)
 
     def end(self, run_id: str, status: str, why: str) -> None:
         """Close a run whose training did not end well: FAILED or KILLED, and why."""
@@ -221,10 +239,12 @@ class Store:
                 closed.append(_recorded(run))
         return closed
 
-    def record(self, content: RunContent, *, line: Path, artifacts: Path) -> RecordedRun:
+    def record(
+        self, content: RunContent, *, model: ModelFiles | None, artifacts: Path
+    ) -> RecordedRun:
         """Write a complete run, or complete one that was streamed or partly recorded.
 
-        line: the file that becomes the model. artifacts: the folder of the run's other files.
+        model: the files of the model, if there is one. artifacts: the folder of the other files.
 
         Every call can be repeated: an epoch that is logged already is not logged again. The model
         comes last, and then the status FINISHED.
@@ -241,7 +261,8 @@ class Store:
             run_writer.log_history(self.client, run_id, content)
             run_writer.log_datasets(self.client, run_id, content.datasets)
             self.client.log_artifacts(run_id, str(artifacts))
-            models.log(self.client, self.experiment, run_id, content, line)
+            if model:
+                models.log(self.client, self.experiment, run_id, content, model)
             self.client.set_terminated(run_id)
             return _recorded(run)
 
@@ -253,12 +274,12 @@ class Store:
     def _champion(self) -> RecordedRun:
         """Return the run of the registered model's champion. Raises: StoreError if it has none."""
         try:
-            version = self.client.get_model_version_by_alias(EXPERIMENT, "champion")
+            version = self.client.get_model_version_by_alias(self.name, "champion")
         except MlflowException as error:
             if error.error_code not in ABSENT_CODES:
                 raise
             raise StoreError(
-                f"{EXPERIMENT} must have a champion in {self.shown_uri} (got none)"
+                f"{self.name} must have a champion in {self.shown_uri} (got none)"
             ) from None
         return _recorded(self.client.get_run(str(version.run_id)))
 

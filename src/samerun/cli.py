@@ -1,0 +1,113 @@
+"""The commands of samerun, their arguments and their help.
+
+Knows no command's code: a command's module is imported when the command runs.
+"""
+
+import signal
+from importlib import import_module, metadata
+
+from samerun.core.arguments import Parser, whole_number
+from samerun.core.errors import UsageError
+from samerun.core.interrupts import interrupt
+
+
+def main(argv: list[str]) -> int:
+    """Run one command and return its exit status. Raises: UsageError for wrong arguments."""
+    commands = parser()
+    namespace, unknown = commands.parse_known_args(argv)
+    options = vars(namespace)
+    if unknown:
+        program = f"samerun {options['command'] or ''}".strip()
+        raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see {program} --help)")
+    if options.pop("version"):
+        print(f"samerun {metadata.version('knownline')}")
+        return 0
+    command = options.pop("command")
+    if command is None:
+        commands.print_help()
+        return 2
+    if command == "run":
+        raise UsageError("run needs a command after `--`: samerun run -- python train.py")
+    signal.signal(signal.SIGTERM, interrupt)
+    return int(import_module(f"samerun.{command}").main(**options))
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    top = Parser(
+        prog="samerun",
+        description="Record each run of a DVC pipeline in MLflow, and prove that it can be rerun.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version")
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    commands.add_parser(
+        "run",
+        help="execute a stage's command so that `record` knows of it",
+        description="Execute a stage's command: check what it reads, keep its checkpoints, show it"
+        " in MLflow while it runs, and leave a receipt for `samerun record`. Exit status: the"
+        " command's, 128 + n if signal n ended it, 2 if it is refused.",
+        example="samerun run -- python train.py",
+    )
+    commands.add_parser(
+        "record",
+        help="write the run into MLflow, once",
+        description="Write the run into MLflow, once. DVC calls it, as the last stage.",
+    )
+    _add_proof(commands)
+    _add_store(commands)
+    return top
+
+
+def _add_proof(commands: object) -> None:
+    add = commands.add_parser  # type: ignore[attr-defined]
+    reproduce = add(
+        "reproduce",
+        help="execute a recorded run again and compare the results",
+        description="Execute a recorded run again in a folder of its own, and compare the results."
+        " Exit status: 0 exact or within tolerance, 1 differs, 2 cannot be tried.",
+        example="samerun reproduce 4f6c4bc7",
+    )
+    reproduce.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
+    reproduce.add_argument("--keep", action="store_true", help="leave the folder it was done in")
+    reproduce.add_argument(
+        "--with-patch",
+        action="store_true",
+        help="apply the changes that a store other than the local one keeps with the run",
+    )
+    doctor = add(
+        "doctor",
+        help="look for problems: store, runs, cache, files, packages",
+        description="Look for problems: store, runs, cache, files, packages. Exit status: 0"
+        " healthy, 1 findings, 2 could not run.",
+        example="samerun doctor --repair",
+    )
+    doctor.add_argument(
+        "--repair",
+        action="store_true",
+        help="apply the fixes that cannot lose data",
+    )
+
+
+def _add_store(commands: object) -> None:
+    add = commands.add_parser  # type: ignore[attr-defined]
+    store = add(
+        "store",
+        help="sync the local MLflow store between ephemeral runners",
+        description="Sync the local MLflow store between ephemeral runners. Its files go by the DVC"
+        " remote; a branch of the git remote says which are the latest. One machine writes at a"
+        " time.",
+        example="samerun store pull",
+    )
+    store.add_argument("direction", choices=("pull", "push"), help="which way")
+    ui = add(
+        "ui",
+        help="open MLflow on 127.0.0.1",
+        description="Open MLflow on 127.0.0.1.",
+        example="samerun ui --port 5001",
+    )
+    ui.add_argument(
+        "--port",
+        type=whole_number(0, 2**16 - 1),
+        default=5000,
+        help="the port to listen on (by default 5000); 0: a free one",
+    )

@@ -1,0 +1,1 @@
+"""What DVC knows of the project: its stages, its lock file, and the identity of a run."""

@@ -1,0 +1,126 @@
+"""The identity of a run: what went into its stages, as one canonical JSON and its SHA-256.
+
+Pure: knows neither DVC nor MLflow, and reads no file.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Digest = str | Mapping[str, str]
+"""The hash of a dependency; for a folder of which only some files count, the hash of each."""
+
+_WRAPPER = "samerun run -- "
+
+
+@dataclass(frozen=True, slots=True)
+class StageInputs:
+    """What went into one stage.
+
+    name: of the stage, relative to the repository ("sub/dvc.yaml:train"). command: as DVC runs it.
+    params: parameter file to its values in dvc.lock. deps: path to hash. outs: the paths it makes.
+    """
+
+    name: str
+    command: str | list[str]
+    params: Mapping[str, Any]
+    deps: Mapping[str, Digest]
+    outs: Collection[str]
+
+
+def identity(
+    stages: Iterable[StageInputs],
+    *,
+    made: Collection[str],
+    env: Mapping[str, str | None] | None = None,
+    model: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the identity of a run of these stages.
+
+    made: every path that a stage with a command makes; what lies there is a result, not an input.
+    env: the environment variables that belong to it. model: code of the model, path to hash.
+    """
+    content: dict[str, Any] = {
+        "stages": {
+            stage.name: {
+                "command": _without_wrapper(stage.command),
+                "params": _canonical(stage.params),
+                "deps": _inputs(stage.deps, made),
+            }
+            for stage in stages
+        }
+    }
+    if env:
+        content["env"] = dict(env)
+    if model:
+        content["model"] = dict(model)
+    return content
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Return an identity as the JSON whose SHA-256 is the fingerprint."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of an identity, in hex."""
+    return hashlib.sha256(as_json(content).encode()).hexdigest()
+
+
+def contains(folder: str, path: str) -> bool:
+    """Return whether a path is a folder or lies in it."""
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def _inputs(deps: Mapping[str, Digest], made: Collection[str]) -> dict[str, str]:
+    """Return the dependencies that no stage makes, by path.
+
+    Of a folder that holds results too, only its other files count, where they are given.
+    """
+    inputs: dict[str, str] = {}
+    for path, digest in deps.items():
+        if isinstance(digest, str):
+            if not any(contains(one, path) or contains(path, one) for one in made):
+                inputs[path] = digest
+            continue
+        inputs |= {
+            file: sha
+            for file, sha in digest.items()
+            if not any(contains(one, file) for one in made)
+        }
+    return inputs
+
+
+def _without_wrapper(command: str | list[str]) -> str | list[str]:
+    if isinstance(command, str):
+        return command.removeprefix(_WRAPPER)
+    return [line.removeprefix(_WRAPPER) for line in command]
+
+
+def _canonical(value: Any) -> Any:
+    """Return a value in which equal numbers are equal texts: DVC takes 1 and 1.0 for the same."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(entry) for entry in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return {"float": repr(value)}  # JSON has no such number
+        return int(value) if value.is_integer() else value
+    if isinstance(value, str | int | None):
+        return value
+    return {type(value).__name__: str(value)}  # a date, which YAML and TOML have
+
+
+def key(stage: StageInputs) -> str:
+    """Return the digest of all that went into one stage, results of other stages included."""
+    content = {
+        "name": stage.name,
+        "command": stage.command,
+        "params": _canonical(stage.params),
+        "deps": _canonical(stage.deps),
+    }
+    return hashlib.sha256(as_json(content).encode()).hexdigest()

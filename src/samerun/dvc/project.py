@@ -1,0 +1,281 @@
+"""The DVC project: its stages as dvc.yaml declares them, with the values that dvc.lock has.
+
+The only module that imports DVC. Everything else sees the types below. Of DVC's internals it uses
+the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproject.toml bounds.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from samerun.core.errors import MissingError, WorkspaceError
+from samerun.dvc.identity import Digest, StageInputs, contains
+from samerun.dvc.stage import RECORD, Item, Params, Stage, named_file
+
+
+class Project:
+    """The stages of the repository around the current folder."""
+
+    def __init__(self) -> None:
+        """Read every dvc.yaml and dvc.lock. Raises: MissingError, WorkspaceError."""
+        from dvc.exceptions import DvcException, NotDvcRepoError
+        from dvc.repo import Repo
+
+        try:
+            self._repo = Repo()
+            self._index = self._repo.index
+            found = list(self._index.stages)
+        except NotDvcRepoError:
+            raise MissingError(
+                f"this folder must be in a DVC project: run `dvc init` (got {Path.cwd()})"
+            ) from None
+        except DvcException as error:
+            raise WorkspaceError(f"DVC must be able to read its files (got {error})") from error
+        self.root = Path(self._repo.root_dir)
+        self.stages = tuple(self._stage(one) for one in found if one.cmd)
+        self.data = tuple(self._item(out) for one in found if not one.cmd for out in one.outs)
+
+    @cached_property
+    def made(self) -> frozenset[str]:
+        """The paths that stages with a command make."""
+        return frozenset(out.path for stage in self.stages for out in stage.outs)
+
+    def stage(self, name: str, wdir: Path) -> Stage:
+        """Return the stage that runs in `wdir` and that DVC calls `name` ("train", "a/dvc.yaml:b").
+
+        Raises: MissingError if there is none.
+        """
+        short = name.rpartition(":")[2]
+        matching = [s for s in self.stages if s.short == short and s.wdir == wdir]
+        ends = [s for s in matching if f"/{s.name}".endswith(f"/{name}")] or matching
+        if not ends:
+            raise MissingError(f"dvc.yaml must have the stage {name} (got none with it in {wdir})")
+        return ends[0]
+
+    def own_stage(self) -> Stage:
+        """Return the stage that DVC runs this process for. Raises: MissingError."""
+        return self.stage(os.environ.get("DVC_STAGE", ""), Path.cwd().resolve())
+
+    def record_stage(self) -> Stage:
+        """Return the stage that records: this process's own, or that of the current folder.
+
+        Raises: MissingError if there is none.
+        """
+        if os.environ.get("DVC_STAGE"):
+            return self.own_stage()
+        here = (Path.cwd() / "dvc.yaml").resolve()
+        for stage in self.stages:
+            if stage.records and stage.file == here:
+                return stage
+        raise MissingError(
+            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {Path.cwd()})"
+        )
+
+    def upstream(self, stage: Stage) -> list[Stage]:
+        """Return the stages whose outputs a stage needs, directly or not, in dvc.yaml's order."""
+        needed: dict[str, Stage] = {}
+        waiting = [stage]
+        while waiting:
+            for maker in self._makers(waiting.pop()):
+                if maker.name not in needed and maker.name != stage.name:
+                    needed[maker.name] = maker
+                    waiting.append(maker)
+        return [one for one in self.stages if one.name in needed]
+
+    def sources(self, stage: Stage) -> list[Item]:
+        """Return the outputs and the .dvc data that a stage reads."""
+        others = [out for one in self.stages if one.name != stage.name for out in one.outs]
+        return [
+            item
+            for item in (*others, *self.data)
+            if any(_overlap(item.path, dep.path) for dep in stage.deps)
+        ]
+
+    def outside(self, stage: Stage) -> list[Item]:
+        """Return the dependencies of a stage that no stage and no .dvc file keeps: its code."""
+        kept = [*self.made, *(item.path for item in self.data)]
+        return [dep for dep in stage.deps if not any(contains(one, dep.path) for one in kept)]
+
+    def load(self, name: str) -> Any:
+        """Return the content of a JSON, YAML or TOML file, as DVC reads it.
+
+        Raises: WorkspaceError if it cannot.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.utils.serialize import load_path
+
+        try:
+            return load_path(str(self.path(name)), self._repo.fs)
+        except (OSError, DvcException, ValueError) as error:
+            raise WorkspaceError(f"{name} must be a file that DVC can read (got {error})") from None
+
+    def _makers(self, stage: Stage) -> list[Stage]:
+        return [
+            one
+            for one in self.stages
+            if any(_overlap(out.path, dep.path) for out in one.outs for dep in stage.deps)
+        ]
+
+    def plots(self, file: Path) -> list[Any]:
+        """Return the top-level plots of a dvc.yaml, as they are written there."""
+        return list(self._index._plots.get(str(file)) or [])
+
+    def artifacts(self, file: Path) -> dict[str, Any]:
+        """Return the top-level artifacts of a dvc.yaml: name to its fields."""
+        for name, entries in self._index._artifacts.items():
+            if (self.root / name).resolve() == file:
+                return dict(entries)
+        return {}
+
+    def path(self, name: str) -> Path:
+        """Return where a path of an item is."""
+        return self.root / name
+
+    def digest(self, item: Item) -> str | None:
+        """Return the hash of what is in the workspace now, from its bytes; None if it is gone."""
+        found = self._build(item)
+        return None if found is None else str(found.hash_info.value)
+
+    def files(self, item: Item) -> dict[str, str]:
+        """Return the hash of every file of an item, by path; a file is its only one."""
+        found = self._build(item)
+        if found is None:
+            return {}
+        if not found.hash_info.isdir:
+            return {item.path: found.hash_info.value}
+        return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in found._dict.items()}
+
+    def locked_files(self, item: Item) -> dict[str, str]:
+        """Return the files of a folder as DVC's cache lists them; empty if it does not."""
+        try:
+            listed = item.handle.get_obj()
+        except Exception:  # a damaged list in the cache may raise anything
+            listed = None
+        if listed is None or not listed.hash_info.isdir:
+            return {}
+        return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in listed._dict.items()}
+
+    def ignored(self, path: str) -> bool:
+        """Return whether .dvcignore names a file. path: relative to the current folder."""
+        return bool(self._repo.dvcignore.is_ignored_file(str(Path(path).absolute())))
+
+    def inputs(self, stage: Stage) -> StageInputs:
+        """Return what dvc.lock says went into a stage."""
+        return StageInputs(
+            stage.name,
+            stage.command,
+            {each.file: dict(each.locked) for each in stage.params},
+            {dep.path: dep.locked or "none" for dep in stage.deps},
+            [out.path for out in stage.outs],
+        )
+
+    def counted(self, stage: Stage, reads: Mapping[str, str]) -> StageInputs:
+        """Return the same with the files of each folder of which only some files count.
+
+        reads: folder to the dotted parameter that names the only file of it that counts.
+        """
+        inputs = self.inputs(stage)
+        deps = {dep.path: self._digest_of(dep, inputs.params, reads) for dep in stage.deps}
+        return replace(inputs, deps=deps)
+
+    def current_inputs(self, stage: Stage) -> StageInputs:
+        """Return what goes into a stage now: DVC writes it to dvc.lock when the stage has ended."""
+        return StageInputs(
+            stage.name,
+            stage.command,
+            {each.file: each.handle.read_params() for each in stage.params},
+            {dep.path: self._remembered(dep) for dep in stage.deps},
+            [out.path for out in stage.outs],
+        )
+
+    def current_outs(self, stage: Stage) -> dict[str, str]:
+        """Return the hashes of a stage's outputs as DVC will write them to dvc.lock."""
+        return {out.path: self._remembered(out) for out in stage.outs}
+
+    def _remembered(self, item: Item) -> str:
+        """Return an item's hash by DVC's own means, so that DVC need not read a file twice."""
+        return str(item.handle.get_hash().value) if item.handle.exists else "none"
+
+    def _digest_of(self, dep: Item, params: Mapping[str, Any], reads: Mapping[str, str]) -> Digest:
+        if dep.path in reads:
+            wanted = named_file(params, reads[dep.path])
+            files = self.files(dep) if wanted else {}
+            return {path: sha for path, sha in files.items() if path == wanted}
+        if any(contains(dep.path, one) and one != dep.path for one in self.made):
+            return self.files(dep)
+        return dep.locked or "none"
+
+    def _build(self, item: Item) -> Any:
+        """Hash an item's bytes, whatever DVC remembers of them."""
+        from dvc_data.hashfile.build import build
+        from dvc_data.hashfile.db import HashFileDB
+
+        handle = item.handle
+        if handle.fs.protocol != "local":
+            return _Remote(handle.get_hash()) if handle.exists else None
+        if not handle.exists:
+            return None
+        nowhere = HashFileDB(handle.fs, str(self.root / ".dvc" / "tmp"), hash_name=handle.hash_name)
+        _, _, found = build(
+            nowhere, handle.fs_path, handle.fs, handle.hash_name, ignore=handle.dvcignore,
+            dry_run=True,
+        )  # fmt: skip
+        return found
+
+    def _stage(self, stage: Any) -> Stage:
+        from dvc.dependency import ParamsDependency
+
+        params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+        deps = [dep for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+        file = Path(stage.path).resolve()
+        return Stage(
+            name=f"{file.relative_to(self.root.resolve()).as_posix()}:{stage.name}",
+            file=file,
+            wdir=Path(stage.wdir).resolve(),
+            command=stage.cmd,
+            changed_command=stage.cmd_changed,
+            frozen=bool(stage.frozen),
+            always_changed=bool(stage.always_changed),
+            meta=stage.meta or {},
+            deps=tuple(self._item(dep) for dep in deps),
+            params=tuple(Params(self._name(dep), dep.hash_info.value or {}, dep) for dep in params),
+            outs=tuple(self._item(out) for out in stage.outs),
+        )
+
+    def _item(self, item: Any) -> Item:
+        kind = "metric" if item.metric else "plot" if item.plot else ""
+        locked = item.hash_info.value if item.hash_info else None
+        return Item(self._name(item), locked, kind, bool(item.use_cache), item)
+
+    def _name(self, item: Any) -> str:
+        path = str(item.fs_path)
+        if item.fs.protocol == "local" and item.fs.isin(path, str(self.root)):
+            return Path(os.path.relpath(path, self.root)).as_posix()
+        return path if item.fs.protocol == "local" else str(item.def_path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """The hash of a dependency in a cloud, by its own tag."""
+
+    hash_info: Any
+
+
+def _overlap(one: str, other: str) -> bool:
+    return contains(one, other) or contains(other, one)
+
+
+def differences(project: Project, stage: Stage) -> Iterator[str]:
+    """Yield what of a stage differs from dvc.lock: command, parameters, dependencies, outputs."""
+    if stage.changed_command:
+        yield f"the command of {stage.name}"
+    for params in stage.params:
+        yield from params.changes()
+    for item in (*stage.deps, *stage.outs):
+        if item.locked is None and not item.path.startswith("remote://"):
+            yield f"{item.path}, which dvc.lock does not have"
+        elif project.digest(item) != item.locked:
+            yield item.path

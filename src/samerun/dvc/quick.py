@@ -1,0 +1,124 @@
+"""What `samerun run` must know of its stage before the command starts, read without DVC.
+
+Only for a stage that dvc.yaml spells out; of a template, DVC itself must be asked (`project`).
+"""
+
+import os
+from typing import Any
+
+import yaml
+
+from samerun.dvc import hashing
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Declared:
+    """A stage as dvc.yaml spells it out, paths relative to the folder of dvc.yaml.
+
+    deps: its dependencies. params: file to keys, None for all. kept: what other stages and .dvc
+    files make of the dependencies, path to hash. markers: the outputs of the stages that record.
+    """
+
+    def __init__(
+        self,
+        deps: list[str],
+        params: dict[str, list[str] | None],
+        kept: dict[str, str],
+        markers: list[str],
+    ) -> None:
+        self.deps, self.params, self.kept, self.markers = deps, params, kept, markers
+
+    @property
+    def outside(self) -> list[str]:
+        """The dependencies that nothing makes: code."""
+        return [dep for dep in self.deps if dep not in self.kept]
+
+
+def read(name: str) -> Declared | None:
+    """Return the stage `name` of the current folder's dvc.yaml; None if DVC must be asked."""
+    stages = _load("dvc.yaml").get("stages", {})
+    stage = stages.get(name)
+    if not isinstance(stage, dict) or "${" in str(stage) or "wdir" in stage or "@" in name:
+        return None
+    recorders = [one for one in stages.values() if "samerun record" in str(one.get("cmd", ""))]
+    if not recorders or "${" in str(recorders):
+        return None
+    deps = [os.path.normpath(dep) for dep in stage.get("deps", []) if isinstance(dep, str)]
+    if len(deps) != len(stage.get("deps", [])) or any("://" in dep for dep in deps):
+        return None
+    kept = _kept(name, deps)
+    if kept is None:
+        return None
+    markers = [_first(out) for one in recorders for out in one.get("outs", [])]
+    return Declared(deps, _params(stage), kept, markers)
+
+
+def _first(entry: Any) -> str:
+    """Return the path of an entry that may have settings: a text, or a mapping with one key."""
+    return str(next(iter(entry))) if isinstance(entry, dict) else str(entry)
+
+
+def _params(stage: dict[str, Any]) -> dict[str, list[str] | None]:
+    wanted: dict[str, list[str] | None] = {}
+    for entry in stage.get("params", []):
+        if isinstance(entry, str):
+            wanted.setdefault("params.yaml", [])
+            (wanted["params.yaml"] or []).append(entry)
+        else:
+            wanted |= entry
+    return wanted
+
+
+def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
+    """Return what dvc.lock or a .dvc file has a hash of among the dependencies: path to hash.
+
+    None if a dependency holds results and other files, which only DVC can tell apart.
+    """
+    made = {
+        os.path.normpath(out["path"]): out.get("md5", "")
+        for other, stage in _load("dvc.lock").get("stages", {}).items()
+        for out in stage.get("outs", [])
+        if other != name
+    }
+    kept = {dep: made[dep] for dep in deps if dep in made}
+    if any(_nested(dep, one) for dep in deps if dep not in made for one in made):
+        return None
+    for dep in deps:
+        inside = [file for file in hashing.files_below(dep) if file.endswith(".dvc")]
+        for pointer in [*inside, *([f"{dep}.dvc"] if os.path.exists(f"{dep}.dvc") else [])]:
+            for out in _load(pointer).get("outs", []):
+                path = os.path.join(os.path.dirname(pointer), str(out.get("path", "")))
+                kept[os.path.normpath(path)] = out.get("md5", "")
+    return kept
+
+
+def _nested(one: str, other: str) -> bool:
+    return one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def values(file: str, keys: list[str] | None) -> Any:
+    """Return the values of a YAML file at some dotted keys; of another format, its bytes."""
+    try:
+        with open(file, "rb") as stream:
+            content = stream.read()
+    except OSError:
+        return None
+    if not keys or not file.endswith((".yaml", ".yml")):
+        return content.hex()
+    found = yaml.load(content, Loader=_LOADER)
+    return {key: _at(found, key.split(".")) for key in keys}
+
+
+def _at(found: Any, parts: list[str]) -> Any:
+    for part in parts:
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _load(file: str) -> dict[str, Any]:
+    try:
+        with open(file, "rb") as stream:
+            return yaml.load(stream, Loader=_LOADER) or {}
+    except (OSError, yaml.YAMLError):
+        return {}

@@ -1,0 +1,218 @@
+"""What a run shows: parameters, metrics, steps, datasets, tags and files, as the pipeline has them.
+
+Knows nothing of MLflow's calls. `record` writes this content, and `reproduce` compares it.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samerun.config import Config, TagRule
+from samerun.core.flatten import flatten
+from samerun.dvc.stage import lookup
+from samerun.pipeline import Pipeline
+from samerun.working_tree import Commit
+
+VIEW = "samerun"
+"""The name of the saved view of the runs table that `experiment_tags` defines."""
+
+_LONGEST_PARAMETER = 6_000
+"""The most characters that MLflow stores of a parameter; identity.json has all of it."""
+
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Data that a run used: its name, what for, its path, and its hash in dvc.lock."""
+
+    name: str
+    context: str
+    source: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunContent:
+    """Everything that is written to a run, except its files.
+
+    execution: names the execution; recording the same one again completes its run. start_ms,
+    end_ms: when it ran, milliseconds since 1970. history: metric to step to value.
+    """
+
+    execution: str
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    start_ms: int
+    end_ms: int = 0
+    description: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: dict[str, dict[int, float]] = field(default_factory=dict)
+    datasets: list[Dataset] = field(default_factory=list)
+
+
+def experiment_tags(config: Config) -> dict[str, str]:
+    """Return the tags that make MLflow's page of the experiment one of trainings, with a view.
+
+    A view is a tag whose value MLflow's page reads: which columns it shows, in which order. Without
+    a view the table shows neither metrics nor tags. There is no API for views; a test in a browser
+    checks that MLflow still reads the tag.
+    """
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    if config.about:
+        tags["mlflow.note.content"] = config.about
+    if config.columns:
+        columns = [_column(name) for name in config.columns]
+        state = {
+            "searchFilter": "",
+            "orderByKey": "attributes.start_time",
+            "orderByAsc": False,
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "datasetsFilter": [],
+            "modelVersionFilter": "All Runs",
+            "selectedColumns": columns,
+            "columnOrder": columns,
+            "columnWidths": {column: 300 if "Dataset" in column else 110 for column in columns},
+            "runsHiddenMode": "FIRST_10_RUNS",
+        }
+        packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
+        view = {"name": VIEW, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"}
+        tags[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
+    return tags
+
+
+def _column(name: str) -> str:
+    """Return a column as MLflow's page names it: "metrics.z.w" is "metrics.`z.w`"."""
+    kind, _, rest = name.partition(".")
+    return f"{kind}.`{rest}`"
+
+
+def description(pipeline: Pipeline, commit: Commit) -> str:
+    """Return the description in Markdown: the project's own file, then the commit."""
+    path = pipeline.config.description
+    text = pipeline.project.path(path).read_text(encoding="utf-8") if path else ""
+    changes = " with uncommitted changes (`changes.patch`)" if commit.dirty else ""
+    return f"{text.rstrip()}\n\nCommit `{commit.sha or 'none'}`{changes}.\n".lstrip()
+
+
+def tags_of(commit: Commit) -> dict[str, str]:
+    """Return the tags that describe the state of a run's code in git."""
+    return {"git_commit": commit.sha or "none", "git_dirty": str(commit.dirty).lower()}
+
+
+def own_tags(pipeline: Pipeline) -> dict[str, str]:
+    """Return the tags that the project defines. Raises: WorkspaceError if a file cannot be read."""
+    return {name: _tag(pipeline, rule) for name, rule in pipeline.config.tags.items()}
+
+
+def _tag(pipeline: Pipeline, rule: TagRule) -> str:
+    value = lookup(pipeline.project.load(rule.file), rule.key.split("."))
+    if rule.yes is not None and isinstance(value, bool):
+        return str(rule.yes if value else rule.no)
+    return text_of(value)
+
+
+def params(pipeline: Pipeline) -> dict[str, str]:
+    """Return the parameters as MLflow stores them, by dotted name."""
+    return {name: text_of(value) for name, value in pipeline.params().items()}
+
+
+def text_of(value: Any) -> str:
+    """Return a value as text: text as it is, anything else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_PARAMETER else f"{text[: _LONGEST_PARAMETER - 1]}…"
+
+
+def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    """Return every number of the metrics files by its dotted name, without those that are null.
+
+    A name that two files have comes with its file. A number that the last step of a history has
+    under the same name is left to the history; one that it has not comes with its file too.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for item in pipeline.outputs():
+        if item.kind != "metric":
+            continue
+        content = pipeline.project.load(item.path)
+        for name, value in _numbers(content if isinstance(content, Mapping) else {"": content}):
+            found.setdefault(name or Path(item.path).stem, {})[Path(item.path).stem] = value
+    named: dict[str, float] = {}
+    for name, values in found.items():
+        steps = history.get(name)
+        for stem, value in values.items():
+            if steps and steps[max(steps)] == value:
+                continue
+            named[f"{stem}.{name}" if steps or len(values) > 1 else name] = value
+    return named
+
+
+def _numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in flatten(content).items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, float(value)
+
+
+def datasets(pipeline: Pipeline) -> list[Dataset]:
+    """Return the data of a run, with the hashes that dvc.lock has.
+
+    They are those that the project names, and the data of .dvc files that the pipeline reads.
+    """
+    locked = {
+        item.path: item.locked
+        for stage in pipeline.deciding
+        for item in (*stage.deps, *stage.outs)
+        if item.locked
+    }
+    named = {path: context for context, path in pipeline.config.datasets.items()}
+    for stage in pipeline.deciding:
+        for item in pipeline.project.sources(stage):
+            if item in pipeline.project.data and item.locked:
+                locked[item.path] = item.locked
+                named.setdefault(item.path, "source")
+    return [
+        Dataset(pipeline.relative(path), context, pipeline.relative(path), locked[path])
+        for path, context in named.items()
+        if path in locked
+    ]
+
+
+def run_name(pipeline: Pipeline, baseline: Mapping[str, str], experiment: str | None) -> str:
+    """Return the name of a run: what differs from the first run comes first.
+
+    MLflow's tables and legends show about twenty characters. baseline: the parameters of the first
+    run; empty if this is the first. experiment: the name of the DVC experiment, which comes last.
+    """
+    values = params(pipeline)
+    changed = {key for key, text in values.items() if baseline and baseline.get(key) != text}
+    phrases = [
+        (phrase, {key for key in values if f"{{{key}}}" in phrase})
+        for phrase in pipeline.config.name
+    ]
+    told = {key for _, keys in phrases for key in keys}
+    first = [_filled(phrase, values) for phrase, keys in phrases if keys & changed]
+    others = [f"{key.rpartition('.')[2]} {_short(values[key])}" for key in sorted(changed - told)]
+    last = [_filled(phrase, values) for phrase, keys in phrases if not keys & changed]
+    parts = [part for part in (*first, *others, *last) if part]
+    name = ", ".join([*parts, *([experiment] if experiment else [])])
+    return name[:_LONGEST_NAME] or f"run {pipeline.fingerprint[:8]}"
+
+
+def _filled(phrase: str, values: Mapping[str, str]) -> str:
+    """Return a phrase with its parameters filled in; empty if one of them is null."""
+    for key, text in values.items():
+        if f"{{{key}}}" in phrase:
+            if text == "null":
+                return ""
+            phrase = phrase.replace(f"{{{key}}}", _short(text))
+    return phrase
+
+
+def _short(text: str) -> str:
+    """Return a value as it fits into a name: of a path its last part."""
+    return text.rpartition("/")[2][:40]

@@ -1,0 +1,194 @@
+"""The pipeline that leads to one record stage: its identity, executions and results on disk."""
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from samerun import config
+from samerun.core.errors import WorkspaceError
+from samerun.dvc import identity
+from samerun.dvc.project import Project, differences
+from samerun.dvc.stage import Item, Stage
+from samerun.execution import receipts
+from samerun.execution.receipts import Receipt
+
+
+class Pipeline:
+    """A record stage and the stages upstream of it.
+
+    deciding: the stages that belong to a run's identity. presenting: those that only present.
+    """
+
+    def __init__(self, project: Project, stage: Stage) -> None:
+        self.project, self.stage = project, stage
+        self.config = config.of(project, stage)
+        upstream = project.upstream(stage)
+        shown = self.config.not_identity
+        self.presenting = [s for s in upstream if s.short.partition("@")[0] in shown]
+        self.deciding = [s for s in upstream if s not in self.presenting]
+
+    @classmethod
+    def here(cls) -> "Pipeline":
+        """Return the pipeline of the current folder's record stage. Raises: UserError."""
+        project = Project()
+        return cls(project, project.record_stage())
+
+    @property
+    def folder(self) -> Path:
+        """The folder of dvc.yaml."""
+        return self.stage.file.parent
+
+    def relative(self, path: str) -> str:
+        """Return an item's path relative to the folder of dvc.yaml."""
+        return Path(os.path.relpath(self.project.path(path), self.folder)).as_posix()
+
+    @property
+    def marker(self) -> Path:
+        """The file that says which run the workspace is. Raises: WorkspaceError."""
+        if len(self.stage.outs) != 1:
+            raise WorkspaceError(
+                f"{self.stage.name} must have one output, such as mlruns/recorded.json: {{cache:"
+                f" false, persist: true}} (got {len(self.stage.outs)})"
+            )
+        return self.project.path(self.stage.outs[0].path)
+
+    def check(self) -> None:
+        """Compare dvc.lock with the workspace, bytes included. Raises: WorkspaceError."""
+        for stage in (*self.deciding, *self.presenting):
+            for difference in differences(self.project, stage):
+                raise WorkspaceError(
+                    f"{difference} must be as dvc.lock has it, since a run is recorded from there:"
+                    f" run `dvc repro` (got another, at stage {stage.short})"
+                )
+
+    def lacking(self) -> list[str]:
+        """Return what the record stage must depend on and does not.
+
+        DVC executes it only if one of its dependencies changed. So they must include every input of
+        the deciding stages that no stage makes, or a change that changes no output is not recorded.
+        """
+        own = [dep.path for dep in self.stage.deps]
+        keys = {(each.file, key) for each in self.stage.params for key in _keys(each)}
+        lacking = []
+        for stage in self.deciding:
+            inputs = [dep for dep in stage.deps if not _made(self.project, dep)]
+            lacking += [
+                self.relative(dep.path)
+                for dep in inputs
+                if not any(identity.contains(one, dep.path) for one in own)
+            ]
+            for each in stage.params:
+                lacking += [
+                    f"the parameter {key} of {each.file}"
+                    for key in _keys(each)
+                    if not any((each.file, one) in keys for one in _prefixes(key))
+                ]
+        return list(dict.fromkeys(lacking))
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What went into the deciding stages, as dvc.lock has it."""
+        model = self.config.model
+        code = {model: hash_of(self.project.path(model))} if model else {}
+        return identity.identity(
+            [self.project.counted(stage, self.config.reads) for stage in self.deciding],
+            made=self.project.made,
+            env={name: os.environ.get(name) for name in self.config.env},
+            model=code,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of the identity, in hex."""
+        return identity.fingerprint(self.identity)
+
+    def inputs(self) -> list[str]:
+        """Return the paths that must be as committed for a run to be clean, for git.
+
+        They are dvc.yaml, the parameter files, what the deciding stages read that no stage makes,
+        the .dvc files of their data, and the code of the model; relative to the current folder.
+        """
+        names = {self.config.model} if self.config.model else set()
+        for stage in self.deciding:
+            names |= {each.file for each in stage.params}
+            names.add(Path(os.path.relpath(stage.file, self.project.root)).as_posix())
+            for dep in stage.deps:
+                if not _made(self.project, dep):
+                    names |= self._counted(dep, stage)
+        names |= {f"{item.path}.dvc" for item in self.project.data}
+        return sorted(os.path.relpath(self.project.path(name)) for name in names)
+
+    def _counted(self, dep: Item, stage: Stage) -> set[str]:
+        """Return the paths of a dependency that count, as `reads` narrows them."""
+        if dep.path not in self.config.reads:
+            return {dep.path}
+        given = self.project.counted(stage, self.config.reads).deps[dep.path]
+        return set(given) if isinstance(given, Mapping) else {dep.path}
+
+    def receipts(self) -> list[Receipt]:
+        """Return the receipts of the executions that made the outputs in dvc.lock."""
+        found = []
+        for stage in self.deciding:
+            receipt = receipts.read(identity.key(self.project.inputs(stage)))
+            outs = {out.path: out.locked or "none" for out in stage.outs}
+            if receipt and receipt.outs == outs:
+                found.append(receipt)
+        return found
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether any deciding stage leaves receipts."""
+        return any(stage.wrapped for stage in self.deciding)
+
+    def params(self) -> dict[str, Any]:
+        """Return the parameters of the deciding stages by dotted name, as dvc.lock has them.
+
+        A name that two files have comes with its file: "other.yaml:epochs".
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for stage in self.deciding:
+            for each in stage.params:
+                for name, value in _leaves(each.locked):
+                    found.setdefault(name, {})[each.file] = value
+        return {
+            name if len(values) == 1 else f"{file}:{name}": value
+            for name, values in found.items()
+            for file, value in values.items()
+        }
+
+    def outputs(self) -> Iterator[Item]:
+        """Yield the outputs of the deciding stages."""
+        for stage in self.deciding:
+            yield from stage.outs
+
+
+def hash_of(path: Path) -> str:
+    """Return the MD5 of a file; "none" if it is not there."""
+    from samerun.dvc import hashing
+
+    return hashing.md5(str(path)) if path.is_file() else "none"
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _keys(params: Any) -> list[str]:
+    """Return the dotted keys that a stage takes from a file; "" for the whole file."""
+    return list(params.handle.params) or [""]
+
+
+def _prefixes(key: str) -> list[str]:
+    parts = key.split(".")
+    return ["", *(".".join(parts[:count]) for count in range(1, len(parts) + 1))]
+
+
+def _made(project: Project, dep: Item) -> bool:
+    """Return whether stages make all of a dependency."""
+    return any(identity.contains(one, dep.path) for one in project.made)
