@@ -23,7 +23,8 @@ param() { sed -n "/^$1:/,/^[^ ]/s/^  $2: //p" params.yaml; }
 PREPARE = """
 . code/common.sh
 ran prepare
-awk -F, -v scale="$(param prepare scale)" '{ print $1 "," scale * $2 }' data/raw.csv > data/table.csv
+scale="$(param prepare scale)"
+awk -F, -v scale="$scale" '{ print $1 "," scale * $2 }' data/raw.csv > data/table.csv
 """
 
 FIT = """
@@ -166,15 +167,6 @@ FILES = {
     ".dvcignore": "__pycache__/\n*.pyc\n.*.sw?\n",
 }
 
-RECORD = """
-  record:
-    cmd: samerun record
-    deps: [DEPS]
-    outs:
-      - mlruns/recorded.json: {cache: false, persist: true}
-"""
-"""The stage `record` of other small projects; DEPS stands for what it depends on."""
-
 
 @dataclass(frozen=True)
 class Toy(Workspace):
@@ -199,14 +191,15 @@ class Toy(Workspace):
         """Return the stages that executed so far, as their own programs say."""
         return self.log.read_text().split() if self.log.exists() else []
 
-    def repro(self, *arguments: str, **env: str) -> list[str]:
+    def repro(self, *arguments: str, folder: str = ".", **env: str) -> list[str]:
         """Run `dvc repro`; return what executed, `record` by the word of DVC."""
-        return self.executed_by("repro", *arguments, **env)
+        return self.executed_by("repro", *arguments, folder=folder, **env)
 
-    def executed_by(self, *arguments: str, **env: str) -> list[str]:
-        """Run a command of DVC that must succeed; return what executed."""
+    def executed_by(self, *arguments: str, folder: str = ".", **env: str) -> list[str]:
+        """Run a command of DVC in a folder, which must succeed; return what executed."""
         before = len(self.executions())
-        shown = self.dvc(*arguments, **env).stdout
+        inside = ("sh", "-c", 'cd "$0" && exec dvc "$@"', folder)
+        shown = self.run(*inside, *arguments, ok=True, **env).stdout
         recorded = [
             name
             for line in shown.splitlines()
