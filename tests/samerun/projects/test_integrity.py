@@ -135,14 +135,13 @@ def test_outputs_that_are_links_into_the_cache_are_recorded_as_files(toy: Toy) -
     assert not any(path.is_symlink() for path in run.artifacts.rglob("*"))
 
 
-FOLDER = {
-    "dvc.yaml": """
-stages:
+MAKE = """
   parts:
-    cmd: >-
-      samerun run -- sh -c
-      'echo parts >> "$TOY_LOG"; mkdir -p parts/b; echo 1 > parts/a.txt; echo 22 > parts/b/c.txt'
+    cmd: samerun run -- sh make.sh
     outs: [parts]
+"""
+
+READ = """
   all:
     cmd: samerun run -- sh -c 'echo all >> "$TOY_LOG"; cat parts/a.txt parts/b/c.txt > all.txt'
     params: [all]
@@ -156,20 +155,27 @@ stages:
   record:
     cmd: samerun record
     params: [all, one]
-    deps: [all.txt, one.txt]
+    deps: [all.txt, one.txt, parts]
     outs:
       - mlruns/recorded.json: {cache: false, persist: true}
-""",
-    "params.yaml": "all:\n  x: 1\none:\n  y: 1\n",
-}
+"""
 
 
+@pytest.mark.parametrize("maker", ["a stage", "a .dvc file"])
 @pytest.mark.parametrize(("stage", "parameter"), [("all", "all.x"), ("one", "one.y")])
 def test_a_flipped_byte_of_a_file_in_a_folder_is_not_read(
-    tmp_path: Path, stage: str, parameter: str
+    tmp_path: Path, maker: str, stage: str, parameter: str
 ) -> None:
-    toy = project(tmp_path / "folder", FOLDER)
-    assert sorted(toy.repro()) == ["all", "one", "parts", "record"]
+    files = {
+        "dvc.yaml": "stages:" + (MAKE if maker == "a stage" else "") + READ,
+        "params.yaml": "all:\n  x: 1\none:\n  y: 1\n",
+        "make.sh": "mkdir -p parts/b; echo 1 > parts/a.txt; echo 22 > parts/b/c.txt\n",
+    }
+    toy = project(tmp_path / "folder", files)
+    if maker == "a .dvc file":
+        toy.run("sh", "make.sh")
+        toy.dvc("add", "--quiet", "parts")
+    assert sorted(toy.repro()) == ["all", "one", "record"]
     damage_workspace(toy, "parts/b/c.txt")
     toy.refused("samerun", "record", says="parts/b/c.txt")
     assert_refused_by(toy, stage, parameter, "parts/b/c.txt")
