@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samerun.core.errors import DamagedError
+from samerun.core.errors import DamagedError, MissingError
 
 Array = npt.NDArray[np.float64]
 
@@ -31,8 +31,11 @@ def as_csv(loss: Sequence[float], w: Sequence[float], b: Sequence[float]) -> str
 def read(path: Path) -> Columns:
     """Return the history in a file.
 
-    Raises: DamagedError if the file is not such a CSV, or an epoch is missing or repeated.
+    Raises: MissingError if there is no file; DamagedError if it is not such a CSV, or an epoch is
+    missing or repeated.
     """
+    if not path.is_file():
+        raise MissingError(f"{path} must be there: run `dvc repro` (got no file)")
     with path.open() as stream:
         try:
             header = stream.readline()
