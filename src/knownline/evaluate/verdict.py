@@ -1,4 +1,4 @@
-"""Describes the result of a fit in Markdown: reports/verdict.md, which MLflow shows with the run."""
+"""Describes the result of a fit in Markdown: reports/verdict.md, shown with the run in MLflow."""
 
 from collections.abc import Mapping
 from typing import Any
