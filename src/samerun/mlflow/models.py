@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import runpy
+import shutil
 import sys
 import tempfile
 from collections.abc import Collection
@@ -107,6 +108,7 @@ def log(
 
 def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     """Write a model's files into a new folder. mlmodel: the content of its MLmodel so far."""
+    files = _copied(files, folder.parent)
     code = runpy.run_path(str(files.code))
     plain = callable(code.get("load"))  # otherwise it is MLflow's own "models from code"
     mlflow.pyfunc.save_model(
@@ -120,6 +122,18 @@ def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
         pip_requirements=_requirements(files.code),
         mlflow_model=mlmodel,
     )
+
+
+def _copied(files: ModelFiles, scratch: Path) -> ModelFiles:
+    """Return copies of a model's files: MLflow takes no links, as DVC may make into its cache."""
+    copies = ModelFiles(scratch / "of" / files.model.name, scratch / "by" / files.code.name)
+    for source, copy in ((files.model, copies.model), (files.code, copies.code)):
+        copy.parent.mkdir()
+        if source.is_dir():
+            shutil.copytree(source, copy)
+        else:
+            shutil.copyfile(source, copy)
+    return copies
 
 
 def _requirements(code: Path) -> list[str]:
