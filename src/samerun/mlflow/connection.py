@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from samerun.core import address
-from samerun.core.address import EXPERIMENT, SQLITE
+from samerun.core.address import EXPERIMENT, SQLITE, to_url
 from samerun.core.errors import StoreError
 from samerun.mlflow.run_metadata import experiment_tags
 
@@ -99,7 +99,7 @@ def _create_once(database: Path, artifacts: str) -> None:
 
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
-            store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
+            store: Any = SqlAlchemyStore(to_url(new, SQLITE), artifacts)  # type: ignore[no-untyped-call]
             tags = [ExperimentTag(key, value) for key, value in experiment_tags().items()]
             store.create_experiment(EXPERIMENT, artifacts, tags)
             store.engine.dispose()
