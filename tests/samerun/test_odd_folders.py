@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -215,3 +216,14 @@ def test_the_workspace_is_the_nearest_parent_with_dvc(
     assert address.workspace() == tmp_path / "repository"
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     assert address.workspace() == tmp_path
+
+
+def test_a_temporary_folder_that_mlflow_cannot_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "my%20files"))
+    with pytest.raises(StoreError, match=r"TMPDIR must be .* \(got .*my%20files\)"):
+        Store()
+    assert not list(Path.cwd().iterdir())

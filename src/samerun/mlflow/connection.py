@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from samerun.mlflow.errors import ALREADY_THERE, check_reachable, store_errors
 
@@ -32,6 +33,7 @@ def connect(uri: str, *, create: bool, follow: bool) -> tuple[MlflowClient, str]
     Raises: StoreError if the store cannot be reached or used, or if something is absent and
     `create` is false.
     """
+    _check_temporary_folder()
     database, shown_uri = address.sqlite_file(), address.redacted(uri)
     with store_errors(uri, every=True):
         if database and not create and not _is_store(database):
@@ -50,6 +52,16 @@ def connect(uri: str, *, create: bool, follow: bool) -> tuple[MlflowClient, str]
         return client, _experiment_id(
             client, shown_uri, artifacts=address.artifacts() if database else None, create=create
         )
+
+
+def _check_temporary_folder() -> None:
+    """Refuse a temporary folder that MLflow would look for under a decoded name.
+
+    Raises: StoreError.
+    """
+    folder = tempfile.gettempdir()
+    if unquote(folder) != folder:
+        raise StoreError(f"TMPDIR must be a folder whose path has no %, for MLflow (got {folder})")
 
 
 def _experiment_id(

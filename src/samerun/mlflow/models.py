@@ -1,7 +1,9 @@
 """A run's model in MLflow: logged as code, and loaded with pickle forbidden."""
 
+import atexit
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Collection
@@ -20,6 +22,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema
 
 from knownline.core.line import Line
+from samerun.core import address
 from samerun.core.errors import StoreError
 from samerun.execution.environment import version
 from samerun.mlflow.run_metadata import RunContent
@@ -182,11 +185,15 @@ def _load(uri: str) -> Any:
     """Load a model with pickle forbidden, and write nothing into its folder.
 
     Artifacts of the embedded store are loaded in place, and Python would write the bytecode of the
-    model's code beside it.
+    model's code beside it. Unless their path has a %: MLflow decodes it twice, so it gets a copy.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
+        if "%" in str(address.workspace()):
+            copy = tempfile.mkdtemp(prefix="samerun-model-")
+            atexit.register(shutil.rmtree, copy, ignore_errors=True)  # it may read files later
+            return mlflow.pyfunc.load_model(uri, dst_path=copy)
         return mlflow.pyfunc.load_model(uri)
     finally:
         sys.dont_write_bytecode = previous
