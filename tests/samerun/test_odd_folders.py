@@ -56,9 +56,7 @@ def write_and_read(store: Store, folder: Path) -> str:
     run_id = str(client.create_run(store.experiment).info.run_id)
     client.log_text(run_id, "kept", "reports/a b.txt")
     client.log_metric(run_id, "loss", 0.5, step=1)
-    assert [file.path for file in client.list_artifacts(run_id, "reports")] == [
-        "reports/a b.txt"
-    ]
+    assert [file.path for file in client.list_artifacts(run_id, "reports")] == ["reports/a b.txt"]
     read_back(store, run_id)
     run_uri = client.get_run(run_id).info.artifact_uri
     assert run_uri is not None

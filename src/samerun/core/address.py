@@ -58,10 +58,10 @@ def to_url(path: Path, scheme: str = "file://") -> str:
         text = str(path)
         text.encode()
     except UnicodeEncodeError:
-        raise StoreError(f"the folder {ascii(str(path))} must have a name in UTF-8") from None
+        raise StoreError(f"the folder {str(path)!a} must have a name in UTF-8") from None
     if scheme != SQLITE:
         return scheme + quote(text)
-    plain = [name for name in takewhile(lambda name: not _SPECIAL.search(name), path.parts[1:])]
+    plain = list(takewhile(lambda name: not _SPECIAL.search(name), path.parts[1:]))
     escaped = [_SPECIAL.sub(lambda c: quote(c[0]), name) for name in path.parts[1 + len(plain) :]]
     return f"{SQLITE}/{'/'.join([*plain, '%2F'.join(escaped)] if escaped else plain)}"
 

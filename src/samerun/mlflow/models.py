@@ -70,6 +70,7 @@ def log(
             Metric(key, value, content.end_ms, 0, model_id=model.model_id, run_id=run_id)
             for key, value in content.metrics.items()
         ],
+        synchronous=True,
     )
     with tempfile.TemporaryDirectory() as scratch:
         mlmodel = Model(

@@ -242,6 +242,7 @@ class Store:
             run_writer.log_datasets(self.client, run_id, content.datasets)
             self.client.log_artifacts(run_id, str(artifacts))
             models.log(self.client, self.experiment, run_id, content, line)
+            run_writer.check_complete(self.client, run_id, content, artifacts)
             self.client.set_terminated(run_id)
             return _recorded(run)
 
