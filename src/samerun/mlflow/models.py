@@ -1,6 +1,7 @@
 """A run's model in MLflow: logged as code, and loaded with pickle forbidden."""
 
 import ast
+import atexit
 import json
 import os
 import runpy
@@ -22,6 +23,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
+from samerun.core import address
 from samerun.core.errors import StoreError, WorkspaceError
 from samerun.mlflow.content import RunContent
 from samerun.pipeline import Pipeline
@@ -240,11 +242,15 @@ def _load(uri: str) -> Any:
     """Load a model with pickle forbidden, and write nothing into its folder.
 
     Artifacts of the embedded store are loaded in place, and Python would write the bytecode of the
-    model's code beside it.
+    model's code beside it. Unless their path has a %: MLflow decodes it twice, so it gets a copy.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
+        if "%" in str(address.workspace()):
+            copy = tempfile.mkdtemp(prefix="samerun-model-")
+            atexit.register(shutil.rmtree, copy, ignore_errors=True)  # it may read files later
+            return mlflow.pyfunc.load_model(uri, dst_path=copy)
         return mlflow.pyfunc.load_model(uri)
     finally:
         sys.dont_write_bytecode = previous

@@ -264,6 +264,7 @@ class Store:
             self.client.log_artifacts(run_id, str(artifacts))
             if model:
                 models.log(self.client, self.experiment, run_id, content, model)
+            run_writer.check_complete(self.client, run_id, content, artifacts)
             self.client.set_terminated(run_id)
             return _recorded(run)
 
