@@ -131,12 +131,11 @@ class Execution:
 
         Raises: WorkspaceError with their names.
         """
-        from samerun import working_tree
         from samerun.pipeline import Pipeline
 
         recorder = next((one for one in self._project.stages if one.records), None)
         if recorder:
-            working_tree.check_size(Pipeline(self._project, recorder).inputs())
+            Pipeline(self._project, recorder).check_size()
 
     def _learn(self) -> None:
         """Load DVC's index beside the command, and show a long execution while it runs."""
