@@ -100,6 +100,7 @@ stages:
       cmd: >-
         samerun run -- sh -c
         'echo cut-${key} >> "$TOY_LOG"; echo ${factor}${item} > ${folder}/${key}.txt'
+      deps: [code.sh]
       outs: ["${folder}/${key}.txt"]
   mix:
     matrix: {left: [a, b], right: [1, 2]}
@@ -118,13 +119,18 @@ stages:
 """
     + RECORD
     + """
-    deps: [out/first.txt, out/second.txt]
+    deps: [code.sh, out/first.txt, out/second.txt]
 """
 )
 
 
 def test_stages_of_foreach_matrix_variables_and_lists_of_commands(tmp_path: Path) -> None:
-    files = {"dvc.yaml": GENERATED, "settings.json": '{"factor": 7}\n', "out/.gitignore": "*.txt\n"}
+    files = {
+        "dvc.yaml": GENERATED,
+        "settings.json": '{"factor": 7}\n',
+        "code.sh": "# nothing\n",
+        "out/.gitignore": "*.txt\n",
+    }
     toy = project(tmp_path / "generated", files)
     executed = toy.repro()
     cuts, mixes = ["cut-a", "cut-b"], ["mix-a-1", "mix-a-2", "mix-b-1", "mix-b-2"]
@@ -145,7 +151,7 @@ def test_stages_of_foreach_matrix_variables_and_lists_of_commands(tmp_path: Path
     assert len({run.tags["fingerprint"] for run in toy.runs()}) == 3
     toy.replace("settings.json", "8", "7")
     toy.replace("dvc.yaml", "{a: 1, b: 3}", "{a: 1, b: 2}")
-    toy.repro()
+    assert toy.repro() == ["record"]
     assert len(toy.runs()) == 3
 
 
