@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import commit
-from tests.samerun.projects.toy import ALL, FILES, project
+from tests.samerun.projects.toy import ALL, FILES, flip, project
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -86,6 +86,51 @@ def test_each_record_stage_of_a_repository_has_its_own_experiment(tmp_path: Path
     executed = root.repro("a/dvc.yaml", "b/dvc.yaml")
     assert executed == ["fit", "judge", "draw", "b/dvc.yaml:record"]
     assert root.experiments()[root.new_run(first).run_id] == "beta"
+
+
+APART = {
+    "data/dvc.yaml": """
+stages:
+  cut:
+    cmd: samerun run -- sh -c 'echo cut >> "$TOY_LOG"; cp raw.csv cut.csv'
+    deps: [raw.csv]
+    outs: [cut.csv]
+""",
+    "dvc.yaml": """
+stages:
+  fit:
+    cmd: samerun run -- sh -c 'echo fit >> "$TOY_LOG"; cp data/cut.csv model.txt'
+    deps: [data/cut.csv]
+    outs: [model.txt]
+"""
+    + RECORD
+    + """
+    deps: [data/raw.csv, model.txt]
+""",
+    "data/raw.csv": "1\n",
+}
+
+
+def test_stages_of_two_dvc_yaml_files_with_one_record(tmp_path: Path) -> None:
+    toy = project(tmp_path / "apart", APART)
+    assert toy.repro("--all-pipelines") == ["cut", "fit", "record"]
+    first = toy.new_run([])
+    assert "backfilled" not in first.tags
+    assert toy.repro() == []
+
+    # Its bytes are the same, so only the missing marker makes DVC execute `record`.
+    assert toy.repro("--force", "cut", folder="data") == ["cut"]
+    assert toy.repro() == ["record"]
+    again = toy.new_run([first])
+    assert again.tags["fingerprint"] == first.tags["fingerprint"]
+    assert "backfilled" not in again.tags
+    toy.append("data/raw.csv", "2\n")
+    assert toy.repro() == ["cut", "fit", "record"]
+    third = toy.new_run([first, again])
+    assert third.tags["fingerprint"] != first.tags["fingerprint"]
+    assert third.tags["git_dirty"] == "true"
+    flip(toy.path / "data/cut.csv")
+    toy.refused("samerun", "record", says="data/cut.csv")
 
 
 GENERATED = (
