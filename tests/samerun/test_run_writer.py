@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from samerun.mlflow.run_metadata import Dataset, RunContent
 
 from samerun.core.errors import StoreError
 from samerun.mlflow import run_writer
-from samerun.mlflow.run_metadata import Dataset, RunContent
 from samerun.mlflow.tracking import Store
 from tests.conftest import ROOT
 
