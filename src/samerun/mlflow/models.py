@@ -114,8 +114,8 @@ def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     files = _copied(files, folder.parent)
     code = runpy.run_path(str(files.code))
     plain = callable(code.get("load"))  # otherwise it is MLflow's own "models from code"
-    with warnings.catch_warnings():  # that `predict` has no type hints, which it need not have
-        warnings.simplefilter("ignore", UserWarning)
+    # Records, and so drops, a warning that `predict` has no type hints, which it need not have.
+    with warnings.catch_warnings(record=True):
         mlflow.pyfunc.save_model(
             str(folder),
             python_model=str(_SERVED if plain else files.code),
