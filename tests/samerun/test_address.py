@@ -123,7 +123,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ("name", "value"),
     [
         ("MLFLOW_TRACKING_URI", "localhost:5000"),
-        ("KNOWNLINE_LIVE_AFTER", "x"),
+        ("SAMERUN_LIVE_AFTER", "x"),
         ("KNOWNLINE_WORKERS", "many"),
     ],
 )
