@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Before:
     """What a stage is about to read.
 
-    kept: path to hash, of what other stages and .dvc files keep. outside: paths of code. markers:
-    of `record`. params: file to values.
+    stage: its name, relative to the repository. kept: path to hash, of what other stages and .dvc
+    files keep. outside: paths of code. markers: of `record`. params: file to values.
     """
 
     def __init__(
@@ -43,7 +43,8 @@ class Before:
         name = os.environ["DVC_STAGE"].rpartition(":")[2]
         declared = quick.read(name)
         if declared:
-            return cls(name, declared.kept, declared.outside, declared.params, declared.markers)
+            full = f"{_folder_in_repository()}dvc.yaml:{name}"
+            return cls(full, declared.kept, declared.outside, declared.params, declared.markers)
         from samerun.dvc.project import Project
 
         project = Project()
@@ -99,13 +100,21 @@ class Before:
 
     @property
     def inputs(self) -> Any:
-        """All that distinguishes this execution, as far as it is known before DVC is asked."""
+        """All that goes into the stage, as far as it is known before DVC is asked."""
         code = {
             path: sha or look
             for path, (look, sha) in self.code.items()
             if not os.path.basename(path).startswith(".")
         }
-        return [self.stage, self.params, self.kept, code]
+        return [self.params, self.kept, code]
+
+
+def _folder_in_repository() -> str:
+    """Return the current folder relative to DVC's root, with a slash at its end; empty if it is."""
+    root = here = os.getcwd()
+    while not os.path.isdir(os.path.join(root, ".dvc")) and root != os.path.dirname(root):
+        root = os.path.dirname(root)
+    return "" if root == here else f"{os.path.relpath(here, root).replace(os.sep, '/')}/"
 
 
 def _changed_key(old: Any, new: Any) -> str | None:
