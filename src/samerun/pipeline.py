@@ -1,5 +1,7 @@
 """The pipeline that leads to one record stage: its identity, executions and results on disk."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -11,7 +13,7 @@ from samerun.core.errors import WorkspaceError
 from samerun.dvc import identity
 from samerun.dvc.project import Project, differences
 from samerun.dvc.stage import Item, Stage
-from samerun.execution import receipts
+from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt
 
 
@@ -112,6 +114,12 @@ class Pipeline:
         """The SHA-256 of the identity, in hex."""
         return identity.fingerprint(self.identity)
 
+    @property
+    def results(self) -> str:
+        """The SHA-256 of the hashes of all outputs: `dvc commit` can give one identity others."""
+        outs = {out.path: out.locked for out in self.outputs()}
+        return hashlib.sha256(json.dumps(outs, sort_keys=True).encode()).hexdigest()
+
     def inputs(self) -> list[str]:
         """Return the paths that must be as committed for a run to be clean, for git.
 
@@ -137,9 +145,9 @@ class Pipeline:
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the executions that made the outputs in dvc.lock."""
-        found = []
+        found, own = [], processes.pipeline_process()
         for stage in self.deciding:
-            receipt = receipts.read(identity.key(self.project.inputs(stage)))
+            receipt = receipts.read(identity.key(self.project.inputs(stage)), own)
             outs = {out.path: out.locked or "none" for out in stage.outs}
             if receipt and receipt.outs == outs:
                 found.append(receipt)
