@@ -198,7 +198,7 @@ class Execution:
                 tags=self._live.tags(),
                 facts=environment.facts(),
                 packages=environment.packages(),
-                pipeline=self._pipeline,
+                pipeline=self._dvc,
                 live=self._live.shown,
             )
         )

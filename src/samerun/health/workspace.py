@@ -234,7 +234,7 @@ def leftovers(pipeline: Pipeline) -> Iterator[Finding]:
         if receipt.stage in recorded_here:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(receipt.started))
             yield Finding(
-                os.path.relpath(receipts.folder() / "receipts" / f"{receipt.key}.json"),
+                os.path.relpath(receipts.path(receipt)),
                 f"an execution of {receipt.stage} of {when} is not recorded",
                 "`dvc repro` with its inputs records it; or delete it",
             )
