@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from samerun.config import Config
 from samerun.core.errors import StoreError
 from samerun.mlflow import run_writer
-from samerun.mlflow.run_metadata import Dataset, RunContent
+from samerun.mlflow.content import Dataset, RunContent
 from samerun.mlflow.tracking import Store
 from tests.conftest import ROOT
 
@@ -25,8 +26,8 @@ CONTENT = RunContent(
     end_ms=2_000,
     description="What it is.",
     metrics={"rmse": 0.5, "infinite": float("inf"), "undefined": float("nan")},
-    history={"loss": [1.0, 0.5, 0.25], "w": [0.0, 0.0, 0.0]},
-    datasets=[Dataset("a, train", "train", "data/train", 10, "0" * 64)],
+    history={"loss": {0: 1.0, 1: 0.5, 2: 0.25}, "w": {0: 0.0, 100: 0.0}},
+    datasets=[Dataset("a, train", "train", "data/train", "0" * 36)],
 )
 
 
@@ -37,7 +38,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
             patch.delenv(name, raising=False)
-        Store()
+        Store(Config("knownline"))
     return folder
 
 
@@ -47,7 +48,7 @@ def store(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store
         monkeypatch.delenv(name, raising=False)
     shutil.copytree(empty / "mlruns", tmp_path / "mlruns")
     monkeypatch.chdir(tmp_path)
-    return Store()
+    return Store(Config("knownline"))
 
 
 @pytest.fixture
@@ -139,10 +140,11 @@ def test_an_artifact_that_is_lost_or_truncated_is_named(
 
 
 RECORD = """
+from samerun.config import Config
 from samerun.mlflow.tracking import Store
 from samerun.mlflow import run_writer
 from tests.samerun.test_run_writer import CONTENT
-store = Store()
+store = Store(Config("knownline"))
 run = run_writer.create_run(store.client, store.experiment, CONTENT)
 run_writer.describe(store.client, run, CONTENT)
 store.client.set_terminated(run.info.run_id)
