@@ -13,7 +13,9 @@ import pytest
 from samerun.config import Config
 from samerun.core import address
 from samerun.core.errors import StoreError
-from samerun.mlflow import tracking
+from samerun.mlflow import models, tracking
+from samerun.mlflow.content import RunContent
+from samerun.mlflow.models import ModelFiles
 from samerun.mlflow.tracking import Store
 
 CONFIG = Config("knownline")
@@ -115,6 +117,40 @@ def test_a_store_is_created_in_a_folder_with_an_odd_name(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my project", "my%20project"]
     assert not list((tmp_path / "my project").iterdir())
     assert [path.name for path in here.parent.iterdir()] == [here.name]
+
+
+@pytest.mark.parametrize("name", ["my%20project", "a?b#c", "ü & [x]"])
+@pytest.mark.parametrize("where", ["models/line.json", "models/my%20models/line.json"])
+def test_a_model_is_logged_and_loaded_in_a_folder_with_an_odd_name(
+    name: str, where: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / name
+    shutil.copytree(empty_store, here)
+    monkeypatch.chdir(here)
+    (here / where).parent.mkdir(parents=True)
+    (here / where).write_text("2.0")
+    (here / "serve.py").write_text(
+        "from pathlib import Path\n"
+        "def load(path):\n    w = float(Path(path).read_text())\n    return lambda x: x * w\n"
+    )
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    (artifacts / "a.json").write_text("{}")
+    store = Store(CONFIG)
+    content = RunContent("e1", "a run", {}, {}, 1, 2)
+    run = store.record(
+        content,
+        model=ModelFiles(here / where, here / "serve.py"),
+        artifacts=artifacts,
+    )
+    store.client.create_registered_model("odd")
+    (model,) = store.client.search_logged_models([store.experiment])
+    store.client.create_model_version("odd", model.model_uri, run.run_id, model_id=model.model_id)
+    for uri in (f"runs:/{run.run_id}/model", "models:/odd/1"):
+        assert models.load(uri).predict(21.0) == 42.0
+    store.fetch(run.run_id, tmp_path / "fetched")
+    assert (tmp_path / "fetched/model/MLmodel").exists()
+    assert (tmp_path / "fetched/a.json").exists()
 
 
 def test_a_folder_whose_name_no_url_can_hold_is_refused(

@@ -139,6 +139,28 @@ def test_an_artifact_that_is_lost_or_truncated_is_named(
         run_writer.check_complete(store.client, run_id, CONTENT, artifacts)
 
 
+@pytest.mark.parametrize("name", ["a%20b.json", "a#b.json", "a\nb.json", "my%2Ffiles/a.json"])
+def test_an_artifact_that_mlflow_could_not_read_back_is_refused_at_once(
+    name: str, store: Store, artifacts: Path
+) -> None:
+    (artifacts / name).parent.mkdir(exist_ok=True)
+    (artifacts / name).write_text("x")
+    with pytest.raises(StoreError, match="must have a name that MLflow can read") as refused:
+        store.record(CONTENT, model=None, artifacts=artifacts)
+    assert str(refused.value).count("\n") == 0
+    assert store.runs() == []
+
+
+def test_artifacts_of_most_names_are_read_back(store: Store, artifacts: Path) -> None:
+    for name in ("a b.json", "100%.json", "ü&+;@=?.json", "[x] {y}.json", "a%zz", "%"):
+        (artifacts / name).write_text(name)
+    run = store.record(CONTENT, model=None, artifacts=artifacts)
+    store.fetch(run.run_id, Path("fetched"))
+    for path in artifacts.rglob("*.json"):
+        copy = Path("fetched") / path.relative_to(artifacts)
+        assert copy.read_bytes() == path.read_bytes()
+
+
 RECORD = """
 from samerun.config import Config
 from samerun.mlflow.tracking import Store
