@@ -63,6 +63,10 @@ def _run_stage(command: list[str]) -> int:
         from samerun.live import delay
 
         delay()  # raises if it is no number, before anything runs
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        from samerun.core import address
+
+        address.store_uri()  # raises if nothing could ever be recorded there
     before = Before.read()
     before.check()
     for marker in before.markers:  # so that DVC runs `record` after this, whatever comes out
@@ -131,12 +135,11 @@ class Execution:
 
         Raises: WorkspaceError with their names.
         """
-        from samerun import working_tree
         from samerun.pipeline import Pipeline
 
         recorder = next((one for one in self._project.stages if one.records), None)
         if recorder:
-            working_tree.check_size(Pipeline(self._project, recorder).inputs())
+            Pipeline(self._project, recorder).check_size()
 
     def _learn(self) -> None:
         """Load DVC's index beside the command, and show a long execution while it runs."""
