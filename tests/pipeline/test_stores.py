@@ -27,7 +27,7 @@ def test_a_damaged_store_costs_one_line(trained: Workspace, start: int) -> None:
     assert "mlruns/mlflow.db must answer" in line
     assert "`dvc repro` records them later" in line
     assert bytes(content) == database.read_bytes()
-    one_line(trained.knownline("reproduce", "99 rows", ok=False).stderr)
+    one_line(trained.run("samerun", "reproduce", "99 rows", ok=False).stderr)
 
 
 def test_an_empty_file_becomes_a_store(trained: Workspace) -> None:

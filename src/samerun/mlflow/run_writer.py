@@ -44,7 +44,7 @@ def check_names(artifacts: Path) -> None:
     for path in sorted(artifacts.rglob("*")):
         name = path.relative_to(artifacts).as_posix()
         try:
-            readable = validate_path_is_safe(name) == name
+            readable = bool(validate_path_is_safe(name) == name)  # type: ignore[no-untyped-call]
         except MlflowException:
             readable = False
         if not readable:
