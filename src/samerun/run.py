@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from samerun.core.errors import UserError, WorkspaceError
 from samerun.execution import processes
-from samerun.execution.inputs import Before
 from samerun.execution.scratch import RunningError, Scratch
+from samerun.inputs import Before
 
 if TYPE_CHECKING:
     from samerun.dvc.project import Project
@@ -72,6 +72,10 @@ def _run_stage(command: list[str]) -> int:
         from samerun.live import delay
 
         delay()  # raises if it is no number, before anything runs
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        from samerun.core import address
+
+        address.store_uri()  # raises if nothing could ever be recorded there
     before = Before.read()
     before.check()
     scratch = Scratch(_own_folder(), before.stage, [command, before.inputs])
