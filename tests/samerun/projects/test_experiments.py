@@ -50,6 +50,7 @@ def test_an_experiment_runs_its_own_code(toy: Toy) -> None:
     assert toy.repro() == []
 
 
+@pytest.mark.cold  # each job must be of a dvc of its own
 def test_two_jobs_of_a_queue_over_the_same_stage_do_not_take_each_others_receipts(
     toy: Toy,
 ) -> None:
