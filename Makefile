@@ -34,14 +34,14 @@ retrain: $(READY)  ## a scheduled retraining, pushed: what cron and CI call (SEE
 
 .PHONY: prove
 prove: $(READY)  ## do the champion again, and prove it equal to what was recorded
-	@python src/knownline store pull
-	@python src/knownline reproduce champion; proven=$$?; \
-	  if [ -n "$$(python -m dvc remote list)" ]; then python src/knownline store push || exit; fi; \
+	@samerun store pull
+	@samerun reproduce champion; proven=$$?; \
+	  if [ -n "$$(python -m dvc remote list)" ]; then samerun store push || exit; fi; \
 	  exit $$proven
 
 .PHONY: ui
 ui: $(READY)  ## open MLflow on 127.0.0.1, at the address it prints (PORT=5001: another port)
-	@python src/knownline ui --port $(PORT)
+	@samerun ui --port $(PORT)
 
 .PHONY: test
 test: lint  ## lint, types, import contract, and the tests that fit in ten minutes on two cores

@@ -1,4 +1,4 @@
-"""What a bad tracking server costs: seconds of `knownline record` until it says so and gives up.
+"""What a bad tracking server costs: seconds of `samerun record` until it says so and gives up.
 
 Each kind of trouble, at the first request and in the middle of a recording, beside a command that
 only loads the same modules; what counts is the difference, of 10 seconds at most. Run it on a

@@ -61,7 +61,7 @@ def _stage(folder: Path, stage: str, live: str) -> None:
     subprocess.run(
         [sys.executable, "src/knownline", stage],
         cwd=folder,
-        env={**os.environ, "KNOWNLINE_LIVE_AFTER": live},
+        env={**os.environ, "SAMERUN_LIVE_AFTER": live},
         stdout=subprocess.DEVNULL,
         check=True,
     )
@@ -79,7 +79,7 @@ def _train(folder: Path, live: str) -> float:
 def _saving(folder: Path) -> tuple[float, float, int]:
     """Return the seconds of a training, those inside `Checkpoints.save`, and how many saves."""
     os.chdir(folder)
-    os.environ["KNOWNLINE_LIVE_AFTER"] = "inf"
+    os.environ["SAMERUN_LIVE_AFTER"] = "inf"
     from knownline.train import stage
     from knownline.train.checkpoints import Checkpoints
 

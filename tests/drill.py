@@ -37,7 +37,7 @@ from tests.file_contents import check_sums
 from tests.pipeline.training import EPOCHS, make_long
 from tests.warm import Warm
 
-SOON = {"KNOWNLINE_LIVE_AFTER": "0.5"}
+SOON = {"SAMERUN_LIVE_AFTER": "0.5"}
 
 
 class LostError(Exception):
@@ -95,10 +95,10 @@ def cut_short(output: str) -> bool:
 
 def repair(workspace: Workspace) -> None:
     """Repair that as a user would."""
-    output = workspace.knownline("doctor", "--repair", ok=False).stdout
+    output = workspace.samerun("doctor", "--repair", ok=False).stdout
     repaired = [line for line in output.splitlines() if line.startswith("mended:")]
     demand("a kill cut" in "".join(repaired), f"DVC's own file is not repaired: {output}")
-    print(f"drill: `knownline doctor --repair`: {repaired}")
+    print(f"drill: `samerun doctor --repair`: {repaired}")
 
 
 def repro(workspace: Workspace, *arguments: str) -> None:

@@ -6,7 +6,7 @@ of which commit and which files count.
 
 import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,7 +44,8 @@ class Tree:
     """A checkout that is compared with a commit, by an index and an object store of our own.
 
     specs: the pathspecs that count; none if nothing counts. env: the index and the object store.
-    added: files that are in the user's index and not in the commit.
+    added: files that are in the user's index and not in the commit. ignored: whether an untracked
+    file counts for nothing.
     """
 
     sha: str
@@ -52,6 +53,7 @@ class Tree:
     specs: tuple[str, ...]
     env: dict[str, str]
     added: tuple[str, ...] = ()
+    ignored: Callable[[str], bool] = lambda path: False
 
     def patch(self) -> tuple[str, bytes, tuple[str, ...]]:
         """Return the commit, the patch, and the nested repositories that are left out."""
@@ -92,7 +94,7 @@ class Tree:
         """Return the files that are neither in the commit nor ignored; with /: a repository."""
         names = self._names("ls-files", "--others", "--exclude-standard", "-z", "--", *self.specs)
         added = [name for name in self.added if os.path.lexists(self.top / name)]
-        return sorted({*names, *added})
+        return sorted(name for name in {*names, *added} if not self.ignored(str(self.top / name)))
 
     def _tracked(self) -> list[Change]:
         """Return the files of the commit whose times or sizes differ from what git remembers."""
@@ -165,17 +167,17 @@ class Tree:
 def pathspecs(top: Path, paths: Sequence[str] | None) -> tuple[str, ...]:
     """Return the pathspecs of paths, relative to the top folder.
 
-    With a symlink goes its target, and with a file of a nested repository that repository.
+    With a symlink goes its target. For a file of a nested repository stands that repository.
     """
     here, top = Path.cwd().resolve(), top.resolve()
     absolute: set[str] = set()
     for path in ["."] if paths is None else paths:
         lexical = os.path.normpath(here / path)
-        real = os.path.realpath(lexical)
-        above = [*Path(lexical).parents, *Path(real).parents]
-        above = [each for each in above if top in each.parents]
-        gates = [str(each) for each in above if each.is_symlink() or (each / ".git").exists()]
-        absolute |= {lexical, real, *gates}
+        for each in (lexical, os.path.realpath(lexical)):
+            above = [one for one in reversed(Path(each).parents) if top in one.parents]
+            nested = [str(one) for one in above if (one / ".git").exists()]
+            absolute |= {nested[0] if nested else each}
+            absolute |= {str(one) for one in above if one.is_symlink()}
     relative = {os.path.relpath(each, top) for each in absolute}
     inside = sorted(each for each in relative if each != ".." and not each.startswith("../"))
     specs = [":(top)" if each == "." else f":(top,literal){each}" for each in inside]

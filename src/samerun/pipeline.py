@@ -8,13 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from samerun import config
+from samerun import config, working_tree
 from samerun.core.errors import WorkspaceError
 from samerun.dvc import identity
 from samerun.dvc.project import Project, differences
 from samerun.dvc.stage import Item, Stage
 from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt
+from samerun.working_tree import Commit
 
 
 class Pipeline:
@@ -135,6 +136,17 @@ class Pipeline:
                     names |= self._counted(dep, stage)
         names |= {f"{item.path}.dvc" for item in self.project.data}
         return sorted(os.path.relpath(self.project.path(name)) for name in names)
+
+    def commit(self, base: str | None = None) -> Commit:
+        """Return the commit and what of the inputs is not as it has them. Raises: WorkspaceError.
+
+        base: the commit; by default the one that is checked out.
+        """
+        return working_tree.commit(base, self.inputs(), self.project.ignored)
+
+    def check_size(self) -> None:
+        """Raise WorkspaceError if uncommitted inputs are too large to be kept with a run."""
+        working_tree.check_size(self.inputs(), self.project.ignored)
 
     def _counted(self, dep: Item, stage: Stage) -> set[str]:
         """Return the paths of a dependency that count, as `reads` narrows them."""

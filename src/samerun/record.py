@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from samerun import working_tree
 from samerun.core import files
 from samerun.core.errors import StoreError, one_line
 from samerun.dvc import identity
@@ -132,7 +131,7 @@ def _sweep(store: Store) -> None:
 
 def _record(store: Store, pipeline: Pipeline, made_by: Sequence[Receipt]) -> RecordedRun:
     """Write the run and its files into the store."""
-    commit = working_tree.commit(paths=pipeline.inputs())
+    commit = pipeline.commit()
     params = [each.file for stage in pipeline.deciding for each in stage.params]
     _report_changes(commit, params)
     written = _content(store, pipeline, made_by, commit)

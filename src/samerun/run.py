@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from samerun.core.errors import UserError, WorkspaceError
 from samerun.execution import processes
-from samerun.execution.inputs import Before
 from samerun.execution.scratch import RunningError, Scratch
+from samerun.inputs import Before
 
 if TYPE_CHECKING:
     from samerun.dvc.project import Project
@@ -72,6 +72,10 @@ def _run_stage(command: list[str]) -> int:
         from samerun.live import delay
 
         delay()  # raises if it is no number, before anything runs
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        from samerun.core import address
+
+        address.store_uri()  # raises if nothing could ever be recorded there
     before = Before.read()
     before.check()
     scratch = Scratch(_own_folder(), before.stage, [command, before.inputs])
@@ -96,6 +100,8 @@ class Execution:
         self._error: BaseException | None = None
         self._live: Live | None = None
         self._known = threading.Event()
+        self._facts: dict[str, str] = {}
+        self._packages: dict[str, str] = {}
 
     def run(self, command: list[str]) -> int:
         """Execute the command; on success leave a receipt. Raises: UserError if it is refused."""
@@ -155,8 +161,8 @@ class Execution:
         command has taken long.
         """
         try:
-            from samerun import working_tree
             from samerun.dvc.project import Project
+            from samerun.execution import environment
             from samerun.live import Live
             from samerun.pipeline import Pipeline
 
@@ -165,8 +171,10 @@ class Execution:
             pipeline = Pipeline.of(self._project, self._stage)
             self._live = Live(pipeline, self._stage, self._scratch, self._dvc)
             if pipeline:
-                working_tree.check_size(pipeline.inputs())
+                pipeline.check_size()
             self._live.start()
+            # Here, and not in `_accept`, because reading what is installed takes 0.1 s.
+            self._facts, self._packages = environment.facts(), environment.packages()
         except BaseException as error:
             self._error = error
             self._signal(signal.SIGTERM)  # what follows could not be accepted anyway
@@ -176,7 +184,7 @@ class Execution:
     def _accept(self) -> None:
         """Check that nothing changed meanwhile, and write the receipt. Raises: WorkspaceError."""
         from samerun.dvc import identity
-        from samerun.execution import environment, receipts
+        from samerun.execution import receipts
 
         assert self._live
         self._before.check_unchanged(self._project, self._stage)
@@ -196,8 +204,8 @@ class Execution:
                 seconds=self._scratch.seconds,
                 outs=outs,
                 tags=self._live.tags(),
-                facts=environment.facts(),
-                packages=environment.packages(),
+                facts=self._facts,
+                packages=self._packages,
                 pipeline=self._dvc,
                 live=self._live.shown,
             )

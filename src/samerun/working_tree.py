@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +46,15 @@ class Commit:
         return re.findall(r'(?m)^diff --git "?a/(.+?)"? "?b/', text)
 
 
-def commit(base: str | None = None, paths: Sequence[str] | None = None) -> Commit:
+def commit(
+    base: str | None = None,
+    paths: Sequence[str] | None = None,
+    ignored: Callable[[str], bool] = lambda path: False,
+) -> Commit:
     """Return the commit and the patch of the current folder's checkout, against `base` (HEAD).
 
     paths: the files and folders that count, relative to the current folder; they may be absent.
-    None: the current folder.
+    None: the current folder. ignored: whether an untracked file, by its full path, does not count.
 
     dvc.lock is left out: a run writes it, it is not an input. The patch is taken with a separate
     index and object store, so the user's repository is not touched.
@@ -58,21 +62,25 @@ def commit(base: str | None = None, paths: Sequence[str] | None = None) -> Commi
     Raises: WorkspaceError if git does not answer, since an unknown tree is not a clean one; or if
     the changes are too large to be kept, which is found out before any is read.
     """
-    with _tree(base, paths) as tree:
+    with _tree(base, paths, ignored) as tree:
         if tree is None:
             return Commit(None, b"")
         return Commit(*tree.patch())
 
 
-def check_size(paths: Sequence[str] | None = None) -> None:
+def check_size(
+    paths: Sequence[str] | None = None, ignored: Callable[[str], bool] = lambda path: False
+) -> None:
     """Raise WorkspaceError if the uncommitted changes of these paths are too large to be kept."""
-    with _tree(None, paths) as tree:
+    with _tree(None, paths, ignored) as tree:
         if tree is not None:
             tree.changes()
 
 
 @contextmanager
-def _tree(base: str | None, paths: Sequence[str] | None) -> Iterator[Tree | None]:
+def _tree(
+    base: str | None, paths: Sequence[str] | None, ignored: Callable[[str], bool]
+) -> Iterator[Tree | None]:
     """Yield the checkout of the current folder; None outside git and before the first commit.
 
     Our index begins as a copy of the user's: git compares only files whose times have changed.
@@ -94,7 +102,7 @@ def _tree(base: str | None, paths: Sequence[str] | None) -> Iterator[Tree | None
             "GIT_OBJECT_DIRECTORY": scratch,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{quoted}"',  # a colon would end it
         }
-        tree = Tree(sha, top, changes.pathspecs(top, paths), env)
+        tree = Tree(sha, top, changes.pathspecs(top, paths), env, ignored=ignored)
         if tree.specs:
             if Path(index).exists():
                 shutil.copy2(index, env["GIT_INDEX_FILE"])  # with its time, by which git judges

@@ -85,10 +85,10 @@ def opened(browser: Any, *, width: int = 1500, height: int = 950) -> Iterator[An
 
 @contextmanager
 def serving_ui(workspace: Workspace) -> Iterator[str]:
-    """Run `knownline ui` until the block ends, and yield the address it prints."""
+    """Run `samerun ui` until the block ends, and yield the address it prints."""
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, "src/knownline", "ui", "--port", str(port)],
+        [sys.executable, "-m", "samerun", "ui", "--port", str(port)],
         cwd=workspace.path,
         env=workspace.env(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
         stdout=subprocess.PIPE,

@@ -48,7 +48,7 @@ def swept(_built: Workspace, tmp_path_factory: pytest.TempPathFactory, browser: 
 
 @pytest.fixture(scope="module")
 def ui(swept: Workspace) -> Iterator[str]:
-    """The address that `knownline ui` prints, while it serves."""
+    """The address that `samerun ui` prints, while it serves."""
     with serving_ui(swept) as address:
         yield address
 

@@ -66,9 +66,7 @@ def receipt(workspace: Workspace) -> Path:
 
 
 def record(workspace: Workspace, uri: str) -> subprocess.CompletedProcess[str]:
-    return workspace.run(
-        "timeout", BOUND, "python", "src/knownline", "record", ok=False, MLFLOW_TRACKING_URI=uri
-    )
+    return workspace.run("timeout", BOUND, "samerun", "record", ok=False, MLFLOW_TRACKING_URI=uri)
 
 
 def assert_not_recorded(done: subprocess.CompletedProcess[str], uri: str) -> None:
@@ -117,7 +115,7 @@ def test_a_run_is_whole_on_a_server(trained: Workspace, server: Server) -> None:
     assert_whole(server, run, 60)
     assert len(trained.runs()) == 1  # nothing reached the embedded store
     assert "Running stage" not in trained.dvc("repro", MLFLOW_TRACKING_URI=server.uri).stdout
-    assert "nothing new" in trained.knownline("record", MLFLOW_TRACKING_URI=server.uri).stdout
+    assert "nothing new" in trained.samerun("record", MLFLOW_TRACKING_URI=server.uri).stdout
     line = json.loads((trained.path / "models/line.json").read_text())
     done = trained.run(
         "python", "-c", LOAD, f"runs:/{run.run_id}/model", MLFLOW_TRACKING_URI=server.uri
@@ -228,7 +226,7 @@ def test_a_recording_killed_at_a_request_is_completed_in_its_run(
     wanted = execution(trained)
     with Proxy(server) as proxy:
         process = subprocess.Popen(
-            ["python", "src/knownline", "record"],
+            ["samerun", "record"],
             cwd=trained.path,
             env=trained.env(MLFLOW_TRACKING_URI=proxy.uri),
         )
@@ -299,7 +297,7 @@ def test_eight_processes_record_at_once_on_a_new_server(trained: Workspace, tmp_
             (copy / "mlruns/receipts" / name).write_text(own)
         # Eight on two cores: an answer may take longer than it may elsewhere.
         env = trained.env(MLFLOW_TRACKING_URI=server.uri, MLFLOW_HTTP_REQUEST_TIMEOUT="60")
-        command = ["python", "src/knownline", "record"]
+        command = ["samerun", "record"]
         started = [
             subprocess.Popen(command, cwd=copy, env=env, stderr=subprocess.PIPE, text=True)
             for copy in copies

@@ -90,7 +90,7 @@ def test_a_changed_report_is_added_to_its_run_and_makes_no_run(
     assert (run.artifacts / name).read_bytes() == new != old
     assert (run.artifacts / "report.html").read_bytes() == old
 
-    assert "nothing new" in workspace.knownline("record").stdout
+    assert "nothing new" in workspace.samerun("record").stdout
     workspace.git("checkout", "--", "src")  # the page that the run began with is not added
     done = workspace.dvc("repro")
     assert executed(done.stdout) == ["record"]
@@ -175,7 +175,7 @@ def test_outputs_that_are_links_into_the_cache_are_recorded(
     assert not (run.artifacts / "history.csv").is_symlink()
     workspace.dvc("repro", "--force")
     assert workspace.dvc("status").stdout.strip() == "Data and pipelines are up to date."
-    assert workspace.knownline("reproduce", run.run_id).stdout.count("proven: ") == 1
+    assert workspace.samerun("reproduce", run.run_id).stdout.count("exact: ") == 1
 
 
 def test_uncommitted_files_are_named_and_refused_above_50_mb(trained: Workspace) -> None:

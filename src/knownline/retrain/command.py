@@ -19,7 +19,7 @@ from knownline.retrain import aliases, pipeline, policy, reporting, scoring
 from knownline.retrain.branch import Branch
 from knownline.retrain.policy import Challenger, Decision, Verdict
 from knownline.retrain.registry import CHALLENGER, CHAMPION, Registry, Version
-from samerun import config, git, working_tree
+from samerun import config, git
 from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
 from samerun.execution.lock import exclusive
@@ -134,7 +134,7 @@ def _commit_data(params: Params, request: Request, branch: Branch) -> str:
 
 def _uncommitted(commit: str) -> Commit:
     """Return what of the pipeline's inputs is not as `commit` has it; nothing else matters."""
-    return working_tree.commit(commit, Pipeline.here().inputs())
+    return Pipeline.here().commit(commit)
 
 
 def _check_table_is_tracked(params: Params, request: Request) -> None:

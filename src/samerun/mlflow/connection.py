@@ -18,7 +18,7 @@ from mlflow.entities import ExperimentTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from samerun.core import address
+from samerun.core import address, files
 from samerun.core.address import SQLITE, to_url
 from samerun.core.errors import StoreError
 
@@ -41,7 +41,7 @@ def connect(
         if database and not create and not _is_store(database):
             raise StoreError(
                 f"the MLflow store {shown_uri} must be there: run `dvc repro` (one that is"
-                " carried comes by `knownline store pull`)"
+                " carried comes by `samerun store pull`)"
             )
         if database:
             _create_once(database, address.artifacts(), experiment, tags)
@@ -100,6 +100,9 @@ def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str
     if _is_store(database):
         return
     database.parent.mkdir(parents=True, exist_ok=True)
+    gitignore = database.parent / ".gitignore"
+    if address.local_store() and not gitignore.exists():
+        files.write_text(gitignore, "*\n!.gitignore\n")
     with FileLock(database.parent / ".mlflow.db.lock"):
         if _is_store(database):
             return

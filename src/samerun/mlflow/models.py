@@ -8,6 +8,7 @@ import runpy
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
@@ -113,17 +114,19 @@ def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     files = _copied(files, folder.parent)
     code = runpy.run_path(str(files.code))
     plain = callable(code.get("load"))  # otherwise it is MLflow's own "models from code"
-    mlflow.pyfunc.save_model(
-        str(folder),
-        python_model=str(_SERVED if plain else files.code),
-        artifacts={
-            "model": str(files.model),
-            **({"code": str(files.code)} if plain else {}),
-        },
-        input_example=code.get("INPUT_EXAMPLE"),
-        pip_requirements=_requirements(files.code),
-        mlflow_model=mlmodel,
-    )
+    # Records, and so drops, a warning that `predict` has no type hints, which it need not have.
+    with warnings.catch_warnings(record=True):
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(_SERVED if plain else files.code),
+            artifacts={
+                "model": str(files.model),
+                **({"code": str(files.code)} if plain else {}),
+            },
+            input_example=code.get("INPUT_EXAMPLE"),
+            pip_requirements=_requirements(files.code),
+            mlflow_model=mlmodel,
+        )
 
 
 def _copied(files: ModelFiles, scratch: Path) -> ModelFiles:
