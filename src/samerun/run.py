@@ -63,6 +63,10 @@ def _run_stage(command: list[str]) -> int:
         from samerun.live import delay
 
         delay()  # raises if it is no number, before anything runs
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        from samerun.core import address
+
+        address.store_uri()  # raises if nothing could ever be recorded there
     before = Before.read()
     before.check()
     for marker in before.markers:  # so that DVC runs `record` after this, whatever comes out

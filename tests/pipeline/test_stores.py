@@ -25,7 +25,7 @@ def test_a_damaged_store_costs_one_line(trained: Workspace, start: int) -> None:
     database.write_bytes(content)
     line = one_line(trained.dvc("repro", ok=False).stderr)
     assert "mlruns/mlflow.db must answer" in line
-    assert "`dvc repro` records it later" in line
+    assert "`dvc repro` records them later" in line
     assert bytes(content) == database.read_bytes()
     one_line(trained.samerun("reproduce", "99 rows", ok=False).stderr)
 
@@ -54,7 +54,7 @@ def test_a_store_that_fails_while_it_is_written_costs_one_line(trained: Workspac
         store.execute("alter table params rename column value to other")
     line = one_line(trained.dvc("repro", ok=False).stderr)
     assert "OperationalError" in line
-    assert "`dvc repro` records it later" in line
+    assert "`dvc repro` records them later" in line
 
 
 FORMS = [
@@ -92,7 +92,7 @@ def test_a_store_that_does_not_answer_hides_its_password_and_the_run_waits(
         assert cause in line
         assert "u:***@" in line or "http" in uri
         assert "secret" not in done.stdout + done.stderr
-        assert "`dvc repro` records it later" in line
+        assert "`dvc repro` records them later" in line
     trained.dvc("repro")
     run = trained.runs()[-1]
     assert run.params["train.epochs"] == "60"

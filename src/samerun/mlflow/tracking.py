@@ -249,7 +249,10 @@ class Store:
 
         Every call can be repeated: an epoch that is logged already is not logged again. The model
         comes last, and then the status FINISHED.
+
+        Raises: StoreError if the store lacks some of it afterwards, or could not give it back.
         """
+        run_writer.check_names(artifacts)
         with store_errors(self.uri):
             run = self._run_of(content)
             if run.info.status == "FINISHED":
