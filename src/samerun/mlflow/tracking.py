@@ -178,6 +178,11 @@ class Store:
             run = self._first(f"tags.pipeline = '{pipeline}' and attributes.status = 'RUNNING'")
         return run.data.tags.get("execution") if run else None
 
+    def has(self, execution: str) -> bool:
+        """Return whether an execution has a run."""
+        with store_errors(self.uri):
+            return self._first(f"tags.execution = '{execution}'") is not None
+
     def begin(self, content: RunContent) -> str:
         """Open or reopen the run of a training that is under way, and return its id."""
         with store_errors(self.uri):
