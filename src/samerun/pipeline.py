@@ -38,6 +38,14 @@ class Pipeline:
         project = Project()
         return cls(project, project.record_stage())
 
+    @classmethod
+    def of(cls, project: Project, stage: Stage) -> "Pipeline | None":
+        """Return the pipeline that a stage belongs to; None if no stage records it."""
+        for recorder in project.stages:
+            if recorder.records and stage in project.upstream(recorder):
+                return cls(project, recorder)
+        return None
+
     @property
     def folder(self) -> Path:
         """The folder of dvc.yaml."""

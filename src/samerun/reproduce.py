@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from knownline.identity.provenance import DECIDING_STAGES
+
 from samerun.core import files, progress
 from samerun.core.errors import ReproductionError, StoreError, UsageError
 from samerun.execution import environment

@@ -6,6 +6,7 @@ the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproj
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -99,6 +100,16 @@ class Project:
         """Return the dependencies of a stage that no stage and no .dvc file keeps: its code."""
         kept = [*self.made, *(item.path for item in self.data)]
         return [dep for dep in stage.deps if not any(contains(one, dep.path) for one in kept)]
+
+    def values(self, params: Params, text: bytes) -> Any:
+        """Return the parameters that a stage would take from a file with this content."""
+        from dvc.dependency.param import read_param_file
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(params.file).name
+            path.write_bytes(text)
+            keys = list(params.handle.params) or None
+            return read_param_file(self._repo.fs, str(path), keys, flatten=True)
 
     def load(self, name: str) -> Any:
         """Return the content of a JSON, YAML or TOML file, as DVC reads it.

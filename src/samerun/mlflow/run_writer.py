@@ -18,6 +18,7 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.uri import validate_path_is_safe
 
 from samerun.core import progress
 from samerun.core.errors import StoreError
@@ -31,6 +32,26 @@ _SHORTEST_LIMIT = 250
 """The shortest limit of any version of MLflow for the length of a tag or parameter."""
 
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three belong in the same one
+
+
+def check_names(artifacts: Path) -> None:
+    """Refuse artifacts that MLflow could log and not read back: it decodes %20, and it refuses #.
+
+    artifacts: the folder that will be logged.
+
+    Raises: StoreError that names the file.
+    """
+    for path in sorted(artifacts.rglob("*")):
+        name = path.relative_to(artifacts).as_posix()
+        try:
+            readable = bool(validate_path_is_safe(name) == name)  # type: ignore[no-untyped-call]
+        except MlflowException:
+            readable = False
+        if not readable:
+            raise StoreError(
+                f"the file {name} must have a name that MLflow can read, without #, %20 and the"
+                " like: rename it"
+            )
 
 
 def create_run(client: MlflowClient, experiment: str, content: RunContent) -> Run:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import yaml
+from knownline.identity import provenance
 
 from knownline.core import history, yaml_text
 from knownline.core.line import Line
-from knownline.identity import provenance
 from samerun.core import files
 from samerun.core.errors import ReproductionError
 from samerun.core.flatten import flatten
