@@ -8,24 +8,27 @@ Source: https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
 
 import runpy
+import warnings
 from pathlib import Path
 
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
-class ServedModel(PythonModel):
-    """The model of a project."""
+with warnings.catch_warnings(record=True):  # MLflow asks for type hints of `predict`
 
-    def load_context(self, context: PythonModelContext) -> None:
-        """Execute the project's code, and let it load the model's file."""
-        code = runpy.run_path(context.artifacts["code"])
-        self._predict = code["load"](Path(context.artifacts["model"]))
+    class ServedModel(PythonModel):
+        """The model of a project."""
 
-    # Without type hints: MLflow would take them for a schema of the rows.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Return the predictions for a data frame."""
-        return self._predict(model_input)
+        def load_context(self, context: PythonModelContext) -> None:
+            """Execute the project's code, and let it load the model's file."""
+            code = runpy.run_path(context.artifacts["code"])
+            self._predict = code["load"](Path(context.artifacts["model"]))
+
+        # Without type hints: MLflow would take them for a schema of the rows.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            """Return the predictions for a data frame."""
+            return self._predict(model_input)
 
 
 set_model(ServedModel())
