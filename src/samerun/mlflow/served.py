@@ -14,7 +14,6 @@ from pathlib import Path
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-
 with warnings.catch_warnings(record=True):  # MLflow asks for type hints of `predict`
 
     class ServedModel(PythonModel):
