@@ -197,8 +197,16 @@ class Project:
         reads: folder to the dotted parameter that names the only file of it that counts.
         """
         inputs = self.inputs(stage)
-        deps = {dep.path: self._digest_of(dep, inputs.params, reads) for dep in stage.deps}
+        deps = {dep.path: self._digest_of(dep, stage, inputs.params, reads) for dep in stage.deps}
         return replace(inputs, deps=deps)
+
+    def named(self, stage: Stage, params: Mapping[str, Any], key: str) -> str | None:
+        """Return the path of the file that a dotted parameter names, as a stage reads it.
+
+        params: parameter file to its values. None if the parameter names no file.
+        """
+        name = named_file(params, key)
+        return name and Path(os.path.relpath(stage.wdir / name, self.root.resolve())).as_posix()
 
     def current_inputs(self, stage: Stage) -> StageInputs:
         """Return what goes into a stage now: DVC writes it to dvc.lock when the stage has ended."""
@@ -218,9 +226,11 @@ class Project:
         """Return an item's hash by DVC's own means, so that DVC need not read a file twice."""
         return str(item.handle.get_hash().value) if item.handle.exists else "none"
 
-    def _digest_of(self, dep: Item, params: Mapping[str, Any], reads: Mapping[str, str]) -> Digest:
+    def _digest_of(
+        self, dep: Item, stage: Stage, params: Mapping[str, Any], reads: Mapping[str, str]
+    ) -> Digest:
         if dep.path in reads:
-            wanted = named_file(params, reads[dep.path])
+            wanted = self.named(stage, params, reads[dep.path])
             files = self.files(dep) if wanted else {}
             return {path: sha for path, sha in files.items() if path == wanted}
         if any(contains(dep.path, one) and one != dep.path for one in self.made):
