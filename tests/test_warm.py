@@ -74,6 +74,22 @@ def test_the_code_is_that_of_its_folder(folder: Workspace) -> None:
     assert shown == "__main__ ['src/knownline', 'train'] this folder\n"
 
 
+def test_samerun_is_the_one_that_is_installed_and_not_this_folders(
+    folder: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As the console script has it; `python -m` looks into its folder first."""
+    main = "import sys\nprint(__name__, sys.argv[1:], {!r})\n"
+    installed = tmp_path_factory.mktemp("installed")
+    for path in (installed, folder.path):
+        (path / "samerun").mkdir()
+        (path / "samerun/__init__.py").write_text("")
+        (path / "samerun/__main__.py").write_text(main.format(path.name))
+    env = {"PYTHONPATH": str(installed)}
+    told = folder.run("samerun", "run", "--", "x y", ok=True, **env).stdout
+    assert told == f"__main__ ['run', '--', 'x y'] {installed.name}\n"
+    assert folder.path.name in folder.run("python", "-m", "samerun", ok=True, **env).stdout
+
+
 @pytest.mark.parametrize(
     ("code", "status", "told"),
     [

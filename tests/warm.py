@@ -2,11 +2,12 @@
 
 Starting python, torch, MLflow and DVC is nine tenths of what a small pipeline costs, and it is the
 same each time. One process per worker of the tests imports them once (none of ours) and forks: each
-`python src/knownline …`, `python -m dvc …`, `python -c …` and `dvc …` of a warm workspace is a
-process of its own all the same, with its own number, folder, environment, standard streams and end,
-and it runs the code of the folder it stands in. Only the imports of other people's packages are
-inherited. What a process finds out at its start (threads, SIMD, encodings) is started cold, as is
-everything of tests that are about processes: those that do not use the fixture `warm`.
+`python src/knownline …`, `python -m dvc …`, `python -c …`, `dvc …` and `samerun …` of a warm
+workspace is a process of its own all the same, with its own number, folder, environment, standard
+streams and end, and it runs the code of the folder it stands in (`samerun`: the code that is
+installed). Only the imports of other people's packages are inherited. What a process finds out at
+its start (threads, SIMD, encodings) is started cold, as is everything of tests that are about
+processes: those that do not use the fixture `warm`.
 """
 
 import array
@@ -60,10 +61,12 @@ import array, os, signal, socket, sys
 real, place, prefixes, known = {real!r}, {place!r}, {prefixes!r}, {known!r}
 name, words = os.path.basename(sys.argv[0]), sys.argv[1:]
 words = ["-m", "dvc", *words] if name == "dvc" else words
+words = ["-Pm", "samerun", *words] if name == "samerun" else words  # -P: not from this folder
 ours = ("MLFLOW_LOGGING_LEVEL", "WARNING")  # as any command of ours leaves it to its children
 now = {{k: v for k, v in os.environ.items() if k.startswith(prefixes) and (k, v) != ours}}
 now.pop("PYTHONPATH", None)
 warm = words[:1] == ["src/knownline"] or words[:1] == ["-c"] or words[:2] == ["-m", "dvc"]
+warm = warm or words[1:2] == ["samerun"] and words[0] in ("-m", "-Pm")
 if not warm or now != known:
     os.execv(real, [real, *words])
 link = socket.socket(socket.AF_UNIX)
@@ -215,7 +218,10 @@ def _run(words: list[str]) -> None:
     own = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     sys.path[:0] = own
     as_module: Any = runpy._run_module_as_main  # type: ignore[attr-defined]
-    if words[0] == "-c":
+    if words[0] == "-Pm":
+        sys.argv = words[1:]
+        as_module(words[1])
+    elif words[0] == "-c":
         sys.path.insert(0, "")
         sys.argv = ["-c", *words[2:]]
         exec(compile(words[1], "<string>", "exec"), main.__dict__)
@@ -230,7 +236,7 @@ def _run(words: list[str]) -> None:
 
 
 class Warm:
-    """The process that forks, and the folder whose `python` and `dvc` ask it to."""
+    """The process that forks, and the folder whose `python`, `dvc` and `samerun` ask it to."""
 
     def __init__(self, folder: Path, env: dict[str, str]) -> None:
         self.bin = folder / "bin"
@@ -240,7 +246,7 @@ class Warm:
         client = CLIENT.format(
             real=sys.executable, place=place, prefixes=READ_AT_START, known=known
         )
-        for name in ("python", "dvc"):
+        for name in ("python", "dvc", "samerun"):
             (self.bin / name).write_text(client)
             (self.bin / name).chmod(0o755)
         self._process = subprocess.Popen(
