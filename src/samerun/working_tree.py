@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Commit:
         return re.findall(r'(?m)^diff --git "?a/(.+?)"? "?b/', text)
 
 
-def commit(base: str | None = None) -> Commit:
+def commit(base: str | None = None, *, paths: Sequence[str] = (".",)) -> Commit:
     """Return the commit and the patch of the current folder's checkout, against `base` (HEAD).
 
     dvc.lock is left out: a run writes it, it is not an input. The patch is taken with a separate
@@ -70,7 +71,7 @@ def commit(base: str | None = None) -> Commit:
             "-c", "core.quotePath=false", "diff-index", "--cached", "--patch", "--binary",
             "--full-index", "--unified=3",
             "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", base, "--",
-            ".", ":(exclude)dvc.lock", env=env,
+            *paths, ":(exclude)dvc.lock", env=env,
         )  # fmt: skip
     return Commit(sha.decode().strip(), patch, left_out)
 

@@ -61,7 +61,7 @@ def files_of(pipeline: Pipeline) -> ModelFiles | None:
     if code is None:
         return None
     entries = pipeline.project.artifacts(pipeline.stage.file).values()
-    paths = [entry.path for entry in entries if entry.type == "model"]
+    paths = [entry["path"] for entry in entries if entry.get("type") == "model"]
     if len(paths) != 1:
         raise WorkspaceError(
             "dvc.yaml must have one entry with `type: model` under artifacts:, since"
