@@ -124,9 +124,8 @@ def made_after_kills(
 
 
 def clear(workspace: Workspace) -> None:
-    """Forget what is known of data and where a training stood."""
-    for name in ("moments", "checkpoints", "receipts"):
-        shutil.rmtree(workspace.path / "mlruns" / name, ignore_errors=True)
+    """Forget what is known of data."""
+    shutil.rmtree(workspace.path / "mlruns" / "moments", ignore_errors=True)
 
 
 def of(workspace: Workspace) -> str:

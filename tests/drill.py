@@ -23,18 +23,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pyarrow import parquet
 
-from knownline.core import history
-from knownline.train.checkpoints import Checkpoint, Checkpoints
-from samerun.core import files
+from knownline.core import checksums, history
+from knownline.train.checkpoints import NAME, VARIABLE, Checkpoint, Checkpoints
 from samerun.core.errors import UserError
 from tests import bits
 from tests.conftest import QUIET, Workspace, checkout, inherited
+from tests.file_contents import check_sums
 from tests.pipeline.training import EPOCHS, make_long
 from tests.warm import Warm
 
@@ -114,8 +113,8 @@ def repro(workspace: Workspace, *arguments: str) -> None:
 def nothing_torn(workspace: Workspace) -> None:
     """Demand that every file can be read to its end, and that the store is sound.
 
-    A seal need not match: a kill between a file and its seal leaves one that the next stage
-    refuses.
+    data/SHA256SUMS need not match: a kill between the files and their sums leaves a list that the
+    next stage refuses.
     """
     for path in workspace.path.glob("*/**/*"):
         if any(part.startswith(".") for part in path.relative_to(workspace.path).parts):
@@ -128,7 +127,7 @@ def nothing_torn(workspace: Workspace) -> None:
             elif path.suffix == ".parquet":
                 parquet.read_table(path)
             elif path.name == "SHA256SUMS":
-                files.read_sums(path.parent)
+                checksums.read(path.parent)
             elif path.name == "history.csv":
                 history.read(path)
         except (ValueError, OSError, UserError) as error:
@@ -317,19 +316,25 @@ def disk_full(scratch: Path, dice: random.Random, count: int) -> str:
 
 
 def flipped(scratch: Path, dice: random.Random, count: int) -> str:
-    """Flip every byte of every file that a later stage reads, one at a time."""
+    """Flip every byte of the data, of its list of sums and of a checkpoint, one at a time."""
     workspace = checkout(scratch / "flipped")
     workspace.dvc("repro")
     tried = 0
     here = Path.cwd()
     os.chdir(workspace.path)
     try:
-        for folder in (Path("data"), Path("models"), Path("reports")):
-            for path in [*files.read_sums(folder), folder / files.SUMS]:
-                tried += each_byte(path, dice, count, partial(files.check_sums, folder))
+        data = Path("data")
+
+        def check() -> None:
+            for name in ("train", "holdout"):
+                check_sums(data, only=data / name)
+
+        for path in [*checksums.read(data), data / checksums.SUMS]:
+            tried += each_byte(path, dice, count, check)
+        os.environ[VARIABLE] = str(scratch)
         checkpoints = Checkpoints("f" * 64)
-        checkpoints.save(Checkpoint("e", 1.0, 2.0, 3.0, 4.0, np.ones((3, 50))))
-        path = Path("mlruns/checkpoints") / ("f" * 64)
+        checkpoints.save(Checkpoint(3.0, 4.0, np.ones((3, 50))))
+        path = scratch / NAME
 
         def load() -> None:
             if checkpoints.load() is None:
@@ -339,6 +344,7 @@ def flipped(scratch: Path, dice: random.Random, count: int) -> str:
             tried += each_byte(path, dice, count, load)
     finally:
         os.chdir(here)
+        os.environ.pop(VARIABLE, None)
     return f"{tried:,} flipped bytes, all refused with the file's name"
 
 
@@ -363,7 +369,7 @@ def each_byte(path: Path, dice: random.Random, most: int, check: Callable[[], No
 
 def _named(path: Path, message: str) -> bool:
     """Whether an error names the file; if a sum changed, it names the file of that sum."""
-    return path.name == files.SUMS or str(path) in message
+    return path.name == checksums.SUMS or str(path) in message
 
 
 def matrix(scratch: Path, dice: random.Random, count: int) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from knownline.core import checksums
+from samerun.core import files
+
 
 def tree(folder: Path) -> dict[str, bytes | None]:
     """Return every path below a folder with the file's content; None for a folder."""
@@ -34,3 +37,16 @@ def overwritten(path: Path, contents: Iterable[bytes]) -> Iterator[bytes]:
             file.truncate(file.write(content))
             if content is not own:
                 yield content
+
+
+def write_sums(folder: Path, paths: Iterable[Path]) -> None:
+    """Write the sums of files to a folder's SHA256SUMS."""
+    checksums.write(folder, {path: files.sha256_of(path) for path in paths})
+
+
+def check_sums(folder: Path, only: Path) -> None:
+    """Compare the files in `only` with a folder's SHA256SUMS, as a reader of rows does."""
+    sums = checksums.below(folder, only)
+    for path, expected in sums.items():
+        checksums.check_file(path, expected)
+    checksums.check_nothing_unlisted(sums, only, folder)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import date
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
 
 from samerun.core.arguments import Parser, whole_number
 from samerun.core.errors import MissingError, UsageError
@@ -17,9 +16,6 @@ from samerun.core.interrupts import importing, interrupt
 
 ANYWHERE = ("completion", "article")
 """Commands that need no checkout. Any other would create a store in the wrong folder."""
-
-INTERNAL = ("live",)
-"""Commands that other commands call; the help does not list them."""
 
 
 def main(argv: list[str]) -> int:
@@ -66,18 +62,16 @@ def parser() -> Parser:
     def command(
         name: str, module: str, summary: str, details: str = "", example: str = ""
     ) -> Parser:
-        listed: dict[str, Any] = {} if name in INTERNAL else {"help": summary}
         subparser = commands.add_parser(
             name,
+            help=summary,
             description=f"{summary[0].upper()}{summary[1:]}. {details}".strip(),
             example=example,
-            **listed,
         )
         subparser.set_defaults(module=module)
         return subparser
 
     _add_stages(command)
-    _add_runs(command)
     _add_champions(command)
     command("summary", "knownline.summary", "print the fit, the gate and the run")
     completion = command(
@@ -108,48 +102,6 @@ def _add_stages(command: Callable[..., Parser]) -> None:
         "compare the fit with least squares and the truth, and judge it (stage 3)",
     )
     command("report", "knownline.report.stage", "draw the report and the plots (stage 4)")
-    command("record", "samerun.record", "record the run in MLflow, once (stage 5)")
-
-
-def _add_runs(command: Callable[..., Parser]) -> None:
-    reproduce = command(
-        "reproduce",
-        "samerun.reproduce",
-        "execute a recorded run again and compare it bit by bit",
-        "Exit status: 0 proven, 1 differs, 2 cannot be tried.",
-        "knownline reproduce 4f6c4bc7",
-    )
-    reproduce.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
-    reproduce.add_argument("--keep", action="store_true", help="leave the folder it was done in")
-    command("live", "samerun.live", "show a training in MLflow while it runs; `train` starts it")
-    doctor = command(
-        "doctor",
-        "samerun.doctor",
-        "look for problems: store, runs, cache, files, packages, device",
-        "Exit status: 0 healthy, 1 findings, 2 could not run.",
-        "knownline doctor --repair",
-    )
-    doctor.add_argument(
-        "--repair",
-        action="store_true",
-        help="mend moved artifact paths, end runs whose process is gone, remove what kills left",
-    )
-    store = command(
-        "store",
-        "samerun.store",
-        "sync the local MLflow store between ephemeral runners",
-        "Its files go by the DVC remote; a branch of the git remote says which are the latest. One"
-        " machine writes at a time.",
-        "knownline store pull",
-    )
-    store.add_argument("direction", choices=("pull", "push"), help="which way")
-    ui = command("ui", "samerun.ui", "open MLflow on 127.0.0.1", example="knownline ui --port 5001")
-    ui.add_argument(
-        "--port",
-        type=whole_number(0, 2**16 - 1),
-        default=5000,
-        help="the port to listen on (by default 5000); 0: a free one",
-    )
 
 
 def _add_champions(command: Callable[..., Parser]) -> None:

@@ -206,16 +206,6 @@ class Params(Section):
         except UnicodeDecodeError as error:
             raise ParamsError(f"params.yaml must be UTF-8 (got byte {error.start})") from error
 
-    def used_by(self, stage: str) -> dict[str, Any]:
-        """Return the sections that determine the outputs of a stage."""
-        sections = {
-            "generate": ("truth", "generate"),
-            "evaluate": ("truth", "evaluate"),
-            "report": ("truth", "generate", "train", "evaluate"),
-        }
-        params = self.model_dump(mode="json")
-        return {name: params[name] for name in sections.get(stage, (stage,))}
-
     def flat(self) -> dict[str, Any]:
         """Return the parameters of all stages by dotted name: {"train.epochs": 100, ...}."""
         return flatten(self.model_dump(mode="json", exclude={"retrain"}))

@@ -1,39 +1,28 @@
-"""The MLflow model of a fitted line: MLflow stores this file together with line.json.
+"""The served model: predicts y by the line in models/line.json.
 
-MLflow executes this file when it loads the model ("models from code"), so nothing is pickled, and
-neither torch nor knownline is needed. That is why this file imports nothing of knownline.
-
-Source: https://mlflow.org/docs/latest/ml/model/models-from-code/
+MLflow stores this file with the model and executes it where the model is loaded ("models from
+code"). So nothing is pickled, and neither torch nor knownline is needed there: this file imports
+numpy and pandas alone.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from mlflow.models import set_model
-from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+INPUT_EXAMPLE = pd.DataFrame({"x": [0.0, 1.0]})
 
 
-class LineModel(PythonModel):
-    """y = w*x + b."""
+def load(path: Path) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]]:
+    """Return the function that predicts by the line in a file: a data frame with x to (rows,)."""
+    line = json.loads(path.read_text())
+    w, b = float.fromhex(line["w_hex"]), float.fromhex(line["b_hex"])
 
-    def load_context(self, context: PythonModelContext) -> None:
-        """Read w and b from their hex floats."""
-        line = json.loads(Path(context.artifacts["line"]).read_text())
-        self.w, self.b = float.fromhex(line["w_hex"]), float.fromhex(line["b_hex"])
+    def predict(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
+        x = frame["x"].to_numpy(dtype=np.float64)
+        return np.asarray(x * w + b)
 
-    def predict(
-        self,
-        context: PythonModelContext,
-        model_input: pd.DataFrame,
-        params: dict[str, Any] | None = None,
-    ) -> npt.NDArray[np.float64]:
-        """Return the predictions, (rows,), for a data frame with the column x."""
-        x = model_input["x"].to_numpy(dtype=np.float64)
-        return np.asarray(x * self.w + self.b)
-
-
-set_model(LineModel())
+    return predict

@@ -1,17 +1,19 @@
 """`knownline summary`: prints the fit, the gate's verdict and the recorded run, from files."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from knownline.core.formatting import plain, r_squared, rounded, significant
 from knownline.core.layout import METRICS
-from samerun.core import files
 from samerun.core.errors import DamagedError, MissingError
-from samerun.execution import receipts
+
+MARKER = Path("mlruns/recorded.json")
+"""The output of `samerun record`: the fingerprint of the run that has the current files."""
 
 LAST = Path("mlruns/last.json")
-"""What `record` wrote about the last run it recorded."""
+"""What `samerun record` wrote about the last run it recorded."""
 
 
 def main() -> int:
@@ -54,16 +56,10 @@ def _verdict(metrics: dict[str, Any]) -> list[str]:
 def _run() -> list[str]:
     """Return the lines about the run as which the current files were recorded."""
     try:
-        last, marker = json.loads(LAST.read_text()), json.loads(receipts.MARKER.read_text())
+        last, marker = json.loads(LAST.read_text()), json.loads(MARKER.read_text())
     except (OSError, ValueError):
         last, marker = None, None
-    # Another run's files may have been checked out since.
-    if (
-        not isinstance(last, dict)
-        or not {"fingerprint", "name", "run_id", "metrics"} <= last.keys()
-        or marker != {"fingerprint": last["fingerprint"]}
-        or files.sha256_of(METRICS) != last["metrics"]
-    ):
+    if not _is_recorded(last, marker):
         return ["", "  not recorded: run `dvc repro`"]
     return [
         "",
@@ -71,6 +67,21 @@ def _run() -> list[str]:
         f"    id   {last['run_id']}",
         "    see  make ui, and open the address it prints",
     ]
+
+
+def _is_recorded(last: Any, marker: Any) -> bool:
+    """Return whether the current files are those of the last run that was recorded.
+
+    Another run's files may have been checked out since, so the metrics are compared too.
+    """
+    if not isinstance(last, dict) or not {"fingerprint", "name", "run_id", "outs"} <= last.keys():
+        return False
+    md5 = hashlib.md5(METRICS.read_bytes(), usedforsecurity=False).hexdigest()  # as in dvc.lock
+    return (
+        marker == {"fingerprint": last["fingerprint"]}
+        and isinstance(last["outs"], dict)
+        and last["outs"].get(METRICS.as_posix()) == md5
+    )
 
 
 def _with_error(value: float | None, error: float | None) -> str:

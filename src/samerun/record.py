@@ -221,7 +221,7 @@ def _kept(pipeline: Pipeline) -> list[str]:
     lock = pipeline.stage.file.with_name("dvc.lock")
     names = [os.path.relpath(path, project.root) for path in (pipeline.stage.file, lock)]
     names += [each.file for stage in pipeline.deciding for each in stage.params]
-    models_of = [str(entry["path"]) for entry in project.artifacts(pipeline.stage.file).values()]
+    models_of = [entry["path"] for entry in project.artifacts(pipeline.stage.file).values()]
     plotted = str(project.plots(pipeline.stage.file))
     for item in pipeline.outputs():
         relative = pipeline.relative(item.path)

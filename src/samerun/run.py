@@ -117,12 +117,26 @@ class Execution:
         except OSError as error:
             raise _no_program(command, error) from None
 
-        def forward(signum: int, frame: object) -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signum)
-
-        signal.signal(signal.SIGTERM, forward)
+        self._child = child
+        signal.signal(signal.SIGTERM, lambda signum, frame: self._signal(signum))
         return child
+
+    def _signal(self, signum: int) -> None:
+        """Send a signal to the command, unless it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._child, signum)
+
+    def _check_sizes(self) -> None:
+        """Refuse uncommitted inputs that are too large to be kept with a run, before it takes long.
+
+        Raises: WorkspaceError with their names.
+        """
+        from samerun import working_tree
+        from samerun.pipeline import Pipeline
+
+        recorder = next((one for one in self._project.stages if one.records), None)
+        if recorder:
+            working_tree.check_size(Pipeline(self._project, recorder).inputs())
 
     def _learn(self) -> None:
         """Load DVC's index beside the command, and show a long execution while it runs."""
@@ -135,9 +149,11 @@ class Execution:
             self._project = Project()
             self._stage = self._project.own_stage()
             self._live = live.Live(self._project, self._stage, self._scratch, self._pipeline)
+            self._check_sizes()
             self._live.start()
         except BaseException as error:
             self._error = error
+            self._signal(signal.SIGTERM)  # what follows could not be accepted anyway
         finally:
             self._known.set()
 

@@ -17,9 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knownline.core import parquet
-from samerun.core import files
 from samerun.core.errors import DamagedError
-from tests.file_contents import changed_bytes, cut_short, overwritten, tree
+from tests.file_contents import (
+    changed_bytes,
+    check_sums,
+    cut_short,
+    overwritten,
+    tree,
+    write_sums,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -254,10 +260,10 @@ def test_a_changed_byte_is_refused_by_name_or_changes_only_numbers(small_file: P
 
 
 @pytest.mark.parametrize("name", [".hidden.parquet", "._part-00000.parquet"])
-def test_a_hidden_file_that_the_seal_ignores_is_not_read_as_data(tmp_path: Path, name: str) -> None:
+def test_a_hidden_file_that_the_sums_ignore_is_not_read_as_data(tmp_path: Path, name: str) -> None:
     writer = write(tmp_path / "train", *points(3, seed=1))
-    files.write_sums(tmp_path, writer.files)
+    write_sums(tmp_path, writer.files)
     write(tmp_path / "other", *points(3, seed=2)).files[0].rename(tmp_path / "train" / name)
-    files.check_sums(tmp_path, only=tmp_path / "train")
+    check_sums(tmp_path, only=tmp_path / "train")
     assert read(tmp_path / "train")[0].tolist() == points(3, seed=1)[0].tolist()
     assert parquet.rows(tmp_path / "train") == 3

@@ -26,7 +26,7 @@ Capture = pytest.CaptureFixture[str]
 
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
-NO_CODE = "stages: {generate: {deps: []}}\n"
+NO_CODE = "stages: {}\n"
 """A dvc.yaml for a folder in which the stage runs without the code beside it."""
 
 

@@ -10,7 +10,6 @@ from knownline.core.moments import compress
 from knownline.evaluate.gate import Convergence, judge
 from knownline.evaluate.results import Results
 from knownline.evaluate.statistics import assess
-from knownline.identity.provenance import Identity
 from knownline.params import Params
 from tests.conftest import ROOT
 
@@ -47,5 +46,4 @@ def results(
     convergence = Convergence.of(loss, w, b, rows=rows)
     found = assess(line, train=rows, holdout=None, truth=truth, last_loss=float(loss[-1]))
     gate = judge(found, params.evaluate, params.train, convergence)
-    identity = Identity("d" * 64, params.flat(), {})
-    return Results(found, gate, convergence, rows, x, y, loss, w, b, identity)
+    return Results(found, gate, convergence, rows, x, y, loss, w, b, data_sha256="d" * 64)

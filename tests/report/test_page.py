@@ -181,8 +181,8 @@ def test_the_r2_of_the_holdout_has_as_many_digits_as_matter(r2: float | None, sh
 def test_every_input_is_on_the_page() -> None:
     assert "99 drawn from y = 20 x + 5 + normal noise (standard deviation 1.5)" in TEXT
     assert "seed 20200910" in TEXT
-    assert "d" * 64 in TEXT
-    assert f"tags.fingerprint = '{FIT.identity.fingerprint}'" in TEXT
+    assert "Data, SHA-256" in TEXT
+    assert FIT.data_sha256 in TEXT
     table = TEXT[TEXT.index("parameter value") :]
     for key, value in PARAMS.flat().items():
         shown = re.search(rf"{re.escape(key)} (\S+)", table)

@@ -10,7 +10,6 @@ import pytest
 
 from knownline.core.line import Line
 from knownline.core.moments import compress
-from knownline.core.yaml_text import texts
 from knownline.evaluate.gate import as_metrics, judge
 from knownline.evaluate.statistics import assess
 from knownline.params import Evaluate, Params
@@ -46,82 +45,6 @@ def metrics(
         last_loss=2.0,
     )
     return as_metrics(found, judge(found, Evaluate(z=4.0, optimiser_tolerance=1e-9)))
-
-
-# The description
-
-
-def cells(row: str) -> list[str]:
-    assert row.startswith("|")
-    assert row.endswith("|")
-    return [cell.strip() for cell in row[1:-1].split("|")]
-
-
-def table(description: str) -> list[list[str]]:
-    """Return the cells of the one Markdown table in a description."""
-    lines = description.splitlines()
-    rows = [n for n, line in enumerate(lines) if line.startswith("|")]
-    # A table is one block between empty lines: GitHub Flavored Markdown, 4.10.
-    assert rows == list(range(rows[0], rows[0] + 4))
-    assert lines[rows[0] - 1] == lines[rows[-1] + 1] == ""
-    return [cells(lines[n]) for n in rows]
-
-
-@pytest.mark.parametrize("truth", [TRUTH, None])
-@pytest.mark.parametrize("holdout", [True, False])
-@pytest.mark.parametrize("shift", [0.0, 9.0])
-def test_the_description_has_one_markdown_table_without_an_empty_cell(
-    truth: Line | None, holdout: bool, shift: float
-) -> None:
-    found = metrics(truth=truth, holdout=holdout, shift=shift)
-    heads, rules, *rows = table(run_metadata.description(found, CLEAN))
-    assert heads == ["", "fitted", "±", "true", "standard errors away"]
-    assert all(set(rule) <= set("-:") and "---" in rule for rule in rules)
-    assert {len(row) for row in (heads, rules, *rows)} == {5}
-    assert [row[0] for row in rows] == ["w", "b"]
-    assert all(cell for row in rows for cell in row)
-
-
-def test_the_description_has_the_numbers_of_the_metrics() -> None:
-    found = metrics()
-    text = run_metadata.description(found, CLEAN)
-    for name, *row in table(text)[2:]:
-        numbers = [found[name], found["se"][name], found["truth"][name], found["z"][name]]
-        # The fitted number has two digits of its error.
-        fitted = 0.05 * found["se"][name] / abs(found[name])
-        assert [float(cell) for cell in row] == [
-            pytest.approx(number, rel=rel)
-            for number, rel in zip(numbers, (fitted, 0.06, 1e-15, 0.06), strict=True)
-        ]
-    assert "79 rows fitted, 20 held out" in text
-    assert f"holdout RMSE {found['holdout']['rmse']:.4g}, R² = 0.9999" in text
-
-
-def test_the_description_begins_with_the_verdict_and_its_reasons() -> None:
-    refused = metrics(shift=9.0)
-    assert run_metadata.description(metrics(), CLEAN).startswith("**Gate passed**\n\n- ")
-    text = run_metadata.description(refused, CLEAN)
-    assert text.startswith("**Gate refused**\n\n- ")
-    assert all(f"\n- {reason}\n" in text for reason in refused["gate"]["reasons"])
-
-
-def test_what_is_unknown_is_a_dash_in_the_description() -> None:
-    text = run_metadata.description(metrics(truth=None, holdout=False), CLEAN)
-    assert [row[3:] for row in table(text)[2:]] == [["–", "–"], ["–", "–"]]
-    assert "79 rows fitted, 0 held out; holdout RMSE –, R² = –." in text
-    assert "None" not in text
-
-
-@pytest.mark.parametrize(
-    ("commit", "last"),
-    [
-        (CLEAN, "Commit `c0ffee`."),
-        (DIRTY, "Commit `c0ffee` with uncommitted changes (`changes.patch`)."),
-        (Commit(None, b""), "Commit `none`."),
-    ],
-)
-def test_the_description_ends_with_the_commit(commit: Commit, last: str) -> None:
-    assert run_metadata.description(metrics(), commit).splitlines()[-1] == last
 
 
 # Tags
@@ -175,19 +98,7 @@ def test_the_view_of_the_experiment_has_the_form_that_mlflows_page_reads() -> No
     assert state["selectedColumns"][0] == "tags.`gate`"
 
 
-# Parameters and numbers
-
-
-@pytest.mark.parametrize("params", [PARAMS, OWN], ids=["shipped", "own table"])
-def test_a_parameter_is_written_as_in_params_yaml(params: Params) -> None:
-    flat = params.flat()
-    written = texts(flat)
-    assert written.keys() == flat.keys()
-    for name, text in written.items():
-        value = text if isinstance(flat[name], str) else json.loads(text)
-        assert (value, type(value)) == (flat[name], type(flat[name]))
-    assert written["generate.table"] in ("null", "data/own/forbes.csv")
-    assert written["train.standardize"] == "true"
+# Numbers
 
 
 def test_numbers_are_flat_and_anything_else_is_left_out() -> None:

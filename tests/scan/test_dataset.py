@@ -18,6 +18,7 @@ from knownline.core import moments, parquet
 from knownline.scan import dataset, pool, stat_cache
 from samerun.core import files
 from samerun.core.errors import DamagedError, MissingError
+from tests.file_contents import write_sums
 
 Array = npt.NDArray[np.float64]
 
@@ -37,7 +38,7 @@ def write(rows: int, seed: int = 1, folder: Path = TRAIN) -> tuple[Array, Array]
     x, y = points(rows, seed)
     with parquet.ShardWriter(folder, CHUNK) as writer:
         writer.append(x, y)
-    files.write_sums(folder.parent, writer.files)
+    write_sums(folder.parent, writer.files)
     settle(folder)
     return x, y
 

@@ -16,8 +16,8 @@ from knownline.core.moments import Pivot
 from knownline.scan import dataset, pool, torch_backend
 from knownline.scan.numpy_backend import OnCpu
 from knownline.scan.torch_backend import Accelerator
-from samerun.core import files
 from tests.bits import Array, drawn, moments_of
+from tests.file_contents import write_sums
 
 CPU = torch.device("cpu")
 
@@ -71,7 +71,7 @@ def test_the_pass_is_the_same_whoever_takes_its_moments(
     folder.mkdir(parents=True)
     with parquet.ShardWriter(folder, 50) as writer:
         writer.append(*drawn(5, 2_345, 1e6))
-    files.write_sums(folder.parent, writer.files)
+    write_sums(folder.parent, writer.files)
     if hashed:
         dataset.summarize(folder)
     taken: list[object] = []

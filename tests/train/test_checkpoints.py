@@ -10,63 +10,78 @@ import numpy as np
 import pytest
 
 from knownline.train import checkpoints
-from knownline.train.checkpoints import Checkpoint, Checkpoints
+from knownline.train.checkpoints import VARIABLE, Checkpoint, Checkpoints
 
-FINGERPRINT = "f" * 64
-PATH = Path("mlruns/checkpoints") / FINGERPRINT
+DIGEST = "f" * 64
+PATH = Path("scratch/checkpoint")
 
 
 @pytest.fixture(autouse=True)
-def _workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "scratch")
+    PATH.parent.mkdir()
 
 
 def checkpoint(epochs: int = 3) -> Checkpoint:
-    history = np.random.default_rng(0).normal(size=(3, epochs))
-    return Checkpoint("execution", 1.5, 2.5, 0.1, -0.0, history)
+    return Checkpoint(0.1, -0.0, np.random.default_rng(0).normal(size=(3, epochs)))
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 1000])
 def test_a_checkpoint_is_loaded_bit_for_bit(epochs: int) -> None:
     saved = checkpoint(epochs)
-    Checkpoints(FINGERPRINT).save(saved)
-    loaded = Checkpoints(FINGERPRINT).load()
+    Checkpoints(DIGEST).save(saved)
+    loaded = Checkpoints(DIGEST).load()
     assert loaded is not None
     assert (loaded.w.hex(), loaded.b.hex()) == (saved.w.hex(), saved.b.hex())
     assert loaded.history.tobytes() == saved.history.tobytes()
-    assert (loaded.execution, loaded.started, loaded.seconds) == ("execution", 1.5, 2.5)
     assert loaded.epochs == epochs
 
 
-def test_there_is_no_checkpoint_before_the_first_and_after_the_end() -> None:
-    assert Checkpoints(FINGERPRINT).load() is None
-    Checkpoints(FINGERPRINT).save(checkpoint())
-    Checkpoints(FINGERPRINT).clear()
-    assert Checkpoints(FINGERPRINT).load() is None
+def test_there_is_no_checkpoint_before_the_first_and_after_it_was_removed() -> None:
+    assert Checkpoints(DIGEST).load() is None
+    Checkpoints(DIGEST).clear()
+    Checkpoints(DIGEST).save(checkpoint())
+    Checkpoints(DIGEST).clear()
+    assert Checkpoints(DIGEST).load() is None
+    assert list(PATH.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_by_hand_there_are_no_checkpoints_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.delenv(VARIABLE) if value is None else monkeypatch.setenv(VARIABLE, value)
+    monkeypatch.setattr(time, "monotonic", lambda: 1e9)
+    by_hand = Checkpoints(DIGEST)
+    assert not by_hand.due
+    by_hand.save(checkpoint())
+    assert by_hand.load() is None
+    by_hand.clear()
+    assert list(Path().iterdir()) == [PATH.parent]
 
 
 def test_a_damaged_checkpoint_is_discarded_with_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Checkpoints(FINGERPRINT).save(checkpoint())
+    Checkpoints(DIGEST).save(checkpoint())
     whole = PATH.read_bytes()
     flipped = [whole[:n] + bytes([whole[n] ^ 0x20]) + whole[n + 1 :] for n in range(len(whole))]
     _, head, history = whole.split(b"\n", 2)
-    body = head.replace(b'"started"', b'"begun"') + b"\n" + history
+    body = head.replace(b'"w"', b'"v"') + b"\n" + history
     no_key = hashlib.sha256(body).hexdigest().encode() + b"\n" + body
     for damaged in (*flipped, *(whole[:length] for length in (0, 1, 64, 65, 200)), no_key):
         PATH.write_bytes(damaged)
-        assert Checkpoints(FINGERPRINT).load() is None, damaged
+        assert Checkpoints(DIGEST).load() is None, damaged
         assert not PATH.exists()
         warning = capsys.readouterr().err
-        assert warning.startswith("knownline: warning: mlruns/checkpoints/")
+        assert warning.startswith("knownline: warning: scratch/checkpoint cannot be used (")
         assert warning.count("\n") == 1
 
 
 def test_a_checkpoint_of_another_training_is_discarded(capsys: pytest.CaptureFixture[str]) -> None:
     Checkpoints("e" * 64).save(checkpoint())
-    (Path("mlruns/checkpoints") / ("e" * 64)).rename(PATH)
-    assert Checkpoints(FINGERPRINT).load() is None
+    assert Checkpoints(DIGEST).load() is None
     assert "another training" in capsys.readouterr().err
 
 
@@ -75,7 +90,7 @@ def test_checkpoints_take_no_more_than_their_share_of_the_time(
 ) -> None:
     now, sync = [100.0], os.fsync
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    store = Checkpoints(FINGERPRINT)
+    store = Checkpoints(DIGEST)
     assert not store.due
     now[0] += checkpoints.FIRST_AFTER
     assert store.due

@@ -1,5 +1,6 @@
 """Reads and writes reports/history.csv: loss, w and b of every epoch, without loss of digits."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from samerun.core.errors import DamagedError
+from samerun.core.errors import DamagedError, MissingError
 
 Array = npt.NDArray[np.float64]
 
@@ -31,16 +32,22 @@ def as_csv(loss: Sequence[float], w: Sequence[float], b: Sequence[float]) -> str
 def read(path: Path) -> Columns:
     """Return the history in a file.
 
-    Raises: DamagedError if the file is not such a CSV, or an epoch is missing or repeated.
+    Raises: MissingError if there is no file; DamagedError if it is not such a CSV, or an epoch is
+    missing or repeated.
     """
-    with path.open() as stream:
+    if not path.is_file():
+        raise MissingError(f"{path} must be there: run `dvc repro` (got no file)")
+    with path.open() as stream, warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy only warns of a file without rows
         try:
             header = stream.readline()
+            if header != _HEADER:
+                raise ValueError(f"got {header.strip()}")
             epochs, *columns = np.loadtxt(stream, delimiter=",", ndmin=2, unpack=True)
-        except ValueError as error:
+        except (ValueError, UserWarning) as error:
             raise DamagedError(f"{path} must be CSV with {_HEADER.strip()} ({error})") from error
-    if header != _HEADER or len(columns) != 3:
-        raise DamagedError(f"{path} must be CSV with {_HEADER.strip()} (got {header.strip()})")
+    if len(columns) != 3:
+        raise DamagedError(f"{path} must be CSV with {_HEADER.strip()} (got other columns)")
     if len(epochs) == 0 or not np.array_equal(epochs, np.arange(len(epochs))):
         raise DamagedError(f"{path} must have every epoch once, from 0 on (got {len(epochs)} rows)")
     return Columns(*columns)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-LOCK = Path("dvc.lock")
 
 DATA = Path("data")
 TRAIN = DATA / "train"
@@ -15,6 +14,7 @@ LINE = MODELS / "line.json"
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"
 METRICS = REPORTS / "metrics.json"
+VERDICT = REPORTS / "verdict.md"
 PLOTS = REPORTS / "plots"
 REPORT = REPORTS / "report.html"
 RETRAINED = REPORTS / "retrain.md"

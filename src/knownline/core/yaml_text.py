@@ -1,6 +1,5 @@
 """Reads YAML, refusing repeated keys, and writes values as params.yaml takes them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -19,13 +18,6 @@ def load(text: str) -> Any:
 def in_yaml(value: Any) -> str:
     """Return a value as YAML text: 1.0e-09, since YAML would read 1e-09 as a string."""
     return str(yaml.safe_dump(value)).splitlines()[0]
-
-
-def texts(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters, by dotted name, as text, which is what MLflow stores."""
-    return {
-        key: value if isinstance(value, str) else in_yaml(value) for key, value in params.items()
-    }
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -1,23 +1,20 @@
 """Reads a fit from disk, assesses and judges it, for `evaluate` to write and `report` to draw."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import history
-from knownline.core.layout import DATA, HISTORY, HOLDOUT, LINE, MODELS, TRAIN
+from knownline.core import checksums, history
+from knownline.core.layout import DATA, HISTORY, HOLDOUT, LINE, TRAIN
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
 from knownline.evaluate import gate, statistics
 from knownline.evaluate.gate import Convergence, Gate
 from knownline.evaluate.statistics import Evaluation
-from knownline.identity import provenance
-from knownline.identity.provenance import Identity
 from knownline.params import Params
 from knownline.scan import dataset
-from samerun.core import files
+from samerun.core.errors import DamagedError, MissingError
 
 Array = npt.NDArray[np.float64]
 
@@ -27,7 +24,7 @@ class Results:
     """A fit and everything known about it.
 
     rows: all training rows. x, y: a sample of them, (shown,) each. loss, w, b: by epoch,
-    (epochs,) each. identity: the inputs of the data and of the fit.
+    (epochs,) each. data_sha256: the SHA-256 of data/SHA256SUMS.
     """
 
     evaluation: Evaluation
@@ -39,23 +36,18 @@ class Results:
     loss: Array
     w: Array
     b: Array
-    identity: Identity
+    data_sha256: str
 
     @classmethod
     def read(cls, params: Params) -> "Results":
-        """Read data/ and models/, which must be made with these parameters and the current code.
+        """Read data/, models/ and the history, and judge the fit.
 
-        Raises: DamagedError or MissingError, with what to do, if they were not.
+        Raises: DamagedError or MissingError with the name of a file that cannot be used.
         """
         train, holdout = dataset.summarize(TRAIN), dataset.summarize(HOLDOUT)
         assert train is not None  # `generate` leaves MIN_ROWS or more
         rows, (x, y) = train.rows, train.sample
-        files.check_sums(MODELS)
-        identity = provenance.identity(params, provenance.data_sha256())
-        files.check_made_with(DATA, provenance.stage_inputs("generate", params))
-        inputs = provenance.stage_inputs("train", params, data_sha256=identity.data)
-        files.check_made_with(MODELS, inputs)
-        line = Line.from_json(LINE.read_text())
+        line = _read_line()
         loss, w, b = history.read(HISTORY)
         evaluation = statistics.assess(
             line,
@@ -68,10 +60,16 @@ class Results:
         verdict = gate.judge(
             evaluation, params.evaluate, params.train, convergence, table=params.generate.table
         )
-        return cls(evaluation, verdict, convergence, rows, x, y, loss, w, b, identity)
+        return cls(evaluation, verdict, convergence, rows, x, y, loss, w, b, checksums.digest(DATA))
 
-    @property
-    def metrics(self) -> str:
-        """The text of reports/metrics.json."""
-        metrics = gate.as_metrics(self.evaluation, self.gate)
-        return json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+
+def _read_line() -> Line:
+    """Return the line that `train` wrote. Raises: MissingError or DamagedError if there is none."""
+    try:
+        return Line.from_json(LINE.read_text())
+    except FileNotFoundError:
+        raise MissingError(f"{LINE} must be there: run `dvc repro` (got no file)") from None
+    except (ValueError, OSError) as error:
+        raise DamagedError(
+            f"{LINE} must be what `train` wrote: run `dvc repro --force` (got: {error})"
+        ) from error

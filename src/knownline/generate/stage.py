@@ -13,13 +13,12 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import parquet
+from knownline.core import checksums, folders, parquet
 from knownline.core.errors import ParamsError, TableError
 from knownline.core.layout import DATA, HOLDOUT, TRAIN
 from knownline.core.line import Line
 from knownline.generate import draw, tables
 from knownline.generate.holdout import held_out
-from knownline.identity import provenance
 from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
 from knownline.scan import stat_cache, torchrun
 from knownline.scan.stat_cache import FileStat, Stamps
@@ -33,12 +32,11 @@ def main() -> int:
     """Write the points of params.yaml; nothing is written if a rule is broken."""
     params = Params.read()
     threads = max(torchrun.wanted(), torchrun.threads())
-    inputs = provenance.stage_inputs("generate", params)
     settings = params.generate
     rows = settings.rows if settings.table is None else _checked_rows(settings)
     with (
-        files.replaced_folder(HOLDOUT) as holdout_folder,
-        files.replaced_folder(TRAIN) as train_folder,
+        folders.replaced(HOLDOUT) as holdout_folder,
+        folders.replaced(TRAIN) as train_folder,
         _Finisher(threads) as finisher,
     ):
         with (
@@ -48,10 +46,7 @@ def main() -> int:
             _write(_source(params, rows, threads), rows, settings, train=train, holdout=holdout)
         hashed = {TRAIN / path.name: finisher.result_of(path) for path in train.files}
         hashed |= {HOLDOUT / path.name: finisher.result_of(path) for path in holdout.files}
-        again = "run `dvc repro` again"
-        provenance.check_unchanged("generate", inputs, Params.read(), then=again)
-    files.write_known_sums(DATA, {path: file.sha256 for path, file in hashed.items()})
-    files.write_made_with(DATA, inputs)
+    checksums.write(DATA, {path: file.sha256 for path, file in hashed.items()})
     _save_stats(hashed)
     held_out_rows = holdout_rows(rows, settings.holdout)
     print(f"generate: {rows:,} rows, {held_out_rows:,} of them held out")

@@ -30,7 +30,15 @@ from knownline.report.svg import safe
 
 Array = npt.NDArray[np.float64]
 
-_HASHES = ("Data, SHA-256", "Fingerprint")
+_DATA = "Data, SHA-256"
+
+_REPRODUCE = (
+    "<p>In the workspace that made this page, <code>make repro</code> runs what changed and nothing"
+    " else. A run that MLflow has is executed again, from its commit, its parameters and its data,"
+    " and compared bit for bit, by:</p>\n"
+    '<pre tabindex="0">samerun reproduce RUN</pre>\n'
+    "<p>RUN is the run's name or id.</p>"
+)
 
 _SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear sign of"}
 
@@ -100,7 +108,7 @@ def _sections(params: Params, results: Results) -> list[str]:
             + _table_of_epochs(results),
         ),
         html.section("From what", _provenance(params, results)),
-        html.section("Do it again", _how_to_reproduce(results)),
+        html.section("Do it again", _REPRODUCE),
     ]
 
 
@@ -242,20 +250,19 @@ def _provenance(params: Params, results: Results) -> str:
             f" x {'standardised' if train.standardize else 'as it is'}, on"
             f" {'three points that have the loss of all rows' if train.compress else 'all rows'}",
         ),
-        ("Data, SHA-256", results.identity.data),
-        ("Fingerprint", results.identity.fingerprint),
+        (_DATA, results.data_sha256),
     ]
     terms = "\n".join(
-        f"<div><dt>{name}</dt><dd>{html.code(text) if name in _HASHES else safe(text)}</dd></div>"
+        f"<div><dt>{name}</dt><dd>{html.code(text) if name == _DATA else safe(text)}</dd></div>"
         for name, text in facts
     )
     parameters = params.flat().items()
     rows = [[key, value if isinstance(value, str) else in_yaml(value)] for key, value in parameters]
     table = html.table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
     return (
-        f"<dl>\n{terms}\n</dl>\n<p>The fingerprint is the SHA-256 over the data, the parameters"
-        " and the code. The same inputs give the same page, so no time, machine or commit is on it:"
-        " MLflow has them with the run.</p>\n"
+        f"<dl>\n{terms}\n</dl>\n<p>The SHA-256 is that of data/SHA256SUMS, which lists every data"
+        " file. The same inputs give the same page, so no time, machine or commit is on it: MLflow"
+        " has them with the run.</p>\n"
         f"<details><summary>Every parameter</summary>\n{table}\n</details>"
     )
 
@@ -278,14 +285,4 @@ def _points(params: Params) -> str:
         f" ({meanings[noise.kind]} {plain(noise.scale)}), x {spacing} from {plain(x.low)} to"
         f" {plain(x.high)},"
         f" seed {settings.seed}"
-    )
-
-
-def _how_to_reproduce(results: Results) -> str:
-    return (
-        "<p>In the workspace this page was made in, <code>make repro</code> does what changed and"
-        " nothing else. A recorded run is found in MLflow by its tag:</p>\n"
-        f"<pre tabindex=\"0\">tags.fingerprint = '{results.identity.fingerprint}'</pre>\n"
-        "<p>and proved, from its commit, its parameters and its data, bit for bit:</p>\n"
-        '<pre tabindex="0">knownline reproduce RUN_ID</pre>'
     )

@@ -1,13 +1,14 @@
 """`knownline champion`: prints which model version is in production, since when, and why."""
 
 from knownline.retrain.registry import CHAMPION, PREVIOUS, Registry
+from samerun import config
 from samerun.core.errors import StoreError
 from samerun.mlflow import tracking
 
 
 def main() -> int:
     """Print the champion. Raises: StoreError if there is none."""
-    store = tracking.Store(create=False)
+    store = tracking.Store(config.here(), create=False)
     registry = Registry(store)
     version = registry.by_alias(CHAMPION)
     if version is None:

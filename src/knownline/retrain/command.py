@@ -12,20 +12,21 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from knownline.core.layout import LINE, METRICS, PARAMS
+from knownline.core.layout import DATA, LINE, METRICS, PARAMS
 from knownline.core.line import Line
-from knownline.identity import provenance
 from knownline.params import Params, with_seed
 from knownline.retrain import aliases, pipeline, policy, reporting, scoring
 from knownline.retrain.branch import Branch
 from knownline.retrain.policy import Challenger, Decision, Verdict
 from knownline.retrain.registry import CHALLENGER, CHAMPION, Registry, Version
-from samerun import git, working_tree
+from samerun import config, git, working_tree
 from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
 from samerun.execution.lock import exclusive
 from samerun.mlflow import store_sync, tracking
 from samerun.mlflow.tracking import RecordedRun
+from samerun.pipeline import Pipeline
+from samerun.working_tree import Commit
 
 SERVED, REFUSED = 0, 3
 
@@ -59,19 +60,19 @@ def _retrain(params: Params, request: Request) -> int:
         branch.catch_up()
         _sync_store(store_sync.pull)
     pipeline.pull()
-    store = tracking.Store()
+    store = tracking.Store(config.here())
     registry = Registry(store)
     commit = _commit_data(params, request, branch)
     pipeline.repro(commit, force=request.force)
     params = Params.read()
-    identity = provenance.identity(params, provenance.data_sha256())
-    settled = None if request.force else registry.latest_settled(identity.fingerprint)
+    fingerprint = Pipeline.here().fingerprint
+    settled = None if request.force else registry.latest_settled(fingerprint)
     if settled and not _was_tried_uncommitted(settled, commit):
         _publish(branch, request, params)
         if request.push:
             _sync_store(store_sync.push)  # in case an earlier try could not
         return _nothing_new(settled)
-    run = _recorded_run(store, identity.fingerprint, commit)
+    run = _recorded_run(store, fingerprint, commit)
     decision = _compare(params, request, branch, store, registry, run)
     return REFUSED if decision.verdict == Verdict.REFUSED else SERVED
 
@@ -122,12 +123,17 @@ def _commit_data(params: Params, request: Request, branch: Branch) -> str:
     else:
         print(f"retrain: {request.day}: {params.generate.table} as it is now", flush=True)
     commit = branch.commit(_paths_to_commit(params), f"Retraining of {request.day}: fresh data")
-    if edits := working_tree.commit(commit).paths:
+    if edits := _uncommitted(commit).paths:
         print(
             f"retrain: the tree is not clean, so nothing will be promoted: {', '.join(edits[:5])}",
             file=sys.stderr,
         )
     return commit
+
+
+def _uncommitted(commit: str) -> Commit:
+    """Return what of the pipeline's inputs is not as `commit` has it; nothing else matters."""
+    return working_tree.commit(commit, Pipeline.here().inputs())
 
 
 def _check_table_is_tracked(params: Params, request: Request) -> None:
@@ -189,7 +195,7 @@ def _nothing_new(settled: Version) -> int:
 
 def _was_tried_uncommitted(settled: Version, commit: str) -> bool:
     """Return whether the earlier retraining had uncommitted changes, and this one has none."""
-    return settled.tags.get("git_dirty") == "true" and not working_tree.commit(commit).dirty
+    return settled.tags.get("git_dirty") == "true" and not _uncommitted(commit).dirty
 
 
 def _recorded_run(store: tracking.Store, fingerprint: str, commit: str) -> RecordedRun:
@@ -199,7 +205,7 @@ def _recorded_run(store: tracking.Store, fingerprint: str, commit: str) -> Recor
     so that its commit alone gives its code.
     """
     run = store.find_complete(fingerprint)
-    if run and run.tags.get("git_dirty") == "true" and not working_tree.commit(commit).dirty:
+    if run and run.tags.get("git_dirty") == "true" and not _uncommitted(commit).dirty:
         print("retrain: once more, from a tree that is clean now", flush=True)
         pipeline.repro(commit, force=True)
         run = store.find_complete(fingerprint)
@@ -214,7 +220,7 @@ def _recorded_run(store: tracking.Store, fingerprint: str, commit: str) -> Recor
 def _tags(run: RecordedRun, line: Line, request: Request) -> dict[str, str]:
     return {
         "fingerprint": run.tags["fingerprint"],
-        "data_sha256": run.tags["data_sha256"],
+        "data_sha256": files.sha256_of(DATA / "SHA256SUMS"),
         "git_commit": run.tags["git_commit"],
         "git_dirty": run.tags["git_dirty"],
         "gate": run.tags["gate"],

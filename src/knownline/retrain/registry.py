@@ -19,13 +19,11 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from knownline.core.line import Line
-from samerun.core import address
 from samerun.core.errors import StoreError
 from samerun.mlflow import models, tracking
 
 Array = npt.NDArray[np.float64]
 
-NAME = address.EXPERIMENT
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 DESCRIPTION = (
@@ -42,6 +40,7 @@ class Version:
     number: str
     run_id: str
     tags: dict[str, str]
+    model_name: str
 
     @property
     def name(self) -> str:
@@ -67,12 +66,13 @@ class Registry:
     def __init__(self, store: tracking.Store) -> None:
         self._store = store
         self._client = store.client
+        self._name = store.name
 
     def by_alias(self, alias: str) -> Version | None:
         """Return the version that an alias points to, or None."""
         with self._store_errors():
             try:
-                return _version(self._client.get_model_version_by_alias(NAME, alias))
+                return _version(self._client.get_model_version_by_alias(self._name, alias))
             except MlflowException as error:
                 if error.error_code not in ABSENT_CODES:
                     raise
@@ -82,7 +82,7 @@ class Registry:
         """Return the version with this number, or None if there is none."""
         with self._store_errors():
             try:
-                return _version(self._client.get_model_version(NAME, number))
+                return _version(self._client.get_model_version(self._name, number))
             except MlflowException as error:
                 if error.error_code not in ABSENT_CODES:
                     raise
@@ -90,12 +90,12 @@ class Registry:
 
     def by_run(self, run_id: str) -> Version | None:
         """Return the version that was registered from a run, or None."""
-        return self._latest(f"name = '{NAME}' and run_id = '{run_id}'")
+        return self._latest(f"name = '{self._name}' and run_id = '{run_id}'")
 
     def latest_settled(self, fingerprint: str) -> Version | None:
         """Return the latest version of this fingerprint whose retraining was completed."""
         return self._latest(
-            f"name = '{NAME}' and tag.fingerprint = '{fingerprint}' and tag.settled = 'true'"
+            f"name = '{self._name}' and tag.fingerprint = '{fingerprint}' and tag.settled = 'true'"
         )
 
     def register(self, run_id: str, tags: dict[str, str]) -> Version:
@@ -111,7 +111,7 @@ class Registry:
                 model = models[-1].model_id
                 version = _version(
                     self._client.create_model_version(
-                        NAME, f"models:/{model}", run_id=run_id, tags=tags, model_id=model
+                        self._name, f"models:/{model}", run_id=run_id, tags=tags, model_id=model
                     )
                 )
             self.tag(version, tags)
@@ -121,17 +121,19 @@ class Registry:
         """Set tags on a version."""
         with self._store_errors():
             for key, value in tags.items():
-                self._client.set_model_version_tag(NAME, version.number, key, value[:_LONGEST])
+                self._client.set_model_version_tag(
+                    self._name, version.number, key, value[:_LONGEST]
+                )
 
     def describe(self, version: Version, text: str) -> None:
         """Set a version's description, in Markdown."""
         with self._store_errors():
-            self._client.update_model_version(NAME, version.number, text[:_LONGEST])
+            self._client.update_model_version(self._name, version.number, text[:_LONGEST])
 
     def preface(self, version: Version, line: str) -> None:
         """Put a line before a version's description, unless it begins with it already."""
         with self._store_errors():
-            text = self._client.get_model_version(NAME, version.number).description or ""
+            text = self._client.get_model_version(self._name, version.number).description or ""
         if not text.startswith(line):
             self.describe(version, f"{line}\n\n{text}")
 
@@ -139,9 +141,9 @@ class Registry:
         """Let an alias point to a version; with None, delete the alias."""
         with self._store_errors():
             if version:
-                self._client.set_registered_model_alias(NAME, alias, version.number)
+                self._client.set_registered_model_alias(self._name, alias, version.number)
             elif self.by_alias(alias):
-                self._client.delete_registered_model_alias(NAME, alias)
+                self._client.delete_registered_model_alias(self._name, alias)
 
     def tag_run(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags on a run."""
@@ -160,7 +162,7 @@ class Registry:
 
     def _create_model(self) -> None:
         try:
-            self._client.create_registered_model(NAME, description=DESCRIPTION)
+            self._client.create_registered_model(self._name, description=DESCRIPTION)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -186,7 +188,7 @@ class Model:
         """
         x_values = [-1.0, 0.0, 0.5, 3.0, 1e6]
         try:
-            self._model: Any = models.load(f"models:/{NAME}/{version.number}")
+            self._model: Any = models.load(f"models:/{version.model_name}/{version.number}")
             predictions = self.predict(np.array(x_values))
         except StoreError:
             raise  # a store out of reach does not mean a damaged model
@@ -206,4 +208,4 @@ class Model:
 
 
 def _version(entity: Any) -> Version:
-    return Version(str(entity.version), str(entity.run_id), dict(entity.tags))
+    return Version(str(entity.version), str(entity.run_id), dict(entity.tags), str(entity.name))

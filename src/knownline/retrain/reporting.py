@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,16 +10,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from knownline.core.formatting import rounded
-from knownline.core.layout import RETRAINED
+from knownline.core.layout import PARAMS, RETRAINED
 from knownline.params import Params
 from knownline.retrain.model_card import ModelCard
 from knownline.retrain.policy import Champion, Decision
 from knownline.retrain.registry import Registry, Version
 from samerun.core import files
 from samerun.core.errors import StoreError
+from samerun.core.flatten import flatten
 from samerun.mlflow import tracking
 from samerun.mlflow.tracking import RecordedRun
-from samerun.proof.comparison import all_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def card_of(
     return ModelCard(
         day=day.isoformat(),
         decision=comparison.decision,
-        data=f"{data} (SHA-256 {run.tags['data_sha256'][:12]}…)",
+        data=f"{data} (SHA-256 {comparison.version.tags['data_sha256'][:12]}…)",
         version=comparison.version.number,
         run_id=run.run_id,
         commit=run.tags["git_commit"],
@@ -60,35 +61,62 @@ def card_of(
         champion_line=f"w = {rounded(line.w, 1e-4)}, b = {rounded(line.b, 1e-2)}" if line else None,
         drift=champion.drift if champion else None,
         scores=champion.scores if champion else None,
-        changed=_changes(registry, opponent, run) if opponent else [],
+        changed=_changes(registry, opponent, comparison.version) if opponent else [],
         links=links,
     )
 
 
-def _changes(registry: Registry, opponent: Version, run: RecordedRun) -> list[str]:
-    """Return the differences between two runs: data, parameters, code, packages."""
+def _changes(registry: Registry, opponent: Version, new: Version) -> list[str]:
+    """Return the differences between two versions' runs: data, parameters, code, packages."""
+    try:
+        old, old_packages = _inputs(registry, opponent.run_id)
+        current, packages = _inputs(registry, new.run_id)
+    except StoreError as error:
+        return [f"unknown: {error}"]
+    changes = [
+        *_differences("parameter", *(flatten(_merged(each, "params")) for each in (old, current))),
+        *(
+            f"code: {name}"
+            for name in sorted(_merged(old, "deps").keys() | _merged(current, "deps").keys())
+            if _merged(old, "deps").get(name) != _merged(current, "deps").get(name)
+        ),
+        *_differences("package", old_packages, packages),
+    ]
+    before, after = (version.tags.get("data_sha256", "unknown") for version in (opponent, new))
+    if before != after:
+        changes.insert(0, f"data: was {before[:12]}…, is {after[:12]}…")
+    return changes if len(changes) <= 12 else [*changes[:12], f"and {len(changes) - 12} more"]
+
+
+def _inputs(registry: Registry, run_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the identity and the packages of a run. Raises: StoreError."""
     names = ("identity.json", "environment.json")
     with TemporaryDirectory() as scratch:
-        contents = []
-        for folder, run_id in (("old", opponent.run_id), ("new", run.run_id)):
-            path = Path(scratch) / folder
-            path.mkdir()
-            try:
-                registry.download_artifacts(run_id, names, path)
-            except StoreError as error:
-                return [f"unknown: {error}"]
-            contents.append([(path / name).read_text() for name in names])
-    parsed = [[json.loads(text) for text in texts] for texts in contents]
-    (old, old_packages), (new, new_packages) = parsed
-    changes = [
-        *all_changes("parameter", old["params"], new["params"]),
-        *(f"code: {name}" for name in sorted(new["code"])
-          if old["code"].get(name) != new["code"][name]),
-        *all_changes("package", old_packages, new_packages),
-    ]  # fmt: skip
-    if old["data"] != new["data"]:
-        changes.insert(0, f"data: was {old['data'][:12]}…, is {new['data'][:12]}…")
-    return changes if len(changes) <= 12 else [*changes[:12], f"and {len(changes) - 12} more"]
+        registry.download_artifacts(run_id, names, Path(scratch))
+        identity, packages = (json.loads((Path(scratch) / name).read_text()) for name in names)
+    return identity, packages
+
+
+def _merged(identity: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """Return the parameters or the dependencies of all stages of an identity in one mapping."""
+    merged: dict[str, Any] = {}
+    for stage in identity["stages"].values():
+        for name, value in stage[kind].items():
+            merged[name] = {**merged.get(name, {}), **value} if kind == "params" else value
+    return merged if kind == "deps" else merged.get(str(PARAMS), {})
+
+
+def _differences(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return every difference between two mappings, in words. kind: what their entries are."""
+    lines = []
+    for name in [*old, *(name for name in new if name not in old)]:
+        if name not in new:
+            lines.append(f"{kind} {name} is gone")
+        elif name not in old:
+            lines.append(f"{kind} {name} is new")
+        elif old[name] != new[name]:
+            lines.append(f"{kind} {name} was {old[name]}, is {new[name]}")
+    return lines
 
 
 def publish(registry: Registry, comparison: Comparison, card: ModelCard) -> None:

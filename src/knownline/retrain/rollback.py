@@ -2,6 +2,7 @@
 
 from knownline.retrain import aliases
 from knownline.retrain.registry import DamagedModelError, Registry
+from samerun import config
 from samerun.core.errors import StoreError, UsageError
 from samerun.execution.lock import exclusive
 from samerun.mlflow import store_sync, tracking
@@ -15,7 +16,7 @@ def main(*, reason: str, push: bool = False) -> int:
     with exclusive():
         if push:
             print(f"rollback: {store_sync.pull()}")
-        registry = Registry(tracking.Store(create=False))
+        registry = Registry(tracking.Store(config.here(), create=False))
         try:
             removed, restored = aliases.roll_back(registry, reason)
         except DamagedModelError as error:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import moments, parquet
+from knownline.core import checksums, folders, moments, parquet
 from knownline.core.moments import Compressed, Moments, Pivot
 from knownline.core.parquet import Span
 from knownline.scan import pool, stat_cache, torchrun
@@ -76,8 +76,8 @@ def summarize(
 
     Raises: MissingError or DamagedError with the name of a file that does not match its checksum.
     """
-    sums = files.sums_below(folder.parent, folder)
-    files.check_nothing_unlisted(sums, folder, folder.parent)
+    sums = checksums.below(folder.parent, folder)
+    checksums.check_nothing_unlisted(sums, folder, folder.parent)
     cache, stamps = _Cache(sums), Stamps(sums)
     summary = None if reread or team.rank else cache.load()
     if team.told(np.array([float(summary is not None)]))[0]:
@@ -95,14 +95,14 @@ def check(folder: Path) -> None:
 
     Raises: MissingError or DamagedError with the file's name.
     """
-    sums = files.sums_below(folder.parent, folder)
-    files.check_nothing_unlisted(sums, folder, folder.parent)
+    sums = checksums.below(folder.parent, folder)
+    checksums.check_nothing_unlisted(sums, folder, folder.parent)
     _check(sums, Stamps(sums))
 
 
 def find(folder: Path) -> DataSummary | None:
     """Return the cached summary of a folder, or None; reads no rows."""
-    return _Cache(files.sums_below(folder.parent, folder)).load()
+    return _Cache(checksums.below(folder.parent, folder)).load()
 
 
 def _check(sums: dict[Path, str], stamps: Stamps) -> None:
@@ -238,4 +238,4 @@ class _Cache:
         sha = hashlib.sha256(body).hexdigest().encode()
         with suppress(OSError):
             files.write_bytes(self._path, sha + b"\n" + body)
-            files.keep_newest(self._path.parent, MAX_CACHED)
+            folders.keep_newest(self._path.parent, MAX_CACHED)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from knownline.core import checksums, folders
 from samerun.core import address, files
 
 MARGIN = 2.0
@@ -122,7 +123,7 @@ class Stamps:
         """
         now = stat_of(file, self._clock)
         if now is None or self._looks.get(expected) != now:
-            files.check_file(file, expected)
+            checksums.check_file(file, expected)
         return now
 
     def check_again(self, file: Path, expected: str, before: FileStat | None) -> None:
@@ -131,7 +132,7 @@ class Stamps:
         Raises: MissingError or DamagedError with the file's name.
         """
         if before and stat_of(file, self._clock) != before:
-            files.check_file(file, expected)
+            checksums.check_file(file, expected)
 
     def keep(self, looks: Mapping[str, FileStat | None]) -> None:
         """Keep how checked files looked before they were read, by their sums.
@@ -143,4 +144,4 @@ class Stamps:
             self._looks = self._load() | found  # another process may have kept some meanwhile
             with suppress(OSError):
                 files.write_text(self._path, json.dumps(self._looks))
-                files.keep_newest(self._path.parent, MAX_CACHED)
+                folders.keep_newest(self._path.parent, MAX_CACHED)

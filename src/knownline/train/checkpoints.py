@@ -1,22 +1,30 @@
-"""Saves and loads checkpoints of a training, each with a checksum and the run's fingerprint.
+"""Saves and loads the checkpoint of a training, with a checksum and a digest of its inputs.
 
-They are in mlruns/checkpoints/, not in an output of a stage, because DVC deletes a stage's outputs
-before it runs the stage. Knows nothing of torch or of MLflow.
+It is in the folder that SAMERUN_SCRATCH names: `samerun run` keeps that folder after a kill or a
+failure and empties it after a success. It is in no output of a stage, because DVC deletes a stage's
+outputs before it runs the stage. Knows nothing of torch or of MLflow.
 """
 
 import hashlib
 import json
+import math
+import os
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from samerun.core import files
-from samerun.execution.receipts import FOLDER
 
 Array = npt.NDArray[np.float64]
+
+VARIABLE = "SAMERUN_SCRATCH"
+
+NAME = "checkpoint"
+"""The file in the folder."""
 
 SHARE = 0.02
 """The largest share of a training's time that saving checkpoints may take."""
@@ -29,14 +37,10 @@ FIRST_AFTER = 1.0
 class Checkpoint:
     """The state of a training that has not ended.
 
-    execution: the name of the execution, which a resumed training keeps. started: seconds since
-    1970. seconds: the running time, over all processes that took part. w, b: the parameters of the
-    loop, for the scaled x. history: loss, w and b in the data's units, (3, epochs).
+    w, b: the parameters of the loop, for the scaled x. history: loss, w and b in the data's units,
+    (3, epochs).
     """
 
-    execution: str
-    started: float
-    seconds: float
     w: float
     b: float
     history: Array
@@ -48,12 +52,17 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoint of one fingerprint, saved no more often than SHARE allows."""
+    """The checkpoint of one training, saved no more often than SHARE allows.
 
-    def __init__(self, fingerprint: str) -> None:
-        self._fingerprint = fingerprint
-        self._path = FOLDER / "checkpoints" / fingerprint
-        self._next = time.monotonic() + FIRST_AFTER
+    Without SAMERUN_SCRATCH, as when a stage is run by hand, there is none.
+    """
+
+    def __init__(self, digest: str) -> None:
+        """digest: of everything that the training depends on."""
+        folder = os.environ.get(VARIABLE)
+        self._digest = digest
+        self._path = Path(folder) / NAME if folder else None
+        self._next = time.monotonic() + FIRST_AFTER if folder else math.inf
 
     @property
     def due(self) -> bool:
@@ -62,17 +71,19 @@ class Checkpoints:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint; if the process is killed meanwhile, the old one remains."""
+        if self._path is None:
+            return
         start = time.monotonic()
-        files.write_bytes(self._path, _pack(self._fingerprint, checkpoint))
+        files.write_bytes(self._path, _pack(self._digest, checkpoint))
         end = time.monotonic()
         self._next = end + max(FIRST_AFTER, (end - start) / SHARE)
 
     def load(self) -> Checkpoint | None:
         """Return the checkpoint or None; one that cannot be used is deleted with a warning."""
-        if not self._path.is_file():
+        if self._path is None or not self._path.is_file():
             return None
         try:
-            return _unpack(self._fingerprint, self._path.read_bytes())
+            return _unpack(self._digest, self._path.read_bytes())
         except (ValueError, TypeError, KeyError) as error:
             print(
                 f"knownline: warning: {self._path} cannot be used ({error}): training begins anew",
@@ -82,16 +93,14 @@ class Checkpoints:
             return None
 
     def clear(self) -> None:
-        """Remove the checkpoint, after the training has ended."""
-        self._path.unlink(missing_ok=True)
+        """Remove the checkpoint."""
+        if self._path:
+            self._path.unlink(missing_ok=True)
 
 
-def _pack(fingerprint: str, checkpoint: Checkpoint) -> bytes:
+def _pack(digest: str, checkpoint: Checkpoint) -> bytes:
     header = {
-        "fingerprint": fingerprint,
-        "execution": checkpoint.execution,
-        "started": checkpoint.started,
-        "seconds": checkpoint.seconds,
+        "inputs": digest,
         "w": checkpoint.w.hex(),
         "b": checkpoint.b.hex(),
         "epochs": checkpoint.epochs,
@@ -101,21 +110,14 @@ def _pack(fingerprint: str, checkpoint: Checkpoint) -> bytes:
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
-def _unpack(fingerprint: str, content: bytes) -> Checkpoint:
+def _unpack(digest: str, content: bytes) -> Checkpoint:
     """Read what `_pack` returned. Raises: ValueError with the reason if it does not match."""
     sha, _, body = content.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != sha:
         raise ValueError("its bytes are not those that were written")
     first_line, _, history = body.partition(b"\n")
     header = json.loads(first_line)
-    if header["fingerprint"] != fingerprint:
+    if header["inputs"] != digest:
         raise ValueError("it is of another training")
     columns = np.frombuffer(history, dtype="<f8").reshape(3, header["epochs"])
-    return Checkpoint(
-        header["execution"],
-        header["started"],
-        header["seconds"],
-        float.fromhex(header["w"]),
-        float.fromhex(header["b"]),
-        columns,
-    )
+    return Checkpoint(float.fromhex(header["w"]), float.fromhex(header["b"]), columns)

@@ -1,36 +1,25 @@
-"""Runs one training: resumes it from its checkpoint, streams it to MLflow, writes its results.
+"""Runs one training: resumes it from its checkpoint, shows it while it runs, writes its results.
 
 Imports torch, so the stage imports this module only after another process has begun to read the
 data. Knows nothing of how the data is read.
 """
 
-import os
-import sys
-import time
-import uuid
+import hashlib
+import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from knownline.core import history, parquet, yaml_text
+from knownline.core import checksums, history, parquet
 from knownline.core.errors import DivergedError, ParamsError
-from knownline.core.layout import HISTORY, LINE, MODELS
+from knownline.core.layout import HISTORY, LINE
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
-from knownline.identity import provenance
-from knownline.identity.provenance import Identity
-from knownline.identity.run_name import run_name
 from knownline.params import Params, Train
 from knownline.train import descent, memory
 from knownline.train.checkpoints import Checkpoint, Checkpoints
+from knownline.train.live import Live
 from samerun.core import files, progress
-from samerun.core.errors import WorkspaceError
-from samerun.execution import environment, processes, receipts
-from samerun.execution.streaming import Stream
-
-LIVE = (sys.executable, str(Path(__file__).resolve().parents[1]), "live")
-"""The command that shows a training in MLflow while it runs, from the same code."""
 
 
 def device_of(params: Params) -> descent.Device:
@@ -38,139 +27,48 @@ def device_of(params: Params) -> descent.Device:
     return descent.choose_device(params.train.device, params.train.dtype)
 
 
-def fit(
-    params: Params,
-    rows: Compressed,
-    folder: Path,
-    device: descent.Device,
-    stage_inputs: dict[str, Any],
-) -> Line:
-    """Fit the rows of a folder, write the line, its history and a receipt; return the line.
-
-    stage_inputs: the stage's parameters and code from when it began.
+def fit(params: Params, rows: Compressed, folder: Path, device: descent.Device) -> Line:
+    """Fit the rows of a folder, write the line and its history; return the line.
 
     Raises: ParamsError if the rows cannot be fitted with these parameters, DivergedError if the fit
-    diverged, WorkspaceError if parameters or code have changed since the stage began.
+    diverged.
     """
-    identity = provenance.identity(params, provenance.data_sha256())
-    made_with = {**stage_inputs, "data_sha256": identity.data}
-    attempt = Attempt(identity, made_with, str(device))
-    receipts.remove_marker()
-    fitted = _fit(params, device, attempt, rows, folder)
-    line = fitted.line
-    files.write_text(LINE, line.to_json())
+    fitted = _fit(params.train, rows, folder, device)
+    files.write_text(LINE, fitted.line.to_json())
     files.write_text(
         HISTORY, history.as_csv(fitted.loss.tolist(), fitted.w.tolist(), fitted.b.tolist())
     )
-    files.write_made_with(MODELS, made_with)
-    files.write_sums(MODELS, [LINE, HISTORY, MODELS / files.MADE_WITH])
-    receipts.write(attempt.receipt(params))
-    attempt.checkpoints.clear()
-    return line
-
-
-class Attempt:
-    """One process's part in an execution, which resumes from a checkpoint if there is one."""
-
-    def __init__(self, identity: Identity, made_with: dict[str, Any], device: str) -> None:
-        self.identity = identity
-        self.made_with = made_with
-        self.inputs_digest = provenance.digest(made_with)
-        self.checkpoints = Checkpoints(identity.fingerprint)
-        self.device = device
-        self.checkpoint = self.checkpoints.load()
-        # A training that is repeated before it was recorded is the same execution, bit for bit.
-        unrecorded = self.checkpoint or receipts.read(self.inputs_digest)
-        self.execution = unrecorded.execution if unrecorded else uuid.uuid4().hex
-        self.started = self.checkpoint.started if self.checkpoint else time.time()
-        self._clock = time.monotonic() - (self.checkpoint.seconds if self.checkpoint else 0.0)
-
-    @property
-    def start(self) -> descent.ResumePoint | None:
-        """Where the checkpoint resumes the training, or None."""
-        if self.checkpoint is None:
-            return None
-        return descent.ResumePoint(self.checkpoint.w, self.checkpoint.b, self.checkpoint.history)
-
-    @property
-    def seconds(self) -> float:
-        """The running time of the training, over all processes that took part."""
-        return time.monotonic() - self._clock
-
-    def save(self, step: descent.Step) -> None:
-        """Save a checkpoint after a step."""
-        self.checkpoints.save(
-            Checkpoint(
-                self.execution,
-                self.started,
-                self.seconds,
-                step.raw_w,
-                step.raw_b,
-                step.columns[:, : step.epoch + 1],
-            )
-        )
-
-    def receipt(self, params: Params) -> receipts.Receipt:
-        """Return what `record` needs to know about the execution."""
-        return receipts.Receipt(
-            self.inputs_digest,
-            self.started,
-            self.seconds,
-            self.device,
-            environment.facts(),
-            environment.packages(),
-            self.execution,
-            run_name(params, os.environ.get("DVC_EXP_NAME") or None),
-        )
-
-    def start_message(self, params: Params) -> dict[str, Any]:
-        """Return the name, tags and parameters of the live run, before there are results."""
-        experiment = os.environ.get("DVC_EXP_NAME") or None
-        tags = {
-            "fingerprint": self.identity.fingerprint,
-            "data_sha256": self.identity.data,
-            "device": self.device,
-            "process": processes.this_process(),
-            **({"pipeline": pipeline} if (pipeline := processes.pipeline_process()) else {}),
-            **({"dvc_exp_name": experiment} if experiment else {}),
-        }
-        return {
-            "execution": self.execution,
-            "name": run_name(params, experiment),
-            "tags": tags,
-            # Without those of the gate, which may change before `record`; MLflow's may not.
-            "params": {
-                key: text
-                for key, text in yaml_text.texts(params.flat()).items()
-                if not key.startswith("evaluate.")
-            },
-            "start_ms": int(self.started * 1000),
-        }
+    return fitted.line
 
 
 def _fit(
-    params: Params, device: descent.Device, attempt: Attempt, rows: Compressed, folder: Path
+    settings: Train, rows: Compressed, folder: Path, device: descent.Device
 ) -> descent.History:
-    """Fit, from the checkpoint if there is one; save checkpoints, stream, show a progress bar."""
-    x, y, scaling = inputs(params.train, rows, folder, device)
+    """Fit, from the checkpoint if there is one; save checkpoints, show epochs and progress."""
+    x, y, scaling = inputs(settings, rows, folder, device)
+    checkpoints = Checkpoints(inputs_digest(settings, folder))
+    checkpoint = checkpoints.load()
     last: descent.Step | None = None
-    settings = params.train
-    epochs_done = attempt.checkpoint.epochs if attempt.checkpoint else 0
     with (
-        progress.bar("train", " epochs", total=settings.epochs, done=epochs_done) as bar,
-        Stream(attempt.start_message(params), epochs=settings.epochs, live=LIVE) as stream,
+        progress.bar(
+            "train",
+            " epochs",
+            total=settings.epochs,
+            done=checkpoint.epochs if checkpoint else 0,
+        ) as bar,
+        Live(str(device)) as live,
     ):
 
         def watch(step: descent.Step) -> None:
             nonlocal last
             last = step
-            stream.add(step.epoch, step.loss, step.w, step.b)
+            live.add(step.epoch, step.loss, step.w, step.b)
             bar.update()
-            if attempt.checkpoints.due:
-                attempt.save(step)
+            if checkpoints.due:
+                checkpoints.save(_checkpoint(step))
 
         try:
-            fitted = descent.fit(
+            return descent.fit(
                 x,
                 y,
                 epochs=settings.epochs,
@@ -179,19 +77,30 @@ def _fit(
                 device=device,
                 scaling=scaling,
                 halving=not settings.compress,
-                start=attempt.start,
+                start=_resume_point(checkpoint) if checkpoint else None,
                 watch=watch,
             )
-            advice = "put it back, and `dvc repro` goes on from the last epoch"
-            provenance.check_unchanged("train", attempt.made_with, Params.read(), then=advice)
-            return fitted
-        except (KeyboardInterrupt, WorkspaceError, ParamsError):
+        except KeyboardInterrupt:
             if last:
-                attempt.save(last)
+                checkpoints.save(_checkpoint(last))
             raise
         except DivergedError:
-            attempt.checkpoints.clear()  # resuming would diverge again
+            checkpoints.clear()  # resuming would diverge again
             raise
+
+
+def _checkpoint(step: descent.Step) -> Checkpoint:
+    return Checkpoint(step.raw_w, step.raw_b, step.columns[:, : step.epoch + 1])
+
+
+def _resume_point(checkpoint: Checkpoint) -> descent.ResumePoint:
+    return descent.ResumePoint(checkpoint.w, checkpoint.b, checkpoint.history)
+
+
+def inputs_digest(settings: Train, folder: Path) -> str:
+    """Return the SHA-256 of what a training depends on: its parameters and the data."""
+    content = {"train": settings.model_dump(mode="json"), "data": checksums.digest(folder.parent)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def inputs(

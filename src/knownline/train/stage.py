@@ -4,11 +4,11 @@ Knows nothing of the loop or of how rows are read; it decides in which process e
 """
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from knownline.core.layout import DATA, TRAIN
+from knownline.core.layout import TRAIN
 from knownline.scan import torchrun
-from samerun.core import files
 from samerun.core.interrupts import importing
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ all cores, which also shows progress.
 
 
 def main(*, pass_only: bool = False) -> int:
-    """Fit the line, write it with its history, and leave a receipt for `record`."""
+    """Fit the line and write it with its history."""
     count = torchrun.wanted()
     alone = count == 1 and not torchrun.under_torchrun()
     with importing():
@@ -35,21 +35,14 @@ def main(*, pass_only: bool = False) -> int:
         dataset.summarize(TRAIN, hands=max(1, torchrun.threads() - 1))
 
     # The reader saves its result. If it fails, `dataset.known` fails below too, with a message.
-    reading = pool.beside(read) if alone and files.folder_size(TRAIN) in WORTH else nullcontext()
+    reading = pool.beside(read) if alone and _folder_size(TRAIN) in WORTH else nullcontext()
     with reading, importing():
         # Imported only now, after the reader has started: pydantic takes a fifth of a second, torch
         # more than one.
         from knownline.core import formatting
-        from knownline.identity import provenance
         from knownline.params import Params
-        from samerun.core import address
-        from samerun.execution import streaming
 
         params = Params.read()
-        inputs = provenance.stage_inputs("train", params)
-        files.check_made_with_params(DATA, params.used_by("generate"))
-        streaming.delay()
-        address.store_uri()  # if runs cannot be recorded, say so before the training
         from knownline.scan import torch_backend
         from knownline.train import fitting
 
@@ -58,10 +51,15 @@ def main(*, pass_only: bool = False) -> int:
         data = _data_summary(device, count, alone=alone)
         if data is None or pass_only:
             return 0
-        line = fitting.fit(params, data.rows, TRAIN, device, inputs)
+        line = fitting.fit(params, data.rows, TRAIN, device)
     epochs = formatting.counted(params.train.epochs, "epoch")
     print(f"train: w = {line.w!r}, b = {line.b!r} after {epochs}")
     return 0
+
+
+def _folder_size(folder: Path) -> int:
+    """Return the total size in bytes of the files directly in a folder."""
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
 
 
 def _data_summary(device: "Device", count: int, *, alone: bool) -> "DataSummary | None":

@@ -81,7 +81,7 @@ def _inputs(deps: Mapping[str, Digest], made: Collection[str]) -> dict[str, str]
     Of a folder that holds results too, only its other files count, where they are given.
     """
     inputs: dict[str, str] = {}
-    for path, digest in deps.items():
+    for path, digest in sorted(deps.items(), key=lambda entry: entry[0]):
         if isinstance(digest, str):
             if not any(contains(one, path) or contains(path, one) for one in made):
                 inputs[path] = digest

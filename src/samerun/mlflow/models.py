@@ -108,15 +108,14 @@ def log(
 def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     """Write a model's files into a new folder. mlmodel: the content of its MLmodel so far."""
     code = runpy.run_path(str(files.code))
-    if not callable(code.get("load")):
-        raise WorkspaceError(
-            f"{files.code.name} must have a function load(path) that returns a function which"
-            " predicts for a data frame (got none)"
-        )
+    plain = callable(code.get("load"))  # otherwise it is MLflow's own "models from code"
     mlflow.pyfunc.save_model(
         str(folder),
-        python_model=str(_SERVED),
-        artifacts={"model": str(files.model), "code": str(files.code)},
+        python_model=str(_SERVED if plain else files.code),
+        artifacts={
+            "model": str(files.model),
+            **({"code": str(files.code)} if plain else {}),
+        },
         input_example=code.get("INPUT_EXAMPLE"),
         pip_requirements=_requirements(files.code),
         mlflow_model=mlmodel,

@@ -1,0 +1,60 @@
+"""Folders that are replaced completely or not at all, and folders that keep only new files."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from samerun.core import files
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that replaces `path` if the block succeeds.
+
+    If it raises, `path` stays as it was. Whoever writes the files in the folder must sync them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not by tempfile.mkdtemp, which ignores the umask.
+    new = path.parent / f".{path.name}.tmp-{secrets.token_hex(4)}"
+    new.mkdir()
+    try:
+        yield new
+        files.sync(new)
+        _replace(new, path)
+        files.sync(path.parent)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _replace(new: Path, path: Path) -> None:
+    """Rename the folder `new` to `path`; if that fails, restore what was there."""
+    if not (path.is_symlink() or path.exists()):
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+    try:
+        path.rename(old / path.name)
+        try:
+            new.rename(path)
+        except BaseException:
+            (old / path.name).rename(path)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove the files of a folder except the newest `count`."""
+
+    def modified(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:  # another process has removed it
+            return 0.0
+
+    for path in sorted(filter(Path.is_file, folder.glob("*")), key=modified)[:-count]:
+        path.unlink(missing_ok=True)

@@ -1,1 +1,0 @@
-"""The identity of a run: a hash of its inputs, and its name."""

@@ -1,0 +1,113 @@
+"""Shows a training while it runs: appends its epochs to the file that SAMERUN_LIVE names.
+
+`samerun run` sets the variable, reads the file and shows the run. Without the variable nothing is
+written. Nothing here may ever delay or end a training. Knows nothing of MLflow or of torch.
+"""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+VARIABLE = "SAMERUN_LIVE"
+
+INTERVAL = 0.5
+"""Fewest seconds between two writes."""
+
+MOST_EPOCHS = 300
+"""Most epochs in one write; of more, only every second, fourth, … is written.
+
+The run's complete history comes from reports/history.csv.
+"""
+
+_NAMES = ("loss", "w", "b")
+
+Row = tuple[int, float, float, float]
+
+
+class Live:
+    """Writes every n-th epoch of a training, and its last; a context manager around the training.
+
+    Each epoch is one line of JSON: {"step": 12, "loss": …, "w": …, "b": …}.
+    """
+
+    def __init__(self, device: str) -> None:
+        """device: where the training runs; it is the first line, {"device": "cpu"}."""
+        path = os.environ.get(VARIABLE)
+        self._path = Path(path) if path else None
+        self._unwritten = _line({"device": device})
+        self._pending: list[Row] = []
+        self._latest: Row | None = None
+        self._written: Row | None = None
+        self._stride = 1
+        self._next = math.inf
+
+    def add(self, epoch: int, loss: float, w: float, b: float) -> None:
+        """Queue an epoch; this costs the training a look at the clock and an append to a list."""
+        if self._path is None:
+            return
+        self._latest = (epoch, loss, w, b)
+        if epoch % self._stride == 0:
+            self._pending.append(self._latest)
+        if time.monotonic() >= self._next:
+            self._write(self._take())
+
+    def __enter__(self) -> Self:
+        """Write the first line."""
+        self._write([])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write the epochs that are still queued, and the last one in any case."""
+        rows = self._take()
+        if self._latest and self._latest not in (self._written, *rows[-1:]):
+            rows.append(self._latest)
+        self._write(rows)
+
+    def _take(self) -> list[Row]:
+        """Return the queued rows, thinned evenly; later rows are thinned as much."""
+        rows, self._pending = self._pending, []
+        while len(rows) > MOST_EPOCHS:
+            self._stride *= 2
+            rows = [row for row in rows if row[0] % self._stride == 0]
+        return rows
+
+    def _write(self, rows: list[Row]) -> None:
+        """Append rows to the file with one call.
+
+        If the disk is full, the rows are dropped. A line of which only a part was written is
+        completed by the next call.
+        """
+        if self._path is None:
+            return
+        content = self._unwritten + b"".join(map(_line_of, rows))
+        try:
+            with self._path.open("ab", buffering=0) as stream:
+                count = stream.write(content) if content else 0
+        except OSError:
+            pass
+        else:
+            rest = content[count:]
+            self._unwritten = rest[: rest.find(b"\n") + 1]
+        self._written = rows[-1] if rows else self._written
+        self._next = time.monotonic() + INTERVAL
+
+
+def _line_of(row: Row) -> bytes:
+    epoch, *values = row
+    numbers = {
+        name: value for name, value in zip(_NAMES, values, strict=True) if math.isfinite(value)
+    }
+    return _line({"step": epoch, **numbers})
+
+
+def _line(entries: dict[str, object]) -> bytes:
+    return json.dumps(entries).encode() + b"\n"
