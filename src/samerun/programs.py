@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from samerun.core import variables
 from samerun.core.errors import ReproductionError
 
-_REMOVED = ("DVC_", "MLFLOW_", "GIT_", "PYTHONPATH")
-"""How the names of variables begin that an isolated program does not get."""
+_OUR_ERROR = re.compile(r"[\w-]+: error: (.+)")
+"""How `samerun` and the programs that use it print an error; the group is its text."""
 
 
 def call(
@@ -25,10 +26,11 @@ def call(
     """Run a command and return the ended process.
 
     at: the folder to run it in; by default the current one. isolated: without the variables of the
-    surrounding DVC, MLflow and git. show: print its output to the terminal. env: further variables.
+    surrounding DVC and MLflow, that is neither in this workspace nor with its store. show: print
+    its output to the terminal. env: further variables, whatever they are.
     """
     sys.stdout.flush()
-    environment = {k: v for k, v in os.environ.items() if not (isolated and k.startswith(_REMOVED))}
+    environment = variables.inherited(os.environ, isolated=isolated)
     # `python` in dvc.yaml must be the interpreter that runs this.
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     environment["DVC_NO_ANALYTICS"] = "1"
@@ -59,9 +61,9 @@ def output(*command: str, at: Path | None = None) -> str:
 def reason(process: subprocess.CompletedProcess[bytes]) -> str:
     """Return why a command failed: our own error message, else DVC's, else its last line."""
     lines = (process.stderr or process.stdout or b"").decode(errors="replace").strip().splitlines()
-    for prefix in ("knownline: error: ", "ERROR: "):
-        if errors := [line for line in lines if line.startswith(prefix)]:
-            return errors[0].removeprefix(prefix)
+    for pattern in (_OUR_ERROR, re.compile("ERROR: (.+)")):
+        if errors := [match[1] for match in map(pattern.fullmatch, lines) if match]:
+            return errors[0]
     return lines[-1] if lines else f"exit {process.returncode}"
 
 
