@@ -265,7 +265,11 @@ class Project:
         path = str(item.fs_path)
         if item.fs.protocol == "local" and item.fs.isin(path, str(self.root)):
             return Path(os.path.relpath(path, self.root)).as_posix()
-        return path if item.fs.protocol == "local" else str(item.def_path)
+        if item.fs.protocol != "local":
+            return str(item.def_path)
+        # Outside of DVC's folder, but not of a repository that is cloned elsewhere.
+        outside = os.path.isabs(item.def_path)
+        return path if outside else Path(os.path.relpath(path, self.root)).as_posix()
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,8 +132,8 @@ class Sandbox:
             for out in stage.outs:
                 if "://" in out.path or not project.path(out.path).is_relative_to(self.top):
                     raise ReproductionError(
-                        f"the stage {stage.short} must write inside the repository, or its execution"
-                        f" would replace what is there (got {out.path})"
+                        f"the stage {stage.short} must write inside the repository, or its"
+                        f" execution would replace what is there (got {out.path})"
                     )
             for dep in stage.deps:
                 path = project.path(dep.path)

@@ -9,8 +9,10 @@ from samerun.proof.comparison import Change
 
 
 class Tolerance:
-    """The largest absolute differences, by file and key ("reports/metrics.json:rmse"), by file, or
-    by the name of a key or column ("loss"). The most exact one counts.
+    """The largest absolute difference that is allowed in a file, or in a key or column of files.
+
+    It is declared for a file and key ("reports/metrics.json:rmse"), a file, or the name of a key or
+    column ("loss"); the first of these that is declared counts.
 
     reached: file to the largest difference that was within them.
     """
