@@ -32,7 +32,7 @@ def call(
             "log.showSignature=false",
             *arguments,
             isolated=False,
-            stdin=stdin.encode() if stdin is not None else None,
+            stdin=stdin.encode(errors="surrogateescape") if stdin is not None else None,
             env=settings,
         )
     except FileNotFoundError:

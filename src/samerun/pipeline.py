@@ -1,18 +1,21 @@
 """The pipeline that leads to one record stage: its identity, executions and results on disk."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from samerun import config
+from samerun import config, working_tree
 from samerun.core.errors import WorkspaceError
 from samerun.dvc import identity
 from samerun.dvc.project import Project, differences
 from samerun.dvc.stage import Item, Stage
-from samerun.execution import receipts
+from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt
+from samerun.working_tree import Commit
 
 
 class Pipeline:
@@ -124,6 +127,12 @@ class Pipeline:
         """The SHA-256 of the identity, in hex."""
         return identity.fingerprint(self.identity)
 
+    @property
+    def results(self) -> str:
+        """The SHA-256 of the hashes of all outputs: `dvc commit` can give one identity others."""
+        outs = {out.path: out.locked for out in self.outputs()}
+        return hashlib.sha256(json.dumps(outs, sort_keys=True).encode()).hexdigest()
+
     def inputs(self) -> list[str]:
         """Return the paths that must be as committed for a run to be clean, for git.
 
@@ -140,6 +149,17 @@ class Pipeline:
         names |= {f"{item.path}.dvc" for item in self.project.data}
         return sorted(os.path.relpath(self.project.path(name)) for name in names)
 
+    def commit(self, base: str | None = None) -> Commit:
+        """Return the commit and what of the inputs is not as it has them. Raises: WorkspaceError.
+
+        base: the commit; by default the one that is checked out.
+        """
+        return working_tree.commit(base, self.inputs(), self.project.ignored)
+
+    def check_size(self) -> None:
+        """Raise WorkspaceError if uncommitted inputs are too large to be kept with a run."""
+        working_tree.check_size(self.inputs(), self.project.ignored)
+
     def _counted(self, dep: Item, stage: Stage) -> set[str]:
         """Return the paths of a dependency that count, as `reads` narrows them."""
         if dep.path not in self.config.reads:
@@ -149,9 +169,9 @@ class Pipeline:
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the executions that made the outputs in dvc.lock."""
-        found = []
+        found, own = [], processes.pipeline_process()
         for stage in self.deciding:
-            receipt = receipts.read(identity.key(self.project.inputs(stage)))
+            receipt = receipts.read(identity.key(self.project.inputs(stage)), own)
             outs = {out.path: out.locked or "none" for out in stage.outs}
             if receipt and receipt.outs == outs:
                 found.append(receipt)

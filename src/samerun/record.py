@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from samerun import working_tree
 from samerun.core import files
 from samerun.core.errors import StoreError, one_line
 from samerun.dvc import identity
-from samerun.execution import environment, receipts
+from samerun.execution import environment, processes, receipts
 from samerun.execution.receipts import Receipt
 from samerun.mlflow import content, models, steps
 from samerun.mlflow.content import RunContent
@@ -43,11 +42,11 @@ def main() -> int:
             file=sys.stderr,
         )
     made_by = pipeline.receipts()
-    new = [receipt for receipt in made_by if not receipt.recorded]
+    new = _new(made_by)
     try:
         store = Store(pipeline.config)
         store.add_experiment_tags()
-        run = None if new else store.find_complete(pipeline.fingerprint)
+        run = None if new else store.find_complete(pipeline.fingerprint, pipeline.results)
         if run:
             _add_presentation(store, pipeline, run)
         else:
@@ -62,6 +61,12 @@ def main() -> int:
     for receipt in new:
         receipts.mark_recorded(receipt)
     return 0
+
+
+def _new(made_by: Sequence[Receipt]) -> list[Receipt]:
+    """Return the executions that this process is to record."""
+    own = processes.pipeline_process()
+    return [receipt for receipt in made_by if receipts.is_new(receipt, own)]
 
 
 def _write_marker(pipeline: Pipeline, store: Store, run: RecordedRun) -> None:
@@ -126,7 +131,7 @@ def _sweep(store: Store) -> None:
 
 def _record(store: Store, pipeline: Pipeline, made_by: Sequence[Receipt]) -> RecordedRun:
     """Write the run and its files into the store."""
-    commit = working_tree.commit(paths=pipeline.inputs())
+    commit = pipeline.commit()
     params = [each.file for stage in pipeline.deciding for each in stage.params]
     _report_changes(commit, params)
     written = _content(store, pipeline, made_by, commit)
@@ -141,7 +146,7 @@ def _content(
     store: Store, pipeline: Pipeline, made_by: Sequence[Receipt], commit: Commit
 ) -> RunContent:
     """Return everything that the run shows."""
-    new = [receipt for receipt in made_by if not receipt.recorded]
+    new = _new(made_by)
     execution, start, end = _times(new, pipeline.fingerprint)
     experiment = os.environ.get("DVC_EXP_NAME") or None
     history = steps.history(pipeline)
@@ -175,7 +180,11 @@ def _times(new: Sequence[Receipt], fingerprint: str) -> tuple[str, float, float]
 def _tags(
     pipeline: Pipeline, made_by: Sequence[Receipt], commit: Commit, experiment: str | None
 ) -> dict[str, str]:
-    tags = {"fingerprint": pipeline.fingerprint, **content.tags_of(commit)}
+    tags = {
+        "fingerprint": pipeline.fingerprint,
+        "results": pipeline.results,
+        **content.tags_of(commit),
+    }
     facts = made_by[-1].facts if made_by else environment.facts()
     tags |= {"device": "unknown", **facts}
     for receipt in made_by:
@@ -185,7 +194,7 @@ def _tags(
         tags["dvc_exp_name"] = experiment
     if not pipeline.wrapped:
         tags["executed"] = "unseen"
-    elif all(receipt.recorded for receipt in made_by):
+    elif not _new(made_by):
         tags["backfilled"] = "true"
     seen = {receipt.stage for receipt in made_by}
     frozen = [stage.short for stage in pipeline.deciding if stage.frozen and stage.name not in seen]

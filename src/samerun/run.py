@@ -131,12 +131,11 @@ class Execution:
 
         Raises: WorkspaceError with their names.
         """
-        from samerun import working_tree
         from samerun.pipeline import Pipeline
 
         recorder = next((one for one in self._project.stages if one.records), None)
         if recorder:
-            working_tree.check_size(Pipeline(self._project, recorder).inputs())
+            Pipeline(self._project, recorder).check_size()
 
     def _learn(self) -> None:
         """Load DVC's index beside the command, and show a long execution while it runs."""
@@ -179,6 +178,7 @@ class Execution:
                 tags=self._live.tags(),
                 facts=environment.facts(),
                 packages=environment.packages(),
+                pipeline=self._pipeline,
                 live=self._live.shown,
             )
         )
@@ -186,23 +186,19 @@ class Execution:
 
 
 def _restore_outputs() -> None:
-    """Check out the outputs that DVC removed before it started this stage, if all are missing.
+    """Check out the outputs of the last execution that succeeded; those that persist stay.
 
     DVC deletes a stage's outputs before it runs the command. If the command then fails, a typing
-    error would cost the user the last good outputs; DVC's cache still has them. Whatever the
-    command left stays, since it may help to find out why it failed.
+    error would cost the user the last good outputs; DVC's cache still has them.
     """
     from samerun import programs
     from samerun.dvc.project import Project
 
     with contextlib.suppress(UserError):
-        project = Project()
-        stage = project.own_stage()
-        cached = [out for out in stage.outs if out.cached and out.locked]
-        if cached and not any(project.path(out.path).exists() for out in stage.outs):
-            folder = stage.file.parent
-            checkout = programs.dvc("checkout", "--quiet", stage.short)
-            programs.call(*checkout, at=folder, isolated=False)
+        stage = Project().own_stage()
+        paths = [out.handle.fs_path for out in stage.outs if out.cached and not out.handle.persist]
+        if paths and all(out.locked for out in stage.outs):
+            programs.call(*programs.dvc("checkout", "--quiet", "--force", *paths), isolated=False)
 
 
 def _replace_process(command: list[str]) -> int:

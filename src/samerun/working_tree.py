@@ -2,16 +2,18 @@
 
 import os
 import re
-import subprocess
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from samerun import git
+from samerun import changes, git
+from samerun.changes import Tree
 from samerun.core.errors import WorkspaceError
 
-COMMIT_VARIABLE = "KNOWNLINE_COMMIT"
+COMMIT_VARIABLE = "SAMERUN_COMMIT"
 """The environment variable that names the commit to compare the working tree with.
 
 A retraining sets it: the commit is HEAD with the files that the retraining wrote.
@@ -23,7 +25,8 @@ class Commit:
     """The state of a run's code in git.
 
     sha: the commit checked out; None outside git or before the first commit.
-    patch: the uncommitted changes, untracked files included; empty if there are none.
+    patch: the uncommitted changes, untracked files included; empty if there are none. Its names are
+    relative to the top folder of the repository.
     left_out: nested git repositories without a commit, of which git can add nothing.
     """
 
@@ -43,62 +46,69 @@ class Commit:
         return re.findall(r'(?m)^diff --git "?a/(.+?)"? "?b/', text)
 
 
-def commit(base: str | None = None, *, paths: Sequence[str] = (".",)) -> Commit:
+def commit(
+    base: str | None = None,
+    paths: Sequence[str] | None = None,
+    ignored: Callable[[str], bool] = lambda path: False,
+) -> Commit:
     """Return the commit and the patch of the current folder's checkout, against `base` (HEAD).
+
+    paths: the files and folders that count, relative to the current folder; they may be absent.
+    None: the current folder. ignored: whether an untracked file, by its full path, does not count.
 
     dvc.lock is left out: a run writes it, it is not an input. The patch is taken with a separate
     index and object store, so the user's repository is not touched.
 
-    Raises: WorkspaceError if git does not answer: an unknown tree is not a clean one.
+    Raises: WorkspaceError if git does not answer, since an unknown tree is not a clean one; or if
+    the changes are too large to be kept, which is found out before any is read.
     """
-    if not _in_checkout():
-        return Commit(None, b"")
-    if git.call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
-        return Commit(None, b"")  # before the first commit
+    with _tree(base, paths, ignored) as tree:
+        if tree is None:
+            return Commit(None, b"")
+        return Commit(*tree.patch())
+
+
+def check_size(
+    paths: Sequence[str] | None = None, ignored: Callable[[str], bool] = lambda path: False
+) -> None:
+    """Raise WorkspaceError if the uncommitted changes of these paths are too large to be kept."""
+    with _tree(None, paths, ignored) as tree:
+        if tree is not None:
+            tree.changes()
+
+
+@contextmanager
+def _tree(
+    base: str | None, paths: Sequence[str] | None, ignored: Callable[[str], bool]
+) -> Iterator[Tree | None]:
+    """Yield the checkout of the current folder; None outside git and before the first commit.
+
+    Our index begins as a copy of the user's: git compares only files whose times have changed.
+    """
+    if not _in_checkout() or git.call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
+        yield None
+        return
     base = base or os.environ.get(COMMIT_VARIABLE) or "HEAD"
-    sha = _output("rev-parse", "--verify", f"{base}^{{commit}}")
+    sha = changes.line("rev-parse", "--verify", f"{base}^{{commit}}")
+    top = Path(changes.line("rev-parse", "--show-toplevel"))
+    objects, index = (
+        changes.line("rev-parse", "--path-format=absolute", "--git-path", name)
+        for name in ("objects", "index")
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        objects = _output("rev-parse", "--path-format=absolute", "--git-path", "objects")
+        quoted = objects.replace("\\", "\\\\").replace('"', '\\"')
         env = {
             "GIT_INDEX_FILE": str(Path(scratch) / "index"),
             "GIT_OBJECT_DIRECTORY": scratch,
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects.strip()),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{quoted}"',  # a colon would end it
         }
-        _output("read-tree", base, env=env)
-        left_out = _add_all(env)
-        # Not `git diff`: the user's configuration changes its format (diff.noprefix, …).
-        patch = _output(
-            "-c", "core.quotePath=false", "diff-index", "--cached", "--patch", "--binary",
-            "--full-index", "--unified=3",
-            "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short", base, "--",
-            *paths, ":(exclude)dvc.lock", env=env,
-        )  # fmt: skip
-    return Commit(sha.decode().strip(), patch, left_out)
-
-
-def _add_all(env: dict[str, str]) -> tuple[str, ...]:
-    """Add the tree to the index of `env`; return the nested repositories that git cannot add.
-
-    Git adds the current commit of a nested repository. A repository without a commit, as
-    `git init` leaves it, would make git refuse the whole tree.
-
-    Raises: WorkspaceError if git fails for another reason.
-    """
-    try:
-        _output("add", "--all", "--", ".", env=env)
-        return ()
-    except WorkspaceError:
-        untracked = os.fsdecode(_output("ls-files", "--others", "--exclude-standard", "-z"))
-        nested = [name for name in untracked.split("\0") if name.endswith("/")]
-        empty = [
-            n for n in nested if git.call("-C", n, "rev-parse", "-q", "--verify", "HEAD").returncode
-        ]
-        if not empty:
-            raise
-        _output(
-            "add", "--all", "--", ".", *(f":(exclude,literal){name}" for name in empty), env=env
-        )
-        return tuple(empty)
+        tree = Tree(sha, top, changes.pathspecs(top, paths), env, ignored=ignored)
+        if tree.specs:
+            if Path(index).exists():
+                shutil.copy2(index, env["GIT_INDEX_FILE"])  # with its time, by which git judges
+                tree = tree.with_added()
+            tree.start()
+        yield tree
 
 
 def _in_checkout() -> bool:
@@ -110,20 +120,4 @@ def _in_checkout() -> bool:
         return process.stdout.strip() == b"true"
     if b"not a git repository" in process.stderr:
         return False
-    raise WorkspaceError(_unreadable(process))
-
-
-def _output(*arguments: str, env: dict[str, str] | None = None) -> bytes:
-    """Return what git prints. Raises: WorkspaceError if it fails."""
-    process = git.call(*arguments, env=env)
-    if process.returncode:
-        raise WorkspaceError(_unreadable(process))
-    return process.stdout
-
-
-def _unreadable(process: subprocess.CompletedProcess[bytes]) -> str:
-    """Return the error message for a git that failed, with git's own reason."""
-    lines = process.stderr.decode(errors="replace").splitlines()
-    reasons = [line for line in lines if line.startswith(("error:", "fatal:"))]
-    reason = reasons[0] if reasons else f"exit {process.returncode}"
-    return f"git must be able to read {Path.cwd()}, to say which code ran (got {reason})"
+    raise WorkspaceError(changes.unreadable(process))

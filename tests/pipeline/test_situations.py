@@ -182,7 +182,7 @@ def test_uncommitted_files_are_named_and_refused_above_50_mb(trained: Workspace)
     (trained.path / "scratch.bin").write_bytes(os.urandom(51_000_000))
     errors = trained.dvc("repro", ok=False).stderr
     assert "what is not committed must be at most 50 MB, since it is kept with the run" in errors
-    assert "scratch.bin)" in errors
+    assert "(got 51 MB: scratch.bin 51 MB, " in errors
     assert len(trained.runs()) == 1
     (trained.path / "scratch.bin").unlink()
     (trained.path / "secrets.env").write_text("TOKEN=1\n")

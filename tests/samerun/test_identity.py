@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from samerun.dvc.identity import StageInputs, as_json, fingerprint, identity
 
 MADE = ("data/train", "models/model.json", "out/a/b.txt")

@@ -19,7 +19,7 @@ from knownline.retrain import aliases, pipeline, policy, reporting, scoring
 from knownline.retrain.branch import Branch
 from knownline.retrain.policy import Challenger, Decision, Verdict
 from knownline.retrain.registry import CHALLENGER, CHAMPION, Registry, Version
-from samerun import config, git, working_tree
+from samerun import config, git
 from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
 from samerun.execution.lock import exclusive
@@ -65,14 +65,15 @@ def _retrain(params: Params, request: Request) -> int:
     commit = _commit_data(params, request, branch)
     pipeline.repro(commit, force=request.force)
     params = Params.read()
-    fingerprint = Pipeline.here().fingerprint
+    recorded = Pipeline.here()
+    fingerprint = recorded.fingerprint
     settled = None if request.force else registry.latest_settled(fingerprint)
     if settled and not _was_tried_uncommitted(settled, commit):
         _publish(branch, request, params)
         if request.push:
             _sync_store(store_sync.push)  # in case an earlier try could not
         return _nothing_new(settled)
-    run = _recorded_run(store, fingerprint, commit)
+    run = _recorded_run(store, recorded, commit)
     decision = _compare(params, request, branch, store, registry, run)
     return REFUSED if decision.verdict == Verdict.REFUSED else SERVED
 
@@ -133,7 +134,7 @@ def _commit_data(params: Params, request: Request, branch: Branch) -> str:
 
 def _uncommitted(commit: str) -> Commit:
     """Return what of the pipeline's inputs is not as `commit` has it; nothing else matters."""
-    return working_tree.commit(commit, Pipeline.here().inputs())
+    return Pipeline.here().commit(commit)
 
 
 def _check_table_is_tracked(params: Params, request: Request) -> None:
@@ -198,20 +199,20 @@ def _was_tried_uncommitted(settled: Version, commit: str) -> bool:
     return settled.tags.get("git_dirty") == "true" and not _uncommitted(commit).dirty
 
 
-def _recorded_run(store: tracking.Store, fingerprint: str, commit: str) -> RecordedRun:
-    """Return the complete run with a fingerprint; record it if it is missing in this store.
+def _recorded_run(store: tracking.Store, recorded: Pipeline, commit: str) -> RecordedRun:
+    """Return the complete run of the pipeline's results; record it if this store lacks it.
 
     A run that was recorded with uncommitted changes has a patch. From a clean tree it is repeated,
     so that its commit alone gives its code.
     """
-    run = store.find_complete(fingerprint)
+    run = store.find_complete(recorded.fingerprint, recorded.results)
     if run and run.tags.get("git_dirty") == "true" and not _uncommitted(commit).dirty:
         print("retrain: once more, from a tree that is clean now", flush=True)
         pipeline.repro(commit, force=True)
-        run = store.find_complete(fingerprint)
+        run = store.find_complete(recorded.fingerprint, recorded.results)
     if run is None:
         pipeline.repro(commit, force=True, only="record")
-        run = store.find_complete(fingerprint)
+        run = store.find_complete(recorded.fingerprint, recorded.results)
     if run is None:
         raise WorkspaceError(f"the run must be in {store.shown_uri} after `dvc repro` (got none)")
     return run

@@ -9,14 +9,18 @@ import re
 import sqlite3
 import sys
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from samerun.core.errors import StoreError
 
 EXPERIMENT = "knownline"
 
 SQLITE = "sqlite:///"
+
+_SPECIAL = re.compile(r"[%?#&\x00-\x1f\x7f]")
+"""The characters of a path that cannot stand in a SQLite URI as they are."""
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 
@@ -31,8 +35,40 @@ _PATH_COLUMNS = (
 
 
 def workspace() -> Path:
-    """Return the folder whose mlruns/ holds the store: the original root in every experiment."""
-    return Path(os.environ.get("DVC_ROOT") or ".").resolve()
+    """Return the folder whose mlruns/ holds the store: the original root in every experiment.
+
+    That is DVC_ROOT if DVC set it, else the nearest folder with a .dvc, else the current folder.
+    """
+    if root := os.environ.get("DVC_ROOT"):
+        return Path(root).resolve()
+    here = Path.cwd().resolve()
+    return next((each for each in (here, *here.parents) if (each / ".dvc").is_dir()), here)
+
+
+def to_url(path: Path, scheme: str = "file://") -> str:
+    """Return an absolute path as a URL; `scheme` is file:// or SQLITE.
+
+    SQLAlchemy decodes a SQLite URI, and MLflow creates the parent of its path *undecoded*. So only
+    the characters in _SPECIAL are escaped there; from the first name with one of them on, the
+    slashes are escaped too, and the parent that MLflow creates is a folder that exists.
+
+    Raises: StoreError if the path is not UTF-8, which MLflow would decode to another path.
+    """
+    try:
+        text = str(path)
+        text.encode()
+    except UnicodeEncodeError:
+        raise StoreError(f"the folder {str(path)!a} must have a name in UTF-8") from None
+    if scheme != SQLITE:
+        return scheme + quote(text)
+    plain = list(takewhile(lambda name: not _SPECIAL.search(name), path.parts[1:]))
+    escaped = [_SPECIAL.sub(lambda c: quote(c[0]), name) for name in path.parts[1 + len(plain) :]]
+    return f"{SQLITE}/{'/'.join([*plain, '%2F'.join(escaped)] if escaped else plain)}"
+
+
+def from_url(url: str) -> Path:
+    """Return the path of a SQLite URI, as SQLAlchemy reads it."""
+    return Path(unquote(url.removeprefix(SQLITE)))
 
 
 def store_uri() -> str:
@@ -53,13 +89,13 @@ def store_uri() -> str:
         _require_form(uri)
         return uri
     name = uri.removeprefix(SQLITE)
-    path = workspace() / name
-    if name in (uri, "") or re.search(r"^~|^:memory:|[?#]|/$", name) or path.is_dir():
+    path = workspace() / from_url(uri)
+    if name in (uri, "") or re.search(r"^~|^:memory:|[?#]|%00|/$", name) or path.is_dir():
         raise StoreError(
             "MLFLOW_TRACKING_URI must be sqlite:/// and the path of a file, without ~ and options"
             f" (got {redacted(uri)})"
         )
-    return f"{SQLITE}{path}"
+    return to_url(path, SQLITE)
 
 
 def _require_form(uri: str) -> None:
@@ -115,7 +151,7 @@ def redacted(uri: str) -> str:
 def sqlite_file() -> Path | None:
     """Return the store's SQLite file, embedded or the user's own; None if it is no SQLite store."""
     uri = store_uri()
-    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    return from_url(uri) if uri.startswith(SQLITE) else None
 
 
 def local_store() -> Path | None:
@@ -126,21 +162,15 @@ def local_store() -> Path | None:
 
 def artifacts() -> str:
     """Return the URI of the embedded store's artifacts, as MLflow writes it."""
-    return (workspace() / "mlruns" / "artifacts").as_uri()
+    return to_url(workspace() / "mlruns" / "artifacts")
 
 
 def moved_from(store: Path) -> str | None:
-    """Return the artifact URI from before the embedded store's workspace moved, or None.
+    """Return an artifact URI from before the embedded store's workspace moved, or None.
 
     Raises: sqlite3.Error.
     """
-    with closing(sqlite3.connect(store, timeout=30)) as connection:
-        row = connection.execute(
-            "select artifact_location from experiments where name = ?", [EXPERIMENT]
-        ).fetchone()
-    if row is None or row[0] == artifacts() or not row[0].endswith("/mlruns/artifacts"):
-        return None
-    return str(row[0])
+    return next(iter(_old_locations(store)), None)
 
 
 def follow_move(store: Path) -> None:
@@ -151,14 +181,31 @@ def follow_move(store: Path) -> None:
 
     Raises: sqlite3.Error.
     """
-    old, new = moved_from(store), artifacts()
-    if old is None:
+    old_locations, new = _old_locations(store), artifacts()
+    if not old_locations:
         return
     with closing(sqlite3.connect(store, timeout=30)) as connection, connection:
-        for table, column in _PATH_COLUMNS:
-            connection.execute(
-                f"update {table} set {column} = ? || substr({column}, ?)"
-                f" where substr({column}, 1, ?) in (? || '/', ?)",
-                [new, len(old) + 1, len(old) + 1, old, old],
-            )
-    print(f"knownline: the store has moved: its artifacts are in {new}", file=sys.stderr)
+        for old in old_locations:
+            for table, column in _PATH_COLUMNS:
+                connection.execute(
+                    f"update {table} set {column} = ? || substr({column}, ?)"
+                    f" where substr({column}, 1, ?) in (? || '/', ?)",
+                    [new, len(old) + 1, len(old) + 1, old, old],
+                )
+    print(f"samerun: the store has moved: its artifacts are in {new}", file=sys.stderr)
+
+
+def _old_locations(store: Path) -> list[str]:
+    """Return where the experiments of the embedded store had their artifacts before a move.
+
+    An experiment may have its artifacts elsewhere, such as in a bucket; those stay where they are.
+    """
+    with closing(sqlite3.connect(store, timeout=30)) as connection:
+        rows = connection.execute(
+            "select distinct artifact_location from experiments"
+            " where artifact_location <> ? and artifact_location like '%/mlruns/artifacts'"
+            " and (artifact_location like 'file:/%' or artifact_location like '/%')"
+            " order by artifact_location",
+            [artifacts()],
+        ).fetchall()
+    return [str(row[0]) for row in rows]

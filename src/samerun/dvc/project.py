@@ -4,6 +4,7 @@ The only module that imports DVC. Everything else sees the types below. Of DVC's
 the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproject.toml bounds.
 """
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -161,13 +162,20 @@ class Project:
 
     def locked_files(self, item: Item) -> dict[str, str]:
         """Return the files of a folder as DVC's cache lists them; empty if it does not."""
-        try:
-            listed = item.handle.get_obj()
-        except Exception:  # a damaged list in the cache may raise anything
-            listed = None
-        if listed is None or not listed.hash_info.isdir:
+        if not item.locked or not item.locked.endswith(".dir"):
             return {}
-        return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in listed._dict.items()}
+        try:
+            listed = json.loads(Path(self._repo.cache.local.oid_to_path(item.locked)).read_bytes())
+            return {f"{item.path}/{entry['relpath']}": entry["md5"] for entry in listed}
+        except (OSError, KeyError, TypeError, ValueError):
+            return {}  # it is not in the cache, or damaged
+
+    def changed_file(self, item: Item) -> str:
+        """Return which file of an item is not as DVC has it, as far as that can be told."""
+        old, new = self.locked_files(item), self.files(item)
+        return next((path for path in sorted(old) if old[path] != new.get(path)), None) or next(
+            (path for path in sorted(new) if old and path not in old), item.path
+        )
 
     def ignored(self, path: str) -> bool:
         """Return whether .dvcignore names a file. path: relative to the current folder."""
@@ -293,4 +301,4 @@ def differences(project: Project, stage: Stage) -> Iterator[str]:
         if item.locked is None and not item.path.startswith("remote://"):
             yield f"{item.path}, which dvc.lock does not have"
         elif project.digest(item) != item.locked:
-            yield item.path
+            yield project.changed_file(item)

@@ -84,6 +84,8 @@ def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
     kept = {dep: made[dep] for dep in deps if dep in made}
     if any(_nested(dep, one) for dep in deps if dep not in made for one in made):
         return None
+    if any(os.path.exists(f"{folder}.dvc") for dep in deps for folder in _folders_of(dep)):
+        return None
     for dep in deps:
         inside = [file for file in hashing.files_below(dep) if file.endswith(".dvc")]
         for pointer in [*inside, *([f"{dep}.dvc"] if os.path.exists(f"{dep}.dvc") else [])]:
@@ -91,6 +93,11 @@ def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
                 path = os.path.join(os.path.dirname(pointer), str(out.get("path", "")))
                 kept[os.path.normpath(path)] = out.get("md5", "")
     return kept
+
+
+def _folders_of(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _nested(one: str, other: str) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from samerun.core.flatten import flatten
+
 RECORD = "samerun record"
 """The command of a stage that records runs."""
 
@@ -44,13 +46,12 @@ class Params:
     handle: Any
 
     def changes(self) -> list[str]:
-        """Return the keys whose values in the file are not those in dvc.lock."""
-        changed: Mapping[str, Any] = self.handle.workspace_status()
-        return [
-            f"{key} in {self.file}"
-            for entries in changed.values()
-            for key in (entries if isinstance(entries, Mapping) else ["the parameters"])
-        ]
+        """Return the dotted keys whose values in the file are not those in dvc.lock."""
+        if not self.handle.workspace_status():  # DVC decides, which takes 1 and 1.0 for the same
+            return []
+        old, new = flatten(dict(self.locked)), flatten(self.handle.read_params())
+        keys = [key for key in [*old, *new] if old.get(key, self) != new.get(key, self)]
+        return [f"{key} in {self.file}" for key in dict.fromkeys(keys)] or [self.file]
 
     def values(self, text: bytes) -> Any:
         """Return the values that the stage would take from a file with this content."""

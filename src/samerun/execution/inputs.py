@@ -73,8 +73,9 @@ class Before:
         for source in project.sources(stage):
             if source.locked and project.digest(source) != source.locked:
                 raise DamagedError(
-                    f"{source.path} must be what dvc.lock or its .dvc file says: delete it, and its"
-                    " object in DVC's cache, then run `dvc repro` (got other bytes)"
+                    f"{project.changed_file(source)} must be what dvc.lock or its .dvc file says:"
+                    " delete it, and its object in DVC's cache, then run `dvc repro` (got other"
+                    " bytes)"
                 )
 
     def check_unchanged(self, project: "Project", stage: "Stage") -> None:
@@ -109,7 +110,10 @@ class Before:
 
 
 def _changed_key(old: Any, new: Any) -> str | None:
-    return next((key for key in [*old, *new] if old.get(key) != new.get(key)), None)
+    from samerun.core.flatten import flatten
+
+    before, after = flatten(old), flatten(new)
+    return next((key for key in [*before, *after] if before.get(key) != after.get(key)), None)
 
 
 def bytes_of(file: str) -> bytes:

@@ -5,12 +5,14 @@ the digest of all that went into the stage, so experiments side by side do not t
 Knows nothing of MLflow.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from samerun.core import files
+from samerun.execution.processes import is_gone
 
 _KEPT = 500
 """How many receipts are kept: a recorded one still says where the outputs came from."""
@@ -23,8 +25,8 @@ class Receipt:
     key: the digest of what went into it. stage: its name. execution: names this execution, so that
     an interrupted recording can be completed. started: seconds since 1970, UTC. seconds: how long
     it took. outs: path to hash. tags: what the program said of itself, as its device. facts: host,
-    CPU, python. packages: name to version. live: whether a run may have shown it while it ran.
-    recorded: whether a complete run has it.
+    CPU, python. packages: name to version. pipeline: the dvc that ran it. live: whether a run may
+    have shown it while it ran. recorded: whether a complete run has it.
     """
 
     key: str
@@ -36,6 +38,7 @@ class Receipt:
     tags: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
+    pipeline: str | None = None
     live: bool = False
     recorded: bool = False
 
@@ -50,33 +53,69 @@ def folder() -> Path:
 
 
 def write(receipt: Receipt) -> None:
-    """Write a receipt; it replaces that of an earlier execution with the same inputs."""
-    files.write_text(_path(receipt.key), json.dumps(asdict(receipt), indent=1) + "\n")
-    files.keep_newest(_path(receipt.key).parent, _KEPT)
+    """Write a receipt; it replaces that of an earlier execution with the same inputs.
+
+    Not that of another dvc: equal stages of two experiments that run side by side have one each.
+    """
+    path = _path(receipt)
+    files.write_text(path, json.dumps(asdict(receipt), indent=1) + "\n")
+    _remove_oldest(path.parent)
 
 
-def read(key: str) -> Receipt | None:
-    """Return the receipt of the latest execution with these inputs, or None."""
-    try:
-        return Receipt(**json.loads(_path(key).read_text()))
-    except FileNotFoundError:
-        return None
-    except (TypeError, ValueError):
-        return None  # written by another version: its facts are lost, the run is still recorded
+def read(key: str, pipeline: str | None) -> Receipt | None:
+    """Return the receipt of an execution with these inputs: of this dvc, else the latest; or None.
+
+    pipeline: the dvc that runs this process.
+    """
+    found = _found(f"{key}.*.json")
+    own = [receipt for receipt in found if receipt.pipeline == pipeline]
+    return max(own or found, key=lambda receipt: receipt.started, default=None)
+
+
+def is_new(receipt: Receipt, pipeline: str | None) -> bool:
+    """Return whether an execution is for the dvc that runs this process to record.
+
+    It is not if a run has it, or if another dvc ran it and will record it.
+    """
+    other = receipt.pipeline if receipt.pipeline != pipeline else None
+    return not receipt.recorded and (other is None or is_gone(other))
+
+
+def _found(pattern: str) -> list[Receipt]:
+    receipts = []
+    for path in sorted((folder() / "receipts").glob(pattern)):
+        try:
+            receipts.append(Receipt(**json.loads(path.read_text())))
+        except (OSError, TypeError, ValueError):
+            continue  # written by another version: its facts are lost, the run is still recorded
+    return receipts
 
 
 def unrecorded() -> list[Receipt]:
     """Return the executions that succeeded and that no complete run has yet."""
-    found = (read(path.stem) for path in sorted((folder() / "receipts").glob("*.json")))
-    return [receipt for receipt in found if receipt and not receipt.recorded]
+    return [receipt for receipt in _found("*.json") if not receipt.recorded]
 
 
 def mark_recorded(receipt: Receipt) -> None:
     """Note that a complete run has this execution, unless a later one replaced its receipt."""
-    latest = read(receipt.key)
+    latest = read(receipt.key, receipt.pipeline)
     if latest and latest.execution == receipt.execution:
         write(replace(latest, recorded=True))
 
 
-def _path(key: str) -> Path:
-    return folder() / "receipts" / f"{key}.json"
+def _remove_oldest(parent: Path) -> None:
+    """Remove all but the newest receipts, unless another process has removed one already."""
+
+    def modified(path: Path) -> float:
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    for path in sorted(parent.glob("*.json"), key=modified)[:-_KEPT]:
+        path.unlink(missing_ok=True)
+
+
+def _path(receipt: Receipt) -> Path:
+    who = hashlib.sha256((receipt.pipeline or "").encode()).hexdigest()[:8]
+    return folder() / "receipts" / f"{receipt.key}.{who}.json"

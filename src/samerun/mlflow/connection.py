@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from samerun.mlflow.errors import ALREADY_THERE, check_reachable, store_errors
 
@@ -17,8 +18,8 @@ from mlflow.entities import ExperimentTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from samerun.core import address
-from samerun.core.address import SQLITE
+from samerun.core import address, files
+from samerun.core.address import SQLITE, to_url
 from samerun.core.errors import StoreError
 
 
@@ -34,6 +35,7 @@ def connect(
     Raises: StoreError if the store cannot be reached or used, or if something is absent and
     `create` is false.
     """
+    _check_temporary_folder()
     database, shown_uri = address.sqlite_file(), address.redacted(uri)
     with store_errors(uri, every=True):
         if database and not create and not _is_store(database):
@@ -65,6 +67,16 @@ def connect(
         return client, str(found.experiment_id)
 
 
+def _check_temporary_folder() -> None:
+    """Refuse a temporary folder that MLflow would look for under a decoded name.
+
+    Raises: StoreError.
+    """
+    folder = tempfile.gettempdir()
+    if unquote(folder) != folder:
+        raise StoreError(f"TMPDIR must be a folder whose path has no %, for MLflow (got {folder})")
+
+
 def _set_tracking_uri(uri: str) -> None:
     """Point mlflow at the store, and leave MLFLOW_TRACKING_URI in the environment as it was.
 
@@ -88,6 +100,9 @@ def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str
     if _is_store(database):
         return
     database.parent.mkdir(parents=True, exist_ok=True)
+    gitignore = database.parent / ".gitignore"
+    if address.local_store() and not gitignore.exists():
+        files.write_text(gitignore, "*\n!.gitignore\n")
     with FileLock(database.parent / ".mlflow.db.lock"):
         if _is_store(database):
             return
@@ -95,7 +110,7 @@ def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str
 
         with tempfile.TemporaryDirectory(prefix=".mlflow.db.tmp-", dir=database.parent) as folder:
             new = Path(folder) / database.name
-            store: Any = SqlAlchemyStore(f"{SQLITE}{new}", artifacts)  # type: ignore[no-untyped-call]
+            store: Any = SqlAlchemyStore(to_url(new, SQLITE), artifacts)  # type: ignore[no-untyped-call]
             entities = [ExperimentTag(key, value) for key, value in tags.items()]
             store.create_experiment(experiment, artifacts, entities)
             store.engine.dispose()

@@ -1,5 +1,6 @@
 """How mlflow is called: quietly, with short timeouts, and with its errors turned into ours."""
 
+# ruff: noqa: E402 — mlflow reads variables of the environment when it is imported
 import logging
 import os
 import re
@@ -7,8 +8,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from samerun.core import address
+from samerun.core import address, variables
 from samerun.core.errors import StoreError
+
+# A variable of the user's may make writes fail silently, or name another run or experiment.
+for _name in variables.unheeded_by_mlflow(list(os.environ)):
+    del os.environ[_name]
 
 # mlflow reads these when it is imported. Telemetry is off, and a dead server costs seconds: with
 # mlflow's defaults a call would block for 246 s.

@@ -1,11 +1,14 @@
 """A run's model in MLflow: logged as code, and loaded with pickle forbidden."""
 
 import ast
+import atexit
 import json
 import os
 import runpy
+import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
@@ -21,6 +24,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
+from samerun.core import address
 from samerun.core.errors import StoreError, WorkspaceError
 from samerun.mlflow.content import RunContent
 from samerun.pipeline import Pipeline
@@ -107,19 +111,34 @@ def log(
 
 def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     """Write a model's files into a new folder. mlmodel: the content of its MLmodel so far."""
+    files = _copied(files, folder.parent)
     code = runpy.run_path(str(files.code))
     plain = callable(code.get("load"))  # otherwise it is MLflow's own "models from code"
-    mlflow.pyfunc.save_model(
-        str(folder),
-        python_model=str(_SERVED if plain else files.code),
-        artifacts={
-            "model": str(files.model),
-            **({"code": str(files.code)} if plain else {}),
-        },
-        input_example=code.get("INPUT_EXAMPLE"),
-        pip_requirements=_requirements(files.code),
-        mlflow_model=mlmodel,
-    )
+    # Records, and so drops, a warning that `predict` has no type hints, which it need not have.
+    with warnings.catch_warnings(record=True):
+        mlflow.pyfunc.save_model(
+            str(folder),
+            python_model=str(_SERVED if plain else files.code),
+            artifacts={
+                "model": str(files.model),
+                **({"code": str(files.code)} if plain else {}),
+            },
+            input_example=code.get("INPUT_EXAMPLE"),
+            pip_requirements=_requirements(files.code),
+            mlflow_model=mlmodel,
+        )
+
+
+def _copied(files: ModelFiles, scratch: Path) -> ModelFiles:
+    """Return copies of a model's files: MLflow takes no links, as DVC may make into its cache."""
+    copies = ModelFiles(scratch / "of" / files.model.name, scratch / "by" / files.code.name)
+    for source, copy in ((files.model, copies.model), (files.code, copies.code)):
+        copy.parent.mkdir()
+        if source.is_dir():
+            shutil.copytree(source, copy)
+        else:
+            shutil.copyfile(source, copy)
+    return copies
 
 
 def _requirements(code: Path) -> list[str]:
@@ -226,11 +245,15 @@ def _load(uri: str) -> Any:
     """Load a model with pickle forbidden, and write nothing into its folder.
 
     Artifacts of the embedded store are loaded in place, and Python would write the bytecode of the
-    model's code beside it.
+    model's code beside it. Unless their path has a %: MLflow decodes it twice, so it gets a copy.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
+        if "%" in str(address.workspace()):
+            copy = tempfile.mkdtemp(prefix="samerun-model-")
+            atexit.register(shutil.rmtree, copy, ignore_errors=True)  # it may read files later
+            return mlflow.pyfunc.load_model(uri, dst_path=copy)
         return mlflow.pyfunc.load_model(uri)
     finally:
         sys.dont_write_bytecode = previous

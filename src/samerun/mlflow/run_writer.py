@@ -1,4 +1,4 @@
-"""The calls that write a run's content: tags, parameters, metrics, datasets.
+"""The calls that write a run's content: tags, parameters, metrics, datasets; and read it back.
 
 Each can be repeated: what an earlier attempt wrote is not written twice. Knows nothing of when a
 run is opened or closed, nor of how MLflow's errors become ours (`tracking` does both).
@@ -6,6 +6,10 @@ run is opened or closed, nor of how MLflow's errors become ours (`tracking` does
 
 import getpass
 import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from samerun.mlflow.errors import BAD_REQUEST, without_retries
 
@@ -16,8 +20,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from samerun.core import progress
+from samerun.core.errors import StoreError
 from samerun.execution.processes import this_process
 from samerun.mlflow.content import Dataset, RunContent
+
+_NAMED = 5
+"""How many missing parts of a run an error message names."""
+
+_SHORTEST_LIMIT = 250
+"""The shortest limit of any version of MLflow for the length of a tag or parameter."""
 
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three belong in the same one
 
@@ -37,16 +48,22 @@ def create_run(client: MlflowClient, experiment: str, content: RunContent) -> Ru
 
 def describe(client: MlflowClient, run: Run, content: RunContent) -> None:
     """Set tags, description and parameters, and log the final metrics that are missing."""
-    extra_tags = {"mlflow.note.content": content.description}
-    if "git_commit" in content.tags:
-        extra_tags["mlflow.source.git.commit"] = content.tags["git_commit"]
     missing = {k: x for k, x in content.metrics.items() if k not in run.data.metrics}
     client.log_batch(
         run.info.run_id,
         metrics=[Metric(key, x, content.end_ms, 0) for key, x in missing.items()],
         params=[Param(key, value) for key, value in content.params.items()],
-        tags=[RunTag(key, value) for key, value in {**content.tags, **extra_tags}.items()],
+        tags=[RunTag(key, value) for key, value in _tags(content).items()],
+        synchronous=True,
     )
+
+
+def _tags(content: RunContent) -> dict[str, str]:
+    """Return the tags of a run, with those that MLflow's page shows in places of their own."""
+    shown = {"mlflow.note.content": content.description}
+    if "git_commit" in content.tags:
+        shown["mlflow.source.git.commit"] = content.tags["git_commit"]
+    return {**content.tags, **shown}
 
 
 def log_history(client: MlflowClient, run_id: str, content: RunContent) -> None:
@@ -75,7 +92,7 @@ def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> Non
     """Log metrics in batches as large as MLflow takes: 300,000 epochs take about a minute."""
     batches = range(0, len(metrics), _BATCH)
     for start in progress.track(batches, "record"):
-        client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+        client.log_batch(run_id, metrics=metrics[start : start + _BATCH], synchronous=True)
 
 
 def log_datasets(client: MlflowClient, run_id: str, datasets: list[Dataset]) -> None:
@@ -91,6 +108,79 @@ def log_datasets(client: MlflowClient, run_id: str, datasets: list[Dataset]) -> 
         except MlflowException as error:
             if not attempts_left or error.error_code != BAD_REQUEST:
                 raise
+
+
+def check_complete(client: MlflowClient, run_id: str, content: RunContent, artifacts: Path) -> None:
+    """Read a run back and compare it with what was written to it, before it becomes FINISHED.
+
+    artifacts: the folder that was logged; the names and sizes of its files are compared.
+
+    Raises: StoreError that names what is missing or has another value.
+    """
+    missing = [
+        *_missing_data(client.get_run(run_id), content),
+        *_missing_steps(client, run_id, content),
+        *_missing_artifacts(client, run_id, artifacts),
+    ]
+    if missing:
+        names = ", ".join(missing[:_NAMED])
+        names += f", and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise StoreError(f"run {run_id} must have all that was written to it (missing: {names})")
+
+
+def _missing_data(run: Run, content: RunContent) -> Iterator[str]:
+    """Yield the tags, parameters, final metrics and datasets that a run lacks."""
+    for key, text in _tags(content).items():
+        if not _is_stored(text, run.data.tags.get(key)):
+            yield f"tag {key}"
+    for key, text in content.params.items():
+        if not _is_stored(text, run.data.params.get(key)):
+            yield f"parameter {key}"
+    for key, value in content.metrics.items():
+        if not _is_equal(value, run.data.metrics.get(key)):
+            yield f"metric {key}"
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    logged = {(each.dataset.name, each.dataset.digest) for each in inputs}
+    for data in content.datasets:
+        if (data.name, data.digest) not in logged:
+            yield f"dataset {data.name}"
+
+
+def _missing_steps(client: MlflowClient, run_id: str, content: RunContent) -> Iterator[str]:
+    """Yield the metrics of which steps are missing."""
+    for name, column in content.history.items():
+        lost = set(column) - logged_steps(client, run_id, name)
+        if lost:
+            yield f"{len(lost)} of {len(column)} steps of metric {name}"
+
+
+def _missing_artifacts(client: MlflowClient, run_id: str, folder: Path) -> Iterator[str]:
+    """Yield the files of a folder that a run lacks, or has with another size."""
+    for parent in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
+        local = {path.relative_to(folder).as_posix(): path for path in parent.iterdir()}
+        sizes = {name: path.stat().st_size for name, path in local.items() if path.is_file()}
+        if sizes:
+            place = parent.relative_to(folder).as_posix() if parent != folder else None
+            stored = {file.path: file.file_size for file in client.list_artifacts(run_id, place)}
+            for name, size in sorted(sizes.items()):
+                if name not in stored or stored[name] not in (size, None):
+                    yield f"artifact {name}"
+
+
+def _is_stored(text: str, stored: str | None) -> bool:
+    """Return whether a text is in the store; MLflow cuts a long one off without an error."""
+    if stored is None:
+        return False
+    return text == stored or (len(stored) >= _SHORTEST_LIMIT and text.startswith(stored))
+
+
+def _is_equal(value: float, stored: float | None) -> bool:
+    """Return whether a metric is in the store; databases keep infinity as the largest number."""
+    if stored is None:
+        return False
+    if math.isinf(value):
+        return abs(stored) >= sys.float_info.max * 0.99 and (stored > 0) == (value > 0)
+    return stored == value or (math.isnan(value) and math.isnan(stored))
 
 
 def _dataset_input(data: Dataset) -> DatasetInput:

@@ -8,7 +8,7 @@ Source: https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
 
 import runpy
-from typing import Any
+from pathlib import Path
 
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
@@ -20,11 +20,10 @@ class ServedModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Execute the project's code, and let it load the model's file."""
         code = runpy.run_path(context.artifacts["code"])
-        self._predict = code["load"](context.artifacts["model"])
+        self._predict = code["load"](Path(context.artifacts["model"]))
 
-    def predict(
-        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
-    ) -> Any:
+    # Without type hints: MLflow would take them for a schema of the rows.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Return the predictions for a data frame."""
         return self._predict(model_input)
 

@@ -81,9 +81,10 @@ class Store:
             )
         return dict(runs[0].data.params) if runs else {}
 
-    def find_complete(self, fingerprint: str) -> RecordedRun | None:
-        """Return the latest complete run with this fingerprint, or None."""
-        query = f"tags.fingerprint = '{fingerprint}' and attributes.status = 'FINISHED'"
+    def find_complete(self, fingerprint: str, results: str) -> RecordedRun | None:
+        """Return the latest complete run with this fingerprint and these results, or None."""
+        query = f"tags.fingerprint = '{fingerprint}' and tags.results = '{results}'"
+        query += " and attributes.status = 'FINISHED'"
         with store_errors(self.uri):
             run = self._first(query)
         return _recorded(run) if run else None
@@ -268,6 +269,7 @@ class Store:
             self.client.log_artifacts(run_id, str(artifacts))
             if model:
                 models.log(self.client, self.experiment, run_id, content, model)
+            run_writer.check_complete(self.client, run_id, content, artifacts)
             self.client.set_terminated(run_id)
             return _recorded(run)
 

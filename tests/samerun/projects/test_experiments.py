@@ -50,6 +50,7 @@ def test_an_experiment_runs_its_own_code(toy: Toy) -> None:
     assert toy.repro() == []
 
 
+@pytest.mark.cold  # a process that was forked warm does not know the dvc that runs it
 def test_two_jobs_of_a_queue_over_the_same_stage_do_not_take_each_others_receipts(
     toy: Toy,
 ) -> None:
@@ -65,7 +66,9 @@ def test_two_jobs_of_a_queue_over_the_same_stage_do_not_take_each_others_receipt
             break
         assert time.monotonic() < deadline, shown
         time.sleep(0.5)
-    assert shown.count("Success") == 2, shown
+    failed = [line.split()[0] for line in shown.splitlines() if line.endswith("Failed")]
+    logs = [toy.dvc("queue", "logs", task).stdout for task in failed]
+    assert shown.count("Success") == 2, "\n".join([shown, *logs])
     executed = toy.executions()[before:]
     assert executed.count("fit") == executed.count("judge") == 2
     runs = [run for run in toy.runs() if run.run_id != first[0].run_id]

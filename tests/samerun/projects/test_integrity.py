@@ -69,12 +69,19 @@ def damage_workspace(toy: Toy, file: str) -> None:
     assert "up to date" in toy.dvc("status").stdout  # DVC has not noticed
 
 
+def files(toy: Toy) -> dict[str, bytes]:
+    """Return the files that stages make."""
+    found = [path for path in toy.path.glob("[dmr]*/*") if path.parent.name != "mlruns"]
+    return {str(path): path.read_bytes() for path in found if path.is_file()}
+
+
 def assert_refused_by(toy: Toy, stage: str, parameter: str, file: str) -> None:
     """Change a parameter of a stage; `dvc repro` names the file, and nothing executes."""
-    before = toy.executions()
+    before, outputs = toy.executions(), files(toy)
     toy.set(parameter, 4)
     toy.refused("dvc", "repro", says=file)
     assert toy.executions() == before, stage
+    assert files(toy) == outputs  # those of the stage that was refused are back
 
 
 @pytest.mark.parametrize(("stage", "parameter", "file"), READERS)
@@ -94,10 +101,8 @@ def test_a_flipped_byte_in_the_cache_is_not_read(
 
 
 @pytest.mark.parametrize("kind", ["copy", "hardlink", "symlink"])
-@pytest.mark.parametrize(("stage", "parameter", "file"), READERS[:2])
-def test_a_flipped_byte_in_the_cache_is_not_read_through_links(
-    toy: Toy, kind: str, stage: str, parameter: str, file: str
-) -> None:
+def test_a_flipped_byte_in_the_cache_is_not_read_through_links(toy: Toy, kind: str) -> None:
+    stage, parameter, file = READERS[1]
     toy.dvc("config", "--local", "cache.type", kind)
     toy.dvc("checkout", "--quiet", "--relink")
     damage_cache(toy, file)
@@ -192,7 +197,7 @@ MEANWHILE = {
     "added code": ("touch code/fit/new.sh", "code/fit"),
     "added code in a new folder": ("mkdir code/fit/more; touch code/fit/more/a.sh", "code/fit"),
     "removed code": ("rm code/fit/step.sh", "code/fit"),
-    "parameter": ("sed -i 's/rate: .*/rate: 0.125/' params.yaml", "fit.rate"),
+    "parameter": ("sed -i 's/rate: .*/rate: 0.125/' params.yaml", "params.yaml"),
 }
 
 
@@ -200,11 +205,9 @@ MEANWHILE = {
 def test_what_changes_while_a_stage_runs_is_refused(toy: Toy, what: str) -> None:
     command, named = MEANWHILE[what]
     toy.set("fit.rate", 0.25)
-    model = (toy.path / "models/fit.json").read_bytes()
     before = toy.executions()
     toy.refused("dvc", "repro", says=named, TOY_MEANWHILE=command)
     assert toy.executions()[len(before) :] == ["fit"]
-    assert (toy.path / "models/fit.json").read_bytes() == model  # the last good one is back
 
     toy.git("checkout", "--", "code")
     toy.git("clean", "--quiet", "--force", "-d", "code")
@@ -229,13 +232,13 @@ def test_what_python_and_editors_leave_beside_code_does_not_count(toy: Toy) -> N
 
 
 def test_a_stage_that_fails_leaves_its_last_good_outputs_and_no_run(toy: Toy) -> None:
-    before, model = toy.runs(), (toy.path / "models/fit.json").read_bytes()
-    toy.set("fit.rate", 0.25)
-    done = toy.dvc("repro", ok=False, TOY_MEANWHILE="exit 7")
+    before, outputs = toy.runs(), files(toy)
+    toy.replace("code/fit/main.sh", "ran fit\n", "ran fit\nexit 7\n")
+    done = toy.dvc("repro", ok=False)
     assert done.returncode != 0
     assert "exited with 7" in done.stderr
     assert toy.runs() == before
-    assert (toy.path / "models/fit.json").read_bytes() == model
-    toy.set("fit.rate", 0.5)  # nothing has happened, then: the marker alone is written again
-    assert set(toy.repro()) <= {"record"}
+    assert files(toy) == outputs
+    toy.git("checkout", "--", "code")  # nothing has happened, then: the marker alone is missing
+    assert toy.repro() == ["record"]
     assert toy.runs() == before

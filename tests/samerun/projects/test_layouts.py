@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import commit
-from tests.samerun.projects.toy import ALL, FILES, project
+from tests.samerun.projects.toy import ALL, FILES, flip, project
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -88,6 +88,51 @@ def test_each_record_stage_of_a_repository_has_its_own_experiment(tmp_path: Path
     assert root.experiments()[root.new_run(first).run_id] == "beta"
 
 
+APART = {
+    "data/dvc.yaml": """
+stages:
+  cut:
+    cmd: samerun run -- sh -c 'echo cut >> "$TOY_LOG"; cp raw.csv cut.csv'
+    deps: [raw.csv]
+    outs: [cut.csv]
+""",
+    "dvc.yaml": """
+stages:
+  fit:
+    cmd: samerun run -- sh -c 'echo fit >> "$TOY_LOG"; cp data/cut.csv model.txt'
+    deps: [data/cut.csv]
+    outs: [model.txt]
+"""
+    + RECORD
+    + """
+    deps: [data/raw.csv, model.txt]
+""",
+    "data/raw.csv": "1\n",
+}
+
+
+def test_stages_of_two_dvc_yaml_files_with_one_record(tmp_path: Path) -> None:
+    toy = project(tmp_path / "apart", APART)
+    assert toy.repro("--all-pipelines") == ["cut", "fit", "record"]
+    first = toy.new_run([])
+    assert "backfilled" not in first.tags
+    assert toy.repro() == []
+
+    # Its bytes are the same, so only the missing marker makes DVC execute `record`.
+    assert toy.repro("--force", "cut", folder="data") == ["cut"]
+    assert toy.repro() == ["record"]
+    again = toy.new_run([first])
+    assert again.tags["fingerprint"] == first.tags["fingerprint"]
+    assert "backfilled" not in again.tags
+    toy.append("data/raw.csv", "2\n")
+    assert toy.repro() == ["cut", "fit", "record"]
+    third = toy.new_run([first, again])
+    assert third.tags["fingerprint"] != first.tags["fingerprint"]
+    assert third.tags["git_dirty"] == "true"
+    flip(toy.path / "data/cut.csv")
+    toy.refused("samerun", "record", says="data/cut.csv")
+
+
 GENERATED = (
     """
 vars:
@@ -100,6 +145,7 @@ stages:
       cmd: >-
         samerun run -- sh -c
         'echo cut-${key} >> "$TOY_LOG"; echo ${factor}${item} > ${folder}/${key}.txt'
+      deps: [code.sh]
       outs: ["${folder}/${key}.txt"]
   mix:
     matrix: {left: [a, b], right: [1, 2]}
@@ -118,13 +164,18 @@ stages:
 """
     + RECORD
     + """
-    deps: [out/first.txt, out/second.txt]
+    deps: [code.sh, out/first.txt, out/second.txt]
 """
 )
 
 
 def test_stages_of_foreach_matrix_variables_and_lists_of_commands(tmp_path: Path) -> None:
-    files = {"dvc.yaml": GENERATED, "settings.json": '{"factor": 7}\n', "out/.gitignore": "*.txt\n"}
+    files = {
+        "dvc.yaml": GENERATED,
+        "settings.json": '{"factor": 7}\n',
+        "code.sh": "# nothing\n",
+        "out/.gitignore": "*.txt\n",
+    }
     toy = project(tmp_path / "generated", files)
     executed = toy.repro()
     cuts, mixes = ["cut-a", "cut-b"], ["mix-a-1", "mix-a-2", "mix-b-1", "mix-b-2"]
@@ -145,7 +196,7 @@ def test_stages_of_foreach_matrix_variables_and_lists_of_commands(tmp_path: Path
     assert len({run.tags["fingerprint"] for run in toy.runs()}) == 3
     toy.replace("settings.json", "8", "7")
     toy.replace("dvc.yaml", "{a: 1, b: 3}", "{a: 1, b: 2}")
-    toy.repro()
+    assert toy.repro() == ["record"]
     assert len(toy.runs()) == 3
 
 

@@ -37,7 +37,7 @@ def test_parameters_that_never_ran_are_not_recorded(toy: Toy) -> None:
     toy.set("fit.rate", 0.25)
     toy.refused("dvc", "repro", "--single-item", "record", says="run `dvc repro`")
     toy.refused("samerun", "record", says="fit.rate")
-    assert toy.executions().count("fit") == 1
+    assert toy.executions() == []
 
 
 def unlink(toy: Toy, file: str) -> None:

@@ -261,7 +261,7 @@ def test_changed_code_of_the_model_is_a_run_whose_model_has_it(toy: Toy) -> None
         return toy.run(*arguments, MLFLOW_TRACKING_URI=store).stdout.strip()
 
     first = toy.runs()
-    toy.replace("code/serve.py", "* self.slope", "* self.slope + 1")
+    toy.replace("code/serve.py", "* slope", "* slope + 1")
     assert toy.repro() == ["record"]
     run = toy.new_run(first)
     assert run.tags["fingerprint"] != first[0].tags["fingerprint"]

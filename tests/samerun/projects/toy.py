@@ -70,20 +70,10 @@ SERVE = """
 import json
 from pathlib import Path
 
-from mlflow.models import set_model
-from mlflow.pyfunc.model import PythonModel
 
-
-class Fit(PythonModel):
-    def load_context(self, context):
-        (path,) = context.artifacts.values()
-        self.slope = json.loads(Path(path).read_text())["slope"]
-
-    def predict(self, context, model_input, params=None):
-        return model_input["x"] * self.slope
-
-
-set_model(Fit())
+def load(path):
+    slope = json.loads(Path(path).read_text())["slope"]
+    return lambda frame: frame["x"] * slope
 """
 
 PARAMS = """
@@ -213,7 +203,7 @@ class Toy(Workspace):
         done = self.run(*arguments, ok=False, **env)
         told = [line for line in done.stderr.splitlines() if line.startswith("samerun: error: ")]
         assert len(told) == 1, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert says in told[0]
+        assert says in told[0], told[0]
         assert "Traceback" not in done.stdout + done.stderr
         assert done.returncode == 2 if arguments[0] == "samerun" else done.returncode != 0
         assert self.runs() == before
