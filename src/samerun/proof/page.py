@@ -113,7 +113,7 @@ def _predictions(files: ModelFiles, folder: Path) -> Iterator[str]:
     if "INPUT_EXAMPLE" not in code or "load" not in code:
         return
     frame = pd.DataFrame(code["INPUT_EXAMPLE"])
-    expected = _plain(code["load"](str(files.model))(frame))
+    expected = _plain(code["load"](files.model)(frame))
     try:
         predicted = _plain(models.load(str(folder)).predict(frame))
     except Exception as error:  # a damaged model may raise anything

@@ -43,6 +43,9 @@ def differences(recorded: Recorded, pipeline: Pipeline, sandbox: Sandbox) -> Ite
     current = json.loads(identity.as_json(pipeline.identity))
     for change in comparison.values(recorded.identity, current):
         yield f"identity: {change}"
+    results = recorded.run.tags.get("results")
+    if results not in (None, pipeline.results):
+        yield "the outputs in the run's dvc.lock are not those of its tag: results"
 
 
 def _inputs(pipeline: Pipeline, stage: Stage, sandbox: Sandbox) -> Iterator[str]:
