@@ -105,6 +105,8 @@ def _tables(old: Path, new: Path, delimiter: str) -> Iterator[Change]:
     ):
         rows = zip_longest(*(csv.reader(each, delimiter=delimiter) for each in (first, second)))
         header, other = next(rows)
+        if header is None or other is None:
+            return  # one of them is empty
         if header != other:
             yield Change("the header", "", f"was {header}, is {other}")
             return
