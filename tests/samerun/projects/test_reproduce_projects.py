@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import commit, copied
-from tests.pipeline.servers import server
+from tests.pipeline.servers import over_sqlite
 from tests.samerun.projects.test_layouts import within
 from tests.samerun.projects.test_reproduce import everything, exact, refused, reproduce
 from tests.samerun.projects.toy import FILES, Toy, project
@@ -71,16 +71,17 @@ def test_another_store_brings_no_parameter_file_of_its_own(toy: Toy, tmp_path: P
 
 def test_a_server_is_another_store(toy: Toy, tmp_path: Path) -> None:
     (tmp_path / "server").mkdir()
-    with server(tmp_path / "server") as uri:
-        toy.repro("--force", MLFLOW_TRACKING_URI=uri)
-        last = (toy.path / "mlruns/last.json").read_text()
-        run_id = last.split('"run_id": "')[1][:32]
-        exact(toy, run_id, MLFLOW_TRACKING_URI=uri)
+    with over_sqlite(tmp_path / "server") as server:
+        env = {"MLFLOW_TRACKING_URI": server.uri}
+        toy.repro("--force", **env)
+        exact(toy, server.runs()[-1].run_id, **env)
         toy.append("code/fit/step.sh", "# other\n")
-        toy.repro(MLFLOW_TRACKING_URI=uri)
-        run_id = (toy.path / "mlruns/last.json").read_text().split('"run_id": "')[1][:32]
-        refused(toy, "add --with-patch", run_id, MLFLOW_TRACKING_URI=uri)
-        exact(toy, run_id, "--with-patch", MLFLOW_TRACKING_URI=uri)
+        toy.repro(**env)
+        changed = server.runs()[-1]
+        assert changed.tags["git_dirty"] == "true"
+        refused(toy, "add --with-patch", changed.run_id, **env)
+        exact(toy, changed.run_id, "--with-patch", **env)
+        assert server.runs()[-1].tags["reproduced"] == "exact"
 
 
 def test_the_champion(toy: Toy) -> None:
@@ -117,7 +118,6 @@ def clone_of(toy: Toy, folder: Path, *options: str) -> Toy:
 @pytest.mark.parametrize("kind", ["blob:none", "tree:0"])
 def test_a_partial_clone_fetches_what_it_lacks(toy: Toy, tmp_path: Path, kind: str) -> None:
     (run,) = toy.runs()
-    toy.replace("code/fit/step.sh", "w = 0", "w = 1") if False else None
     toy.append("code/fit/step.sh", "# later\n")
     toy.append("data/raw.csv", "4,40\n")
     commit(toy, "later")
@@ -203,15 +203,11 @@ def test_a_frozen_stage_is_executed_too(toy: Toy) -> None:
 
 
 def test_variables_of_the_identity_have_the_runs_values(tmp_path: Path) -> None:
-    files = {
-        **FILES,
-        "code/fit/main.sh": FILES["code/fit/main.sh"]
-        + '\necho "# ${TOY_A:-}${TOY_B-none}" >> reports/history.csv\n',
-        "dvc.yaml": FILES["dvc.yaml"].replace(
-            "experiment: toy", "experiment: toy\n        env: [TOY_A, TOY_B]"
-        ),
-    }
-    toy = project(tmp_path / "new", files)
+    used = "\necho ${TOY_A:-none} ${TOY_B-none} >> models/fit.txt\n"
+    pipeline = FILES["dvc.yaml"].replace("[models/fit.json]", "[models/fit.json, models/fit.txt]")
+    pipeline = pipeline.replace("experiment: toy", "experiment: toy\n        env: [TOY_A, TOY_B]")
+    fit = FILES["code/fit/main.sh"] + used
+    toy = project(tmp_path / "new", {**FILES, "code/fit/main.sh": fit, "dvc.yaml": pipeline})
     toy.repro(TOY_A="first")
     (run,) = toy.runs()
     exact(toy, run.run_id, TOY_A="second", TOY_B="third")
@@ -267,9 +263,8 @@ def data(tmp_path: Path) -> Toy:
     source.dvc("add", "given.txt")
     source.dvc("config", "cache.dir", "../source-cache")
     commit(source, "data")
-    pipeline = FILES["dvc.yaml"].replace(
-        "data/raw.csv]", "data/raw.csv, data/more, data/given.txt]"
-    )
+    wanted = "data/raw.csv, data/more, data/given.txt]"
+    pipeline = FILES["dvc.yaml"].replace("data/raw.csv]", wanted)
     files = {k: v for k, v in FILES.items() if k != "data/raw.csv"} | {"dvc.yaml": pipeline}
     toy = project(tmp_path / "new", files)
     (toy.path / "data/more/deep").mkdir(parents=True)
@@ -320,9 +315,8 @@ def test_a_damaged_object_of_the_cache_is_not_used_and_stays(data: Toy, mode: in
 
 def changed_folder(toy: Toy) -> tuple[int, str]:
     (run,) = toy.runs()
-    done = reproduce(
-        toy, run.run_id, TOY_MEANWHILE="echo 9 > out/deep/a; rm out/gone; touch out/new"
-    )
+    edit = "echo 9 > out/deep/a; rm out/gone; touch out/new"
+    done = reproduce(toy, run.run_id, TOY_MEANWHILE=edit)
     return done.returncode, done.stdout
 
 
