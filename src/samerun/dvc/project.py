@@ -19,24 +19,25 @@ from samerun.dvc.stage import RECORD, Item, Params, Stage, named_file
 
 
 class Project:
-    """The stages of the repository around the current folder."""
+    """The stages of the repository around a folder, by default the current one."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         """Read every dvc.yaml and dvc.lock. Raises: MissingError, WorkspaceError."""
         from dvc.exceptions import DvcException, NotDvcRepoError
         from dvc.repo import Repo
 
         try:
-            self._repo = Repo()
+            self._repo = Repo(folder and str(folder))
             self._index = self._repo.index
             found = list(self._index.stages)
         except NotDvcRepoError:
             raise MissingError(
-                f"this folder must be in a DVC project: run `dvc init` (got {Path.cwd()})"
+                f"this folder must be in a DVC project: run `dvc init` (got {folder or Path.cwd()})"
             ) from None
         except DvcException as error:
             raise WorkspaceError(f"DVC must be able to read its files (got {error})") from error
         self.root = Path(self._repo.root_dir)
+        self._here = folder
         self.stages = tuple(self._stage(one) for one in found if one.cmd)
         self.data = tuple(self._item(out) for one in found if not one.cmd for out in one.outs)
 
@@ -62,18 +63,18 @@ class Project:
         return self.stage(os.environ.get("DVC_STAGE", ""), Path.cwd().resolve())
 
     def record_stage(self) -> Stage:
-        """Return the stage that records: this process's own, or that of the current folder.
+        """Return the stage that records: this process's own, or that of the project's folder.
 
         Raises: MissingError if there is none.
         """
-        if os.environ.get("DVC_STAGE"):
+        if os.environ.get("DVC_STAGE") and not self._here:
             return self.own_stage()
-        here = (Path.cwd() / "dvc.yaml").resolve()
+        here = ((self._here or Path.cwd()) / "dvc.yaml").resolve()
         for stage in self.stages:
             if stage.records and stage.file == here:
                 return stage
         raise MissingError(
-            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {Path.cwd()})"
+            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {here.parent})"
         )
 
     def upstream(self, stage: Stage) -> list[Stage]:
@@ -141,6 +142,16 @@ class Project:
             if (self.root / name).resolve() == file:
                 return dict(entries)
         return {}
+
+    @property
+    def cache(self) -> Path:
+        """The folder of DVC's cache."""
+        return Path(self._repo.cache.local_cache_dir)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """DVC's configuration, its paths made absolute."""
+        return dict(self._repo.config)
 
     def path(self, name: str) -> Path:
         """Return where a path of an item is."""
@@ -283,7 +294,11 @@ class Project:
         path = str(item.fs_path)
         if item.fs.protocol == "local" and item.fs.isin(path, str(self.root)):
             return Path(os.path.relpath(path, self.root)).as_posix()
-        return path if item.fs.protocol == "local" else str(item.def_path)
+        if item.fs.protocol != "local":
+            return str(item.def_path)
+        # Outside of DVC's folder, but not of a repository that is cloned elsewhere.
+        outside = os.path.isabs(item.def_path)
+        return path if outside else Path(os.path.relpath(path, self.root)).as_posix()
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,14 +109,19 @@ class Store:
         with store_errors(self.uri, every=True):
             return [_recorded(run) for run in self._all()]
 
-    def fetch(self, run_id: str, folder: Path) -> None:
-        """Download a run's artifacts into a folder, and its model's into model/ there."""
+    def fetch(self, run_id: str, folder: Path, beside: Path | None = None) -> None:
+        """Download a run's artifacts into a folder, and its model's into model/ there.
+
+        beside: another folder for the model, since artifacts may have a folder of that name.
+        """
         with store_errors(self.uri, every=True):
             self.client.download_artifacts(run_id, "", str(folder))
             outputs = self.client.get_run(run_id).outputs
             if outputs and outputs.model_outputs:
                 mlflow.artifacts.download_artifacts(
-                    f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
+                    f"runs:/{run_id}/{models.MODEL}",
+                    dst_path=str(beside or folder),
+                    tracking_uri=self.uri,
                 )
 
     def add_changed(self, run_id: str, path: Path, folder: str = "") -> tuple[str, bool]:

@@ -1,12 +1,10 @@
 """A stage that is interrupted loses nothing, doubles nothing, and resumes in the same run."""
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Workspace
 from tests.samerun.projects.counting import FILES, STEPS, Counting, repro, wait_for
 from tests.samerun.projects.toy import project
 
@@ -29,7 +27,9 @@ WAYS = [
     ("dvc", signal.SIGKILL, "the dvc that ran it is gone", True),
     pytest.param("child", signal.SIGTERM, "SIGTERM", False, marks=pytest.mark.slow),
     pytest.param("group", signal.SIGTERM, "SIGTERM", False, marks=pytest.mark.slow),
-    pytest.param("dvc", signal.SIGTERM, "the dvc that ran it is gone", True, marks=pytest.mark.slow),
+    pytest.param(
+        "dvc", signal.SIGTERM, "the dvc that ran it is gone", True, marks=pytest.mark.slow
+    ),
 ]
 
 
