@@ -11,7 +11,8 @@ from typing import Any
 from samerun import config, working_tree
 from samerun.core.errors import WorkspaceError
 from samerun.dvc import identity
-from samerun.dvc.project import Project, differences
+from samerun.dvc.differences import differences
+from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
 from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt

@@ -1,4 +1,4 @@
-"""What of the ways of running is knownline's own; the others are tested in tests/samerun/projects."""
+"""Ways of running that are knownline's own; tests/samerun/projects has the others."""
 
 import hashlib
 

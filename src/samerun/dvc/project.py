@@ -1,13 +1,12 @@
 """The DVC project: its stages as dvc.yaml declares them, with the values that dvc.lock has.
 
-The only module that imports DVC. Everything else sees the types below. Of DVC's internals it uses
+With `checkout` the only module that imports DVC. Everything else sees the types below. Of DVC's internals it uses
 the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproject.toml bounds.
 """
 
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -171,23 +170,6 @@ class Project:
             return {item.path: found.hash_info.value}
         return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in found._dict.items()}
 
-    def locked_files(self, item: Item) -> dict[str, str]:
-        """Return the files of a folder as DVC's cache lists them; empty if it does not."""
-        if not item.locked or not item.locked.endswith(".dir"):
-            return {}
-        try:
-            listed = json.loads(Path(self._repo.cache.local.oid_to_path(item.locked)).read_bytes())
-            return {f"{item.path}/{entry['relpath']}": entry["md5"] for entry in listed}
-        except (OSError, KeyError, TypeError, ValueError):
-            return {}  # it is not in the cache, or damaged
-
-    def changed_file(self, item: Item) -> str:
-        """Return which file of an item is not as DVC has it, as far as that can be told."""
-        old, new = self.locked_files(item), self.files(item)
-        return next((path for path in sorted(old) if old[path] != new.get(path)), None) or next(
-            (path for path in sorted(new) if old and path not in old), item.path
-        )
-
     def ignored(self, path: str) -> bool:
         """Return whether .dvcignore names a file. path: relative to the current folder."""
         return bool(self._repo.dvcignore.is_ignored_file(str(Path(path).absolute())))
@@ -310,16 +292,3 @@ class _Remote:
 
 def _overlap(one: str, other: str) -> bool:
     return contains(one, other) or contains(other, one)
-
-
-def differences(project: Project, stage: Stage) -> Iterator[str]:
-    """Yield what of a stage differs from dvc.lock: command, parameters, dependencies, outputs."""
-    if stage.changed_command:
-        yield f"the command of {stage.name}"
-    for params in stage.params:
-        yield from params.changes()
-    for item in (*stage.deps, *stage.outs):
-        if item.locked is None and not item.path.startswith("remote://"):
-            yield f"{item.path}, which dvc.lock does not have"
-        elif project.digest(item) != item.locked:
-            yield project.changed_file(item)
