@@ -1,7 +1,8 @@
 """The DVC project: its stages as dvc.yaml declares them, with the values that dvc.lock has.
 
-With `checkout` the only module that imports DVC. Everything else sees the types below. Of DVC's internals it uses
-the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproject.toml bounds.
+With `checkout` the only module that imports DVC. Everything else sees the types of `stage`. Of
+DVC's internals it uses the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which
+pyproject.toml bounds.
 """
 
 import os
@@ -279,7 +280,7 @@ class Project:
         if item.fs.protocol != "local":
             return str(item.def_path)
         # Outside of DVC's folder, but not of a repository that is cloned elsewhere.
-        outside = os.path.isabs(item.def_path)
+        outside = Path(item.def_path).is_absolute()
         return path if outside else Path(os.path.relpath(path, self.root)).as_posix()
 
 
