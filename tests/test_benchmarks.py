@@ -65,7 +65,10 @@ def test_watching_is_timed() -> None:
 @pytest.mark.slow
 def test_a_whole_run_is_timed_beside_a_tutorials() -> None:
     shown = told("whole_run").splitlines()
-    assert [line.partition(":")[0] for line in shown] == ["a first run, empty store", "nothing to do"]
+    assert [line.partition(":")[0] for line in shown] == [
+        "a first run, empty store",
+        "nothing to do",
+    ]
 
 
 @pytest.mark.slow

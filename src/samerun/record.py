@@ -185,9 +185,7 @@ def _content(
     )
 
 
-def _times(
-    store: Store, new: Sequence[Receipt], fingerprint: str
-) -> tuple[str, float, float]:
+def _times(store: Store, new: Sequence[Receipt], fingerprint: str) -> tuple[str, float, float]:
     """Return a run's execution, its start and its end, in seconds since 1970.
 
     The execution is the one that has a run in the store, which was shown while it ran; a later one
@@ -240,27 +238,7 @@ def _write_artifacts(
     (folder / "environment.json").write_text(json.dumps(packages, indent=1) + "\n")
     if commit.dirty:
         (folder / "changes.patch").write_bytes(commit.patch)
-    for name in _kept(pipeline):
-        target = folder / pipeline.relative(name)
-        if not target.resolve().is_relative_to(folder.resolve()):  # a file beside the pipeline
-            target = folder / Path(name).name
+    for name in content.files(pipeline):
+        target = folder / content.artifact(pipeline, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pipeline.project.path(name), target)
-
-
-def _kept(pipeline: Pipeline) -> list[str]:
-    """Return the files that are stored with a run."""
-    project = pipeline.project
-    lock = pipeline.stage.file.with_name("dvc.lock")
-    names = [os.path.relpath(path, project.root) for path in (pipeline.stage.file, lock)]
-    names += [each.file for stage in pipeline.deciding for each in stage.params]
-    models_of = [entry["path"] for entry in project.artifacts(pipeline.stage.file).values()]
-    plotted = str(project.plots(pipeline.stage.file))
-    for item in pipeline.outputs():
-        relative = pipeline.relative(item.path)
-        if item.kind or relative in models_of or relative in plotted:
-            names += project.files(item)
-    for stage in pipeline.presenting:
-        for out in stage.outs:
-            names += project.files(out)
-    return list(dict.fromkeys(name for name in names if project.path(name).is_file()))

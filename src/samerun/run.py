@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from samerun.core.errors import UserError, WorkspaceError
 from samerun.execution import processes
-from samerun.execution.inputs import Before
 from samerun.execution.scratch import RunningError, Scratch
+from samerun.inputs import Before
 
 if TYPE_CHECKING:
     from samerun.dvc.project import Project
@@ -100,6 +100,8 @@ class Execution:
         self._error: BaseException | None = None
         self._live: Live | None = None
         self._known = threading.Event()
+        self._facts: dict[str, str] = {}
+        self._packages: dict[str, str] = {}
 
     def run(self, command: list[str]) -> int:
         """Execute the command; on success leave a receipt. Raises: UserError if it is refused."""
@@ -160,6 +162,7 @@ class Execution:
         """
         try:
             from samerun.dvc.project import Project
+            from samerun.execution import environment
             from samerun.live import Live
             from samerun.pipeline import Pipeline
 
@@ -170,6 +173,8 @@ class Execution:
             if pipeline:
                 pipeline.check_size()
             self._live.start()
+            # Here, and not in `_accept`, because reading what is installed takes 0.1 s.
+            self._facts, self._packages = environment.facts(), environment.packages()
         except BaseException as error:
             self._error = error
             self._signal(signal.SIGTERM)  # what follows could not be accepted anyway
@@ -179,7 +184,7 @@ class Execution:
     def _accept(self) -> None:
         """Check that nothing changed meanwhile, and write the receipt. Raises: WorkspaceError."""
         from samerun.dvc import identity
-        from samerun.execution import environment, receipts
+        from samerun.execution import receipts
 
         assert self._live
         self._before.check_unchanged(self._project, self._stage)
@@ -199,8 +204,8 @@ class Execution:
                 seconds=self._scratch.seconds,
                 outs=outs,
                 tags=self._live.tags(),
-                facts=environment.facts(),
-                packages=environment.packages(),
+                facts=self._facts,
+                packages=self._packages,
                 pipeline=self._dvc,
                 live=self._live.shown,
             )

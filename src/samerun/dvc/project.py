@@ -6,6 +6,7 @@ the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproj
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,24 +19,25 @@ from samerun.dvc.stage import RECORD, Item, Params, Stage, named_file
 
 
 class Project:
-    """The stages of the repository around the current folder."""
+    """The stages of the repository around a folder, by default the current one."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         """Read every dvc.yaml and dvc.lock. Raises: MissingError, WorkspaceError."""
         from dvc.exceptions import DvcException, NotDvcRepoError
         from dvc.repo import Repo
 
         try:
-            self._repo = Repo()
+            self._repo = Repo(folder and str(folder))
             self._index = self._repo.index
             found = list(self._index.stages)
         except NotDvcRepoError:
             raise MissingError(
-                f"this folder must be in a DVC project: run `dvc init` (got {Path.cwd()})"
+                f"this folder must be in a DVC project: run `dvc init` (got {folder or Path.cwd()})"
             ) from None
         except DvcException as error:
             raise WorkspaceError(f"DVC must be able to read its files (got {error})") from error
         self.root = Path(self._repo.root_dir)
+        self._here = folder
         self.stages = tuple(self._stage(one) for one in found if one.cmd)
         self.data = tuple(self._item(out) for one in found if not one.cmd for out in one.outs)
 
@@ -61,18 +63,18 @@ class Project:
         return self.stage(os.environ.get("DVC_STAGE", ""), Path.cwd().resolve())
 
     def record_stage(self) -> Stage:
-        """Return the stage that records: this process's own, or that of the current folder.
+        """Return the stage that records: this process's own, or that of the project's folder.
 
         Raises: MissingError if there is none.
         """
-        if os.environ.get("DVC_STAGE"):
+        if os.environ.get("DVC_STAGE") and not self._here:
             return self.own_stage()
-        here = (Path.cwd() / "dvc.yaml").resolve()
+        here = ((self._here or Path.cwd()) / "dvc.yaml").resolve()
         for stage in self.stages:
             if stage.records and stage.file == here:
                 return stage
         raise MissingError(
-            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {Path.cwd()})"
+            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {here.parent})"
         )
 
     def upstream(self, stage: Stage) -> list[Stage]:
@@ -99,6 +101,16 @@ class Project:
         """Return the dependencies of a stage that no stage and no .dvc file keeps: its code."""
         kept = [*self.made, *(item.path for item in self.data)]
         return [dep for dep in stage.deps if not any(contains(one, dep.path) for one in kept)]
+
+    def values(self, params: Params, text: bytes) -> Any:
+        """Return the parameters that a stage would take from a file with this content."""
+        from dvc.dependency.param import read_param_file
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(params.file).name
+            path.write_bytes(text)
+            keys = list(params.handle.params) or None
+            return read_param_file(self._repo.fs, str(path), keys, flatten=True)
 
     def load(self, name: str) -> Any:
         """Return the content of a JSON, YAML or TOML file, as DVC reads it.
@@ -130,6 +142,16 @@ class Project:
             if (self.root / name).resolve() == file:
                 return dict(entries)
         return {}
+
+    @property
+    def cache(self) -> Path:
+        """The folder of DVC's cache."""
+        return Path(self._repo.cache.local_cache_dir)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """DVC's configuration, its paths made absolute."""
+        return dict(self._repo.config)
 
     def path(self, name: str) -> Path:
         """Return where a path of an item is."""
@@ -186,8 +208,16 @@ class Project:
         reads: folder to the dotted parameter that names the only file of it that counts.
         """
         inputs = self.inputs(stage)
-        deps = {dep.path: self._digest_of(dep, inputs.params, reads) for dep in stage.deps}
+        deps = {dep.path: self._digest_of(dep, stage, inputs.params, reads) for dep in stage.deps}
         return replace(inputs, deps=deps)
+
+    def named(self, stage: Stage, params: Mapping[str, Any], key: str) -> str | None:
+        """Return the path of the file that a dotted parameter names, as a stage reads it.
+
+        params: parameter file to its values. None if the parameter names no file.
+        """
+        name = named_file(params, key)
+        return name and Path(os.path.relpath(stage.wdir / name, self.root.resolve())).as_posix()
 
     def current_inputs(self, stage: Stage) -> StageInputs:
         """Return what goes into a stage now: DVC writes it to dvc.lock when the stage has ended."""
@@ -207,9 +237,11 @@ class Project:
         """Return an item's hash by DVC's own means, so that DVC need not read a file twice."""
         return str(item.handle.get_hash().value) if item.handle.exists else "none"
 
-    def _digest_of(self, dep: Item, params: Mapping[str, Any], reads: Mapping[str, str]) -> Digest:
+    def _digest_of(
+        self, dep: Item, stage: Stage, params: Mapping[str, Any], reads: Mapping[str, str]
+    ) -> Digest:
         if dep.path in reads:
-            wanted = named_file(params, reads[dep.path])
+            wanted = self.named(stage, params, reads[dep.path])
             files = self.files(dep) if wanted else {}
             return {path: sha for path, sha in files.items() if path == wanted}
         if any(contains(dep.path, one) and one != dep.path for one in self.made):
@@ -262,7 +294,11 @@ class Project:
         path = str(item.fs_path)
         if item.fs.protocol == "local" and item.fs.isin(path, str(self.root)):
             return Path(os.path.relpath(path, self.root)).as_posix()
-        return path if item.fs.protocol == "local" else str(item.def_path)
+        if item.fs.protocol != "local":
+            return str(item.def_path)
+        # Outside of DVC's folder, but not of a repository that is cloned elsewhere.
+        outside = os.path.isabs(item.def_path)
+        return path if outside else Path(os.path.relpath(path, self.root)).as_posix()
 
 
 @dataclass(frozen=True, slots=True)

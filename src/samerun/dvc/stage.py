@@ -1,6 +1,5 @@
 """A stage as dvc.yaml declares it, with the values that dvc.lock has of it."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,16 @@ class Item:
     cached: bool
     handle: Any
 
+    @property
+    def pointer(self) -> Path:
+        """The .dvc file, or the dvc.yaml, that an output belongs to."""
+        return Path(self.handle.stage.path)
+
+    @property
+    def executable(self) -> bool:
+        """Whether an output is a program."""
+        return bool(self.handle.meta and self.handle.meta.isexec)
+
 
 @dataclass(frozen=True, slots=True)
 class Params:
@@ -42,16 +51,6 @@ class Params:
         old, new = flatten(dict(self.locked)), flatten(self.handle.read_params())
         keys = [key for key in [*old, *new] if old.get(key, self) != new.get(key, self)]
         return [f"{key} in {self.file}" for key in dict.fromkeys(keys)] or [self.file]
-
-    def values(self, text: bytes) -> Any:
-        """Return the values that the stage would take from a file with this content."""
-        from dvc.dependency.param import read_param_file
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(self.file).name
-            path.write_bytes(text)
-            keys = list(self.handle.params) or None
-            return read_param_file(self.handle.repo.fs, str(path), keys, flatten=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def changes(pipeline: Pipeline) -> Iterator[Finding]:
     }
     paths = [path for path in pipeline.inputs() if path not in params]
     try:
-        working_tree.check_size(pipeline.inputs())
+        pipeline.check_size()
         commit = working_tree.commit(paths=paths)
     except UserError as error:
         yield Finding("git", str(error), "see `git status`")

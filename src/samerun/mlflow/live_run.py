@@ -1,13 +1,18 @@
 """The run of an execution that is under way: opened, written and closed beside it."""
 
 import os
+import time
+
+from samerun.mlflow.errors import store_errors
+
+# isort: split
+from mlflow.entities import Metric
 
 from samerun.core.flatten import flatten
 from samerun.dvc.stage import Stage
 from samerun.execution import processes
 from samerun.execution.scratch import Scratch
-from samerun.mlflow import content, tracking
-from samerun.mlflow.errors import store_errors
+from samerun.mlflow import content, run_writer, tracking
 from samerun.pipeline import Pipeline
 
 
@@ -20,18 +25,17 @@ class LiveRun:
         stage: Stage,
         scratch: Scratch,
         dvc: str | None,
-        tags: dict[str, str],
     ) -> None:
         """Open the run, or open that of an earlier attempt or of an earlier stage again.
 
-        dvc: the name of the DVC process that runs the stage. tags: what the program said of itself.
+        dvc: the name of the DVC process that runs the stage.
 
         Raises: StoreError if the store cannot be used.
         """
         self._store = tracking.Store(pipeline.config)
+        self._logged: dict[str, set[int]] = {}
         experiment = os.environ.get("DVC_EXP_NAME")
-        own_tags = {
-            **tags,
+        tags = {
             "stage": stage.name,
             "process": processes.this_process(),
             **({"pipeline": dvc} if dvc else {}),
@@ -51,16 +55,25 @@ class LiveRun:
                     execution=scratch.execution,
                     name=f"{name} …",
                     description=f"The stage {stage.short} is running.",
-                    tags=own_tags,
+                    tags=tags,
                     params=params,
                     start_ms=int(scratch.started * 1000),
                 )
             )
 
     def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Log metrics by step. Raises: StoreError."""
+        """Log metrics by step; a step that is logged stays as it is. Raises: StoreError."""
+        client, now_ms = self._store.client, int(time.time() * 1000)
+        new: list[Metric] = []
         with store_errors(self._store.uri, every=True):
-            self._store.stream(self.run_id, rows)
+            for step, values in rows:
+                for name, value in values.items():
+                    if name not in self._logged:  # once: a whole history takes long to read
+                        self._logged[name] = run_writer.logged_steps(client, self.run_id, name)
+                    if step not in self._logged[name]:
+                        self._logged[name].add(step)
+                        new.append(Metric(name, value, now_ms, step))
+            run_writer.log_metrics(client, self.run_id, new)
 
     def tag(self, tags: dict[str, str]) -> None:
         """Set tags. Raises: StoreError."""

@@ -5,7 +5,6 @@ Knows nothing of how a run came about (`run_metadata` holds what it shows), of w
 """
 
 import shutil
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from samerun.mlflow.errors import ABSENT_CODES, store_errors
 
 # isort: split
 import mlflow
-from mlflow.entities import Metric, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -60,7 +59,6 @@ class Store:
         self.client, self.experiment = connection.connect(
             self.uri, self.name, self._page, create=create, follow=follow
         )
-        self._streamed: dict[str, dict[str, set[int]]] = {}
 
     def add_experiment_tags(self) -> None:
         """Bring the experiment's page up to date with the configuration."""
@@ -111,14 +109,19 @@ class Store:
         with store_errors(self.uri, every=True):
             return [_recorded(run) for run in self._all()]
 
-    def fetch(self, run_id: str, folder: Path) -> None:
-        """Download a run's artifacts into a folder, and its model's into model/ there."""
+    def fetch(self, run_id: str, folder: Path, beside: Path | None = None) -> None:
+        """Download a run's artifacts into a folder, and its model's into model/ there.
+
+        beside: another folder for the model, since artifacts may have a folder of that name.
+        """
         with store_errors(self.uri, every=True):
             self.client.download_artifacts(run_id, "", str(folder))
             outputs = self.client.get_run(run_id).outputs
             if outputs and outputs.model_outputs:
                 mlflow.artifacts.download_artifacts(
-                    f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
+                    f"runs:/{run_id}/{models.MODEL}",
+                    dst_path=str(beside or folder),
+                    tracking_uri=self.uri,
                 )
 
     def add_changed(self, run_id: str, path: Path, folder: str = "") -> tuple[str, bool]:
@@ -195,21 +198,6 @@ class Store:
             self.client.update_run(run_id, status="RUNNING")
             run_writer.describe(self.client, run, content)
             return run_id
-
-    def stream(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Log metrics by step of a run under way; a step that is logged stays as it is."""
-        with store_errors(self.uri):
-            now_ms = int(time.time() * 1000)
-            logged = self._streamed.setdefault(run_id, {})
-            new: list[Metric] = []
-            for step, values in rows:
-                for name, value in values.items():
-                    if name not in logged:  # once: a whole history takes long to read
-                        logged[name] = run_writer.logged_steps(self.client, run_id, name)
-                    if step not in logged[name]:
-                        logged[name].add(step)
-                        new.append(Metric(name, value, now_ms, step))
-            run_writer.log_metrics(self.client, run_id, new)
 
     def end(self, run_id: str, status: str, why: str) -> None:
         """Close a run whose training did not end well: FAILED or KILLED, and why."""

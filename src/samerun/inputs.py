@@ -103,7 +103,9 @@ class Before:
         for params in stage.params:
             name = os.path.relpath(project.path(params.file))
             old, new = self.texts.get(name, b""), bytes_of(name)
-            if old != new and (key := _changed_key(params.values(old), params.values(new))):
+            if old != new and (
+                key := _changed_key(project.values(params, old), project.values(params, new))
+            ):
                 raise WorkspaceError(
                     f"{key} in {name} must not change while {stage.short} runs: {advice} (got"
                     " another value than at its beginning)"
