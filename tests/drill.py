@@ -174,7 +174,7 @@ def everything_is_recorded(workspace: Workspace) -> None:
     receipts = [json.loads(path.read_text()) for path in (own / "receipts").glob("*.json")]
     waiting = [each["stage"] for each in receipts if not each["recorded"]]
     demand(set(waiting) <= {"dvc.yaml:report"}, f"not recorded: {waiting}")
-    left = [path for path in (own / "scratch").glob("*/files/*")]
+    left = list((own / "scratch").glob("*/files/*"))
     demand(not left, f"left by a stage that has ended: {left}")
 
 

@@ -1,4 +1,4 @@
-"""What of the ways of running is knownline's own; the others are tested in tests/samerun/projects."""
+"""What knownline alone has of the ways of running; the others are in tests/samerun/projects."""
 
 import hashlib
 

@@ -56,9 +56,13 @@ def test_each_line_has_an_epochs_numbers_to_the_last_bit(file: Path) -> None:
 
 
 def test_an_error_of_the_users_is_the_last_line(file: Path) -> None:
-    with pytest.raises(DivergedError), Live("cpu") as shown:
-        shown.add(*row(0))
-        raise DivergedError("train.learning_rate must be less")
+    def diverge() -> None:
+        with Live("cpu") as shown:
+            shown.add(*row(0))
+            raise DivergedError("train.learning_rate must be less")
+
+    with pytest.raises(DivergedError):
+        diverge()
     assert [entry.get("step") for entry in lines(file)] == [None, 0, None]
     assert lines(file)[-1] == {"error": "train.learning_rate must be less"}
 
