@@ -131,7 +131,7 @@ def test_the_projects_own_tags_and_description(pipeline: Pipeline) -> None:
     assert content.tags_of(Commit(None, b"")) == {"git_commit": "none", "git_dirty": "false"}
 
 
-PHRASES = ("{rows} rows", "{table}", "lr {rate}", "{epochs} epochs")
+PHRASES = ("{table} | {rows} rows", "lr {rate}", "{epochs} epochs")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,8 @@ PHRASES = ("{rows} rows", "{table}", "lr {rate}", "{epochs} epochs")
         ({}, None, "99 rows, lr 0.25, 100 epochs"),
         ({"rate": 0.5}, None, "lr 0.5, 99 rows, 100 epochs"),
         ({"rate": 0.5, "deep.z": 5}, None, "lr 0.5, z 5, 99 rows, 100 epochs"),
-        ({"table": "data/own/mine.csv"}, None, "mine.csv, 99 rows, lr 0.25, 100 epochs"),
+        ({"table": "data/own/mine.csv"}, None, "mine.csv, lr 0.25, 100 epochs"),
+        ({"table": "mine.csv", "deep.z": None}, None, "mine.csv, no z, lr 0.25, 100 epochs"),
         ({"epochs": 5}, "tidal-orb", "5 epochs, 99 rows, lr 0.25, tidal-orb"),
         ({"deep.z": "x" * 200}, None, f"z {'x' * 40}, 99 rows, lr 0.25, 100 epochs"),
     ],

@@ -243,15 +243,29 @@ def run_name(pipeline: Pipeline, baseline: Mapping[str, str], experiment: str | 
     ]
     told = {key for _, keys in phrases for key in keys}
     first = [_filled(phrase, values) for phrase, keys in phrases if keys & changed]
-    others = [f"{key.rpartition('.')[2]} {_short(values[key])}" for key in sorted(changed - told)]
+    others = [_named(key, values[key]) for key in sorted(changed - told)]
     last = [_filled(phrase, values) for phrase, keys in phrases if not keys & changed]
     parts = [part for part in (*first, *others, *last) if part]
     name = ", ".join([*parts, *([experiment] if experiment else [])])
     return name[:_LONGEST_NAME] or f"run {pipeline.fingerprint[:8]}"
 
 
+def _named(key: str, text: str) -> str:
+    """Return a parameter by the last part of its name: "rate 0.5", or "no limit" if it is null."""
+    name = key.rpartition(".")[2]
+    return f"no {name}" if text == "null" else f"{name} {_short(text)}"
+
+
 def _filled(phrase: str, values: Mapping[str, str]) -> str:
-    """Return a phrase with its parameters filled in; empty if one of them is null."""
+    """Return a phrase with its parameters filled in; empty if one of them is null.
+
+    Of alternatives, as in "{table} | {rows} rows", the first that is not empty.
+    """
+    first, _, others = phrase.partition(" | ")
+    return _one_filled(first, values) or (_filled(others, values) if others else "")
+
+
+def _one_filled(phrase: str, values: Mapping[str, str]) -> str:
     for key, text in values.items():
         if f"{{{key}}}" in phrase:
             if text == "null":
