@@ -70,6 +70,7 @@ bench: $(READY)  ## time the pass, a run and samerun beside their peers (an hour
 	@python -m benchmarks.gpu
 	@python -m benchmarks.merging
 	@python -m benchmarks.whole_run
+	@python -m benchmarks.wrapper
 	@python -m benchmarks.watching
 	@python -m benchmarks.wrapper
 	@python -m benchmarks.bad_servers

@@ -11,7 +11,8 @@ from typing import Any
 from samerun import config, working_tree
 from samerun.core.errors import WorkspaceError
 from samerun.dvc import identity
-from samerun.dvc.project import Project, differences
+from samerun.dvc.differences import differences
+from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
 from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt
@@ -24,9 +25,13 @@ class Pipeline:
     deciding: the stages that belong to a run's identity. presenting: those that only present.
     """
 
-    def __init__(self, project: Project, stage: Stage) -> None:
+    def __init__(
+        self, project: Project, stage: Stage, environ: Mapping[str, str | None] = os.environ
+    ) -> None:
+        """environ: the environment variables that `meta.samerun.env` names are looked up in it."""
         self.project, self.stage = project, stage
         self.config = config.of(project, stage)
+        self._environ = environ
         upstream = project.upstream(stage)
         shown = self.config.not_identity
         self.presenting = [s for s in upstream if s.short.partition("@")[0] in shown]
@@ -45,6 +50,22 @@ class Pipeline:
             if recorder.records and stage in project.upstream(recorder):
                 return cls(project, recorder)
         return None
+
+    def ordered(self) -> list[Stage]:
+        """Return the deciding stages so that each comes after those whose outputs it needs."""
+        waiting, done = {stage.name: stage for stage in self.deciding}, list[Stage]()
+
+        def add(stage: Stage) -> None:
+            if waiting.pop(stage.name, None):
+                needed = {item.path for item in self.project.sources(stage)}
+                for maker in self.deciding:
+                    if any(out.path in needed for out in maker.outs):
+                        add(maker)
+                done.append(stage)
+
+        for stage in self.deciding:
+            add(stage)
+        return done
 
     @property
     def folder(self) -> Path:
@@ -106,7 +127,7 @@ class Pipeline:
         return identity.identity(
             [self.project.counted(stage, self.config.reads) for stage in self.deciding],
             made=self.project.made,
-            env={name: os.environ.get(name) for name in self.config.env},
+            env={name: self._environ.get(name) for name in self.config.env},
             model=code,
         )
 
