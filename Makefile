@@ -72,6 +72,7 @@ bench: $(READY)  ## time the pass, a run and samerun beside their peers (an hour
 	@python -m benchmarks.whole_run
 	@python -m benchmarks.wrapper
 	@python -m benchmarks.watching
+	@python -m benchmarks.wrapper
 	@python -m benchmarks.bad_servers
 
 .PHONY: drill
