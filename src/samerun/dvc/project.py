@@ -276,7 +276,7 @@ class Project:
         if item.fs.protocol != "local":
             return str(item.def_path)
         # Outside of DVC's folder, but not of a repository that is cloned elsewhere.
-        outside = os.path.isabs(item.def_path)
+        outside = Path(item.def_path).is_absolute()
         return path if outside else Path(os.path.relpath(path, self.root)).as_posix()
 
 
