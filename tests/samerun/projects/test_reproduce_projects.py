@@ -263,7 +263,6 @@ def data(tmp_path: Path) -> Toy:
     source = project(tmp_path / "source", {"a.txt": "1\n"})
     (source.path / "given.txt").write_text("imported\n")
     source.dvc("add", "given.txt")
-    source.dvc("config", "cache.dir", "../source-cache")
     commit(source, "data")
     wanted = "data/raw.csv, data/more, data/given.txt]"
     pipeline = FILES["dvc.yaml"].replace("data/raw.csv]", wanted)
