@@ -97,7 +97,7 @@ def _timed(side: str, folder: Path, times: int) -> Result:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.peers", side, str(folder), "--times", str(times)],
         cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "KNOWNLINE_LIVE_AFTER": "inf"},
+        env={**os.environ, "SAMERUN_LIVE_AFTER": "inf"},
     )  # fmt: skip
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     line = tuple(told["line"]) if told["line"] else None

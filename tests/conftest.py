@@ -83,6 +83,12 @@ class Workspace:
         """Run a command of ours the way DVC does."""
         return self.run("python", "src/knownline", *arguments, ok=ok, **env)
 
+    def samerun(
+        self, *arguments: str, ok: bool = True, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of samerun here."""
+        return self.run("samerun", *arguments, ok=ok, **env)
+
     def git(self, *arguments: str) -> str:
         """Run git here and return what it prints."""
         return self.run("git", *arguments).stdout
@@ -258,7 +264,7 @@ def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
 def _trained(_built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = copied(_built, tmp_path_factory.mktemp("trained") / "work")
     workspace.replace("params.yaml", "epochs: 100", "epochs: 60")
-    workspace.dvc("repro", "report")
+    workspace.dvc("repro", "report", SAMERUN_LIVE_AFTER="inf")
     return workspace
 
 

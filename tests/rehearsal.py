@@ -214,7 +214,7 @@ class Rehearsal:
                  str(self.scratch.folder / "origin.git"), str(other.path))  # fmt: skip
         if other.dvc("pull", "--quiet", ok=False).returncode:
             self._complain(self.days, "outputs that are not at the DVC remote")
-        proof = here.knownline(
+        proof = here.samerun(
             "reproduce", "champion", ok=False, MLFLOW_TRACKING_URI=self.scratch.uri
         )
         if proof.returncode:

@@ -167,17 +167,17 @@ class Tree:
 def pathspecs(top: Path, paths: Sequence[str] | None) -> tuple[str, ...]:
     """Return the pathspecs of paths, relative to the top folder.
 
-    With a symlink goes its target, and with a file of a nested repository that repository.
+    With a symlink goes its target. For a file of a nested repository stands that repository.
     """
     here, top = Path.cwd().resolve(), top.resolve()
     absolute: set[str] = set()
     for path in ["."] if paths is None else paths:
         lexical = os.path.normpath(here / path)
-        real = os.path.realpath(lexical)
-        above = [*Path(lexical).parents, *Path(real).parents]
-        above = [each for each in above if top in each.parents]
-        gates = [str(each) for each in above if each.is_symlink() or (each / ".git").exists()]
-        absolute |= {lexical, real, *gates}
+        for each in (lexical, os.path.realpath(lexical)):
+            above = [one for one in reversed(Path(each).parents) if top in one.parents]
+            nested = [str(one) for one in above if (one / ".git").exists()]
+            absolute |= {nested[0] if nested else each}
+            absolute |= {str(one) for one in above if one.is_symlink()}
     relative = {os.path.relpath(each, top) for each in absolute}
     inside = sorted(each for each in relative if each != ".." and not each.startswith("../"))
     specs = [":(top)" if each == "." else f":(top,literal){each}" for each in inside]

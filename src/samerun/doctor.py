@@ -1,20 +1,24 @@
-"""`knownline doctor`: prints what is wrong with this workspace and its store, a line each."""
+"""`samerun doctor`: prints what is wrong with this workspace and its store, a line each."""
 
 import sqlite3
 from collections.abc import Iterator
 
-from knownline.params import Params
 from samerun.core import address
-from samerun.core.errors import StoreError, one_line
-from samerun.health import store, workspace
+from samerun.core.errors import MissingError, StoreError, UserError, one_line
+from samerun.dvc.project import Project
+from samerun.health import inputs, store, workspace
 from samerun.health.finding import Finding
 from samerun.mlflow import store_sync, tracking
+from samerun.pipeline import Pipeline
 
 HEALTHY, FINDINGS = 0, 1
 
 
 def main(*, repair: bool = False) -> int:
-    """Return 0 if nothing is wrong, else 1; `--repair` applies the fixes that cannot lose data."""
+    """Return 0 if nothing is wrong, else 1; `--repair` applies the fixes that cannot lose data.
+
+    Raises: MissingError if this folder is in no DVC project.
+    """
     remaining = 0
     for finding in _findings(repair=repair):
         if repair and finding.repair:
@@ -30,22 +34,47 @@ def main(*, repair: bool = False) -> int:
 
 def _findings(*, repair: bool) -> Iterator[Finding]:
     """Yield findings one by one, so that one can be repaired before the next check."""
-    yield from workspace.git_tree()
-    yield from workspace.outputs()
-    truncated = [*workspace.dvc_rwlock(), *workspace.dvc_lock()]
+    workspace.check_project()
+    outside_git = list(workspace.git_repository())
+    yield from outside_git
+    truncated = [*workspace.dvc_rwlock(), *workspace.dvc_locks()]
     yield from truncated
     damaged = list(workspace.cache())
     yield from damaged
-    # `dvc status` needs its own files, and removes a damaged object that it comes across.
-    if not damaged and (repair or not truncated):
-        yield from workspace.pipeline()
-    yield from workspace.leftovers()
     yield from workspace.packages()
-    yield from workspace.device(_choose_device)
-    yield from _store(repair=repair)
+    if truncated and not repair:
+        return  # DVC can read nothing
+    try:
+        project = Project()
+    except MissingError:
+        raise
+    except UserError as error:
+        if not outside_git:  # DVC needs git, unless core.no_scm says otherwise
+            yield Finding("DVC", str(error), "see `dvc status`")
+        return
+    try:
+        pipeline = Pipeline(project, workspace.record_stage(project))
+    except UserError as error:
+        yield Finding("dvc.yaml", str(error), "until then, no run is recorded from here")
+        yield from workspace.status(damaged=bool(damaged))
+        return
+    yield from _of_pipeline(pipeline, damaged=bool(damaged))
+    yield from _of_store(pipeline, repair=repair)
 
 
-def _store(*, repair: bool) -> Iterator[Finding]:
+def _of_pipeline(pipeline: Pipeline, *, damaged: bool) -> Iterator[Finding]:
+    """Check what the pipeline reads and has made."""
+    yield from inputs.changes(pipeline)
+    yield from inputs.unkept(pipeline)
+    yield from inputs.record_stage(pipeline)
+    differing = list(inputs.lock(pipeline))
+    yield from differing
+    if not differing:
+        yield from workspace.status(damaged=damaged)
+    yield from workspace.leftovers(pipeline)
+
+
+def _of_store(pipeline: Pipeline, *, repair: bool) -> Iterator[Finding]:
     """Check the store and its runs; a store that cannot be opened is a finding too."""
     try:
         moved = list(store.location())
@@ -56,17 +85,10 @@ def _store(*, repair: bool) -> Iterator[Finding]:
         yield from absent
         if absent:
             return
-        yield from store.runs(tracking.Store(create=False, follow=False))
+        opened = tracking.Store(pipeline.config, create=False, follow=False)
+        yield from store.runs(opened, pipeline)
     except StoreError as error:
         yield Finding("store", str(error), "mend it, or bring back a copy")
     except sqlite3.Error as error:
         uri = address.redacted(address.store_uri())
         yield Finding("store", f"{uri}: {error}", "mend it, or bring back a copy")
-
-
-def _choose_device() -> object:
-    """Choose the device for params.yaml. Raises: UserError if that is not possible here."""
-    from knownline.train import descent
-
-    params = Params.read().train
-    return descent.choose_device(params.device, params.dtype)

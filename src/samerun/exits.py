@@ -86,7 +86,7 @@ def _discard_unwritten() -> bool:
 
 
 def _open_closed_streams() -> None:
-    """Open the streams that the caller closed, as in `knownline doctor 2>&-`, on the null device.
+    """Open the streams that the caller closed, as in `samerun doctor 2>&-`, on the null device.
 
     Otherwise the next file to be opened would get the closed stream's descriptor, and what is
     printed would be written into it.

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from samerun.core.errors import UserError
-from samerun.dvc.project import Project
+from samerun.core.errors import UserError, one_line
 from samerun.dvc.stage import Stage
 from samerun.execution.scratch import Scratch
+from samerun.pipeline import Pipeline
 
 DELAY = 5.0
 """Seconds before a run is shown, unless SAMERUN_LIVE_AFTER says otherwise."""
@@ -36,42 +36,50 @@ PATIENCE = 8.0
 PATIENCE_AFTER_SUCCESS = 0.2
 """The same for one that succeeded: `record` completes its run anyway."""
 
+MOST_ROWS = 300
+"""Most rows that are sent at one look, so that MLflow keeps up; `record` adds the others."""
+
 Row = tuple[int, dict[str, float]]
 """A step and the metrics at it."""
 
 
 class Live:
-    """Follows one execution. shown: whether it may have a run in MLflow."""
+    """Follows one execution. shown: whether it may have a run in MLflow.
+
+    A stage that no stage records, or that only presents, has no run, so it is not shown.
+    """
 
     def __init__(
-        self, project: Project, stage: Stage, scratch: Scratch, pipeline: str | None
+        self, pipeline: Pipeline | None, stage: Stage, scratch: Scratch, dvc: str | None
     ) -> None:
+        """pipeline: of the stage. dvc: the name of the DVC process that runs it."""
         self.shown = False
-        self._project, self._stage, self._scratch = project, stage, scratch
-        self._pipeline = pipeline
+        self._pipeline, self._stage, self._scratch, self._dvc = pipeline, stage, scratch, dvc
         self._delay = delay()
         self._ended = threading.Event()
-        self._status, self._reason = 0, ""
+        self._outcome, self._reason = "", ""
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def start(self) -> None:
         """Begin to follow; the run appears after the delay."""
-        self._thread.start()
+        if self._pipeline and self._stage in self._pipeline.deciding:
+            self._thread.start()
 
-    def end(self, status: int, reason: str) -> None:
-        """Close the run if the execution failed, and wait a little for it. status: of the exit."""
+    def end(self, outcome: str, reason: str) -> None:
+        """Close the run if the execution did not end well, and wait a little for that.
+
+        outcome: FAILED or KILLED; empty if it ended well.
+        """
         if self._ended.is_set():
             return
-        self._status, self._reason = status, reason
+        self._outcome, self._reason = outcome, reason
         self._ended.set()
-        self._thread.join(PATIENCE if status else PATIENCE_AFTER_SUCCESS)
+        if self._thread.ident:
+            self._thread.join(PATIENCE if outcome else PATIENCE_AFTER_SUCCESS)
 
     def tags(self) -> dict[str, str]:
         """Return what the program has said of itself."""
-        tags: dict[str, str] = {}
-        for entry in _entries(_read(self._scratch.live)):
-            tags |= {key: value for key, value in entry.items() if isinstance(value, str)}
-        return tags
+        return _texts(_read(self._scratch.live))
 
     def _run(self) -> None:
         if self._ended.wait(self._delay):
@@ -80,38 +88,43 @@ class Live:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
             self._show()
-        except UserError as error:
-            print(f"samerun: warning: not shown while it runs: {error}", file=sys.stderr)
+        except (UserError, OSError) as error:
+            text = one_line(str(error))
+            print(f"samerun: warning: not shown while it runs: {text}", file=sys.stderr)
 
     def _show(self) -> None:
         from samerun.mlflow import live_run
 
+        assert self._pipeline
         self.shown = True
-        run = live_run.LiveRun(
-            self._project, self._stage, self._scratch, self._pipeline, self.tags()
-        )
-        sources: list[Iterator[list[Row]]] = [_follow_json(self._scratch.live)]
-        sources += [
-            _follow_table(self._project.path(out.path))
+        run = live_run.LiveRun(self._pipeline, self._stage, self._scratch, self._dvc)
+        reported = _follow(self._scratch.live)
+        tables = [
+            _follow_table(self._pipeline.project.path(out.path))
             for out in self._stage.outs
             if out.path.endswith((".csv", ".tsv")) and self._is_plot(out.path)
         ]
         while True:
             ended = self._ended.wait(INTERVAL)
-            for source in sources:
-                if rows := next(source):
-                    run.log(rows)
+            lines = next(reported)
+            for rows in (_rows(lines), *map(next, tables)):
+                if rows:
+                    run.log(_thinned(rows))
+            if texts := _texts(lines):
+                run.tag(texts)
             if ended:
                 break
-        if self._status:
-            run.end("FAILED" if self._status < 128 else "KILLED", self._reason)
+        if self._outcome:
+            run.end(self._outcome, self._reason)
 
     def _is_plot(self, path: str) -> bool:
         """Return whether a table is a plot, of the stage or at the top of dvc.yaml."""
+        assert self._pipeline
         if any(out.path == path and out.kind == "plot" for out in self._stage.outs):
             return True
-        name = os.path.relpath(self._project.path(path), self._stage.file.parent)
-        return name in str(self._project.plots(self._stage.file))
+        project = self._pipeline.project
+        name = os.path.relpath(project.path(path), self._stage.file.parent)
+        return name in str(project.plots(self._stage.file))
 
 
 def delay() -> float:
@@ -128,15 +141,28 @@ def delay() -> float:
     return min(seconds, threading.TIMEOUT_MAX)
 
 
-def _follow_json(path: str) -> Iterator[list[Row]]:
-    """Yield the rows that were reported since the last look."""
-    for lines in _follow(path):
-        rows = []
-        for entry in _entries(lines):
-            step = entry.get("step")
-            if isinstance(step, int) and not isinstance(step, bool):
-                rows.append((step, _numbers(entry, "step")))
-        yield rows
+def _thinned(rows: list[Row]) -> list[Row]:
+    """Return the rows, or MOST_ROWS of them at equal distances."""
+    return rows[:: -(-len(rows) // MOST_ROWS)]
+
+
+def _rows(lines: bytes) -> list[Row]:
+    """Return the metrics among the lines that a program has reported."""
+    rows = []
+    for entry in _entries(lines):
+        step = entry.get("step")
+        if isinstance(step, int) and not isinstance(step, bool):
+            rows.append((step, _numbers(entry, "step")))
+    return rows
+
+
+def _texts(lines: bytes) -> dict[str, str]:
+    """Return what a program says of itself: the texts in the lines that have no step."""
+    texts: dict[str, str] = {}
+    for line in lines.splitlines():
+        for entry in _entries(line) if b'"step"' not in line else ():
+            texts |= {key: value for key, value in entry.items() if isinstance(value, str)}
+    return texts
 
 
 def _follow_table(path: Path) -> Iterator[list[Row]]:

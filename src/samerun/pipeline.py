@@ -11,7 +11,8 @@ from typing import Any
 from samerun import config, working_tree
 from samerun.core.errors import WorkspaceError
 from samerun.dvc import identity
-from samerun.dvc.project import Project, differences
+from samerun.dvc.differences import differences
+from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
 from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt
@@ -41,6 +42,14 @@ class Pipeline:
         """Return the pipeline of the current folder's record stage. Raises: UserError."""
         project = Project()
         return cls(project, project.record_stage())
+
+    @classmethod
+    def of(cls, project: Project, stage: Stage) -> "Pipeline | None":
+        """Return the pipeline that a stage belongs to; None if no stage records it."""
+        for recorder in project.stages:
+            if recorder.records and stage in project.upstream(recorder):
+                return cls(project, recorder)
+        return None
 
     def ordered(self) -> list[Stage]:
         """Return the deciding stages, and what they need, in an order in which they can run."""
@@ -144,10 +153,20 @@ class Pipeline:
         for stage in self.deciding:
             names |= {each.file for each in stage.params}
             names.add(Path(os.path.relpath(stage.file, self.project.root)).as_posix())
-            for dep in stage.deps:
-                if not _made(self.project, dep):
-                    names |= self._counted(dep, stage)
-        names |= {f"{item.path}.dvc" for item in self.project.data}
+            counted = {
+                path
+                for dep in stage.deps
+                if not _made(self.project, dep)
+                for path in self._counted(dep, stage)
+            }
+            data = [item.path for item in self.project.data]
+            names |= counted | {
+                f"{one}.dvc"
+                for one in data
+                if any(
+                    identity.contains(one, path) or identity.contains(path, one) for path in counted
+                )
+            }
         return sorted(os.path.relpath(self.project.path(name)) for name in names)
 
     def commit(self, base: str | None = None) -> Commit:
@@ -162,11 +181,15 @@ class Pipeline:
         working_tree.check_size(self.inputs(), self.project.ignored)
 
     def _counted(self, dep: Item, stage: Stage) -> set[str]:
-        """Return the paths of a dependency that count, as `reads` narrows them."""
+        """Return the paths of a dependency that count, as `reads` narrows them.
+
+        The parameters are those of the file, since dvc.lock has them only after the stage has run.
+        """
         if dep.path not in self.config.reads:
             return {dep.path}
-        given = self.project.counted(stage, self.config.reads).deps[dep.path]
-        return set(given) if isinstance(given, Mapping) else {dep.path}
+        params = {each.file: each.handle.read_params() for each in stage.params}
+        name = self.project.named(stage, params, self.config.reads[dep.path])
+        return {name} if name and identity.contains(dep.path, name) else set()
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the executions that made the outputs in dvc.lock."""

@@ -13,8 +13,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from samerun.core.errors import UserError, WorkspaceError
-from samerun.execution.inputs import Before
-from samerun.execution.scratch import Scratch
+from samerun.execution import processes
+from samerun.execution.scratch import RunningError, Scratch
+from samerun.inputs import Before
 
 if TYPE_CHECKING:
     from samerun.dvc.project import Project
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from samerun.live import Live
 
 _BY_SIGNAL = 128
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Signals that Python ignores, and that a command must get as it would without us."""
 
 
 def exit_status(command: list[str]) -> int:
@@ -49,61 +53,82 @@ def main(command: list[str]) -> int:
     """Return the exit status of the command; 128 + n if signal n ended it; 2 if it is refused."""
     if not os.environ.get("DVC_STAGE"):  # by hand: there is no stage to speak of
         return _replace_process(command)
-    status = 2
+    _open_closed_streams()
+    status, running = 2, False
     try:
         status = _run_stage(command)
+    except RunningError:
+        running = True  # it still writes its outputs
+        raise
     finally:
-        if status:
+        if status and not running:
             _restore_outputs()
     return status
 
 
 def _run_stage(command: list[str]) -> int:
+    dvc = processes.pipeline_process()
     if "SAMERUN_LIVE_AFTER" in os.environ:
         from samerun.live import delay
 
         delay()  # raises if it is no number, before anything runs
+    if "MLFLOW_TRACKING_URI" in os.environ:
+        from samerun.core import address
+
+        address.store_uri()  # raises if nothing could ever be recorded there
     before = Before.read()
     before.check()
+    scratch = Scratch(_own_folder(), before.stage, [command, before.inputs])
     for marker in before.markers:  # so that DVC runs `record` after this, whatever comes out
         with contextlib.suppress(FileNotFoundError):
             os.unlink(marker)
-    return Execution(before, Scratch(_own_folder(), before.inputs)).run(command)
+    return Execution(before, scratch, dvc).run(command)
 
 
 class Execution:
-    """One execution of a stage: the process, and what is known of it beside."""
+    """One execution of a stage: the process, and what is known of it beside.
 
-    def __init__(self, before: Before, scratch: Scratch) -> None:
-        self._before, self._scratch = before, scratch
+    dvc: the name of the DVC process that runs the stage; None if it cannot be told.
+    """
+
+    def __init__(self, before: Before, scratch: Scratch, dvc: str | None) -> None:
+        self._before, self._scratch, self._dvc = before, scratch, dvc
+        self._child = 0
+        self._pending: list[int] = []
         self._project: Project
         self._stage: Stage
-        self._pipeline: str | None = None
         self._error: BaseException | None = None
-        self._live: Live
+        self._live: Live | None = None
         self._known = threading.Event()
+        self._facts: dict[str, str] = {}
+        self._packages: dict[str, str] = {}
 
     def run(self, command: list[str]) -> int:
         """Execute the command; on success leave a receipt. Raises: UserError if it is refused."""
-        child = self._start(command)
-        self._scratch.begin(child)
-        threading.Thread(target=self._learn, name="learn", daemon=True).start()
-        status = _exit_code(os.waitpid(child, 0)[1])
-        self._known.wait()
-        if self._error:
-            raise self._error
         try:
+            self._start(command)
+        except UserError:
+            self._scratch.leave()
+            raise
+        self._scratch.begin(self._child)
+        threading.Thread(target=self._learn, name="learn", daemon=True).start()
+        status = _exit_code(os.waitpid(self._child, 0)[1])
+        self._known.wait()
+        try:
+            if self._error:
+                raise self._error
             if status == 0:
                 self._accept()
-        except UserError as error:
-            self._live.end(2, str(error))
+        except (UserError, OSError) as error:
+            self._end("FAILED", str(error))
+            self._scratch.leave()
             raise
-        self._live.end(status, _reason(status))
         if status:
+            self._end(*_outcome(status))
             self._scratch.leave()
         return status
 
-    def _start(self, command: list[str]) -> int:
+    def _start(self, command: list[str]) -> None:
         env = {
             **os.environ,
             "SAMERUN_SCRATCH": self._scratch.folder,
@@ -112,44 +137,44 @@ class Execution:
         # A handler, unlike SIG_IGN, is not inherited: the command gets Ctrl-C as it would alone.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, lambda signum, frame: None)
+        signal.signal(signal.SIGTERM, lambda signum, frame: self._signal(signum))
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, nobody learns how a child ends
         try:
-            child = os.posix_spawnp(command[0], command, env)
+            self._child = os.posix_spawnp(command[0], command, env, setsigdef=_IGNORED_BY_PYTHON)
         except OSError as error:
             raise _no_program(command, error) from None
-
-        self._child = child
-        signal.signal(signal.SIGTERM, lambda signum, frame: self._signal(signum))
-        return child
+        for signum in self._pending:
+            self._signal(signum)
 
     def _signal(self, signum: int) -> None:
         """Send a signal to the command, unless it has ended."""
+        if not self._child:
+            self._pending.append(signum)
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._child, signum)
 
-    def _check_sizes(self) -> None:
-        """Refuse uncommitted inputs that are too large to be kept with a run, before it takes long.
-
-        Raises: WorkspaceError with their names.
-        """
-        from samerun.pipeline import Pipeline
-
-        recorder = next((one for one in self._project.stages if one.records), None)
-        if recorder:
-            Pipeline(self._project, recorder).check_size()
-
     def _learn(self) -> None:
-        """Load DVC's index beside the command, and show a long execution while it runs."""
-        try:
-            from samerun import live
-            from samerun.dvc.project import Project
-            from samerun.execution import processes
+        """Load DVC's index beside the command, and show a long execution while it runs.
 
-            self._pipeline = processes.pipeline_process()
+        Uncommitted inputs that are too large to be kept with a run are refused here, before the
+        command has taken long.
+        """
+        try:
+            from samerun.dvc.project import Project
+            from samerun.execution import environment
+            from samerun.live import Live
+            from samerun.pipeline import Pipeline
+
             self._project = Project()
             self._stage = self._project.own_stage()
-            self._live = live.Live(self._project, self._stage, self._scratch, self._pipeline)
-            self._check_sizes()
+            pipeline = Pipeline.of(self._project, self._stage)
+            self._live = Live(pipeline, self._stage, self._scratch, self._dvc)
+            if pipeline:
+                pipeline.check_size()
             self._live.start()
+            # Here, and not in `_accept`, because reading what is installed takes 0.1 s.
+            self._facts, self._packages = environment.facts(), environment.packages()
         except BaseException as error:
             self._error = error
             self._signal(signal.SIGTERM)  # what follows could not be accepted anyway
@@ -159,30 +184,37 @@ class Execution:
     def _accept(self) -> None:
         """Check that nothing changed meanwhile, and write the receipt. Raises: WorkspaceError."""
         from samerun.dvc import identity
-        from samerun.execution import environment, processes, receipts
+        from samerun.execution import receipts
 
+        assert self._live
         self._before.check_unchanged(self._project, self._stage)
-        if self._pipeline and processes.is_gone(self._pipeline):
+        outs = self._project.current_outs(self._stage)
+        key = identity.key(self._project.current_inputs(self._stage))
+        if self._dvc and processes.is_gone(self._dvc):
             # Nobody keeps the outputs, so there is nothing to record.
-            self._live.end(_BY_SIGNAL + signal.SIGKILL, "the dvc that ran it is gone")
+            self._end("KILLED", "the dvc that ran it is gone")
             return
-        outs, inputs = self._project.current_outs(self._stage), self._project.current_inputs
+        self._end("", "")
         receipts.write(
             receipts.Receipt(
-                key=identity.key(inputs(self._stage)),
+                key=key,
                 stage=self._stage.name,
-                execution=self._scratch.execution,
+                execution=self._scratch.seal(),
                 started=self._scratch.started,
                 seconds=self._scratch.seconds,
                 outs=outs,
                 tags=self._live.tags(),
-                facts=environment.facts(),
-                packages=environment.packages(),
-                pipeline=self._pipeline,
+                facts=self._facts,
+                packages=self._packages,
+                pipeline=self._dvc,
                 live=self._live.shown,
             )
         )
         self._scratch.empty()
+
+    def _end(self, outcome: str, reason: str) -> None:
+        if self._live:
+            self._live.end(outcome, reason)
 
 
 def _restore_outputs() -> None:
@@ -202,6 +234,8 @@ def _restore_outputs() -> None:
 
 
 def _replace_process(command: list[str]) -> int:
+    for signum in _IGNORED_BY_PYTHON:
+        signal.signal(signum, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
     except OSError as error:
@@ -217,11 +251,24 @@ def _exit_code(waited: int) -> int:
     return code if code >= 0 else _BY_SIGNAL - code
 
 
-def _reason(status: int) -> str:
-    if status > _BY_SIGNAL:
-        with contextlib.suppress(ValueError):
-            return f"its process was ended by {signal.Signals(status - _BY_SIGNAL).name}"
-    return f"its process ended with status {status}"
+def _outcome(status: int) -> tuple[str, str]:
+    """Return how a run ends in MLflow, and why. status: of the command's exit, not 0."""
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(status - _BY_SIGNAL).name
+        return "KILLED", f"its process was ended by {name}"
+    return "FAILED", f"its process ended with status {status}"
+
+
+def _open_closed_streams() -> None:
+    """Open what the caller closed of stdin, stdout and stderr, as in `dvc repro 2>&-`.
+
+    Otherwise the next file to be opened would get its number, and be written into.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _own_folder() -> str:

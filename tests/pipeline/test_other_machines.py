@@ -53,7 +53,7 @@ def test_a_clone_on_another_machine_gives_the_same_bytes_and_leaves_the_lock_alo
     assert "backfilled" not in run.tags
     assert run.tags["fingerprint"] == built.runs()[0].tags["fingerprint"]
     assert (old / "meta.yaml").read_text() == OLD_STORE
-    shown = clone.knownline("doctor", ok=False, HOME="/proc/nowhere")
+    shown = clone.samerun("doctor", ok=False, HOME="/proc/nowhere")
     assert shown.returncode in (0, 1)
     assert "Traceback" not in shown.stdout + shown.stderr
 
@@ -101,7 +101,7 @@ def test_a_moved_workspace_keeps_its_runs_and_records_where_it_is(
     (old,) = trained.runs()
     moved = Workspace(Path(shutil.move(trained.path, tmp_path / "elsewhere")))
     assert "the store has moved" in moved.dvc("repro", ok=True, MLFLOW_TRACKING_URI=uri).stderr
-    done = moved.knownline("record", ok=True, MLFLOW_TRACKING_URI=uri)
+    done = moved.samerun("record", ok=True, MLFLOW_TRACKING_URI=uri)
     assert "the store has moved" not in done.stderr
     assert not trained.path.exists()
     assert len(moved.runs()) == 2
@@ -109,7 +109,7 @@ def test_a_moved_workspace_keeps_its_runs_and_records_where_it_is(
         assert run.artifacts.is_relative_to(moved.path)
         assert (run.artifacts / "history.csv").is_file()
     if not uri:
-        assert moved.knownline("reproduce", old.run_id).returncode == 0
+        assert moved.samerun("reproduce", old.run_id).returncode == 0
 
 
 def test_a_copied_workspace_has_a_store_of_its_own(

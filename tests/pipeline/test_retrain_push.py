@@ -27,7 +27,7 @@ def test_params_lock_data_and_store_are_pushed(pushing_champion: Workspace, tmp_
     tip = here.git("rev-parse", f"retrain/{DAY}")
     there = here.git("ls-remote", "origin")
     assert f"{tip.strip()}\trefs/heads/retrain/{DAY}" in there
-    assert "knownline/store" in there
+    assert "samerun/store" in there
     other = clone(here, tmp_path / "other", "--branch", f"retrain/{DAY}")
     assert "seed: 20261101" in (other.path / "params.yaml").read_text()
     other.dvc("pull")
@@ -82,7 +82,7 @@ def test_a_remote_that_is_away_before_or_after_training_changes_no_champion(
     away = remote.with_name(f"{kind}.away")
     here.git("checkout", "--quiet", "--", ".")
     unplug = f"if [ -d '{remote}' ]; then mv '{remote}' '{away}'; touch '{remote}'; fi"
-    record = "cmd: python src/knownline record"
+    record = "cmd: samerun record"
     here.replace("dvc.yaml", record, f"{record} && {unplug}")
     commit(here, "the remote goes away when the run is recorded")
     expect(retrain(here, "2026-11-02", "--push"), 2, "Running stage 'train'", "must")

@@ -108,7 +108,7 @@ def test_dvc_tells_two_runs_apart(workspace: Workspace) -> None:
 @pytest.mark.cold
 def test_reproducing_shows_its_steps(workspace: Workspace) -> None:
     (run,) = workspace.runs()
-    again = ("python", "src/knownline", "reproduce", run.run_id)
+    again = ("samerun", "reproduce", run.run_id)
     show_bars_at_once(workspace)
     shown = on_a_terminal(workspace, *again, columns=60)
     steps = re.findall(r"reproduce: ([a-z ]+), (\d) of \d \[\d\d:\d\d\]", shown)
@@ -129,7 +129,7 @@ def test_an_encoding_without_our_signs_shows_a_question_mark(built: Workspace) -
 def test_a_closed_stream_is_no_error(workspace: Workspace) -> None:
     done = workspace.run("sh", "-c", "python src/knownline summary >&-")
     assert done.stderr == ""
-    done = workspace.run("sh", "-c", "python src/knownline doctor 2>&-")
+    done = workspace.run("sh", "-c", "samerun doctor 2>&-")
     assert done.stdout == "doctor: healthy\n"
     done = workspace.run("sh", "-c", "python src/knownline nonsense 2>&-", ok=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -10,10 +10,15 @@ from urllib.parse import unquote
 
 import pytest
 
+from samerun.config import Config
 from samerun.core import address
 from samerun.core.errors import StoreError
-from samerun.mlflow import tracking
+from samerun.mlflow import models, tracking
+from samerun.mlflow.content import RunContent
+from samerun.mlflow.models import ModelFiles
 from samerun.mlflow.tracking import Store
+
+CONFIG = Config("knownline")
 
 NAMES = [
     "my%20project", "a%2Fb", "100%", "a%25b", "what?", "a?b=c&d=e", "a#b", "#", "a+b;c@d:e=f",
@@ -37,7 +42,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.delenv("DVC_ROOT", raising=False)
-        Store()
+        Store(CONFIG)
     yield folder
     os.chdir(before)
 
@@ -88,7 +93,7 @@ def test_a_store_is_in_its_own_folder_and_not_in_a_neighbour(
         siblings.add(decoded)
     before = {s: contents(tmp_path / s) for s in siblings - {name}}
     monkeypatch.chdir(here)
-    store = Store()  # follows the move
+    store = Store(CONFIG)  # follows the move
     run_id = write_and_read(store, here)
     assert address.sqlite_file() == here / "mlruns/mlflow.db" == address.local_store()
     with sqlite3.connect(here / "mlruns/mlflow.db") as raw:
@@ -98,7 +103,7 @@ def test_a_store_is_in_its_own_folder_and_not_in_a_neighbour(
     moved = tmp_path / "moved%41"
     here.rename(moved)
     monkeypatch.chdir(moved)
-    read_back(Store(create=False), run_id)
+    read_back(Store(CONFIG, create=False), run_id)
 
 
 def test_a_store_is_created_in_a_folder_with_an_odd_name(
@@ -108,10 +113,44 @@ def test_a_store_is_created_in_a_folder_with_an_odd_name(
     here.mkdir(parents=True)
     (tmp_path / "my project").mkdir()
     monkeypatch.chdir(here)
-    write_and_read(Store(), here)
+    write_and_read(Store(CONFIG), here)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my project", "my%20project"]
     assert not list((tmp_path / "my project").iterdir())
     assert [path.name for path in here.parent.iterdir()] == [here.name]
+
+
+@pytest.mark.parametrize("name", ["my%20project", "a?b#c", "ü & [x]"])
+@pytest.mark.parametrize("where", ["models/line.json", "models/my%20models/line.json"])
+def test_a_model_is_logged_and_loaded_in_a_folder_with_an_odd_name(
+    name: str, where: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / name
+    shutil.copytree(empty_store, here)
+    monkeypatch.chdir(here)
+    (here / where).parent.mkdir(parents=True)
+    (here / where).write_text("2.0")
+    (here / "serve.py").write_text(
+        "from pathlib import Path\n"
+        "def load(path):\n    w = float(Path(path).read_text())\n    return lambda x: x * w\n"
+    )
+    artifacts = tmp_path / "artifacts"
+    artifacts.mkdir()
+    (artifacts / "a.json").write_text("{}")
+    store = Store(CONFIG)
+    content = RunContent("e1", "a run", {}, {}, 1, 2)
+    run = store.record(
+        content,
+        model=ModelFiles(here / where, here / "serve.py"),
+        artifacts=artifacts,
+    )
+    store.client.create_registered_model("odd")
+    (model,) = store.client.search_logged_models([store.experiment])
+    store.client.create_model_version("odd", model.model_uri, run.run_id, model_id=model.model_id)
+    for uri in (f"runs:/{run.run_id}/model", "models:/odd/1"):
+        assert models.load(uri).predict(21.0) == 42.0
+    store.fetch(run.run_id, tmp_path / "fetched")
+    assert (tmp_path / "fetched/model/MLmodel").exists()
+    assert (tmp_path / "fetched/a.json").exists()
 
 
 def test_a_folder_whose_name_no_url_can_hold_is_refused(
@@ -122,7 +161,7 @@ def test_a_folder_whose_name_no_url_can_hold_is_refused(
     here.mkdir()
     monkeypatch.chdir(here)
     with pytest.raises(StoreError, match=r"the folder .*caf.* must have a name in UTF-8"):
-        tracking.Store()
+        tracking.Store(CONFIG)
     assert not list(here.iterdir())
     assert [path.name for path in tmp_path.iterdir()] == [here.name]
 
@@ -157,7 +196,7 @@ def test_the_users_own_address_is_a_url(
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(empty_store / "mlruns/mlflow.db", tmp_path / file)
     before = {path.name for path in tmp_path.iterdir()}
-    Store().client.create_experiment("mine")
+    Store(CONFIG).client.create_experiment("mine")
     with sqlite3.connect(tmp_path / file) as raw:
         assert raw.execute("select count(*) from experiments where name = 'mine'").fetchone()[0]
     assert {path.name for path in tmp_path.iterdir()} == before
@@ -223,5 +262,5 @@ def test_a_temporary_folder_that_mlflow_cannot_read_is_refused(
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "my%20files"))
     with pytest.raises(StoreError, match=r"TMPDIR must be .* \(got .*my%20files\)"):
-        Store()
+        Store(CONFIG)
     assert not list(Path.cwd().iterdir())

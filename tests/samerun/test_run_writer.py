@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from samerun.mlflow.run_metadata import Dataset, RunContent
 
+from samerun.config import Config
 from samerun.core.errors import StoreError
 from samerun.mlflow import run_writer
+from samerun.mlflow.content import Dataset, RunContent
 from samerun.mlflow.tracking import Store
 from tests.conftest import ROOT
 
@@ -25,8 +26,8 @@ CONTENT = RunContent(
     end_ms=2_000,
     description="What it is.",
     metrics={"rmse": 0.5, "infinite": float("inf"), "undefined": float("nan")},
-    history={"loss": [1.0, 0.5, 0.25], "w": [0.0, 0.0, 0.0]},
-    datasets=[Dataset("a, train", "train", "data/train", 10, "0" * 64)],
+    history={"loss": {0: 1.0, 1: 0.5, 2: 0.25}, "w": {0: 0.0, 100: 0.0}},
+    datasets=[Dataset("a, train", "train", "data/train", "0" * 36)],
 )
 
 
@@ -37,7 +38,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
             patch.delenv(name, raising=False)
-        Store()
+        Store(Config("knownline"))
     return folder
 
 
@@ -47,7 +48,7 @@ def store(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store
         monkeypatch.delenv(name, raising=False)
     shutil.copytree(empty / "mlruns", tmp_path / "mlruns")
     monkeypatch.chdir(tmp_path)
-    return Store()
+    return Store(Config("knownline"))
 
 
 @pytest.fixture
@@ -138,11 +139,34 @@ def test_an_artifact_that_is_lost_or_truncated_is_named(
         run_writer.check_complete(store.client, run_id, CONTENT, artifacts)
 
 
+@pytest.mark.parametrize("name", ["a%20b.json", "a#b.json", "a\nb.json", "my%2Ffiles/a.json"])
+def test_an_artifact_that_mlflow_could_not_read_back_is_refused_at_once(
+    name: str, store: Store, artifacts: Path
+) -> None:
+    (artifacts / name).parent.mkdir(exist_ok=True)
+    (artifacts / name).write_text("x")
+    with pytest.raises(StoreError, match="must have a name that MLflow can read") as refused:
+        store.record(CONTENT, model=None, artifacts=artifacts)
+    assert str(refused.value).count("\n") == 0
+    assert store.runs() == []
+
+
+def test_artifacts_of_most_names_are_read_back(store: Store, artifacts: Path) -> None:
+    for name in ("a b.json", "100%.json", "ü&+;@=?.json", "[x] {y}.json", "a%zz", "%"):
+        (artifacts / name).write_text(name)
+    run = store.record(CONTENT, model=None, artifacts=artifacts)
+    store.fetch(run.run_id, Path("fetched"))
+    for path in artifacts.rglob("*.json"):
+        copy = Path("fetched") / path.relative_to(artifacts)
+        assert copy.read_bytes() == path.read_bytes()
+
+
 RECORD = """
+from samerun.config import Config
 from samerun.mlflow.tracking import Store
 from samerun.mlflow import run_writer
 from tests.samerun.test_run_writer import CONTENT
-store = Store()
+store = Store(Config("knownline"))
 run = run_writer.create_run(store.client, store.experiment, CONTENT)
 run_writer.describe(store.client, run, CONTENT)
 store.client.set_terminated(run.info.run_id)

@@ -135,12 +135,16 @@ class ModelCard:
                 f" {significant(self.metrics['train']['rmse'], 5)}.",
                 "- Limits: one straight line. Errors and tests take the noise to be independent,"
                 " normal and equally wide everywhere; outside the data's x nothing is known.",
-                f"- Reproduce: `knownline reproduce {self.run_id}`.",
+                f"- Reproduce: `samerun reproduce {self.run_id}`.",
                 f"- Serve: `mlflow models serve -m models:/knownline/{self.version}"
                 " --env-manager local`, with MLFLOW_TRACKING_URI set to this store:"
                 " `sqlite:///mlruns/mlflow.db`, or the server's address.",
                 f"- Commit: `{self.commit}`.",
-                *([] if pictures else ["- Pictures: `plots/` among the artifacts of the run."]),
+                *(
+                    []
+                    if pictures
+                    else ["- Pictures: `reports/plots/` among the artifacts of the run."]
+                ),
                 *(f"- {link}" for link in links),
             ]
         )

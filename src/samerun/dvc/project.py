@@ -1,12 +1,13 @@
 """The DVC project: its stages as dvc.yaml declares them, with the values that dvc.lock has.
 
-The only module that imports DVC. Everything else sees the types below. Of DVC's internals it uses
-the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproject.toml bounds.
+With `checkout` the only module that imports DVC. Everything else sees the types of `stage`. Of
+DVC's internals it uses the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which
+pyproject.toml bounds.
 """
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +102,16 @@ class Project:
         kept = [*self.made, *(item.path for item in self.data)]
         return [dep for dep in stage.deps if not any(contains(one, dep.path) for one in kept)]
 
+    def values(self, params: Params, text: bytes) -> Any:
+        """Return the parameters that a stage would take from a file with this content."""
+        from dvc.dependency.param import read_param_file
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(params.file).name
+            path.write_bytes(text)
+            keys = list(params.handle.params) or None
+            return read_param_file(self._repo.fs, str(path), keys, flatten=True)
+
     def load(self, name: str) -> Any:
         """Return the content of a JSON, YAML or TOML file, as DVC reads it.
 
@@ -160,23 +171,6 @@ class Project:
             return {item.path: found.hash_info.value}
         return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in found._dict.items()}
 
-    def locked_files(self, item: Item) -> dict[str, str]:
-        """Return the files of a folder as DVC's cache lists them; empty if it does not."""
-        if not item.locked or not item.locked.endswith(".dir"):
-            return {}
-        try:
-            listed = json.loads(Path(self._repo.cache.local.oid_to_path(item.locked)).read_bytes())
-            return {f"{item.path}/{entry['relpath']}": entry["md5"] for entry in listed}
-        except (OSError, KeyError, TypeError, ValueError):
-            return {}  # it is not in the cache, or damaged
-
-    def changed_file(self, item: Item) -> str:
-        """Return which file of an item is not as DVC has it, as far as that can be told."""
-        old, new = self.locked_files(item), self.files(item)
-        return next((path for path in sorted(old) if old[path] != new.get(path)), None) or next(
-            (path for path in sorted(new) if old and path not in old), item.path
-        )
-
     def ignored(self, path: str) -> bool:
         """Return whether .dvcignore names a file. path: relative to the current folder."""
         return bool(self._repo.dvcignore.is_ignored_file(str(Path(path).absolute())))
@@ -197,8 +191,16 @@ class Project:
         reads: folder to the dotted parameter that names the only file of it that counts.
         """
         inputs = self.inputs(stage)
-        deps = {dep.path: self._digest_of(dep, inputs.params, reads) for dep in stage.deps}
+        deps = {dep.path: self._digest_of(dep, stage, inputs.params, reads) for dep in stage.deps}
         return replace(inputs, deps=deps)
+
+    def named(self, stage: Stage, params: Mapping[str, Any], key: str) -> str | None:
+        """Return the path of the file that a dotted parameter names, as a stage reads it.
+
+        params: parameter file to its values. None if the parameter names no file.
+        """
+        name = named_file(params, key)
+        return name and Path(os.path.relpath(stage.wdir / name, self.root.resolve())).as_posix()
 
     def current_inputs(self, stage: Stage) -> StageInputs:
         """Return what goes into a stage now: DVC writes it to dvc.lock when the stage has ended."""
@@ -218,9 +220,11 @@ class Project:
         """Return an item's hash by DVC's own means, so that DVC need not read a file twice."""
         return str(item.handle.get_hash().value) if item.handle.exists else "none"
 
-    def _digest_of(self, dep: Item, params: Mapping[str, Any], reads: Mapping[str, str]) -> Digest:
+    def _digest_of(
+        self, dep: Item, stage: Stage, params: Mapping[str, Any], reads: Mapping[str, str]
+    ) -> Digest:
         if dep.path in reads:
-            wanted = named_file(params, reads[dep.path])
+            wanted = self.named(stage, params, reads[dep.path])
             files = self.files(dep) if wanted else {}
             return {path: sha for path, sha in files.items() if path == wanted}
         if any(contains(dep.path, one) and one != dep.path for one in self.made):
@@ -289,16 +293,3 @@ class _Remote:
 
 def _overlap(one: str, other: str) -> bool:
     return contains(one, other) or contains(other, one)
-
-
-def differences(project: Project, stage: Stage) -> Iterator[str]:
-    """Yield what of a stage differs from dvc.lock: command, parameters, dependencies, outputs."""
-    if stage.changed_command:
-        yield f"the command of {stage.name}"
-    for params in stage.params:
-        yield from params.changes()
-    for item in (*stage.deps, *stage.outs):
-        if item.locked is None and not item.path.startswith("remote://"):
-            yield f"{item.path}, which dvc.lock does not have"
-        elif project.digest(item) != item.locked:
-            yield project.changed_file(item)

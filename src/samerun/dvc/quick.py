@@ -18,6 +18,7 @@ class Declared:
 
     deps: its dependencies. params: file to keys, None for all. kept: what other stages and .dvc
     files make of the dependencies, path to hash. markers: the outputs of the stages that record.
+    env: the environment variables that belong to a run's identity.
     """
 
     def __init__(
@@ -26,8 +27,10 @@ class Declared:
         params: dict[str, list[str] | None],
         kept: dict[str, str],
         markers: list[str],
+        env: list[str],
     ) -> None:
         self.deps, self.params, self.kept, self.markers = deps, params, kept, markers
+        self.env = env
 
     @property
     def outside(self) -> list[str]:
@@ -51,12 +54,21 @@ def read(name: str) -> Declared | None:
     if kept is None:
         return None
     markers = [_first(out) for one in recorders for out in one.get("outs", [])]
-    return Declared(deps, _params(stage), kept, markers)
+    return Declared(deps, _params(stage), kept, markers, _env(recorders))
 
 
 def _first(entry: Any) -> str:
     """Return the path of an entry that may have settings: a text, or a mapping with one key."""
     return str(next(iter(entry))) if isinstance(entry, dict) else str(entry)
+
+
+def _env(recorders: list[dict[str, Any]]) -> list[str]:
+    """Return the names under `env` in meta.samerun of the stages that record."""
+    return [
+        str(name)
+        for one in recorders
+        for name in ((one.get("meta") or {}).get("samerun") or {}).get("env") or []
+    ]
 
 
 def _params(stage: dict[str, Any]) -> dict[str, list[str] | None]:

@@ -1,6 +1,5 @@
 """A stage as dvc.yaml declares it, with the values that dvc.lock has of it."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,16 +51,6 @@ class Params:
         old, new = flatten(dict(self.locked)), flatten(self.handle.read_params())
         keys = [key for key in [*old, *new] if old.get(key, self) != new.get(key, self)]
         return [f"{key} in {self.file}" for key in dict.fromkeys(keys)] or [self.file]
-
-    def values(self, text: bytes) -> Any:
-        """Return the values that the stage would take from a file with this content."""
-        from dvc.dependency.param import read_param_file
-
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / Path(self.file).name
-            path.write_bytes(text)
-            keys = list(self.handle.params) or None
-            return read_param_file(self.handle.repo.fs, str(path), keys, flatten=True)
 
 
 @dataclass(frozen=True, slots=True)

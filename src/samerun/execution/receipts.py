@@ -47,7 +47,7 @@ def folder() -> Path:
     """Return the folder of samerun's own files: that of the workspace, in every experiment."""
     root = os.environ.get("DVC_ROOT")
     here = Path(root) if root else next(
-        (path for path in (Path.cwd(), *Path.cwd().parents) if (path / ".dvc").is_dir()), Path.cwd()
+        (each for each in (Path.cwd(), *Path.cwd().parents) if (each / ".dvc").is_dir()), Path.cwd()
     )  # fmt: skip
     return here / ".dvc" / "tmp" / "samerun"
 
@@ -56,10 +56,14 @@ def write(receipt: Receipt) -> None:
     """Write a receipt; it replaces that of an earlier execution with the same inputs.
 
     Not that of another dvc: equal stages of two experiments that run side by side have one each.
+    Unless that dvc is gone and cannot record it any more.
     """
-    path = _path(receipt)
-    files.write_text(path, json.dumps(asdict(receipt), indent=1) + "\n")
-    _remove_oldest(path.parent)
+    target = path(receipt)
+    files.write_text(target, json.dumps(asdict(receipt), indent=1) + "\n")
+    for other in _found(f"{receipt.key}.*.json"):
+        if path(other) != target and is_new(other, receipt.pipeline):
+            path(other).unlink(missing_ok=True)
+    _remove_oldest(target.parent)
 
 
 def read(key: str, pipeline: str | None) -> Receipt | None:
@@ -83,9 +87,9 @@ def is_new(receipt: Receipt, pipeline: str | None) -> bool:
 
 def _found(pattern: str) -> list[Receipt]:
     receipts = []
-    for path in sorted((folder() / "receipts").glob(pattern)):
+    for file in sorted((folder() / "receipts").glob(pattern)):
         try:
-            receipts.append(Receipt(**json.loads(path.read_text())))
+            receipts.append(Receipt(**json.loads(file.read_text())))
         except (OSError, TypeError, ValueError):
             continue  # written by another version: its facts are lost, the run is still recorded
     return receipts
@@ -106,16 +110,17 @@ def mark_recorded(receipt: Receipt) -> None:
 def _remove_oldest(parent: Path) -> None:
     """Remove all but the newest receipts, unless another process has removed one already."""
 
-    def modified(path: Path) -> float:
+    def modified(file: Path) -> float:
         try:
-            return path.stat().st_mtime
+            return file.stat().st_mtime
         except OSError:
             return 0.0
 
-    for path in sorted(parent.glob("*.json"), key=modified)[:-_KEPT]:
-        path.unlink(missing_ok=True)
+    for old in sorted(parent.glob("*.json"), key=modified)[:-_KEPT]:
+        old.unlink(missing_ok=True)
 
 
-def _path(receipt: Receipt) -> Path:
+def path(receipt: Receipt) -> Path:
+    """Return the file of a receipt."""
     who = hashlib.sha256((receipt.pipeline or "").encode()).hexdigest()[:8]
     return folder() / "receipts" / f"{receipt.key}.{who}.json"

@@ -10,54 +10,63 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from samerun.core.errors import WorkspaceError
 from samerun.execution.processes import started
 
+_PATIENCE = 0.3
+"""Seconds to wait for a lock that `samerun doctor` may hold for a moment."""
+
+
+class RunningError(WorkspaceError):
+    """An earlier execution of the same stage still runs in this folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """What an execution left that was cut short. resumable: whether there are checkpoints."""
+
+    path: str
+    stage: str
+    resumable: bool
+
 
 class Scratch:
-    """The scratch folder of a stage with certain inputs, held for as long as this object lives."""
+    """The scratch folder of a stage with certain inputs, held for as long as this object lives.
 
-    def __init__(self, root: str, inputs: Any) -> None:
+    folder: for the stage's own files. live: the file to which it may append what it reports.
+    """
+
+    def __init__(self, root: str, stage: str, inputs: Any) -> None:
         """root: samerun's own folder. inputs: all that distinguishes this execution from another.
 
-        Raises: WorkspaceError if an earlier execution of the same stage still runs here.
+        Raises: RunningError if an earlier execution of the same stage still runs here.
         """
-        text = json.dumps(inputs, sort_keys=True, default=str)
+        self._stage = stage
+        text = json.dumps([stage, inputs], sort_keys=True, default=str)
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self._home = os.path.join(root, "scratch", name)
-        state = self._hold()
-        if state is None:  # an equal experiment runs beside this one, in a folder of its own
-            self._home = f"{self._home}-{os.getpid()}"
-            state = self._hold() or {}
+        self._home, self._lock = _held(os.path.join(root, "scratch"), name)
         self.folder = os.path.join(self._home, "files")
         os.makedirs(self.folder, exist_ok=True)
         self.live = os.path.join(self._home, "live.jsonl")
         with contextlib.suppress(OSError):
             os.unlink(self.live)
-        self.resumes = bool(state) and any(os.scandir(self.folder))
-        self._state = state if self.resumes else {}
+        self._state = _state(self._home) if _has_files(self._home) else {}
+        self._sealed = False
         now = time.time()
         self.execution = str(self._state.get("execution") or os.urandom(16).hex())
         self.started = float(self._state.get("started", now))
         self._spent = float(self._state.get("spent", 0.0)) + self._last_attempt()
         self._attempt = now
+        self._child: dict[str, Any] = {}
 
     @property
     def seconds(self) -> float:
         """How long the execution took, over all the attempts that it needed."""
         return self._spent + time.time() - self._attempt
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What the latest attempt wrote; empty if there was none."""
-        try:
-            with open(os.path.join(self._home, "state.json"), encoding="utf-8") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
 
     def begin(self, child: int) -> None:
         """Note which process executes the stage."""
@@ -65,12 +74,23 @@ class Scratch:
         self._write_state()
 
     def adopt(self, execution: str) -> None:
-        """Go on under the name of another execution: that of an earlier stage, which has a run."""
-        self.execution = execution
-        self._write_state()
+        """Go on under the name of another execution: that of an earlier stage, which has a run.
+
+        Does nothing once the execution has its receipt.
+        """
+        if not self._sealed:
+            self.execution = execution
+            self._write_state()
+
+    def seal(self) -> str:
+        """Return the name of the execution, which stays as it is from now on."""
+        self._sealed = True
+        return self.execution
 
     def _write_state(self) -> None:
+        """Write what a later attempt needs to know; a full disk costs only that knowledge."""
         state = {
+            "stage": self._stage,
             "execution": self.execution,
             "started": self.started,
             "spent": self._spent,
@@ -79,9 +99,10 @@ class Scratch:
             "child": self._child,
         }
         new = os.path.join(self._home, "state.tmp")
-        with open(new, "w", encoding="utf-8") as stream:
-            json.dump(state, stream)
-        os.replace(new, os.path.join(self._home, "state.json"))
+        with contextlib.suppress(OSError):
+            with open(new, "w", encoding="utf-8") as stream:
+                json.dump(state, stream)
+            os.replace(new, os.path.join(self._home, "state.json"))
 
     def empty(self) -> None:
         """Remove the folder after the stage has succeeded."""
@@ -91,7 +112,7 @@ class Scratch:
 
     def leave(self) -> None:
         """Keep the folder if there is something in it to go on from; otherwise remove it."""
-        if not any(os.scandir(self.folder)):
+        if not _has_files(self._home):
             self.empty()
 
     def _last_attempt(self) -> float:
@@ -102,34 +123,135 @@ class Scratch:
         written = [entry.stat().st_mtime for entry in os.scandir(self.folder)]
         return max(0.0, max(written, default=0.0) - float(attempt))
 
-    def _hold(self) -> dict[str, Any] | None:
-        """Lock the folder and return what its latest attempt wrote; None if another one holds it.
 
-        Raises: WorkspaceError if that other one runs in this very folder.
-        """
-        os.makedirs(self._home, exist_ok=True)
-        self._lock = os.open(os.path.join(self._home, "lock"), os.O_RDWR | os.O_CREAT)
-        free = True
+def abandoned(root: str) -> Iterator[Abandoned]:
+    """Yield what executions left that were cut short. root: samerun's own folder."""
+    parent = os.path.join(root, "scratch")
+    for name in sorted(_names(parent)):
+        home = os.path.join(parent, name)
+        with contextlib.suppress(OSError):
+            lock = _lock(home, create=False)
+            if lock is not None:
+                os.close(lock)
+                state = _state(home)
+                if not _runs(state.get("child")):
+                    stage = str(state.get("stage", "a stage"))
+                    yield Abandoned(home, stage, _has_files(home))
+
+
+def _held(parent: str, name: str) -> tuple[str, int]:
+    """Return a folder that this process holds, and its lock: if possible one with checkpoints.
+
+    There is more than one if equal experiments ran at once, each in a folder of its own.
+
+    Raises: RunningError.
+    """
+    others = [other for other in _names(parent) if other.startswith(f"{name}-")]
+    free: tuple[str, int] | None = None
+    for each in (name, *sorted(others)):
+        home = os.path.join(parent, each)
+        lock = _lock_of_ended(home)
+        if lock is None:
+            continue
+        if _has_files(home):
+            if free:
+                os.close(free[1])
+            return home, lock
+        if free:
+            os.close(lock)
+        else:
+            free = home, lock
+    if free is None:
+        home = os.path.join(parent, f"{name}-{os.getpid()}")
+        lock = _lock_of_ended(home)
+        assert lock is not None
+        free = home, lock
+    return free
+
+
+def _lock_of_ended(home: str) -> int | None:
+    """Lock a folder of which no execution runs, and return the lock; None if one does.
+
+    Raises: RunningError if that execution runs in this very working folder.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while (lock := _lock(home)) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    state = _state(home)
+    if lock is not None:
+        if not _runs(state.get("child")):
+            os.ftruncate(lock, 0)
+            os.write(lock, os.fsencode(os.getcwd()))
+            return lock
+        os.close(lock)
+        holder = str(state.get("folder"))
+    else:
+        holder = _text(os.path.join(home, "lock"))
+    if holder == os.getcwd():
+        process = (state.get("child") or {}).get("pid", "unknown")
+        raise RunningError(
+            "a stage must not run twice at once: wait for its process to end, or end it (got"
+            f" process {process}, which runs it here already, although its dvc may be gone)"
+        )
+    return None
+
+
+def _lock(home: str, *, create: bool = True) -> int | None:
+    """Lock a folder until this process ends or closes what is returned; None if another has it."""
+    path = os.path.join(home, "lock")
+    while True:
+        if create:
+            os.makedirs(home, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0))
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            free = False
-        state = self.state
-        if free and not _runs(state.get("child")):
-            return state
-        os.close(self._lock)
-        if state.get("folder") == os.getcwd():
-            process = state.get("child", {}).get("pid", "unknown")
-            raise WorkspaceError(
-                "a stage must not run twice at once: wait for its process to end, or end it (got"
-                f" process {process}, which runs it here already, although its dvc may be gone)"
-            )
-        return None
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return None
+        except OSError:  # a file system without locks
+            return lock
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(lock), os.stat(path)):
+                return lock
+        os.close(lock)  # its holder has removed the folder meanwhile
+        if not create:
+            return None
+
+
+def _names(parent: str) -> list[str]:
+    try:
+        return os.listdir(parent)
+    except OSError:
+        return []
+
+
+def _state(home: str) -> dict[str, Any]:
+    """Return what the latest attempt wrote; empty if there was none."""
+    try:
+        found = json.loads(_text(os.path.join(home, "state.json")))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _has_files(home: str) -> bool:
+    try:
+        return any(os.scandir(os.path.join(home, "files")))
+    except OSError:
+        return False
 
 
 def _runs(child: Any) -> bool:
     """Return whether the process of an earlier attempt still runs."""
-    if not isinstance(child, dict):
+    if not isinstance(child, dict) or not child:
         return False
     since = started(int(child.get("pid", 0)))
     return since is not None and since == child.get("started")

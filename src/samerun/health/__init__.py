@@ -1,1 +1,1 @@
-"""The checks of `knownline doctor`: of a workspace, and of a store and its runs."""
+"""The checks of `samerun doctor`: of a workspace, of its inputs, and of a store and its runs."""

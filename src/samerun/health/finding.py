@@ -1,4 +1,4 @@
-"""A problem that `knownline doctor` reports."""
+"""A problem that `samerun doctor` reports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The checks of a workspace; each yields findings with what to do.
+"""The checks of a workspace: git, DVC's own files and cache, packages, what a kill has left.
 
 A check changes nothing. Knows nothing of MLflow, and of the store only the folder it is in.
 """
@@ -16,53 +16,67 @@ from typing import Any
 
 import yaml
 
-from samerun import git, programs, working_tree
+from samerun import git, programs
 from samerun.core import files, progress
-from samerun.core.errors import UserError
-from samerun.execution import receipts
+from samerun.core.errors import MissingError
+from samerun.dvc.project import Project
+from samerun.dvc.stage import RECORD, Stage
+from samerun.execution import receipts, scratch
 from samerun.health.finding import Finding
+from samerun.pipeline import Pipeline
 
 _ABANDONED_AFTER = 3600.0
 """Seconds after which no process uses a temporary file any more."""
 
-_SEALED = ("data", "models", "reports")
-"""Folders in which a stage writes a list of sums."""
-
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
-def git_tree() -> Iterator[Finding]:
-    """Check that the workspace is committed to git."""
+_HASHES = ("md5", "etag", "checksum", "files")
+"""The keys by which an entry of a dvc.lock names content, on a disk or in a cloud."""
+
+
+def check_project() -> None:
+    """Raises: MissingError if this folder is in no DVC project."""
+    if not (_root() / ".dvc").is_dir():
+        raise MissingError(
+            f"this folder must be in a DVC project: run `dvc init` (got {Path.cwd()})"
+        )
+
+
+def _root() -> Path:
+    """Return the folder of the DVC project."""
+    return receipts.folder().parents[2]
+
+
+def record_stage(project: Project) -> Stage:
+    """Return the stage of the current folder that records. Raises: MissingError with advice."""
+    here = (Path.cwd() / "dvc.yaml").resolve()
+    elsewhere = [stage for stage in project.stages if stage.records and stage.file != here]
+    try:
+        return project.record_stage()
+    except MissingError:
+        if elsewhere:
+            folder = os.path.relpath(elsewhere[0].file.parent)
+            raise MissingError(
+                f"no stage in this folder runs `{RECORD}`, but one does in {folder}: call doctor"
+                " there"
+            ) from None
+        raise MissingError(
+            f"no stage runs `{RECORD}`: add one as the last, which depends on the others' outputs"
+        ) from None
+
+
+def git_repository() -> Iterator[Finding]:
+    """Check that the workspace is in a git repository with a commit."""
     if not git.is_installed():
         yield Finding("git", "there is none here", "install it")
-        return
-    if not _in_git():
+    elif not _in_git():
         yield Finding(
             "git", "this folder is in no git repository, which a ZIP is not", "`git init`"
         )
-        return
-    try:
-        commit = working_tree.commit()
-    except UserError as error:
-        yield Finding("git", str(error), "see `git status`")
-        return
-    if commit.sha is None:
+    elif git.call("rev-parse", "--verify", "--quiet", "HEAD").returncode == 1:
         yield Finding("git", "no commit is checked out", "commit, so that runs can be done again")
-        return
-    changes = sorted(set(commit.paths) - {"params.yaml"})  # changing a parameter is normal use
-    if changes:
-        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
-        yield Finding(
-            "git",
-            f"the workspace has changes beyond its commit ({', '.join(changes[:3])}{more})",
-            "commit them; until then runs are recorded with a patch",
-        )
-    for folder in commit.left_out:
-        yield Finding(
-            "git",
-            f"{folder} is a git repository without a commit, of which no run keeps anything",
-            "commit there, or name it in .gitignore",
-        )
 
 
 def _in_git() -> bool:
@@ -71,29 +85,18 @@ def _in_git() -> bool:
     return process.returncode == 0 or b"not a git repository" not in process.stderr
 
 
-def outputs() -> Iterator[Finding]:
-    """Compare what the stages wrote with their seals."""
-    for folder in map(Path, _SEALED):
-        if not (folder / files.SUMS).exists():
-            yield Finding(f"{folder}/", "no stage has written here", "run `dvc repro`")
-            continue
-        try:
-            files.check_sums(folder)
-        except UserError as error:
-            yield Finding(f"{folder}/", str(error), "its text says what to do")
-
-
 def cache() -> Iterator[Finding]:
     """Compare every object of DVC's cache with the MD5 in its name."""
     process = programs.call(*programs.dvc("cache", "dir"), isolated=False)
     if process.returncode:
-        yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
+        if git.is_installed() and _in_git():  # else `git_repository` has reported it
+            yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
         return
     objects = sorted((Path(os.fsdecode(process.stdout).strip()) / "files" / "md5").glob("??/*"))
     for path in progress.track(objects, "cache"):
-        if path.name.endswith((".unpacked", ".tmp")) or not path.is_file():
-            continue
         expected = path.parent.name + path.name.removesuffix(".dir")
+        if not _MD5.fullmatch(expected) or not path.is_file():
+            continue  # a file that DVC is writing, or has unpacked
         with path.open("rb") as stream:
             md5 = hashlib.file_digest(stream, "md5").hexdigest()
         if md5 != expected:
@@ -106,7 +109,7 @@ def cache() -> Iterator[Finding]:
 
 def dvc_rwlock() -> Iterator[Finding]:
     """Check that DVC's own lock file is readable: written in place, it is truncated by a kill."""
-    path = Path(".dvc/tmp/rwlock")
+    path = _root() / ".dvc" / "tmp" / "rwlock"
     for attempts_left in (1, 0):
         try:
             json.loads(path.read_text(encoding="utf-8"))
@@ -117,25 +120,43 @@ def dvc_rwlock() -> Iterator[Finding]:
             if attempts_left:
                 time.sleep(0.5)  # a DVC that is running may be writing it
     yield Finding(
-        str(path),
+        os.path.relpath(path),
         "a kill cut DVC's lock file short, and DVC does nothing until it is gone",
-        "`knownline doctor --repair`, or delete it, while no DVC runs here",
+        "`samerun doctor --repair`, or delete it, while no DVC runs here",
         _removal(path),
     )
 
 
-def dvc_lock() -> Iterator[Finding]:
-    """Check that dvc.lock can be read: DVC writes it in place too."""
-    path = Path("dvc.lock")
-    if not path.exists() or _is_complete(path):
-        return
-    committed = git.call("show", "HEAD:./dvc.lock")
-    yield Finding(
-        str(path),
-        "a kill cut it short, and DVC does nothing until it is whole",
-        "`knownline doctor --repair`, or `git checkout dvc.lock`, brings back the committed one",
-        None if committed.returncode else lambda: files.write_bytes(path, committed.stdout),
-    )
+def dvc_locks() -> Iterator[Finding]:
+    """Check that every dvc.lock can be read: DVC writes it in place too."""
+    for path in _lock_files():
+        if _is_complete(path):
+            continue
+        name = os.path.relpath(path)
+        problem = "a kill cut it short, and DVC does nothing until it is whole"
+        committed = git.call("show", f"HEAD:./{name}") if git.is_installed() else None
+        if committed is None or committed.returncode:
+            yield Finding(name, problem, "delete it and run `dvc repro`, which has its own cache")
+        else:
+            yield Finding(
+                name,
+                problem,
+                f"`samerun doctor --repair`, or `git checkout {name}`, brings back the committed"
+                " one",
+                _rewriting(path, committed.stdout),
+            )
+
+
+def _lock_files() -> Iterator[Path]:
+    """Yield every dvc.lock of the DVC project, not those of projects inside it."""
+    for folder, folders, names in os.walk(_root()):
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not (Path(folder) / name / ".dvc").is_dir()
+        ]
+        if {"dvc.lock", "dvc.yaml"} <= {*names}:
+            yield Path(folder) / "dvc.lock"
 
 
 def _is_complete(lock: Path) -> bool:
@@ -149,33 +170,40 @@ def _is_complete(lock: Path) -> bool:
             for entry in stage.get(kind, [])
         ]
         return all("cmd" in stage for stage in stages.values()) and all(
-            {"path", "md5", "size"} <= entry.keys() for entry in entries
+            "path" in entry
+            and any(key in entry for key in _HASHES)
+            and _MD5.fullmatch(entry.get("md5", "0" * 32))
+            for entry in entries
         )
     except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
         return False
 
 
-def pipeline() -> Iterator[Finding]:
-    """Ask DVC whether the outputs match the current parameters and code."""
+def status(*, damaged: bool) -> Iterator[Finding]:
+    """Ask DVC whether the outputs match the current parameters and code.
+
+    damaged: whether its cache is: it would remove a damaged object that it comes across.
+    """
+    if damaged:
+        return
     process = programs.call(*programs.dvc("status", "--quiet"), isolated=False)
     if process.returncode == 1:
         yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
-    elif process.returncode and git.is_installed() and _in_git():  # else `git_tree` has reported it
+    elif process.returncode:
         yield Finding("pipeline", "DVC cannot look at it", "see `dvc status`")
 
 
 def packages() -> Iterator[Finding]:
-    """Compare the installed packages with requirements.lock."""
-    lock = Path("requirements.lock")
-    if not lock.exists():
-        yield Finding("packages", "there is no requirements.lock", "run `make lock`")
+    """Compare the installed packages with requirements.lock, if there is one."""
+    lock = next((p for p in (Path(), _root()) if (p / "requirements.lock").exists()), None)
+    if lock is None:
         return
     installed = {
         _normalized(package.metadata["Name"]): package.version.partition("+")[0]
         for package in metadata.distributions()
         if package.metadata["Name"]
     }
-    for line in lock.read_text().splitlines():
+    for line in (lock / "requirements.lock").read_text().splitlines():
         pin = _PIN.match(line)
         if pin and (version := installed.get(_normalized(pin[1]), "none")) != pin[2]:
             yield Finding(
@@ -185,33 +213,51 @@ def packages() -> Iterator[Finding]:
             )
 
 
-def device(choose: Callable[[], object]) -> Iterator[Finding]:
-    """Check that params.yaml can be used here, its device too; if not, `choose` raises."""
-    try:
-        choose()
-    except UserError as error:
-        yield Finding("params.yaml", str(error), "change it there")
-
-
-def leftovers() -> Iterator[Finding]:
-    """Look for what a kill leaves: temporary files, checkpoints, trainings not recorded."""
-    for root in ("data", "models", "reports", "mlruns"):
-        for path in sorted(Path(root).glob("**/.*.tmp-*")):
-            if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
-                yield Finding(str(path), "a kill left it", "delete it", _removal(path))
-    for path in sorted((receipts.FOLDER / "checkpoints").glob("*")):
-        if not path.name.startswith("."):
+def leftovers(pipeline: Pipeline) -> Iterator[Finding]:
+    """Look for what a kill leaves: temporary files, cut executions, executions not recorded."""
+    for path in sorted({*_temporary_files(pipeline)}):
+        if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
+            yield Finding(os.path.relpath(path), "a kill left it", "delete it", _removal(path))
+    for home in scratch.abandoned(str(receipts.folder())):
+        name = os.path.relpath(home.path)
+        if home.resumable:
             yield Finding(
-                str(path),
-                "a training was cut short here",
-                "`dvc repro` with its parameters goes on from it; or delete it",
+                name,
+                f"an execution of {home.stage} was cut short and left its checkpoints",
+                "`dvc repro` with its inputs goes on from there; or delete it",
             )
-    for path, name in receipts.run_names().items():
-        yield Finding(
-            str(path),
-            f"a training was not recorded{f': {name}' if name else ''}",
-            "`dvc repro` with its parameters records it; or delete it",
-        )
+        else:
+            problem = f"an execution of {home.stage} was cut short and left nothing to go on from"
+            yield Finding(name, problem, "delete it", _removal(Path(home.path)))
+    recorded_here = {stage.name for stage in pipeline.deciding}
+    for receipt in receipts.unrecorded():
+        if receipt.stage in recorded_here:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(receipt.started))
+            yield Finding(
+                os.path.relpath(receipts.path(receipt)),
+                f"an execution of {receipt.stage} of {when} is not recorded",
+                "`dvc repro` with its inputs records it; or delete it",
+            )
+
+
+def _temporary_files(pipeline: Pipeline) -> Iterator[Path]:
+    """Yield what was written under a temporary name: beside and in outputs, in samerun's folders.
+
+    Those of a working folder's own name are not looked for below it: it may be a home directory.
+    """
+    pattern = ".*.tmp-*"
+    for stage in (*pipeline.deciding, *pipeline.presenting):
+        for out in stage.outs:
+            path = pipeline.project.path(out.path)
+            yield from path.parent.glob(pattern)
+            if path.is_dir():
+                yield from path.rglob(pattern)
+    for folder in {_root() / "mlruns", receipts.folder()}:
+        yield from folder.rglob(pattern)
+
+
+def _rewriting(path: Path, content: bytes) -> Callable[[], None]:
+    return lambda: files.write_bytes(path, content)
 
 
 def _removal(path: Path) -> Callable[[], None]:

@@ -1,15 +1,19 @@
 """The run of an execution that is under way: opened, written and closed beside it."""
 
 import os
+import time
 
-from samerun import config
-from samerun.core.errors import UserError
+from samerun.mlflow.errors import store_errors
+
+# isort: split
+from mlflow.entities import Metric
+
 from samerun.core.flatten import flatten
-from samerun.dvc.project import Project
 from samerun.dvc.stage import Stage
 from samerun.execution import processes
 from samerun.execution.scratch import Scratch
-from samerun.mlflow import content, tracking
+from samerun.mlflow import content, run_writer, tracking
+from samerun.pipeline import Pipeline
 
 
 class LiveRun:
@@ -17,28 +21,24 @@ class LiveRun:
 
     def __init__(
         self,
-        project: Project,
+        pipeline: Pipeline,
         stage: Stage,
         scratch: Scratch,
-        pipeline: str | None,
-        tags: dict[str, str],
+        dvc: str | None,
     ) -> None:
         """Open the run, or open that of an earlier attempt or of an earlier stage again.
 
-        pipeline: the name of the dvc that runs the stage. tags: what the program said of itself.
+        dvc: the name of the DVC process that runs the stage.
 
-        Raises: UserError if the store cannot be used.
+        Raises: StoreError if the store cannot be used.
         """
-        recorder = next((one for one in project.stages if one.records), None)
-        if recorder is None:
-            raise UserError("dvc.yaml must have a stage that runs `samerun record` (got none)")
-        self._store = tracking.Store(config.of(project, recorder))
+        self._store = tracking.Store(pipeline.config)
+        self._logged: dict[str, set[int]] = {}
         experiment = os.environ.get("DVC_EXP_NAME")
-        own_tags = {
-            **tags,
+        tags = {
             "stage": stage.name,
             "process": processes.this_process(),
-            **({"pipeline": pipeline} if pipeline else {}),
+            **({"pipeline": dvc} if dvc else {}),
             **({"dvc_exp_name": experiment} if experiment else {}),
         }
         params = {
@@ -46,24 +46,40 @@ class LiveRun:
             for each in stage.params
             for name, value in flatten(each.handle.read_params()).items()
         }
-        if pipeline and (earlier := self._store.running_execution(pipeline)):
-            scratch.adopt(earlier)
         name = ", ".join([stage.short, *([experiment] if experiment else [])])
-        self.run_id = self._store.begin(
-            content.RunContent(
-                execution=scratch.execution,
-                name=f"{name} …",
-                description=f"The stage {stage.short} is running.",
-                tags=own_tags,
-                params=params,
-                start_ms=int(scratch.started * 1000),
+        with store_errors(self._store.uri, every=True):
+            if dvc and (earlier := self._store.running_execution(dvc)):
+                scratch.adopt(earlier)
+            self.run_id = self._store.begin(
+                content.RunContent(
+                    execution=scratch.execution,
+                    name=f"{name} …",
+                    description=f"The stage {stage.short} is running.",
+                    tags=tags,
+                    params=params,
+                    start_ms=int(scratch.started * 1000),
+                )
             )
-        )
 
     def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Log metrics by step. Raises: StoreError."""
-        self._store.stream(self.run_id, rows)
+        """Log metrics by step; a step that is logged stays as it is. Raises: StoreError."""
+        client, now_ms = self._store.client, int(time.time() * 1000)
+        new: list[Metric] = []
+        with store_errors(self._store.uri, every=True):
+            for step, values in rows:
+                for name, value in values.items():
+                    if name not in self._logged:  # once: a whole history takes long to read
+                        self._logged[name] = run_writer.logged_steps(client, self.run_id, name)
+                    if step not in self._logged[name]:
+                        self._logged[name].add(step)
+                        new.append(Metric(name, value, now_ms, step))
+            run_writer.log_metrics(client, self.run_id, new)
+
+    def tag(self, tags: dict[str, str]) -> None:
+        """Set tags. Raises: StoreError."""
+        self._store.tag(self.run_id, tags)
 
     def end(self, status: str, reason: str) -> None:
         """Close the run of an execution that did not succeed. Raises: StoreError."""
-        self._store.end(self.run_id, status, reason)
+        with store_errors(self._store.uri, every=True):
+            self._store.end(self.run_id, status, reason)

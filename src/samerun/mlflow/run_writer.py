@@ -7,9 +7,11 @@ run is opened or closed, nor of how MLflow's errors become ours (`tracking` does
 import getpass
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from samerun.mlflow.errors import BAD_REQUEST, without_retries
 
@@ -18,8 +20,9 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.uri import validate_path_is_safe
 
-from samerun.core import progress
+from samerun.core import files, progress
 from samerun.core.errors import StoreError
 from samerun.execution.processes import this_process
 from samerun.mlflow.content import Dataset, RunContent
@@ -31,6 +34,26 @@ _SHORTEST_LIMIT = 250
 """The shortest limit of any version of MLflow for the length of a tag or parameter."""
 
 _BATCH = 999  # MLflow takes 1,000 metrics in one call; an epoch's three belong in the same one
+
+
+def check_names(artifacts: Path) -> None:
+    """Refuse artifacts that MLflow could log and not read back: it decodes %20, and it refuses #.
+
+    artifacts: the folder that will be logged.
+
+    Raises: StoreError that names the file.
+    """
+    for path in sorted(artifacts.rglob("*")):
+        name = path.relative_to(artifacts).as_posix()
+        try:
+            readable = bool(validate_path_is_safe(name) == name)  # type: ignore[no-untyped-call]
+        except MlflowException:
+            readable = False
+        if not readable:
+            raise StoreError(
+                f"the file {name} must have a name that MLflow can read, without #, %20 and the"
+                " like: rename it"
+            )
 
 
 def create_run(client: MlflowClient, experiment: str, content: RunContent) -> Run:
@@ -108,6 +131,27 @@ def log_datasets(client: MlflowClient, run_id: str, datasets: list[Dataset]) -> 
         except MlflowException as error:
             if not attempts_left or error.error_code != BAD_REQUEST:
                 raise
+
+
+def add_changed(client: MlflowClient, run_id: str, path: Path, folder: str) -> tuple[str, bool]:
+    """Add a file to a run, beside the one of that name, unless the run has these bytes already.
+
+    folder: the run's folder for it. Returns: the file's name there, and whether it was added. A
+    changed file is named after its SHA-256: report-1a2b3c4d.html.
+    """
+    sha = files.sha256_of(path)
+    first = f"{folder}/{path.name}".lstrip("/")
+    changed = f"{folder}/{path.stem}-{sha[:8]}{path.suffix}".lstrip("/")
+    with TemporaryDirectory() as scratch:
+        present = {file.path for file in client.list_artifacts(run_id, folder or None)}
+        if first in present:
+            recorded = client.download_artifacts(run_id, first, scratch)
+            if files.sha256_of(Path(recorded)) == sha:
+                return first, False
+        if changed not in present:
+            copy = shutil.copyfile(path, Path(scratch) / Path(changed).name)
+            client.log_artifact(run_id, copy, folder or None)
+        return changed, changed not in present
 
 
 def check_complete(client: MlflowClient, run_id: str, content: RunContent, artifacts: Path) -> None:

@@ -4,25 +4,22 @@ Knows nothing of how a run came about (`run_metadata` holds what it shows), of w
 (`core.address`), nor of how it is opened (`connection`).
 """
 
-import shutil
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from samerun.mlflow.errors import ABSENT_CODES, store_errors
 
 # isort: split
 import mlflow
-from mlflow.entities import Metric, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from samerun.config import Config
-from samerun.core import address, files
+from samerun.core import address
 from samerun.core.errors import StoreError
 from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import connection, models, run_writer
@@ -60,7 +57,6 @@ class Store:
         self.client, self.experiment = connection.connect(
             self.uri, self.name, self._page, create=create, follow=follow
         )
-        self._streamed: dict[str, dict[str, set[int]]] = {}
 
     def add_experiment_tags(self) -> None:
         """Bring the experiment's page up to date with the configuration."""
@@ -127,24 +123,9 @@ class Store:
                 )
 
     def add_changed(self, run_id: str, path: Path, folder: str = "") -> tuple[str, bool]:
-        """Add a file to a run, beside the one of that name, unless the run has these bytes already.
-
-        folder: the run's folder for it. Returns: the file's name there, and whether it was added. A
-        changed file is named after its SHA-256: report-1a2b3c4d.html.
-        """
-        sha = files.sha256_of(path)
-        first = f"{folder}/{path.name}".lstrip("/")
-        changed = f"{folder}/{path.stem}-{sha[:8]}{path.suffix}".lstrip("/")
-        with store_errors(self.uri, every=True), TemporaryDirectory() as scratch:
-            present = {file.path for file in self.client.list_artifacts(run_id, folder or None)}
-            if first in present:
-                recorded = self.client.download_artifacts(run_id, first, scratch)
-                if files.sha256_of(Path(recorded)) == sha:
-                    return first, False
-            if changed not in present:
-                copy = shutil.copyfile(path, Path(scratch) / Path(changed).name)
-                self.client.log_artifact(run_id, copy, folder or None)
-            return changed, changed not in present
+        """Add a file to a run as `run_writer.add_changed` does, which see. Raises: StoreError."""
+        with store_errors(self.uri, every=True):
+            return run_writer.add_changed(self.client, run_id, path, folder)
 
     def metric_history(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
         """Return the values of a run's metrics: name to step to value.
@@ -185,6 +166,11 @@ class Store:
             run = self._first(f"tags.pipeline = '{pipeline}' and attributes.status = 'RUNNING'")
         return run.data.tags.get("execution") if run else None
 
+    def has(self, execution: str) -> bool:
+        """Return whether an execution has a run."""
+        with store_errors(self.uri):
+            return self._first(f"tags.execution = '{execution}'") is not None
+
     def begin(self, content: RunContent) -> str:
         """Open or reopen the run of a training that is under way, and return its id."""
         with store_errors(self.uri):
@@ -195,21 +181,6 @@ class Store:
             self.client.update_run(run_id, status="RUNNING")
             run_writer.describe(self.client, run, content)
             return run_id
-
-    def stream(self, run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Log metrics by step of a run under way; a step that is logged stays as it is."""
-        with store_errors(self.uri):
-            now_ms = int(time.time() * 1000)
-            logged = self._streamed.setdefault(run_id, {})
-            new: list[Metric] = []
-            for step, values in rows:
-                for name, value in values.items():
-                    if name not in logged:  # once: a whole history takes long to read
-                        logged[name] = run_writer.logged_steps(self.client, run_id, name)
-                    if step not in logged[name]:
-                        logged[name].add(step)
-                        new.append(Metric(name, value, now_ms, step))
-            run_writer.log_metrics(self.client, run_id, new)
 
     def end(self, run_id: str, status: str, why: str) -> None:
         """Close a run whose training did not end well: FAILED or KILLED, and why."""
@@ -254,7 +225,10 @@ class Store:
 
         Every call can be repeated: an epoch that is logged already is not logged again. The model
         comes last, and then the status FINISHED.
+
+        Raises: StoreError if the store lacks some of it afterwards, or could not give it back.
         """
+        run_writer.check_names(artifacts)
         with store_errors(self.uri):
             run = self._run_of(content)
             if run.info.status == "FINISHED":

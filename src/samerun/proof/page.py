@@ -107,12 +107,10 @@ def model_differences(pipeline: Pipeline, folder: Path, ignored: Collection[str]
 
 def _predictions(files: ModelFiles, folder: Path) -> Iterator[str]:
     """Yield how the predictions of a run's model differ from those of its code, for its example."""
-    import pandas as pd
-
     code = runpy.run_path(str(files.code))
     if "INPUT_EXAMPLE" not in code or "load" not in code:
         return
-    frame = pd.DataFrame(code["INPUT_EXAMPLE"])
+    frame = code["INPUT_EXAMPLE"]
     expected = _plain(code["load"](files.model)(frame))
     try:
         predicted = _plain(models.load(str(folder)).predict(frame))

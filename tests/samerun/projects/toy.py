@@ -7,7 +7,6 @@ outside the repository, named by TOY_LOG, so that counting executions changes no
 import json
 import os
 import sqlite3
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,12 +169,6 @@ class Toy(Workspace):
     def env(self, **more: str) -> dict[str, str]:
         """Return the environment of a user, in which stages find TOY_LOG."""
         return super().env(**{"TOY_LOG": str(self.log), **more})
-
-    def samerun(
-        self, *arguments: str, ok: bool = True, **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run samerun by hand."""
-        return self.run("samerun", *arguments, ok=ok, **env)
 
     def executions(self) -> list[str]:
         """Return the stages that executed so far, as their own programs say."""

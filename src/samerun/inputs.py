@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Before:
     """What a stage is about to read.
 
-    kept: path to hash, of what other stages and .dvc files keep. outside: paths of code. markers:
-    of `record`. params: file to values.
+    stage: its name, relative to the repository. kept: path to hash, of what other stages and .dvc
+    files keep. outside: paths of code. markers: of `record`. params: file to values. env: the
+    environment variables that belong to identity.
     """
 
     def __init__(
@@ -28,7 +29,9 @@ class Before:
         outside: list[str],
         params: dict[str, list[str] | None],
         markers: list[str],
+        env: list[str],
     ) -> None:
+        self.env = {name: os.environ.get(name) for name in env}
         self.stage, self.kept, self.outside, self.markers = stage, kept, outside, markers
         self.params = {file: quick.values(file, keys) for file, keys in params.items()}
         self.texts = {file: bytes_of(file) for file in params}
@@ -43,7 +46,12 @@ class Before:
         name = os.environ["DVC_STAGE"].rpartition(":")[2]
         declared = quick.read(name)
         if declared:
-            return cls(name, declared.kept, declared.outside, declared.params, declared.markers)
+            full = f"{_folder_in_repository()}dvc.yaml:{name}"
+            return cls(
+                full, declared.kept, declared.outside, declared.params, declared.markers,
+                declared.env,
+            )  # fmt: skip
+        from samerun import config
         from samerun.dvc.project import Project
 
         project = Project()
@@ -52,13 +60,16 @@ class Before:
         def path(name: str) -> str:
             return os.path.relpath(project.path(name))
 
-        recorders = [one for one in project.stages if one.records]
+        recorders = [
+            one for one in project.stages if one.records and stage in project.upstream(one)
+        ]
         return cls(
             stage.name,
             {path(one.path): one.locked for one in project.sources(stage) if one.locked},
             [path(dep.path) for dep in project.outside(stage)],
             {path(one.file): list(one.handle.params) or None for one in stage.params},
             [path(out.path) for one in recorders for out in one.outs],
+            [name for one in recorders for name in config.of(project, one).env],
         )
 
     def check(self) -> None:
@@ -66,6 +77,7 @@ class Before:
         differing = [path for path, sha in self.kept.items() if hashing.digest(path) != sha]
         if not differing:
             return
+        from samerun.dvc.differences import changed_file
         from samerun.dvc.project import Project
 
         project = Project()  # .dvcignore may leave out a file: DVC has the last word
@@ -73,7 +85,7 @@ class Before:
         for source in project.sources(stage):
             if source.locked and project.digest(source) != source.locked:
                 raise DamagedError(
-                    f"{project.changed_file(source)} must be what dvc.lock or its .dvc file says:"
+                    f"{changed_file(project, source)} must be what dvc.lock or its .dvc file says:"
                     " delete it, and its object in DVC's cache, then run `dvc repro` (got other"
                     " bytes)"
                 )
@@ -92,7 +104,9 @@ class Before:
         for params in stage.params:
             name = os.path.relpath(project.path(params.file))
             old, new = self.texts.get(name, b""), bytes_of(name)
-            if old != new and (key := _changed_key(params.values(old), params.values(new))):
+            if old != new and (
+                key := _changed_key(project.values(params, old), project.values(params, new))
+            ):
                 raise WorkspaceError(
                     f"{key} in {name} must not change while {stage.short} runs: {advice} (got"
                     " another value than at its beginning)"
@@ -100,13 +114,21 @@ class Before:
 
     @property
     def inputs(self) -> Any:
-        """All that distinguishes this execution, as far as it is known before DVC is asked."""
+        """All that goes into the stage, as far as it is known before DVC is asked."""
         code = {
             path: sha or look
             for path, (look, sha) in self.code.items()
             if not os.path.basename(path).startswith(".")
         }
-        return [self.stage, self.params, self.kept, code]
+        return [self.params, self.kept, code, self.env]
+
+
+def _folder_in_repository() -> str:
+    """Return the current folder relative to DVC's root, with a slash at its end; empty if it is."""
+    root = here = os.getcwd()
+    while not os.path.isdir(os.path.join(root, ".dvc")) and root != os.path.dirname(root):
+        root = os.path.dirname(root)
+    return "" if root == here else f"{os.path.relpath(here, root).replace(os.sep, '/')}/"
 
 
 def _changed_key(old: Any, new: Any) -> str | None:

@@ -1,0 +1,113 @@
+"""What is wrong with the files of a recorded run, judged from these files and the run's tags.
+
+A run's identity.json hashes to its fingerprint, and its dvc.lock has the hash of every output.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from samerun.core import files
+from samerun.dvc import hashing
+from samerun.mlflow.models import MODEL
+
+
+def problems(folder: Path, tags: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with a run, in words. folder: its artifacts, and its model in model/."""
+    yield from _identity(folder / "identity.json", tags.get("fingerprint"))
+    if tags.get("git_dirty") == "true" and not (folder / "changes.patch").exists():
+        yield "changes.patch, its uncommitted changes, is not there"
+    lock, declared = _load(folder / "dvc.lock"), _load(folder / "dvc.yaml")
+    locked = _outputs(lock, declared)
+    if locked is None:
+        yield "its dvc.lock is missing or damaged"
+        return
+    kept = _kept(declared)
+    for path, md5 in locked.items():
+        artifact = folder / path
+        if artifact.exists():
+            if hashing.digest(str(artifact)) != md5:
+                yield f"{path} is not the {path} of its dvc.lock"
+        elif path in kept:
+            yield f"{path} is not there"
+    yield from _model(folder, locked, declared)
+
+
+def _identity(path: Path, fingerprint: str | None) -> Iterator[str]:
+    """Compare the SHA-256 of a run's identity.json with its fingerprint."""
+    if not path.exists():
+        yield "identity.json is not there"
+    elif files.sha256_of(path) != fingerprint:
+        yield "identity.json is not what its fingerprint says"
+
+
+def _outputs(lock: Any, declared: Any) -> dict[str, str] | None:
+    """Return the MD5 of each output by path, as a dvc.lock lists it; None if it is damaged.
+
+    A path is relative to the folder of dvc.yaml; dvc.lock has it relative to the stage's `wdir`.
+    """
+    try:
+        found = {}
+        for name, stage in lock["stages"].items():
+            wdir = str(_stages(declared).get(name, {}).get("wdir", "."))
+            for out in stage.get("outs", []):
+                if "md5" in out:
+                    found[os.path.normpath(Path(wdir, out["path"]))] = str(out["md5"])
+        return found
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def _stages(declared: Any) -> dict[str, Any]:
+    """Return the stages that a dvc.yaml spells out."""
+    stages = declared.get("stages") if isinstance(declared, dict) else None
+    return {name: s for name, s in (stages or {}).items() if isinstance(s, dict)}
+
+
+def _kept(declared: Any) -> set[str]:
+    """Return the outputs that a run keeps, as far as dvc.yaml spells them out."""
+    found = set()
+    for stage in _stages(declared).values():
+        for kind in ("metrics", "plots"):
+            for entry in stage.get(kind) or []:
+                name = next(iter(entry)) if isinstance(entry, dict) else entry
+                found.add(os.path.normpath(Path(str(stage.get("wdir", ".")), str(name))))
+    return found | {os.path.normpath(path) for path in _models(declared)}
+
+
+def _models(declared: Any) -> list[str]:
+    """Return the files that dvc.yaml calls models."""
+    entries = declared.get("artifacts") if isinstance(declared, dict) else None
+    values = entries.values() if isinstance(entries, dict) else []
+    return [str(e["path"]) for e in values if isinstance(e, dict) and e.get("type") == "model"]
+
+
+def _model(folder: Path, locked: Mapping[str, str], declared: Any) -> Iterator[str]:
+    """Compare the files of the model in MLflow with the hashes of what it was made of."""
+    identity = _load(folder / "identity.json")
+    code = identity.get("model") if isinstance(identity, dict) else None
+    if not isinstance(code, dict) or not code:
+        return
+    paths = [os.path.normpath(path) for path in _models(declared)]
+    made_of = {path: locked[path] for path in paths if path in locked} | code
+    for path, md5 in made_of.items():
+        name = Path(path).name
+        places = [folder / MODEL / "artifacts" / name, folder / MODEL / name]
+        found = [hashing.digest(str(place)) for place in places if place.exists()]
+        if not found:
+            yield f"its model lacks {name}"
+        elif str(md5) not in found:
+            yield f"{MODEL}/{name} is not the {path} that it was made of"
+
+
+def _load(path: Path) -> Any:
+    """Return the content of a YAML or JSON file; None if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None

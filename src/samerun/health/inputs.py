@@ -1,0 +1,148 @@
+"""The checks of what a pipeline reads, of its record stage, and of its files against dvc.lock.
+
+A check changes nothing.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from samerun import git, working_tree
+from samerun.core import progress
+from samerun.core.errors import UserError
+from samerun.dvc.differences import differences
+from samerun.dvc.identity import contains
+from samerun.dvc.stage import Stage
+from samerun.health.finding import Finding
+from samerun.pipeline import Pipeline
+
+_NAMED = 3
+"""Most files that one finding names."""
+
+
+def changes(pipeline: Pipeline) -> Iterator[Finding]:
+    """Check that what the pipeline reads is committed, and small enough to be kept if it is not.
+
+    Changing a parameter is normal use, so it is no finding.
+    """
+    params = {
+        os.path.relpath(pipeline.project.path(each.file))
+        for stage in pipeline.deciding
+        for each in stage.params
+    }
+    paths = [path for path in pipeline.inputs() if path not in params]
+    try:
+        pipeline.check_size()
+        commit = working_tree.commit(paths=paths)
+    except UserError as error:
+        yield Finding("git", str(error), "see `git status`")
+        return
+    if commit.paths:
+        yield Finding(
+            "git",
+            f"the pipeline reads files with changes beyond the commit ({_list(commit.paths)})",
+            "commit them; until then runs are recorded with a patch",
+        )
+    for folder in commit.left_out:
+        yield Finding(
+            "git",
+            f"{folder} is a git repository without a commit, of which no run keeps anything",
+            "commit there, or name it in .gitignore",
+        )
+
+
+def unkept(pipeline: Pipeline) -> Iterator[Finding]:
+    """Look for inputs that neither git nor DVC keeps: no run that read them can be reproduced."""
+    top = git.call("rev-parse", "--show-toplevel") if git.is_installed() else None
+    if top is None or top.returncode:
+        return
+    root = Path(os.fsdecode(top.stdout).rstrip("\n"))
+    for stage in pipeline.deciding:
+        names = {os.path.relpath(pipeline.project.path(name)) for name in _outside(pipeline, stage)}
+        below = sorted(name for name in names if Path(name).resolve().is_relative_to(root))
+        lost = [*sorted(names - {*below}), *_ignored(below)]
+        if lost:
+            yield Finding(
+                f"stage {stage.short}",
+                f"it reads {_list(lost)}, which neither git nor DVC keeps, so that no run can be"
+                " reproduced elsewhere",
+                "`dvc add` it, or take it out of .gitignore",
+            )
+
+
+def _outside(pipeline: Pipeline, stage: Stage) -> Iterator[str]:
+    """Yield the files that a stage reads and that no stage and no .dvc file keeps."""
+    project = pipeline.project
+    kept = [*project.made, *(item.path for item in project.data)]
+    counted = project.counted(stage, pipeline.config.reads).deps
+    for dep in project.outside(stage):
+        if "://" in dep.path:
+            continue  # a cloud's own versions keep it
+        given = counted[dep.path]
+        for name in given if isinstance(given, Mapping) else project.files(dep):
+            if not any(contains(one, name) for one in kept):
+                yield name
+    yield from (each.file for each in stage.params if project.path(each.file).exists())
+
+
+def _ignored(names: list[str]) -> list[str]:
+    """Return the files that git neither has nor ever would add."""
+    listed = "\0".join(name for name in names if name.isprintable())
+    process = git.call("check-ignore", "--stdin", "-z", stdin=listed)
+    return [] if process.returncode else os.fsdecode(process.stdout).rstrip("\0").split("\0")
+
+
+def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
+    """Check that DVC runs the record stage whenever there is something to record."""
+    place = f"stage {pipeline.stage.short}"
+    for name in pipeline.lacking():
+        yield Finding(
+            place,
+            f"it does not depend on {name}, so a change of it may not be recorded",
+            "add it to the stage in dvc.yaml",
+        )
+    outs = pipeline.stage.outs
+    if len(outs) != 1 or outs[0].cached or not outs[0].handle.persist:
+        yield Finding(
+            place,
+            "DVC may restore its output from a cache instead of running it",
+            "its only output must be the marker, as in mlruns/recorded.json: {cache: false,"
+            " persist: true}",
+        )
+
+
+def lock(pipeline: Pipeline) -> Iterator[Finding]:
+    """Compare each stage with dvc.lock, every byte of it, and name the first difference."""
+    named: set[str] = set()
+    stages = [*pipeline.deciding, *pipeline.presenting]
+    for stage in progress.track(stages, "outputs"):
+        if not any(item.locked for item in (*stage.deps, *stage.outs)):
+            yield Finding(f"stage {stage.short}", "it has not run here", "run `dvc repro`")
+            continue
+        for difference in differences(pipeline.project, stage):
+            if difference not in named:  # an output that a later stage reads
+                named.add(difference)
+                yield _difference(pipeline, stage, difference)
+                break
+
+
+def _difference(pipeline: Pipeline, stage: Stage, name: str) -> Finding:
+    """Return the finding for something that is not as dvc.lock has it."""
+    place = f"stage {stage.short}"
+    outputs = [item.path for each in pipeline.project.stages for item in each.outs]
+    is_output = any(contains(one, name) for one in outputs)
+    if not is_output and not any(contains(item.path, name) for item in pipeline.project.data):
+        return Finding(place, f"{name} is not as dvc.lock has it", "run `dvc repro`")
+    if not pipeline.project.path(name).exists():
+        return Finding(place, f"{name} is not there", "run `dvc repro`, or `dvc pull`")
+    return Finding(
+        place,
+        f"{name} has other bytes than dvc.lock says",
+        "delete it and run `dvc repro`" if is_output else "`dvc add` it, or `dvc checkout` it",
+    )
+
+
+def _list(names: list[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
