@@ -52,13 +52,14 @@ class Pipeline:
         return None
 
     def ordered(self) -> list[Stage]:
-        """Return the deciding stages so that each comes after those whose outputs it needs."""
-        waiting, done = {stage.name: stage for stage in self.deciding}, list[Stage]()
+        """Return the deciding stages, and what they need, in an order in which they can run."""
+        both = (*self.deciding, *self.presenting)
+        waiting, done = {stage.name: stage for stage in both}, list[Stage]()
 
         def add(stage: Stage) -> None:
             if waiting.pop(stage.name, None):
                 needed = {item.path for item in self.project.sources(stage)}
-                for maker in self.deciding:
+                for maker in both:
                     if any(out.path in needed for out in maker.outs):
                         add(maker)
                 done.append(stage)

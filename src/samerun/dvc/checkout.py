@@ -1,6 +1,7 @@
 """Another checkout of a project, in which DVC shares nothing with the user's workspace."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ def configure(folder: Path, project: Project, own: Path) -> None:
     from dvc.repo import Repo
 
     default, remotes = project.settings["core"].get("remote"), project.settings["remote"]
-    core: dict[str, Any] = {"autostage": False, "analytics": False, "check_update": False}
+    off = ("autostage", "analytics", "check_update", "interactive")
+    core: dict[str, Any] = dict.fromkeys(off, False)
     try:
         with Config(Repo.find_dvc_dir(str(folder))).edit("local", validate=False) as settings:
             settings["core"] = core | ({"remote": default} if default else {})
@@ -51,6 +53,20 @@ def apart(own: Path) -> Iterator[None]:
             del os.environ[SITE_CACHE]
         else:
             os.environ[SITE_CACHE] = previous
+
+
+def find_source(pointer: Path, root: Path) -> None:
+    """Let the .dvc file of `dvc import` find a source whose path is relative.
+
+    pointer: the .dvc file in the checkout. root: the folder that the path is relative to.
+    """
+    from dvc.utils.serialize import modify_yaml
+
+    with modify_yaml(str(pointer)) as content:
+        for dep in content.get("deps", []):
+            source = dep.get("repo", {}).get("url", "")
+            if source and not re.match(r"/|[^/]+:", source):
+                dep["repo"]["url"] = str((root / source).resolve())
 
 
 def unfreeze(file: Path) -> None:

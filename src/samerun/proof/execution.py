@@ -20,6 +20,8 @@ from samerun.proof.scratch import uninterrupted
 
 _STAGE = re.compile(r"Running stage '(.+)':")
 
+_FAILED = re.compile(r"^ERROR: failed to reproduce '(.+?)'", re.MULTILINE)
+
 _PATIENCE = 5.0
 """Seconds that interrupted stages get to end, before they are killed."""
 
@@ -30,14 +32,14 @@ def execute(
     env: Mapping[str, str | None],
     begin: Callable[[str], object],
 ) -> None:
-    """Execute stages and all that they need, whether or not anything changed.
+    """Execute stages in this order, whether or not anything changed, and no other ones.
 
     folder: where they are named from. env: variables that they get, or do not get (None).
     begin: called with the name of each stage as it begins.
 
     Raises: ReproductionError with the reason of a stage that fails.
     """
-    command = programs.dvc("repro", "--force", "--no-commit", *stages)
+    command = programs.dvc("repro", "--single-item", "--force", "--no-commit", *stages)
     environment = programs.environment(isolated=True) | dict(env)
     running = stages[0]
     with TemporaryFile() as errors, subprocess.Popen(
@@ -62,8 +64,13 @@ def execute(
             raise
         if process.returncode:
             errors.seek(0)
-            reason = _reason(errors.read().decode(errors="replace"))
-            raise ReproductionError(f"the stage {running} of the run must run again (got {reason})")
+            text = errors.read().decode(errors="replace")
+            failed = _FAILED.search(text)
+            name = failed[1] if failed else running
+            raise ReproductionError(
+                f"the stage {name.rpartition(':')[2]} of the run must run again (got"
+                f" {_reason(text)})"
+            )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -51,7 +51,7 @@ def differences(
     that the page of the run can be compared with the files that it was written from.
     """
     now = {item.path: item for item in current.outputs()}
-    for stage in recorded.ordered():
+    for stage in filter(recorded.deciding.__contains__, recorded.ordered()):
         for out in stage.outs:
             where = f"stage {stage.short}"
             if out.locked is None:

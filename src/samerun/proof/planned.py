@@ -38,7 +38,7 @@ def differences(recorded: Recorded, pipeline: Pipeline, sandbox: Sandbox) -> Ite
     Raises: ReproductionError if that is because a submodule or Git LFS keeps one.
     """
     yield from outputs.artifacts(pipeline, content.declarations(pipeline), recorded.artifacts)
-    for stage in pipeline.ordered():
+    for stage in filter(pipeline.deciding.__contains__, pipeline.ordered()):
         yield from _inputs(pipeline, stage, sandbox)
     current = json.loads(identity.as_json(pipeline.identity))
     for change in comparison.values(recorded.identity, current):

@@ -69,7 +69,8 @@ class Sandbox:
             )
         partial = self._copy_settings()
         done = _call(self.top, "checkout", "--quiet", "--detach", sha)
-        if done.returncode:
+        absent = _git(self.top, "ls-files", "--deleted")  # git may leave out a file, and succeed
+        if done.returncode or absent:
             rule = f"git must be able to check out {sha[:12]}"
             if partial:
                 rule = f"git must be able to fetch what this partial clone lacks of {sha[:12]}"
@@ -112,15 +113,17 @@ class Sandbox:
                 executable=item.executable,
             )
         ]
-        if missing:
-            pointers = [str(item.pointer) for item in missing]
-            pull = programs.dvc("pull", "--force", *pointers)
-            done = programs.call(*pull, at=self.folder, env=self.environment)
-            if done.returncode:
-                names = ", ".join(item.path for item in missing)
-                raise ReproductionError(
-                    f"{names} must be in DVC's cache or remote (got {programs.reason(done)})"
-                )
+        if not missing:
+            return
+        for item in missing:
+            checkout.find_source(item.pointer, self._project.root)
+        pull = programs.dvc("pull", "--force", *(str(item.pointer) for item in missing))
+        done = programs.call(*pull, at=self.folder, env=self.environment)
+        if done.returncode:
+            absent = [item.path for item in missing if not project.path(item.path).exists()]
+            names = ", ".join(absent or [item.path for item in missing])
+            reason = programs.reason(done).removesuffix(" - Checkout failed for following targets:")
+            raise ReproductionError(f"{names} must be in DVC's cache or remote (got {reason})")
 
     def check_inputs(self, pipeline: Pipeline) -> None:
         """Refuse a pipeline whose inputs are not all here, or that writes outside the checkout.
@@ -196,17 +199,15 @@ class Sandbox:
         """Let git in the checkout fetch what a partial clone lacks. Returns: whether it is one."""
         listed = _git(self._source, "config", "--local", "--includes", "--null", "--list")
         settings = [entry.partition("\n")[::2] for entry in listed.split("\0") if entry]
-        partial = [value for key, value in settings if key == "extensions.partialclone"]
+        partial = any(re.fullmatch(r"remote\..+\.(promisor|partialclonefilter)", key)
+                      for key, _ in settings)  # fmt: skip
         for key, value in settings:
             if not _COPIED.fullmatch(key) or (key.startswith("remote.") and not partial):
                 continue
             if re.fullmatch(r"remote\..+\.url", key) and not re.match(r"/|[^/]+:", value):
                 value = os.path.normpath(self._source / value)
             _git(self.top, "config", "--add", key, value)
-        if partial:
-            _git(self.top, "config", "core.repositoryFormatVersion", "1")
-            _git(self.top, "config", "extensions.partialClone", partial[0])
-        return bool(partial)
+        return partial
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.top).as_posix()
