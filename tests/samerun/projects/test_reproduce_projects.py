@@ -247,6 +247,10 @@ def test_a_dependency_outside_of_dvcs_folder(tmp_path: Path) -> None:
     root = project(tmp_path / "root", files, dvc="sub")
     root.repro(folder="sub")
     exact(Toy(root.path / "sub"), root.runs("sub/mlruns/mlflow.db")[0].run_id)
+    root.append("common.sh", "# not committed\n")
+    root.repro(folder="sub")
+    root.git("checkout", "--", "common.sh")
+    exact(Toy(root.path / "sub"), root.runs("sub/mlruns/mlflow.db")[-1].run_id)
 
 
 EXAMPLE = """
