@@ -89,12 +89,6 @@ class Workspace:
         """Run a command of samerun here."""
         return self.run("samerun", *arguments, ok=ok, **env)
 
-    def samerun(
-        self, *arguments: str, ok: bool = True, **env: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run samerun by hand."""
-        return self.run("samerun", *arguments, ok=ok, **env)
-
     def git(self, *arguments: str) -> str:
         """Run git here and return what it prints."""
         return self.run("git", *arguments).stdout
