@@ -25,7 +25,7 @@ repro: $(READY)  ## run the pipeline where something changed, then show the resu
 	@python src/knownline summary
 
 .PHONY: summary
-summary: $(READY)  ## fitted against true, the gate and the run, once more
+summary: $(READY)  ## print the result again: fitted against true, the gate and the run
 	@python src/knownline summary
 
 .PHONY: retrain
@@ -33,11 +33,11 @@ retrain: $(READY)  ## a scheduled retraining, pushed: what cron and CI call (SEE
 	@python src/knownline retrain --push $${SEED:+--seed "$$SEED"}
 
 .PHONY: prove
-prove: $(READY)  ## do the champion again, and prove it equal to what was recorded
+prove: $(READY)  ## execute the champion's run again and compare every result
 	@samerun store pull
-	@samerun reproduce champion; proven=$$?; \
+	@samerun reproduce champion; status=$$?; \
 	  if [ -n "$$(python -m dvc remote list)" ]; then samerun store push || exit; fi; \
-	  exit $$proven
+	  exit $$status
 
 .PHONY: ui
 ui: $(READY)  ## open MLflow on 127.0.0.1, at the address it prints (PORT=5001: another port)
@@ -59,27 +59,29 @@ lint: $(READY)  ## lint, format, types and the import contract alone
 	@lint-imports --verbose >/dev/null || lint-imports
 
 .PHONY: format
-format: $(READY)  ## put every file into the one format
+format: $(READY)  ## format every file
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 .PHONY: bench
-bench: $(READY)  ## time the pass and a whole run beside their peers (an hour, 4 GB of disk)
+bench: $(READY)  ## time the pass, a run and samerun beside their peers (an hour, 4 GB of disk)
 	@python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
 	@python -m benchmarks.passes --picture docs/pictures/scale.png
 	@python -m benchmarks.workers
 	@python -m benchmarks.gpu
 	@python -m benchmarks.merging
 	@python -m benchmarks.whole_run
+	@python -m benchmarks.wrapper
 	@python -m benchmarks.watching
+	@python -m benchmarks.wrapper
 	@python -m benchmarks.bad_servers
 
 .PHONY: drill
-drill: $(READY)  ## kill, starve, crowd and corrupt it, and count what was lost (hours)
+drill: $(READY)  ## kills, full disks, crowds and damage, and a count of what was lost (hours)
 	@python -m tests.drill
 	@KNOWNLINE_DRILL=1 python -m pytest --numprocesses auto --quiet tests/pipeline/test_server.py
 
 .PHONY: screenshots
-screenshots: $(READY)  ## take the README's pictures of the UI and the report anew (needs Chromium)
+screenshots: $(READY)  ## take new pictures of the UI and the report for the README (needs Chromium)
 	@python -m tests.screenshots
 
 .PHONY: rehearse
@@ -87,7 +89,7 @@ rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a s
 	@python -m tests.rehearsal --days $(DAYS)
 
 .PHONY: lock
-lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
+lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@python -m piptools compile --quiet --extra dev --extra server --strip-extras --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
 	  --output-file requirements.lock pyproject.toml

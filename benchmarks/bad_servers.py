@@ -21,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 MIDDLE = 20
 """Requests that a recording in the middle has made."""
 
+LOAD = """
+from samerun import record
+from samerun.pipeline import Pipeline
+Pipeline.here().check()
+"""
+
 
 def main() -> None:
     """Print one line for each kind of trouble; exit with 1 where one costs more than 10 s."""
@@ -63,37 +69,31 @@ def _told(name: str, took: list[float], loads: float) -> float:
 def _trained(work: Path) -> None:
     """Check out a workspace with a training that is not recorded."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(work)], check=True)
-    for stage in ("generate", "train", "evaluate", "report"):
-        _knownline(work, stage).check_returncode()
+    _run(work, "dvc", "repro", "--quiet", "report", SAMERUN_LIVE_AFTER="inf").check_returncode()
 
 
 def _record(work: Path, uri: str) -> float:
     began = time.monotonic()
-    done = _knownline(work, "record", MLFLOW_TRACKING_URI=uri)
+    done = _run(work, "samerun", "record", MLFLOW_TRACKING_URI=uri)
     took = time.monotonic() - began
     assert done.returncode == 2, done.stderr
     return took
 
 
 def _loading(work: Path) -> float:
-    """Return the seconds of a recording that has nothing to do with a server: it is refused."""
+    """Return the seconds of a recording that has nothing to do with a server."""
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", "import samerun.record"], env=_env(work), check=True
-    )
-    done.check_returncode()
+    _run(work, sys.executable, "-c", LOAD).check_returncode()
     return time.monotonic() - began
 
 
-def _knownline(work: Path, stage: str, **env: str) -> subprocess.CompletedProcess[str]:
+def _run(work: Path, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        [sys.executable, "src/knownline", stage],
-        cwd=work, env=_env(work, **env), capture_output=True, text=True, check=False,
+        command,
+        cwd=work, env={**os.environ, "PATH": programs, **env},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
-
-
-def _env(work: Path, **env: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(work / "src"), **env}
 
 
 if __name__ == "__main__":

@@ -264,7 +264,7 @@ def workspace(_built: Workspace, tmp_path: Path) -> Workspace:
 def _trained(_built: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = copied(_built, tmp_path_factory.mktemp("trained") / "work")
     workspace.replace("params.yaml", "epochs: 100", "epochs: 60")
-    workspace.dvc("repro", "report")
+    workspace.dvc("repro", "report", SAMERUN_LIVE_AFTER="inf")
     return workspace
 
 

@@ -54,12 +54,12 @@ def main() -> None:
                 page.locator(".js-plotly-plot").first.wait_for()
                 _settle(page)
                 page.screenshot(path=PICTURES / "compare.png")
-        report = (runs[0].artifacts / "report.html").as_uri()
+        report = (runs[0].artifacts / "reports/report.html").as_uri()
         with opened(browser, width=1080, height=1020) as page:
             page.goto(report)
             page.screenshot(path=PICTURES / "report.png")
         verdicts = [
-            json.loads((run.artifacts / "metrics.json").read_text())["gate"] for run in runs
+            json.loads((run.artifacts / "reports/metrics.json").read_text())["gate"] for run in runs
         ]
         print(f"{len(runs)} runs, {sum(v['passed'] for v in verdicts)} passed: see {PICTURES}")
 

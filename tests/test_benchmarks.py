@@ -49,6 +49,29 @@ def test_chunks_are_merged() -> None:
 
 
 @pytest.mark.slow
+def test_what_samerun_run_adds_to_a_stage_is_timed() -> None:
+    lines = told("wrapper").splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        *("generate", "train", "evaluate", "report", "empty")
+    ]
+
+
+@pytest.mark.slow
+def test_watching_is_timed() -> None:
+    shown = told("watching", "--epochs", "300").splitlines()
+    assert [line.partition(":")[0] for line in shown] == ["streamed", "checkpoints"]
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_timed_beside_a_tutorials() -> None:
+    shown = told("whole_run").splitlines()
+    assert [line.partition(":")[0] for line in shown] == [
+        "a first run, empty store",
+        "nothing to do",
+    ]
+
+
+@pytest.mark.slow
 def test_workers_are_timed_side_by_side() -> None:
     shown = told("workers", "--rows", "1000")
     assert shown.startswith("1 workers: ")

@@ -18,7 +18,7 @@ HEAVY = "print(sorted({'torch', 'mlflow', 'dvc', 'knownline'} & set(sys.modules)
 SEEN = """
 import os, sys, tempfile
 print(os.getcwd(), sys.argv, sys.stdin.read(), tempfile.gettempdir(), os.environ["WORD"], __name__)
-print(os.getpid() == os.getppid(), file=sys.stderr)
+print(os.getppid(), file=sys.stderr)
 """
 
 

@@ -72,7 +72,8 @@ if not warm or now != known:
 link = socket.socket(socket.AF_UNIX)
 link.connect(place)
 variables = [f"{{k}}={{v}}" for k, v in os.environ.items()]
-sent = os.fsencode("\\0".join([os.getcwd(), str(len(words)), *words, *variables]))
+head = [os.getcwd(), str(os.getppid()), str(len(words))]
+sent = os.fsencode("\\0".join([*head, *words, *variables]))
 fds = array.array("i", [0, 1, 2])
 link.sendmsg([len(sent).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
 link.sendall(sent)
@@ -170,7 +171,7 @@ def _end(ways: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
 
 def _become(text: str, fds: list[int]) -> None:
     """Be the process that was asked for, to its end."""
-    folder, count, *rest = text.split("\0")
+    folder, parent, count, *rest = text.split("\0")
     words, variables = rest[: int(count)], rest[int(count) :]
     for target, fd in enumerate(fds):
         os.dup2(fd, target)
@@ -178,6 +179,8 @@ def _become(text: str, fds: list[int]) -> None:
     status, interrupted = 1, False
     try:
         os.chdir(folder)
+        # The parent that the client has; 1 once it is gone, as the kernel would say.
+        os.getppid = lambda: int(parent) if Path(f"/proc/{parent}").exists() else 1
         os.environ.clear()
         os.environ.update(dict(pair.split("=", 1) for pair in variables))
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,7 +8,7 @@ from importlib import import_module, metadata
 
 from samerun.core.arguments import Parser, whole_number
 from samerun.core.errors import UsageError
-from samerun.core.interrupts import interrupt
+from samerun.core.interrupts import importing, interrupt
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +29,9 @@ def main(argv: list[str]) -> int:
     if command == "run":
         raise UsageError("run needs a command after `--`: samerun run -- python train.py")
     signal.signal(signal.SIGTERM, interrupt)
-    return int(import_module(f"samerun.{command}").main(**options))
+    with importing():
+        module = import_module(f"samerun.{command}")
+    return int(module.main(**options))
 
 
 def parser() -> Parser:

@@ -37,8 +37,8 @@ class Config:
     model. description: a Markdown file that describes a run. tags: name to rule. not_identity:
     stages that only present. env: variables that belong to identity. tolerance: file, metric or
     column to the largest difference. datasets: context to path. reads: folder to the parameter that
-    names its only file that counts. name: phrases of a run's name. columns, about: of the
-    experiment's page.
+    names its only file that counts. name: phrases of a run's name, " | "
+    between alternatives. columns, about: of the experiment's page.
     """
 
     experiment: str

@@ -77,6 +77,7 @@ class Before:
         differing = [path for path, sha in self.kept.items() if hashing.digest(path) != sha]
         if not differing:
             return
+        from samerun.dvc.differences import changed_file
         from samerun.dvc.project import Project
 
         project = Project()  # .dvcignore may leave out a file: DVC has the last word
@@ -84,7 +85,7 @@ class Before:
         for source in project.sources(stage):
             if source.locked and project.digest(source) != source.locked:
                 raise DamagedError(
-                    f"{project.changed_file(source)} must be what dvc.lock or its .dvc file says:"
+                    f"{changed_file(project, source)} must be what dvc.lock or its .dvc file says:"
                     " delete it, and its object in DVC's cache, then run `dvc repro` (got other"
                     " bytes)"
                 )

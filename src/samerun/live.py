@@ -79,10 +79,7 @@ class Live:
 
     def tags(self) -> dict[str, str]:
         """Return what the program has said of itself."""
-        tags: dict[str, str] = {}
-        for entry in _entries(_read(self._scratch.live)):
-            tags |= {key: value for key, value in entry.items() if isinstance(value, str)}
-        return tags
+        return _texts(_read(self._scratch.live))
 
     def _run(self) -> None:
         if self._ended.wait(self._delay):
@@ -100,23 +97,21 @@ class Live:
 
         assert self._pipeline
         self.shown = True
-        tags = self.tags()
-        run = live_run.LiveRun(self._pipeline, self._stage, self._scratch, self._dvc, tags)
-        sources: list[Iterator[list[Row]]] = [_follow_json(self._scratch.live)]
-        sources += [
+        run = live_run.LiveRun(self._pipeline, self._stage, self._scratch, self._dvc)
+        reported = _follow(self._scratch.live)
+        tables = [
             _follow_table(self._pipeline.project.path(out.path))
             for out in self._stage.outs
             if out.path.endswith((".csv", ".tsv")) and self._is_plot(out.path)
         ]
         while True:
             ended = self._ended.wait(INTERVAL)
-            for source in sources:
-                if rows := next(source):
+            lines = next(reported)
+            for rows in (_rows(lines), *map(next, tables)):
+                if rows:
                     run.log(_thinned(rows))
-            new = {key: value for key, value in self.tags().items() if tags.get(key) != value}
-            if new:
-                run.tag(new)
-                tags |= new
+            if texts := _texts(lines):
+                run.tag(texts)
             if ended:
                 break
         if self._outcome:
@@ -151,15 +146,23 @@ def _thinned(rows: list[Row]) -> list[Row]:
     return rows[:: -(-len(rows) // MOST_ROWS)]
 
 
-def _follow_json(path: str) -> Iterator[list[Row]]:
-    """Yield the rows that were reported since the last look."""
-    for lines in _follow(path):
-        rows = []
-        for entry in _entries(lines):
-            step = entry.get("step")
-            if isinstance(step, int) and not isinstance(step, bool):
-                rows.append((step, _numbers(entry, "step")))
-        yield rows
+def _rows(lines: bytes) -> list[Row]:
+    """Return the metrics among the lines that a program has reported."""
+    rows = []
+    for entry in _entries(lines):
+        step = entry.get("step")
+        if isinstance(step, int) and not isinstance(step, bool):
+            rows.append((step, _numbers(entry, "step")))
+    return rows
+
+
+def _texts(lines: bytes) -> dict[str, str]:
+    """Return what a program says of itself: the texts in the lines that have no step."""
+    texts: dict[str, str] = {}
+    for line in lines.splitlines():
+        for entry in _entries(line) if b'"step"' not in line else ():
+            texts |= {key: value for key, value in entry.items() if isinstance(value, str)}
+    return texts
 
 
 def _follow_table(path: Path) -> Iterator[list[Row]]:

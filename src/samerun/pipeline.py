@@ -11,7 +11,8 @@ from typing import Any
 from samerun import config, working_tree
 from samerun.core.errors import WorkspaceError
 from samerun.dvc import identity
-from samerun.dvc.project import Project, differences
+from samerun.dvc.differences import differences
+from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
 from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt
@@ -24,9 +25,13 @@ class Pipeline:
     deciding: the stages that belong to a run's identity. presenting: those that only present.
     """
 
-    def __init__(self, project: Project, stage: Stage) -> None:
+    def __init__(
+        self, project: Project, stage: Stage, environ: Mapping[str, str | None] = os.environ
+    ) -> None:
+        """environ: the environment variables that `meta.samerun.env` names are looked up in it."""
         self.project, self.stage = project, stage
         self.config = config.of(project, stage)
+        self._environ = environ
         upstream = project.upstream(stage)
         shown = self.config.not_identity
         self.presenting = [s for s in upstream if s.short.partition("@")[0] in shown]
@@ -45,6 +50,23 @@ class Pipeline:
             if recorder.records and stage in project.upstream(recorder):
                 return cls(project, recorder)
         return None
+
+    def ordered(self) -> list[Stage]:
+        """Return the deciding stages, and what they need, in an order in which they can run."""
+        both = (*self.deciding, *self.presenting)
+        waiting, done = {stage.name: stage for stage in both}, list[Stage]()
+
+        def add(stage: Stage) -> None:
+            if waiting.pop(stage.name, None):
+                needed = {item.path for item in self.project.sources(stage)}
+                for maker in both:
+                    if any(out.path in needed for out in maker.outs):
+                        add(maker)
+                done.append(stage)
+
+        for stage in self.deciding:
+            add(stage)
+        return done
 
     @property
     def folder(self) -> Path:
@@ -106,7 +128,7 @@ class Pipeline:
         return identity.identity(
             [self.project.counted(stage, self.config.reads) for stage in self.deciding],
             made=self.project.made,
-            env={name: os.environ.get(name) for name in self.config.env},
+            env={name: self._environ.get(name) for name in self.config.env},
             model=code,
         )
 
@@ -131,10 +153,20 @@ class Pipeline:
         for stage in self.deciding:
             names |= {each.file for each in stage.params}
             names.add(Path(os.path.relpath(stage.file, self.project.root)).as_posix())
-            for dep in stage.deps:
-                if not _made(self.project, dep):
-                    names |= self._counted(dep, stage)
-        names |= {f"{item.path}.dvc" for item in self.project.data}
+            counted = {
+                path
+                for dep in stage.deps
+                if not _made(self.project, dep)
+                for path in self._counted(dep, stage)
+            }
+            data = [item.path for item in self.project.data]
+            names |= counted | {
+                f"{one}.dvc"
+                for one in data
+                if any(
+                    identity.contains(one, path) or identity.contains(path, one) for path in counted
+                )
+            }
         return sorted(os.path.relpath(self.project.path(name)) for name in names)
 
     def commit(self, base: str | None = None) -> Commit:
@@ -149,11 +181,15 @@ class Pipeline:
         working_tree.check_size(self.inputs(), self.project.ignored)
 
     def _counted(self, dep: Item, stage: Stage) -> set[str]:
-        """Return the paths of a dependency that count, as `reads` narrows them."""
+        """Return the paths of a dependency that count, as `reads` narrows them.
+
+        The parameters are those of the file, since dvc.lock has them only after the stage has run.
+        """
         if dep.path not in self.config.reads:
             return {dep.path}
-        given = self.project.counted(stage, self.config.reads).deps[dep.path]
-        return set(given) if isinstance(given, Mapping) else {dep.path}
+        params = {each.file: each.handle.read_params() for each in stage.params}
+        name = self.project.named(stage, params, self.config.reads[dep.path])
+        return {name} if name and identity.contains(dep.path, name) else set()
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the executions that made the outputs in dvc.lock."""

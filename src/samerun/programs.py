@@ -30,19 +30,24 @@ def call(
     its output to the terminal. env: further variables, whatever they are.
     """
     sys.stdout.flush()
-    environment = variables.inherited(os.environ, isolated=isolated)
-    # `python` in dvc.yaml must be the interpreter that runs this.
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    environment["DVC_NO_ANALYTICS"] = "1"
     return subprocess.run(
         command,
         cwd=at,
-        env={**environment, **(env or {})},
+        env={**environment(isolated=isolated), **(env or {})},
         input=stdin,
         stdout=None if show else subprocess.PIPE,
         stderr=subprocess.PIPE,
         check=False,
     )
+
+
+def environment(*, isolated: bool) -> dict[str, str]:
+    """Return the variables that a program is started with; `isolated` as `call` has it."""
+    inherited = variables.inherited(os.environ, isolated=isolated)
+    # `python` in dvc.yaml must be the interpreter that runs this.
+    inherited["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}"
+    inherited["DVC_NO_ANALYTICS"] = "1"
+    return inherited
 
 
 def dvc(*arguments: str) -> tuple[str, ...]:

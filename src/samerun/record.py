@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from samerun.core import files
+from samerun.core import address, files
 from samerun.core.errors import StoreError, one_line
 from samerun.dvc import identity
 from samerun.execution import environment, processes, receipts
@@ -53,9 +53,7 @@ def main() -> int:
             run = _record(store, pipeline, made_by)
             print(f"record: run {run.name} ({run.run_id})")
     except StoreError as error:
-        raise StoreError(
-            f"{error}; the results are on disk but not recorded: `dvc repro` records them later"
-        ) from error
+        raise StoreError(f"{error}; {_left_to_do(pipeline, new)}") from error
     _sweep(store)  # before the marker: after a kill in between, `record` runs again
     _write_marker(pipeline, store, run)
     for receipt in new:
@@ -80,10 +78,33 @@ def _write_marker(pipeline: Pipeline, store: Store, run: RecordedRun) -> None:
         "run_id": run.run_id,
         "name": run.name,
         "store": store.shown_uri,
-        "outs": {pipeline.relative(out.path): out.locked for out in pipeline.outputs()},
+        "outs": _outs(pipeline),
     }
     files.write_text(marker.parent / LAST, json.dumps(last) + "\n")
     files.write_text(marker, json.dumps({"fingerprint": fingerprint}) + "\n")
+
+
+def _left_to_do(pipeline: Pipeline, new: Sequence[Receipt]) -> str:
+    """Return what is not in the store, as far as that can be known without it."""
+    try:
+        last = json.loads((pipeline.marker.parent / LAST).read_text())
+    except (OSError, ValueError):
+        last = {}
+    recorded = {
+        "fingerprint": pipeline.fingerprint,
+        "store": address.redacted(address.store_uri()),
+        "outs": _outs(pipeline),
+    }
+    if new or not isinstance(last, dict) or not recorded.items() <= last.items():
+        return "the results are on disk but not recorded: `dvc repro` records them later"
+    stages = " and ".join(f"`{stage.short}`" for stage in pipeline.presenting)
+    later = f", and `dvc repro` adds what {stages} wrote later" if stages else ""
+    return f"run {last['name']} has the results{later}"
+
+
+def _outs(pipeline: Pipeline) -> dict[str, str | None]:
+    """Return the hashes of the outputs that decide, by path."""
+    return {pipeline.relative(out.path): out.locked for out in pipeline.outputs()}
 
 
 def _add_presentation(store: Store, pipeline: Pipeline, run: RecordedRun) -> None:
@@ -147,7 +168,7 @@ def _content(
 ) -> RunContent:
     """Return everything that the run shows."""
     new = _new(made_by)
-    execution, start, end = _times(new, pipeline.fingerprint)
+    execution, start, end = _times(store, new, pipeline.fingerprint)
     experiment = os.environ.get("DVC_EXP_NAME") or None
     history = steps.history(pipeline)
     return RunContent(
@@ -164,16 +185,17 @@ def _content(
     )
 
 
-def _times(new: Sequence[Receipt], fingerprint: str) -> tuple[str, float, float]:
+def _times(store: Store, new: Sequence[Receipt], fingerprint: str) -> tuple[str, float, float]:
     """Return a run's execution, its start and its end, in seconds since 1970.
 
-    Without an execution that is new, start and end are now.
+    The execution is the one that has a run in the store, which was shown while it ran; a later one
+    has none if the store did not answer. Without an execution that is new, start and end are now.
     """
     if not new:
         return f"backfill-{fingerprint}", time.time(), time.time()
     first = min(new, key=lambda receipt: receipt.started)
-    shown = [receipt for receipt in new if receipt.live]
-    execution = shown[-1].execution if shown else first.execution
+    shown = (each.execution for each in reversed(new) if each.live and store.has(each.execution))
+    execution = next(shown, first.execution)
     return execution, first.started, first.started + sum(receipt.seconds for receipt in new)
 
 
@@ -216,27 +238,7 @@ def _write_artifacts(
     (folder / "environment.json").write_text(json.dumps(packages, indent=1) + "\n")
     if commit.dirty:
         (folder / "changes.patch").write_bytes(commit.patch)
-    for name in _kept(pipeline):
-        target = folder / pipeline.relative(name)
-        if not target.resolve().is_relative_to(folder.resolve()):  # a file beside the pipeline
-            target = folder / Path(name).name
+    for name in content.files(pipeline):
+        target = folder / content.artifact(pipeline, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pipeline.project.path(name), target)
-
-
-def _kept(pipeline: Pipeline) -> list[str]:
-    """Return the files that are stored with a run."""
-    project = pipeline.project
-    lock = pipeline.stage.file.with_name("dvc.lock")
-    names = [os.path.relpath(path, project.root) for path in (pipeline.stage.file, lock)]
-    names += [each.file for stage in pipeline.deciding for each in stage.params]
-    models_of = [entry["path"] for entry in project.artifacts(pipeline.stage.file).values()]
-    plotted = str(project.plots(pipeline.stage.file))
-    for item in pipeline.outputs():
-        relative = pipeline.relative(item.path)
-        if item.kind or relative in models_of or relative in plotted:
-            names += project.files(item)
-    for stage in pipeline.presenting:
-        for out in stage.outs:
-            names += project.files(out)
-    return list(dict.fromkeys(name for name in names if project.path(name).is_file()))

@@ -1,192 +1,176 @@
-"""`knownline reproduce RUN`: execute a recorded run again and compare the results bit by bit."""
+"""`samerun reproduce RUN`: execute a recorded run again and compare the results bit by bit."""
 
-import json
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from knownline.identity.provenance import DECIDING_STAGES
-
-from samerun.core import files, progress
+from samerun.core import address, progress
 from samerun.core.errors import ReproductionError, StoreError, UsageError
+from samerun.dvc.project import Project
 from samerun.execution import environment
-from samerun.mlflow import models, tracking
+from samerun.mlflow import content, models
 from samerun.mlflow.tracking import RecordedRun, Store
-from samerun.proof import comparison, sandbox, snapshot
-from samerun.proof.comparison import Snapshot
-from samerun.working_tree import Commit
+from samerun.pipeline import Pipeline
+from samerun.proof import outputs, planned, scratch
+from samerun.proof.page import Page, differences, model_differences
+from samerun.proof.recorded import Recorded
+from samerun.proof.sandbox import Sandbox
+from samerun.proof.tolerance import Tolerance
 
-PROVEN, DIFFERS = 0, 1
-
-_STEPS = ("fetch", "check out", *DECIDING_STAGES, "compare")
-
-
-_MACHINE = ("device", "cpu", "python", "system")
-"""The tags of a run that belong to its environment."""
+EXACT, DIFFERS = 0, 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """The result of a reproduction: the first difference, if any, and the folder it ran in."""
+    """How a reproduction ended. difference: the first one, in words. compared: what is equal.
+
+    environment: what differs in it from the run's, or "".
+    """
 
     difference: str | None
-    folder: Path
+    compared: str
+    environment: str
+    within: str
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in two words at most, as it is written on the run."""
+        if self.difference:
+            return "differs"
+        return "within tolerance" if self.within else "exact"
 
 
-def main(*, run: str, keep: bool = False) -> int:
-    """Return 0 if the run is reproduced exactly, 1 if it differs.
+def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
+    """Return 0 if the run is reproduced exactly or within the declared tolerance, 1 if it differs.
 
     run: the name of the run, its id, or the first characters of its id; or `champion`.
-    keep: whether the folder of the reproduction remains.
+    keep: whether the folder of the reproduction remains. with_patch: whether uncommitted changes
+    are applied that another store than the local one keeps with the run.
 
     Raises: ReproductionError if the run cannot be executed again.
     """
     if not run.strip():  # every id starts with the empty text
         raise UsageError("run must be an id, the beginning of one, a name or champion (got none)")
-    store = tracking.Store(create=False)
-    recorded_run = store.find(run)
-    if recorded_run.status != "FINISHED":
-        raise ReproductionError(
-            f"the run must have finished (got {recorded_run.run_id}: {recorded_run.status})"
-        )
+    project = Project()
+    pipeline = Pipeline(project, project.record_stage())
+    tolerance = Tolerance(pipeline.config.tolerance)
+    store = Store(pipeline.config, create=False)
+    found = store.find(run)
+    if found.status != "FINISHED":
+        raise ReproductionError(f"the run must have finished (got {found.run_id}: {found.status})")
+    trusted = with_patch or address.local_store() is not None
+    steps = len(pipeline.deciding) + 3
     with (
-        TemporaryDirectory(prefix="knownline-recorded-") as scratch,
-        progress.steps("reproduce", len(_STEPS)) as begin,
+        scratch.folder(keep=keep) as folder,
+        progress.steps("reproduce", steps) as begin,
     ):
-        artifacts = Path(scratch)
         begin("fetch")
-        store.fetch(recorded_run.run_id, artifacts)
-        environment_change = comparison.changed(
-            _recorded_environment(recorded_run, artifacts), _current_environment(recorded_run)
-        )
-        ignored = models.ENVIRONMENT_FILES if environment_change else ()
-        recorded = _snapshot(store, recorded_run, artifacts, ignored)
-        outcome = _reproduce(recorded_run, artifacts, recorded, ignored, begin, keep=keep)
-    _print_outcome(recorded_run, recorded, outcome, environment_change, keep=keep)
-    _tag(store, recorded_run, outcome)
-    return DIFFERS if outcome.difference else PROVEN
+        recorded = Recorded.fetch(store, found, folder)
+        recorded.check_trust(trusted)
+        begin("check out")
+        sandbox = Sandbox(folder, project, pipeline.folder)
+        sandbox.check_out(recorded.commit)
+        reproduction = _Reproduction(store, recorded, sandbox, tolerance)
+        outcome = reproduction.outcome(begin, trusted=trusted)
+    _print(found, outcome)
+    if keep:
+        print(f"kept: {sandbox.folder}")
+    _tag(store, found, outcome)
+    return DIFFERS if outcome.difference else EXACT
+
+
+class _Reproduction:
+    """A recorded run, executed again in a sandbox."""
+
+    def __init__(
+        self, store: Store, recorded: Recorded, sandbox: Sandbox, tolerance: Tolerance
+    ) -> None:
+        self._store, self._recorded, self._sandbox = store, recorded, sandbox
+        self._tolerance = tolerance
+        self._compared, self._root = "", sandbox.top
+
+    def outcome(self, begin: Callable[[str], object], *, trusted: bool) -> Outcome:
+        """Execute the run's stages, unless its inputs differ, and compare the results."""
+        first = next(self._differences(begin, trusted), None)
+        change = self._recorded.environment_change(self._root)
+        reached = self._tolerance.reached.items()
+        within = ", ".join(f"{file} by {largest:.3g} at most" for file, largest in reached)
+        return Outcome(first, self._compared, change, within)
+
+    def _differences(self, begin: Callable[[str], object], trusted: bool) -> Iterator[str]:
+        """Yield what differs, in the order in which a run reads and makes it.
+
+        Nothing is executed after the first difference of the inputs, since only the next one that
+        is asked for is found.
+        """
+        recorded, sandbox = self._recorded, self._sandbox
+        yield from recorded.identity_differences()
+        before = planned.pipeline(recorded, sandbox, trusted=trusted)
+        self._root = before.project.root
+        yield from planned.differences(recorded, before, sandbox)
+        planned.execute(recorded, before, sandbox, begin)
+        begin("compare")
+        after = sandbox.pipeline(recorded.environ)
+        old = outputs.Old(recorded.artifacts, sandbox.users_cache)
+        yield from outputs.differences(before, after, old, self._tolerance)
+        given = {*content.declarations(after), *content.locks(after)}
+        made = [name for name in content.files(after) if name not in given]
+        yield from outputs.artifacts(after, made, recorded.artifacts)
+        run_id, page = recorded.run.run_id, Page.of(after)
+        for difference in differences(page, self._store, run_id):
+            yield f"the run's page: {difference}"
+        changed = recorded.environment_change(self._root)
+        ignored = models.ENVIRONMENT_FILES if changed else ()
+        for difference in model_differences(after, recorded.model, ignored):
+            yield f"the run's model: {difference}"
+        self._compared = _compared(after, page)
+
+
+def _compared(pipeline: Pipeline, page: Page) -> str:
+    """Return what was compared, in numbers."""
+    count = len(list(pipeline.outputs()))
+    values = sum(len(column) for column in page.history.values())
+    shown = [
+        _count(len(page.params), "parameter"),
+        _count(len(page.metrics), "metric"),
+        *([_count(values, "value") + " by step"] if values else []),
+        *([_count(len(page.tags), "tag")] if page.tags else []),
+        *(["the model"] if pipeline.config.model else []),
+    ]
+    return (
+        f"{_count(count, 'output')} of {_count(len(pipeline.deciding), 'stage')}; on the run's page"
+        f" {', '.join(shown[:-1])} and {shown[-1]}"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _print(run: RecordedRun, outcome: Outcome) -> None:
+    print(f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}")
+    if outcome.difference:
+        print(f"differs: {outcome.difference}")
+        print(f"environment: {outcome.environment or 'the same packages and machine'}")
+        return
+    if outcome.within:
+        print(f"within tolerance: {outcome.within}; otherwise equal: {outcome.compared}")
+    else:
+        print(f"exact: equal to the bit are {outcome.compared}")
+    if outcome.environment:
+        print(f"in another environment: {outcome.environment}")
 
 
 def _tag(store: Store, run: RecordedRun, outcome: Outcome) -> None:
     """Note the outcome on the run; a store that fails costs a warning, not the outcome."""
     facts = environment.facts()
     tags = {
-        "reproduced": "differs" if outcome.difference else "proven",
+        "reproduced": outcome.verdict,
         "reproduced_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "reproduced_on": f"{facts['host']}, {facts['cpu']}",
     }
     try:
         store.tag(run.run_id, tags)
     except StoreError as error:
-        print(f"knownline: warning: the outcome is not on the run: {error}", file=sys.stderr)
-
-
-def _snapshot(
-    store: Store, run: RecordedRun, artifacts: Path, ignored: Collection[str]
-) -> Snapshot:
-    """Return the snapshot of a run, from its artifacts and its page.
-
-    ignored: files of the model that are not compared.
-    """
-    model = artifacts / models.MODEL
-    return snapshot.recorded(
-        artifacts,
-        store.metric_history(run.run_id, ("loss", "w", "b")),
-        store.shown(run.run_id),
-        models.contents(model, ignored),
-        models.predictions(model, snapshot.PROBES),
-    )
-
-
-def _reproduce(
-    run: RecordedRun,
-    artifacts: Path,
-    recorded: Snapshot,
-    ignored: Collection[str],
-    begin: Callable[[str], object],
-    *,
-    keep: bool,
-) -> Outcome:
-    """Execute the run's stages in a temporary checkout and compare the results.
-
-    begin: called with the name of each step. If the inputs differ (a parameter, a module), nothing
-    is executed.
-    """
-    patch = artifacts / "changes.patch"
-    try:
-        commit = Commit(
-            run.tags.get("git_commit", "none"), patch.read_bytes() if patch.exists() else b""
-        )
-        params = (artifacts / "params.yaml").read_bytes()
-    except OSError as error:
-        raise ReproductionError(f"the run's artifacts must be whole (got {error})") from error
-    begin("check out")
-    with sandbox.checkout(commit, params, keep=keep) as folder:
-        difference = _identity_difference(run, artifacts) or comparison.planned_difference(
-            recorded, *snapshot.planned(folder)
-        )
-        if difference is None:
-            sandbox.fetch_tables(folder)
-            sandbox.execute(folder, DECIDING_STAGES, begin)
-            begin("compare")
-            code = folder / models.MODEL_CODE
-            model = models.expected(folder / "models/line.json", code, ignored)
-            current = snapshot.reproduced(folder, commit, recorded.params, model)
-            difference = comparison.first_difference(recorded, current)
-        return Outcome(difference, folder)
-
-
-def _identity_difference(run: RecordedRun, artifacts: Path) -> str | None:
-    """Return a difference between the run's tags and its identity.json, in words, or None."""
-    identity = artifacts / "identity.json"
-    sha = files.sha256_of(identity)
-    if sha != run.tags.get("fingerprint"):
-        return f"identity: identity.json has SHA-256 {sha[:12]}…, not the run's fingerprint"
-    data = str(json.loads(identity.read_bytes())["data"])
-    if data != run.tags.get("data_sha256"):
-        return f"identity: the data's hash is {data[:12]}…, not the tag's"
-    return None
-
-
-def _recorded_environment(run: RecordedRun, artifacts: Path) -> dict[str, str]:
-    """Return the environment that a run was recorded in: packages, then the tags in _MACHINE."""
-    try:
-        packages = dict(json.loads((artifacts / "environment.json").read_bytes()).items())
-    except (OSError, AttributeError, ValueError) as error:
-        raise ReproductionError(f"environment.json must be whole (got {error})") from error
-    return {**packages, **{key: run.tags[key] for key in _MACHINE if key in run.tags}}
-
-
-def _current_environment(run: RecordedRun) -> dict[str, str]:
-    """Return this environment, in the entries that the run has; its device counts as the same."""
-    facts = environment.facts()
-    machine = {key: facts.get(key, run.tags[key]) for key in _MACHINE if key in run.tags}
-    return {**environment.packages(), **machine}
-
-
-def _print_outcome(
-    run: RecordedRun,
-    recorded: Snapshot,
-    outcome: Outcome,
-    environment_change: str | None,
-    *,
-    keep: bool,
-) -> None:
-    print(f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}")
-    if outcome.difference:
-        print(f"differs: {outcome.difference}")
-        print(f"environment: {environment_change or 'the same packages and machine'}")
-    else:
-        epochs = len(recorded.history["loss"])
-        print(
-            f"proven: {len(recorded.data) - 1} data files, {epochs:,} epochs of loss, w and b, the"
-            f" line, {len(recorded.metrics)} metrics and the model are equal, bit for bit, in the"
-            " run's files and on its page"
-        )
-        if environment_change:
-            print(f"on another environment: {environment_change}")
-    if keep:
-        print(f"kept: {outcome.folder}")
+        print(f"samerun: warning: the outcome is not on the run: {error}", file=sys.stderr)

@@ -1,16 +1,15 @@
 """MLflow's pages and the report in a real browser."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Workspace
+from tests.conftest import Workspace, copied
 from tests.pipeline.browser import chromium, opened, serving_ui, sweep
+from tests.warm import Warm
 
 SECONDS = 60_000
 """Milliseconds that a page may take to show something, on a machine with other things to do."""
@@ -32,17 +31,21 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def swept(_built: Workspace, tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Workspace:
+def swept(
+    _built: Workspace, _warm: Warm | None, tmp_path_factory: pytest.TempPathFactory, browser: Any
+) -> Workspace:
     """A workspace with four runs: as shipped, two learning rates, and a table of the user's own."""
-    copy = tmp_path_factory.mktemp("swept") / "work"
-    workspace = Workspace(Path(shutil.copytree(_built.path, copy, symlinks=True)))
+    workspace = copied(_built, tmp_path_factory.mktemp("swept") / "work")
     own = [
         ("truth: {w: 20.0, b: 5.0}", "truth: null"),
         ("table: null", "table: data/own/forbes.csv"),
         ("columns: {x: x, y: y}", "columns: {x: boiling_point_f, y: pressure_inhg}"),
     ]
     rates = [[("learning_rate: 0.25", f"learning_rate: {rate}")] for rate in ("0.05", "0.9")]
-    sweep(workspace, [*rates, own])
+    with pytest.MonkeyPatch.context() as patch:
+        if _warm:
+            patch.setenv("KNOWNLINE_WARM", str(_warm.bin / "python"))
+        sweep(workspace, [*rates, own])
     return workspace
 
 
@@ -142,6 +145,7 @@ def test_a_runs_page_shows_the_result_table(ui: str, swept: Workspace, visit: Vi
 def test_artifacts_open(ui: str, swept: Workspace, visit: Visit) -> None:
     run = swept.runs()[0]
     visit.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}/artifacts")
+    visit.page.get_by_text("reports", exact=True).click()
     visit.page.get_by_text("report.html", exact=True).click()
     visit.page.frame_locator("iframe").get_by_role("heading", name="Gate passed").wait_for()
     visit.page.get_by_text("history.csv", exact=True).click()
@@ -161,7 +165,7 @@ def test_artifacts_open(ui: str, swept: Workspace, visit: Visit) -> None:
 @pytest.fixture(params=["drawn", "own"])
 def report(request: pytest.FixtureRequest, swept: Workspace) -> str:
     run = swept.runs()[0 if request.param == "drawn" else 3]
-    return (run.artifacts / "report.html").as_uri()
+    return (run.artifacts / "reports/report.html").as_uri()
 
 
 OUTSIDE_THEIR_PICTURE = """() => [...document.querySelectorAll('svg[role=img]')].flatMap(svg => {
@@ -228,7 +232,7 @@ SPACED = """() => {
 
 
 def test_points_on_a_line_are_seen_one_by_one(swept: Workspace, visit: Visit) -> None:
-    visit.page.goto((swept.runs()[0].artifacts / "report.html").as_uri())
+    visit.page.goto((swept.runs()[0].artifacts / "reports/report.html").as_uri())
     for width in (320, 360, 800, 1400):
         visit.page.set_viewport_size({"width": width, "height": 700})
         gap, size = visit.page.evaluate(SPACED)

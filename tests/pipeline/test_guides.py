@@ -26,7 +26,7 @@ def test_the_guide_from_top_to_bottom(workspace: Workspace) -> None:
     shown = workspace.run("bash", "-euc", "\n".join(blocks[:4]), ok=False)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "train.learning_rate" in shown.stdout
-    assert "proven: " in shown.stdout
+    assert "exact: " in shown.stdout
     assert (workspace.path / "dvc_plots/index.html").exists()
     rest = workspace.run("bash", "-euc", "\n".join([blocks[0], *blocks[4:]]), ok=False)
     assert rest.returncode in (0, 1), rest.stdout + rest.stderr  # doctor: 1 with findings

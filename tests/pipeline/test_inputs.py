@@ -100,33 +100,6 @@ def test_a_mistake_costs_one_line_and_no_output(
     assert len(workspace.runs()) == 1
 
 
-@pytest.mark.parametrize(
-    ("damaged", "stage"),
-    [
-        ("data/train/part-00000.parquet", "train"),
-        ("data/holdout/part-00000.parquet", "evaluate"),
-        ("models/line.json", "evaluate"),
-        ("reports/history.csv", "report"),
-        ("reports/metrics.json", "record"),
-        ("reports/plots/fit.png", "record"),
-    ],
-)
-def test_a_flipped_byte_is_refused_with_the_files_name(
-    workspace: Workspace, damaged: str, stage: str
-) -> None:
-    path = workspace.path / damaged
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.unlink()
-    path.write_bytes(content)
-    done = workspace.knownline(stage, ok=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith(
-        f"knownline: error: {damaged} must be what the stage before wrote"
-    )
-    assert done.stderr.count("\n") == 1
-
-
 def test_a_refused_gate_is_a_result_and_no_error(workspace: Workspace) -> None:
     workspace.replace("params.yaml", "epochs: 100", "epochs: 5")
     workspace.dvc("repro")
@@ -136,28 +109,3 @@ def test_a_refused_gate_is_a_result_and_no_error(workspace: Workspace) -> None:
     shown = workspace.knownline("summary").stdout
     assert "gate REFUSED" in shown
     assert "the optimiser has not arrived" in shown
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "stage", "folder", "what"),
-    [
-        ("seed: 20200910", "seed: 1", "train", "data", "another generate"),
-        ("w: 20.0", "w: 21.0", "train", "data", "another truth"),
-        ("epochs: 100", "epochs: 300", "evaluate", "models", "others"),
-        ("epochs: 100", "epochs: 300", "report", "models", "others"),
-        ("z: 4.0", "z: 5.0", "report", "reports", "others"),
-        ("epochs: 100", "epochs: 300", "record", "models", "others"),
-    ],
-)
-def test_a_stage_run_by_hand_refuses_files_of_other_parameters(
-    workspace: Workspace, old: str, new: str, stage: str, folder: str, what: str
-) -> None:
-    before = workspace.outputs()
-    workspace.replace("params.yaml", old, new)
-    done = workspace.knownline(stage, ok=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"knownline: error: {folder} must be made with the parameters")
-    assert "of now: run `dvc repro`" in done.stderr
-    assert f"(got {what} in {folder}/made-with.json)" in done.stderr
-    assert workspace.outputs() == before
-    assert len(workspace.runs()) == 1

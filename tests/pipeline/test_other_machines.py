@@ -107,7 +107,7 @@ def test_a_moved_workspace_keeps_its_runs_and_records_where_it_is(
     assert len(moved.runs()) == 2
     for run in moved.runs():
         assert run.artifacts.is_relative_to(moved.path)
-        assert (run.artifacts / "history.csv").is_file()
+        assert (run.artifacts / "reports/history.csv").is_file()
     if not uri:
         assert moved.samerun("reproduce", old.run_id).returncode == 0
 

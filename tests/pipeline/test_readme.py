@@ -131,7 +131,7 @@ def the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
 
 def the_proof(newcomer: Workspace) -> None:
     (line,) = commands(blocks("sh")[3])
-    assert "proven: " in shell(newcomer, line)
+    assert "exact: " in shell(newcomer, line)
 
 
 def the_users_own_table(newcomer: Workspace) -> None:

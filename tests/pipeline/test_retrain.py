@@ -71,7 +71,7 @@ def test_a_tie_keeps_the_champion_and_is_reported(promoted: Workspace, tmp_path:
         "![Loss by epoch](plots/loss.png)",
     }
     newest = promoted.runs()[-1]
-    assert (newest.artifacts / "retrain.md").read_text() == report
+    assert (newest.artifacts / "reports/retrain.md").read_text() == report
     assert float(newest.tags["drift_p"]) > 0.001
 
 
@@ -126,19 +126,22 @@ def edit(file: str, old: str, new: str) -> Callable[[Workspace], None]:
     return lambda workspace: workspace.replace(file, old, new)
 
 
-def add_unknown_table(workspace: Workspace) -> None:
-    (workspace.path / "data/own/customers.csv").write_text("name\nAda\n")
+def add_module(workspace: Workspace) -> None:
+    (workspace.path / "src/knownline/train/extra.py").write_text("# Not committed.\n")
 
 
-PICTURES = "src/knownline/report/plots.py"
+SERVE = "src/knownline/serve.py"
 
 
 @pytest.mark.parametrize(
     ("file", "change"),
     [
         ("params.yaml", edit("params.yaml", "z: 4.0", "z: 400.0")),
-        pytest.param(PICTURES, edit(PICTURES, "s=size", "s=size + 1"), marks=pytest.mark.slow),
-        pytest.param("data/own/customers.csv", add_unknown_table, marks=pytest.mark.slow),
+        pytest.param(SERVE, edit(SERVE, "x * w", "w * x"), marks=pytest.mark.slow),
+        pytest.param(
+            "dvc.yaml", edit("dvc.yaml", "fit the line", "fit a line"), marks=pytest.mark.slow
+        ),
+        pytest.param("src/knownline/train/extra.py", add_module, marks=pytest.mark.slow),
     ],
 )
 def test_a_tree_that_is_not_clean_is_refused(
@@ -147,7 +150,8 @@ def test_a_tree_that_is_not_clean_is_refused(
     change(workspace)
     expect(retrain(workspace), 3, f"nothing will be promoted: {file}", "the tree was not clean")
     assert "champion" not in aliases(workspace)
-    assert "customers" not in workspace.git("ls-tree", "-r", "--name-only", f"retrain/{DAY}")
+    committed = workspace.git("diff", "--name-only", "HEAD", f"retrain/{DAY}").split()
+    assert file not in committed
 
 
 @pytest.mark.slow
@@ -272,7 +276,7 @@ def test_whatever_stops_it_early_changes_no_file(workspace: Workspace) -> None:
         expect(workspace.knownline("retrain", *arguments, ok=False), 2, rule)
     uri = f"http://127.0.0.1:{free_port()}"
     expect(retrain(workspace, MLFLOW_TRACKING_URI=uri), 2, "must answer")
-    with FileLock(workspace.path / "mlruns/.retrain.lock"):
+    with FileLock(workspace.path / ".dvc/tmp/samerun/champion.lock"):
         expect(retrain(workspace), 2, "no other retraining or rollback must be under way")
     assert (workspace.outputs(), (workspace.path / "params.yaml").read_bytes()) == before
     assert workspace.git("branch", "--list", "retrain/*") == ""
@@ -287,8 +291,9 @@ def test_whatever_stops_it_early_changes_no_file(workspace: Workspace) -> None:
 LOAD = """
 import sys
 from knownline.retrain.registry import Model, Registry
+from samerun import config
 from samerun.mlflow.tracking import Store
-version = Registry(Store()).by_alias("champion")
+version = Registry(Store(config.here())).by_alias("champion")
 print("ready", flush=True)
 sys.stdin.readline()
 Model(version)

@@ -110,7 +110,7 @@ def test_reproducing_shows_its_steps(workspace: Workspace) -> None:
     (run,) = workspace.runs()
     again = ("samerun", "reproduce", run.run_id)
     show_bars_at_once(workspace)
-    shown = on_a_terminal(workspace, *again, columns=60)
+    shown = on_a_terminal(workspace, *again, columns=60, PYTHONPATH=str(workspace.path / "src"))
     steps = re.findall(r"reproduce: ([a-z ]+), (\d) of \d \[\d\d:\d\d\]", shown)
     assert len(set(steps)) >= 2, shown
     assert [n for _, n in steps] == sorted(n for _, n in steps)

@@ -15,8 +15,11 @@ from tests.conftest import Run, Workspace
 
 EPOCHS = 600
 
-AT_ONCE = {"KNOWNLINE_LIVE_AFTER": "0"}
-"""A training is streamed from its first epoch on."""
+AT_ONCE = {"SAMERUN_LIVE_AFTER": "0"}
+"""A training is shown from its first epoch on."""
+
+SCRATCH = ".dvc/tmp/samerun/scratch"
+"""Where samerun keeps what a stage needs to resume, and what it reports."""
 
 Found = TypeVar("Found")
 
@@ -45,34 +48,40 @@ def wait_for(find: Callable[[], Found | None], what: str, seconds: float = 60) -
     pytest.fail(f"not within {seconds} seconds: {what}")
 
 
+def trainer(workspace: Workspace) -> int | None:
+    """Return the process that trains; not `samerun run`, whose words end in the same way."""
+    wanted = [b"src/knownline", b"train"]
+    found = workspace.processes(lambda words: words[-3:-1] == wanted and b"run" not in words)
+    return found[0] if found else None
+
+
 class Training:
     """`dvc repro`, each of its processes started anew, with its training stopped at the start."""
 
-    def __init__(self, workspace: Workspace, *arguments: str, **env: str) -> None:
-        """Start it; return when the training has begun and the process that streams it as well."""
+    def __init__(self, workspace: Workspace, **env: str) -> None:
+        """Start it; return when the first epochs have begun."""
         self.workspace = workspace
         cold = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.dvc = subprocess.Popen(
-            ["dvc", "repro", *arguments],
+            ["dvc", "repro"],
             cwd=workspace.path,
             env=workspace.env(PATH=cold, **AT_ONCE, **env),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.streamer = wait_for(lambda: self._process("live"), "a process that streams")
-        self.trainer = wait_for(lambda: self._process("train"), "a process that trains")
+        wait_for(lambda: self._scratch("live.jsonl"), "a training that has begun")
+        self.trainer = wait_for(lambda: trainer(workspace), "a process that trains")
         os.kill(self.trainer, signal.SIGSTOP)
 
     def wait_for_run(self) -> Run:
         """Let it train until its run has epochs and a checkpoint is there; return the run."""
-        checkpoints = self.workspace.path / "mlruns/checkpoints"
 
         def live() -> Run | None:
             found = [run for run in self.workspace.runs() if run.status == "RUNNING"]
             return found[0] if found and found[0].steps.get("w") else None
 
-        self.train_until(lambda: bool(live() and list(checkpoints.glob("*"))))
+        self.train_until(lambda: bool(live() and self._scratch("files/checkpoint")))
         run = live()
         assert run
         return run
@@ -87,9 +96,6 @@ class Training:
             os.kill(self.trainer, signal.SIGSTOP)
             time.sleep(0.4)
 
-    def wait_for_streamer_to_end(self) -> None:
-        wait_for(lambda: self._process("live") is None, "the process that streams ends")
-
     def send(self, what: signal.Signals) -> None:
         """Send the training process a signal, and let it go on."""
         os.kill(self.trainer, what)
@@ -97,26 +103,10 @@ class Training:
 
     def end(self) -> tuple[int, str]:
         """Let it go on; return the exit status of `dvc repro`, and its standard error."""
-        if self._process("train") == self.trainer:
+        if trainer(self.workspace) == self.trainer:
             os.kill(self.trainer, signal.SIGCONT)
         _, errors = self.dvc.communicate()
         return self.dvc.returncode, errors
 
-    def _process(self, command: str) -> int | None:
-        wanted = (b"src/knownline", command.encode())
-        found = self.workspace.processes(
-            lambda words: (
-                len(words) > 3 and words[-3].endswith(wanted[0]) and words[-2] == wanted[1]
-            )
-        )
-        return found[0] if found else None
-
-
-def wait_for_status(workspace: Workspace, run: Run, status: str) -> Run:
-    """Return a run as it is as soon as it has a status."""
-
-    def find() -> Run | None:
-        (now,) = (each for each in workspace.runs() if each.run_id == run.run_id)
-        return now if now.status == status else None
-
-    return wait_for(find, f"run {run.run_id} is {status}", 60)
+    def _scratch(self, name: str) -> list[Path]:
+        return list((self.workspace.path / SCRATCH).glob(f"*/{name}"))

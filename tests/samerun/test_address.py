@@ -1,18 +1,15 @@
 """The address of the store: one that cannot be used is refused at once, and without a network."""
 
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from knownline.__main__ import main
-from samerun.core import address, files
+from samerun.core import address
 from samerun.core.errors import StoreError
-from tests.conftest import ROOT, checkout
+from tests.conftest import ROOT
 
 FORM = "MLFLOW_TRACKING_URI must be http:// or https:// and a host, sqlite:/// and a file, or"
 
@@ -37,7 +34,10 @@ FORM = "MLFLOW_TRACKING_URI must be http:// or https:// and a host, sqlite:/// a
         ("postgresql+nobody://u:secret@h/d", "must be the address of a database (got"),
         ("postgresql://u:secret@h:port/d", "must be the address of a database (got"),
         ("sqlite://", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///", "must be sqlite:/// and the path of a file"),
         ("sqlite:///:memory:", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///~/x.db", "must be sqlite:/// and the path of a file"),
+        ("sqlite:///x.db?timeout=5", "must be sqlite:/// and the path of a file"),
     ],
 )
 def test_an_address_of_no_store_is_refused(
@@ -103,45 +103,3 @@ def test_reading_the_address_imports_nothing_large(tmp_path: Path) -> None:
 )
 def test_secrets_in_an_address_are_never_shown(uri: str, shown: str) -> None:
     assert address.redacted(uri) == shown
-
-
-# The training
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Work in a checkout whose data is drawn, and in which nothing is trained yet."""
-    folder = checkout(tmp_path_factory.mktemp("generated") / "work").path
-    before = Path.cwd()
-    os.chdir(folder)
-    assert main(["generate"]) == 0
-    yield folder
-    os.chdir(before)
-
-
-@pytest.mark.parametrize(("name", "value"), [("KNOWNLINE_WORKERS", "many")])
-def test_a_training_does_not_begin_in_an_environment_with_a_mistake(
-    name: str,
-    value: str,
-    generated: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(generated)
-    files.write_text(generated / "mlruns/recorded.json", "{}")  # a training removes this marker
-    monkeypatch.setenv(name, value)
-    before = sorted(generated.rglob("*"))
-    assert main(["train"]) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith(f"knownline: error: {name} must be ")
-    assert errors.count("\n") == 1
-    assert sorted(generated.rglob("*")) == before
-
-
-def test_a_server_that_does_not_answer_does_not_stop_a_training(
-    generated: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(generated)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    assert main(["train"]) == 0
-    assert (generated / "models/line.json").exists()

@@ -34,12 +34,10 @@ def test_after_a_reboot_a_process_is_gone_unless_it_was_a_containers(
 ) -> None:
     """Containers of two machines may share a host's name and an image's machine-id."""
     namespace = "pid:[4026531836]" if initial else "pid:[4026532000]"
-    read_text = Path.read_text
-    monkeypatch.setattr(Path, "readlink", lambda _: Path(namespace))
+    read = processes._text
+    monkeypatch.setattr(processes, "_namespace", lambda: namespace)
     monkeypatch.setattr(
-        Path,
-        "read_text",
-        lambda path: machine if path == Path("/etc/machine-id") else read_text(path),
+        processes, "_text", lambda path: machine or "-" if "machine-id" in path else read(path)
     )
     host, name, _, *rest = processes.this_process().split(" ")
     assert name == (machine or "-")

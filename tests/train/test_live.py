@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from knownline.core.errors import DivergedError
 from knownline.train import live
 from knownline.train.live import MOST_EPOCHS, VARIABLE, Live
 
@@ -52,6 +53,18 @@ def test_each_line_has_an_epochs_numbers_to_the_last_bit(file: Path) -> None:
     assert device == {"device": "cpu"}
     assert [tuple(entry.values()) for entry in rows] == [row(epoch) for epoch in range(3)]
     assert [list(entry) for entry in rows] == [["step", "loss", "w", "b"]] * 3
+
+
+def test_an_error_of_the_users_is_the_last_line(file: Path) -> None:
+    def diverge() -> None:
+        with Live("cpu") as shown:
+            shown.add(*row(0))
+            raise DivergedError("train.learning_rate must be less")
+
+    with pytest.raises(DivergedError):
+        diverge()
+    assert [entry.get("step") for entry in lines(file)] == [None, 0, None]
+    assert lines(file)[-1] == {"error": "train.learning_rate must be less"}
 
 
 def test_nothing_is_written_where_nobody_looks(

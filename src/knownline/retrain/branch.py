@@ -41,7 +41,7 @@ class Branch:
                 )
 
     def commit(self, paths: Sequence[str], message: str) -> str:
-        """Return a commit of HEAD's tree with `paths` as they are in the folder now.
+        """Return a commit of HEAD's tree with the files `paths` as they are in the folder now.
 
         That is HEAD if it has them so already, else an earlier commit of the branch with this tree,
         else a new one, to which the branch is moved.
@@ -52,14 +52,8 @@ class Branch:
         with tempfile.TemporaryDirectory() as scratch:
             env = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             git.run("read-tree", "HEAD", env=env)
-            existing = [Path(p) for p in paths if Path(p).exists()]
-            # Of a folder only the tracked files: an untracked one may not be meant for others.
-            for options, group in (
-                (["--update"], [p for p in existing if p.is_dir()]),
-                ([], [p for p in existing if p.is_file()]),
-            ):
-                if group:  # without a path, git would add everything
-                    git.run("add", *options, "--", *map(str, group), env=env)
+            if existing := [path for path in paths if Path(path).is_file()]:
+                git.run("add", "--", *existing, env=env)
             tree = git.run("write-tree", env=env)
         commits = [git.run("log", "-1", "--format=%H %T", "HEAD")]
         commits += git.run("log", "--format=%H %T", f"HEAD..{tip}").splitlines() if tip else []

@@ -153,7 +153,7 @@ def _check_table_is_tracked(params: Params, request: Request) -> None:
 
 
 def _paths_to_commit(params: Params) -> tuple[str, ...]:
-    """Return the paths for the day's commit: params.yaml, the tracked tables and the table in use.
+    """Return the paths for the day's commit: params.yaml, and the table or its .dvc file.
 
     params.yaml is left out if more than its seed was edited: the edit is its author's to commit.
     """
@@ -161,7 +161,7 @@ def _paths_to_commit(params: Params) -> tuple[str, ...]:
     pointer = f"{table}.dvc"
     tracked = pointer if Path(pointer).exists() else table
     settings = () if _is_edited() else (str(PARAMS),)
-    return (*settings, "data/own", *((tracked,) if tracked else ()))
+    return (*settings, *((tracked,) if tracked else ()))
 
 
 def _is_edited() -> bool:

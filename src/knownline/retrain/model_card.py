@@ -140,7 +140,11 @@ class ModelCard:
                 " --env-manager local`, with MLFLOW_TRACKING_URI set to this store:"
                 " `sqlite:///mlruns/mlflow.db`, or the server's address.",
                 f"- Commit: `{self.commit}`.",
-                *([] if pictures else ["- Pictures: `plots/` among the artifacts of the run."]),
+                *(
+                    []
+                    if pictures
+                    else ["- Pictures: `reports/plots/` among the artifacts of the run."]
+                ),
                 *(f"- {link}" for link in links),
             ]
         )

@@ -150,9 +150,9 @@ class Registry:
         self._store.tag(run_id, tags)
 
     def attach(self, run_id: str, path: Path) -> None:
-        """Add a file to a run."""
+        """Add a file to a run, under its path in the repository."""
         with self._store_errors():
-            self._client.log_artifact(run_id, str(path))
+            self._client.log_artifact(run_id, str(path), str(path.parent))
 
     def download_artifacts(self, run_id: str, names: tuple[str, ...], folder: Path) -> None:
         """Download some of a run's files into a folder."""

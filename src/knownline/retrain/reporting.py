@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from knownline.core.formatting import rounded
-from knownline.core.layout import PARAMS, RETRAINED
+from knownline.core.layout import RETRAINED
 from knownline.params import Params
 from knownline.retrain.model_card import ModelCard
 from knownline.retrain.policy import Champion, Decision
@@ -69,41 +69,36 @@ def card_of(
 def _changes(registry: Registry, opponent: Version, new: Version) -> list[str]:
     """Return the differences between two versions' runs: data, parameters, code, packages."""
     try:
-        old, old_packages = _inputs(registry, opponent.run_id)
-        current, packages = _inputs(registry, new.run_id)
+        old, current = (_inputs(registry, version.run_id) for version in (opponent, new))
     except StoreError as error:
         return [f"unknown: {error}"]
-    changes = [
-        *_differences("parameter", *(flatten(_merged(each, "params")) for each in (old, current))),
-        *(
-            f"code: {name}"
-            for name in sorted(_merged(old, "deps").keys() | _merged(current, "deps").keys())
-            if _merged(old, "deps").get(name) != _merged(current, "deps").get(name)
-        ),
-        *_differences("package", old_packages, packages),
-    ]
+    changes = [line for kind in current for line in _differences(kind, old[kind], current[kind])]
     before, after = (version.tags.get("data_sha256", "unknown") for version in (opponent, new))
     if before != after:
         changes.insert(0, f"data: was {before[:12]}…, is {after[:12]}…")
     return changes if len(changes) <= 12 else [*changes[:12], f"and {len(changes) - 12} more"]
 
 
-def _inputs(registry: Registry, run_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the identity and the packages of a run. Raises: StoreError."""
+def _inputs(registry: Registry, run_id: str) -> dict[str, dict[str, Any]]:
+    """Return what went into a run and what it ran on: kind to name to value. Raises: StoreError."""
     names = ("identity.json", "environment.json")
     with TemporaryDirectory() as scratch:
         registry.download_artifacts(run_id, names, Path(scratch))
         identity, packages = (json.loads((Path(scratch) / name).read_text()) for name in names)
-    return identity, packages
-
-
-def _merged(identity: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """Return the parameters or the dependencies of all stages of an identity in one mapping."""
-    merged: dict[str, Any] = {}
-    for stage in identity["stages"].values():
-        for name, value in stage[kind].items():
-            merged[name] = {**merged.get(name, {}), **value} if kind == "params" else value
-    return merged if kind == "deps" else merged.get(str(PARAMS), {})
+    params: dict[str, Any] = {}
+    files: dict[str, str] = dict(identity.get("model", {}))
+    commands: dict[str, Any] = {}
+    for name, stage in identity["stages"].items():
+        commands[name.rpartition(":")[2]] = stage["command"]
+        files |= stage["deps"]
+        for values in stage["params"].values():
+            params |= flatten(values)
+    return {
+        "parameter": params,
+        "file or folder": {name: f"{digest[:8]}…" for name, digest in files.items()},
+        "command of stage": commands,
+        "package": packages,
+    }
 
 
 def _differences(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from samerun.core.errors import UserError
+
 VARIABLE = "SAMERUN_LIVE"
 
 INTERVAL = 0.5
@@ -66,11 +68,14 @@ class Live:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write the epochs that are still queued, and the last one in any case."""
+        """Write the epochs that are still queued, the last one in any case, and why it failed."""
         rows = self._take()
         if self._latest and self._latest not in (self._written, *rows[-1:]):
             rows.append(self._latest)
         self._write(rows)
+        if isinstance(error, UserError):
+            self._unwritten += _line({"error": str(error)})
+            self._write([])
 
     def _take(self) -> list[Row]:
         """Return the queued rows, thinned evenly; later rows are thinned as much."""

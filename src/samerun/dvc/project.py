@@ -1,13 +1,13 @@
 """The DVC project: its stages as dvc.yaml declares them, with the values that dvc.lock has.
 
-The only module that imports DVC. Everything else sees the types below. Of DVC's internals it uses
-the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which pyproject.toml bounds.
+With `checkout` the only module that imports DVC. Everything else sees the types of `stage`. Of
+DVC's internals it uses the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which
+pyproject.toml bounds.
 """
 
-import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,24 +19,25 @@ from samerun.dvc.stage import RECORD, Item, Params, Stage, named_file
 
 
 class Project:
-    """The stages of the repository around the current folder."""
+    """The stages of the repository around a folder, by default the current one."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         """Read every dvc.yaml and dvc.lock. Raises: MissingError, WorkspaceError."""
         from dvc.exceptions import DvcException, NotDvcRepoError
         from dvc.repo import Repo
 
         try:
-            self._repo = Repo()
+            self._repo = Repo(folder and str(folder))
             self._index = self._repo.index
             found = list(self._index.stages)
         except NotDvcRepoError:
             raise MissingError(
-                f"this folder must be in a DVC project: run `dvc init` (got {Path.cwd()})"
+                f"this folder must be in a DVC project: run `dvc init` (got {folder or Path.cwd()})"
             ) from None
         except DvcException as error:
             raise WorkspaceError(f"DVC must be able to read its files (got {error})") from error
         self.root = Path(self._repo.root_dir)
+        self._here = folder
         self.stages = tuple(self._stage(one) for one in found if one.cmd)
         self.data = tuple(self._item(out) for one in found if not one.cmd for out in one.outs)
 
@@ -62,18 +63,18 @@ class Project:
         return self.stage(os.environ.get("DVC_STAGE", ""), Path.cwd().resolve())
 
     def record_stage(self) -> Stage:
-        """Return the stage that records: this process's own, or that of the current folder.
+        """Return the stage that records: this process's own, or that of the project's folder.
 
         Raises: MissingError if there is none.
         """
-        if os.environ.get("DVC_STAGE"):
+        if os.environ.get("DVC_STAGE") and not self._here:
             return self.own_stage()
-        here = (Path.cwd() / "dvc.yaml").resolve()
+        here = ((self._here or Path.cwd()) / "dvc.yaml").resolve()
         for stage in self.stages:
             if stage.records and stage.file == here:
                 return stage
         raise MissingError(
-            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {Path.cwd()})"
+            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {here.parent})"
         )
 
     def upstream(self, stage: Stage) -> list[Stage]:
@@ -142,6 +143,16 @@ class Project:
                 return dict(entries)
         return {}
 
+    @property
+    def cache(self) -> Path:
+        """The folder of DVC's cache."""
+        return Path(self._repo.cache.local_cache_dir)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """DVC's configuration, its paths made absolute."""
+        return dict(self._repo.config)
+
     def path(self, name: str) -> Path:
         """Return where a path of an item is."""
         return self.root / name
@@ -159,23 +170,6 @@ class Project:
         if not found.hash_info.isdir:
             return {item.path: found.hash_info.value}
         return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in found._dict.items()}
-
-    def locked_files(self, item: Item) -> dict[str, str]:
-        """Return the files of a folder as DVC's cache lists them; empty if it does not."""
-        if not item.locked or not item.locked.endswith(".dir"):
-            return {}
-        try:
-            listed = json.loads(Path(self._repo.cache.local.oid_to_path(item.locked)).read_bytes())
-            return {f"{item.path}/{entry['relpath']}": entry["md5"] for entry in listed}
-        except (OSError, KeyError, TypeError, ValueError):
-            return {}  # it is not in the cache, or damaged
-
-    def changed_file(self, item: Item) -> str:
-        """Return which file of an item is not as DVC has it, as far as that can be told."""
-        old, new = self.locked_files(item), self.files(item)
-        return next((path for path in sorted(old) if old[path] != new.get(path)), None) or next(
-            (path for path in sorted(new) if old and path not in old), item.path
-        )
 
     def ignored(self, path: str) -> bool:
         """Return whether .dvcignore names a file. path: relative to the current folder."""
@@ -197,8 +191,16 @@ class Project:
         reads: folder to the dotted parameter that names the only file of it that counts.
         """
         inputs = self.inputs(stage)
-        deps = {dep.path: self._digest_of(dep, inputs.params, reads) for dep in stage.deps}
+        deps = {dep.path: self._digest_of(dep, stage, inputs.params, reads) for dep in stage.deps}
         return replace(inputs, deps=deps)
+
+    def named(self, stage: Stage, params: Mapping[str, Any], key: str) -> str | None:
+        """Return the path of the file that a dotted parameter names, as a stage reads it.
+
+        params: parameter file to its values. None if the parameter names no file.
+        """
+        name = named_file(params, key)
+        return name and Path(os.path.relpath(stage.wdir / name, self.root.resolve())).as_posix()
 
     def current_inputs(self, stage: Stage) -> StageInputs:
         """Return what goes into a stage now: DVC writes it to dvc.lock when the stage has ended."""
@@ -218,9 +220,11 @@ class Project:
         """Return an item's hash by DVC's own means, so that DVC need not read a file twice."""
         return str(item.handle.get_hash().value) if item.handle.exists else "none"
 
-    def _digest_of(self, dep: Item, params: Mapping[str, Any], reads: Mapping[str, str]) -> Digest:
+    def _digest_of(
+        self, dep: Item, stage: Stage, params: Mapping[str, Any], reads: Mapping[str, str]
+    ) -> Digest:
         if dep.path in reads:
-            wanted = named_file(params, reads[dep.path])
+            wanted = self.named(stage, params, reads[dep.path])
             files = self.files(dep) if wanted else {}
             return {path: sha for path, sha in files.items() if path == wanted}
         if any(contains(dep.path, one) and one != dep.path for one in self.made):
@@ -273,7 +277,11 @@ class Project:
         path = str(item.fs_path)
         if item.fs.protocol == "local" and item.fs.isin(path, str(self.root)):
             return Path(os.path.relpath(path, self.root)).as_posix()
-        return path if item.fs.protocol == "local" else str(item.def_path)
+        if item.fs.protocol != "local":
+            return str(item.def_path)
+        # Outside of DVC's folder, but not of a repository that is cloned elsewhere.
+        outside = Path(item.def_path).is_absolute()
+        return path if outside else Path(os.path.relpath(path, self.root)).as_posix()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,16 +293,3 @@ class _Remote:
 
 def _overlap(one: str, other: str) -> bool:
     return contains(one, other) or contains(other, one)
-
-
-def differences(project: Project, stage: Stage) -> Iterator[str]:
-    """Yield what of a stage differs from dvc.lock: command, parameters, dependencies, outputs."""
-    if stage.changed_command:
-        yield f"the command of {stage.name}"
-    for params in stage.params:
-        yield from params.changes()
-    for item in (*stage.deps, *stage.outs):
-        if item.locked is None and not item.path.startswith("remote://"):
-            yield f"{item.path}, which dvc.lock does not have"
-        elif project.digest(item) != item.locked:
-            yield project.changed_file(item)

@@ -25,6 +25,16 @@ class Item:
     cached: bool
     handle: Any
 
+    @property
+    def pointer(self) -> Path:
+        """The .dvc file, or the dvc.yaml, that an output belongs to."""
+        return Path(self.handle.stage.path)
+
+    @property
+    def executable(self) -> bool:
+        """Whether an output is a program."""
+        return bool(self.handle.meta and self.handle.meta.isexec)
+
 
 @dataclass(frozen=True, slots=True)
 class Params:

@@ -10,8 +10,8 @@ from pathlib import Path
 from samerun import git, working_tree
 from samerun.core import progress
 from samerun.core.errors import UserError
+from samerun.dvc.differences import differences
 from samerun.dvc.identity import contains
-from samerun.dvc.project import differences
 from samerun.dvc.stage import Stage
 from samerun.health.finding import Finding
 from samerun.pipeline import Pipeline

@@ -5,6 +5,7 @@ Knows nothing of MLflow's calls. `record` writes this content, and `reproduce` c
 
 import base64
 import json
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -182,6 +183,52 @@ def datasets(pipeline: Pipeline) -> list[Dataset]:
     ]
 
 
+def files(pipeline: Pipeline) -> list[str]:
+    """Return the files that are stored with a run, as the project names them."""
+    project = pipeline.project
+    names = [*declarations(pipeline), *locks(pipeline), *param_files(pipeline)]
+    models_of = [entry["path"] for entry in project.artifacts(pipeline.stage.file).values()]
+    plotted = str(project.plots(pipeline.stage.file))
+    for item in pipeline.outputs():
+        relative = pipeline.relative(item.path)
+        if item.kind or relative in models_of or relative in plotted:
+            names += project.files(item)
+    for stage in pipeline.presenting:
+        for out in stage.outs:
+            names += project.files(out)
+    return list(dict.fromkeys(name for name in names if project.path(name).is_file()))
+
+
+def declarations(pipeline: Pipeline) -> list[str]:
+    """Return the dvc.yaml files that declare the stages of a run, as the project names them."""
+    files = dict.fromkeys(stage.file for stage in (pipeline.stage, *pipeline.deciding))
+    root = pipeline.project.root.resolve()
+    return [Path(os.path.relpath(file, root)).as_posix() for file in files]
+
+
+def locks(pipeline: Pipeline) -> list[str]:
+    """Return the dvc.lock files beside them."""
+    return [Path(name).with_name("dvc.lock").as_posix() for name in declarations(pipeline)]
+
+
+def param_files(pipeline: Pipeline) -> list[str]:
+    """Return the parameter files of a run, as the project names them."""
+    return list(dict.fromkeys(each.file for stage in pipeline.deciding for each in stage.params))
+
+
+def artifact(pipeline: Pipeline, name: str) -> str:
+    """Return the path of a file among a run's artifacts.
+
+    It is relative to the folder of dvc.yaml; what lies elsewhere in the repository is in
+    repository/.
+    """
+    relative = pipeline.relative(name)
+    if not relative.startswith("../"):
+        return relative
+    parts = [part for part in Path(name).parts if part not in ("..", "/")]
+    return "/".join(["repository", *parts])
+
+
 def run_name(pipeline: Pipeline, baseline: Mapping[str, str], experiment: str | None) -> str:
     """Return the name of a run: what differs from the first run comes first.
 
@@ -196,15 +243,29 @@ def run_name(pipeline: Pipeline, baseline: Mapping[str, str], experiment: str | 
     ]
     told = {key for _, keys in phrases for key in keys}
     first = [_filled(phrase, values) for phrase, keys in phrases if keys & changed]
-    others = [f"{key.rpartition('.')[2]} {_short(values[key])}" for key in sorted(changed - told)]
+    others = [_named(key, values[key]) for key in sorted(changed - told)]
     last = [_filled(phrase, values) for phrase, keys in phrases if not keys & changed]
     parts = [part for part in (*first, *others, *last) if part]
     name = ", ".join([*parts, *([experiment] if experiment else [])])
     return name[:_LONGEST_NAME] or f"run {pipeline.fingerprint[:8]}"
 
 
+def _named(key: str, text: str) -> str:
+    """Return a parameter by the last part of its name: "rate 0.5", or "no limit" if it is null."""
+    name = key.rpartition(".")[2]
+    return f"no {name}" if text == "null" else f"{name} {_short(text)}"
+
+
 def _filled(phrase: str, values: Mapping[str, str]) -> str:
-    """Return a phrase with its parameters filled in; empty if one of them is null."""
+    """Return a phrase with its parameters filled in; empty if one of them is null.
+
+    Of alternatives, as in "{table} | {rows} rows", the first that is not empty.
+    """
+    first, _, others = phrase.partition(" | ")
+    return _one_filled(first, values) or (_filled(others, values) if others else "")
+
+
+def _one_filled(phrase: str, values: Mapping[str, str]) -> str:
     for key, text in values.items():
         if f"{{{key}}}" in phrase:
             if text == "null":

@@ -25,19 +25,17 @@ class LiveRun:
         stage: Stage,
         scratch: Scratch,
         dvc: str | None,
-        tags: dict[str, str],
     ) -> None:
         """Open the run, or open that of an earlier attempt or of an earlier stage again.
 
-        dvc: the name of the DVC process that runs the stage. tags: what the program said of itself.
+        dvc: the name of the DVC process that runs the stage.
 
         Raises: StoreError if the store cannot be used.
         """
         self._store = tracking.Store(pipeline.config)
         self._logged: dict[str, set[int]] = {}
         experiment = os.environ.get("DVC_EXP_NAME")
-        own_tags = {
-            **tags,
+        tags = {
             "stage": stage.name,
             "process": processes.this_process(),
             **({"pipeline": dvc} if dvc else {}),
@@ -57,7 +55,7 @@ class LiveRun:
                     execution=scratch.execution,
                     name=f"{name} …",
                     description=f"The stage {stage.short} is running.",
-                    tags=own_tags,
+                    tags=tags,
                     params=params,
                     start_ms=int(scratch.started * 1000),
                 )

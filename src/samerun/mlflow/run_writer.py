@@ -7,9 +7,11 @@ run is opened or closed, nor of how MLflow's errors become ours (`tracking` does
 import getpass
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from samerun.mlflow.errors import BAD_REQUEST, without_retries
 
@@ -20,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.uri import validate_path_is_safe
 
-from samerun.core import progress
+from samerun.core import files, progress
 from samerun.core.errors import StoreError
 from samerun.execution.processes import this_process
 from samerun.mlflow.content import Dataset, RunContent
@@ -129,6 +131,27 @@ def log_datasets(client: MlflowClient, run_id: str, datasets: list[Dataset]) -> 
         except MlflowException as error:
             if not attempts_left or error.error_code != BAD_REQUEST:
                 raise
+
+
+def add_changed(client: MlflowClient, run_id: str, path: Path, folder: str) -> tuple[str, bool]:
+    """Add a file to a run, beside the one of that name, unless the run has these bytes already.
+
+    folder: the run's folder for it. Returns: the file's name there, and whether it was added. A
+    changed file is named after its SHA-256: report-1a2b3c4d.html.
+    """
+    sha = files.sha256_of(path)
+    first = f"{folder}/{path.name}".lstrip("/")
+    changed = f"{folder}/{path.stem}-{sha[:8]}{path.suffix}".lstrip("/")
+    with TemporaryDirectory() as scratch:
+        present = {file.path for file in client.list_artifacts(run_id, folder or None)}
+        if first in present:
+            recorded = client.download_artifacts(run_id, first, scratch)
+            if files.sha256_of(Path(recorded)) == sha:
+                return first, False
+        if changed not in present:
+            copy = shutil.copyfile(path, Path(scratch) / Path(changed).name)
+            client.log_artifact(run_id, copy, folder or None)
+        return changed, changed not in present
 
 
 def check_complete(client: MlflowClient, run_id: str, content: RunContent, artifacts: Path) -> None:

@@ -8,24 +8,26 @@ Source: https://mlflow.org/docs/latest/ml/model/models-from-code/
 """
 
 import runpy
+import warnings
 from pathlib import Path
 
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+with warnings.catch_warnings(record=True):  # MLflow asks for type hints of `predict`
 
-class ServedModel(PythonModel):
-    """The model of a project."""
+    class ServedModel(PythonModel):
+        """The model of a project."""
 
-    def load_context(self, context: PythonModelContext) -> None:
-        """Execute the project's code, and let it load the model's file."""
-        code = runpy.run_path(context.artifacts["code"])
-        self._predict = code["load"](Path(context.artifacts["model"]))
+        def load_context(self, context: PythonModelContext) -> None:
+            """Execute the project's code, and let it load the model's file."""
+            code = runpy.run_path(context.artifacts["code"])
+            self._predict = code["load"](Path(context.artifacts["model"]))
 
-    # Without type hints: MLflow would take them for a schema of the rows.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Return the predictions for a data frame."""
-        return self._predict(model_input)
+        # Without type hints: MLflow would take them for a schema of the rows.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            """Return the predictions for a data frame."""
+            return self._predict(model_input)
 
 
 set_model(ServedModel())

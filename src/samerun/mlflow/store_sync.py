@@ -126,6 +126,8 @@ def _scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=".store.tmp-", dir=folder) as name:
         scratch = Path(name).resolve()
         output("git", "init", "--quiet", str(scratch))
+        # A run keeps its dvc.yaml; DVC does not take what git ignores for a part of the project.
+        (scratch / ".gitignore").write_text(f"/{_STORE}\n")
         (scratch / ".dvc").mkdir()
         shutil.copy(".dvc/config", scratch / ".dvc" / "config")
         programs.copy_remotes(scratch)

@@ -4,12 +4,10 @@ Knows nothing of how a run came about (`run_metadata` holds what it shows), of w
 (`core.address`), nor of how it is opened (`connection`).
 """
 
-import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from samerun.mlflow.errors import ABSENT_CODES, store_errors
@@ -21,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from samerun.config import Config
-from samerun.core import address, files
+from samerun.core import address
 from samerun.core.errors import StoreError
 from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import connection, models, run_writer
@@ -109,35 +107,25 @@ class Store:
         with store_errors(self.uri, every=True):
             return [_recorded(run) for run in self._all()]
 
-    def fetch(self, run_id: str, folder: Path) -> None:
-        """Download a run's artifacts into a folder, and its model's into model/ there."""
+    def fetch(self, run_id: str, folder: Path, beside: Path | None = None) -> None:
+        """Download a run's artifacts into a folder, and its model's into model/ there.
+
+        beside: another folder for the model, since artifacts may have a folder of that name.
+        """
         with store_errors(self.uri, every=True):
             self.client.download_artifacts(run_id, "", str(folder))
             outputs = self.client.get_run(run_id).outputs
             if outputs and outputs.model_outputs:
                 mlflow.artifacts.download_artifacts(
-                    f"runs:/{run_id}/{models.MODEL}", dst_path=str(folder), tracking_uri=self.uri
+                    f"runs:/{run_id}/{models.MODEL}",
+                    dst_path=str(beside or folder),
+                    tracking_uri=self.uri,
                 )
 
     def add_changed(self, run_id: str, path: Path, folder: str = "") -> tuple[str, bool]:
-        """Add a file to a run, beside the one of that name, unless the run has these bytes already.
-
-        folder: the run's folder for it. Returns: the file's name there, and whether it was added. A
-        changed file is named after its SHA-256: report-1a2b3c4d.html.
-        """
-        sha = files.sha256_of(path)
-        first = f"{folder}/{path.name}".lstrip("/")
-        changed = f"{folder}/{path.stem}-{sha[:8]}{path.suffix}".lstrip("/")
-        with store_errors(self.uri, every=True), TemporaryDirectory() as scratch:
-            present = {file.path for file in self.client.list_artifacts(run_id, folder or None)}
-            if first in present:
-                recorded = self.client.download_artifacts(run_id, first, scratch)
-                if files.sha256_of(Path(recorded)) == sha:
-                    return first, False
-            if changed not in present:
-                copy = shutil.copyfile(path, Path(scratch) / Path(changed).name)
-                self.client.log_artifact(run_id, copy, folder or None)
-            return changed, changed not in present
+        """Add a file to a run as `run_writer.add_changed` does, which see. Raises: StoreError."""
+        with store_errors(self.uri, every=True):
+            return run_writer.add_changed(self.client, run_id, path, folder)
 
     def metric_history(self, run_id: str, names: tuple[str, ...]) -> dict[str, dict[int, float]]:
         """Return the values of a run's metrics: name to step to value.
@@ -177,6 +165,11 @@ class Store:
         with store_errors(self.uri):
             run = self._first(f"tags.pipeline = '{pipeline}' and attributes.status = 'RUNNING'")
         return run.data.tags.get("execution") if run else None
+
+    def has(self, execution: str) -> bool:
+        """Return whether an execution has a run."""
+        with store_errors(self.uri):
+            return self._first(f"tags.execution = '{execution}'") is not None
 
     def begin(self, content: RunContent) -> str:
         """Open or reopen the run of a training that is under way, and return its id."""

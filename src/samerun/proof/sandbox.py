@@ -1,117 +1,234 @@
-"""A checkout of a recorded run's code in a temporary folder, where its stages are executed.
+"""A checkout of a recorded run's code in a temporary folder.
 
-The user's repository is only read: the checkout is a clone that shares its objects but has its own
-cache, index and configuration. Knows nothing of MLflow.
+The user's repository is only read: the checkout borrows its objects, as `git clone --shared` does,
+but has its own index, configuration and DVC cache, and none of the user's hooks. What a partial
+clone lacks, git fetches into the checkout. Knows nothing of MLflow.
 """
 
-import shutil
+import os
+import re
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-
-import yaml
 
 from samerun import programs
 from samerun.core.errors import ReproductionError
-from samerun.execution import streaming
-from samerun.programs import copy_remotes, dvc, output, reason
+from samerun.dvc import cache, checkout
+from samerun.dvc.identity import contains
+from samerun.dvc.project import Project
+from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
-_APPLY = ("git", "apply", "--binary", "--whitespace=nowarn", "--no-ignore-whitespace", "-")
+_APPLY = ("apply", "--binary", "--whitespace=nowarn", "--no-ignore-whitespace", "-")
 """Applies a patch byte for byte, whatever the user has configured (apply.whitespace)."""
 
+_ENVIRONMENT = {
+    "GIT_TERMINAL_PROMPT": "0",  # no question that nobody would answer
+    "GIT_LFS_SKIP_SMUDGE": "1",  # a file kept by Git LFS is named, not fetched
+    "LC_ALL": "C",
+}
 
-@contextmanager
-def checkout(commit: Commit, params: bytes, *, keep: bool) -> Iterator[Path]:
-    """Yield a folder with the code of `commit`, its patch applied and `params` as params.yaml.
+_COPIED = re.compile(r"(url|http|credential|remote)\..+|core\.(autocrlf|eol|sshcommand)")
+"""The settings of the user's repository that the checkout gets: how to reach the remotes, and how
+lines end. Without its remotes unless it is a partial clone."""
 
-    keep: whether the folder remains afterwards; otherwise it is removed, whatever happens.
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
-    Raises: ReproductionError if the commit is not in this repository or the patch does not apply.
+
+class Sandbox:
+    """A checkout for one reproduction.
+
+    top: its root. folder: the folder of dvc.yaml in it. users_cache: the cache of the user's DVC.
     """
-    top = _output_here("git", "rev-parse", "--show-toplevel").strip()
-    prefix = _output_here("git", "rev-parse", "--show-prefix").strip()
-    sha = commit.sha or "none"
-    if _call(Path.cwd(), "git", "cat-file", "-e", f"{sha}^{{commit}}").returncode:
-        raise ReproductionError(
-            f"the run's commit must be in this repository (got {sha}: not here)"
-        )
-    scratch = Path(tempfile.mkdtemp(prefix="knownline-reproduce-"))
-    try:
-        clone = scratch / "checkout"
-        quiet = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
-        output("git", "clone", "--quiet", "--shared", "--no-checkout", top, str(clone))
-        output("git", *quiet, "-C", str(clone), "checkout", "--quiet", "--detach", sha)
-        folder = clone / prefix
+
+    def __init__(self, scratch: Path, project: Project, folder: Path) -> None:
+        """Prepare an empty checkout.
+
+        scratch: an empty folder. project, folder: the user's project, and the folder of dvc.yaml.
+        """
+        self._own, self._project = scratch, project
+        self.users_cache = project.cache
+        self._source = Path(_git(folder, "rev-parse", "--show-toplevel"))
+        self.top = scratch / "checkout"
+        self.folder = self.top / _git(folder, "rev-parse", "--show-prefix")
+
+    def check_out(self, commit: Commit) -> None:
+        """Check out a commit, and apply its patch.
+
+        Raises: ReproductionError if the user's repository does not have the commit, or the patch
+        does not apply.
+        """
+        sha = commit.sha or "none"
+        self._share_objects()
+        # Before git may fetch anything: a remote may serve a commit that nobody here has seen.
+        if _call(self.top, "cat-file", "-e", f"{sha}^{{commit}}").returncode:
+            shallow = _git(self._source, "rev-parse", "--is-shallow-repository") == "true"
+            advice = ", which is shallow: run `git fetch --unshallow`" if shallow else ""
+            raise ReproductionError(
+                f"the run's commit must be in this repository{advice} (got {sha}: not here)"
+            )
+        partial = self._copy_settings()
+        done = _call(self.top, "checkout", "--quiet", "--detach", sha)
+        absent = _git(self.top, "ls-files", "--deleted")  # git may leave out a file, and succeed
+        if done.returncode or absent:
+            rule = f"git must be able to check out {sha[:12]}"
+            if partial:
+                rule = f"git must be able to fetch what this partial clone lacks of {sha[:12]}"
+            raise ReproductionError(f"{rule} (got {_reason(done)})")
         if commit.patch:
-            applied = _call(folder, *_APPLY, stdin=commit.patch)
-            if applied.returncode:
+            done = _call(self.top, *_APPLY, stdin=commit.patch)
+            if done.returncode:
                 raise ReproductionError(
-                    f"the run's patch must apply to {sha} (got {reason(applied)})"
+                    f"the run's patch must apply to {sha[:12]} (got {_reason(done)})"
                 )
-        (folder / "params.yaml").write_bytes(params)
-        yield folder
-    finally:
-        if not keep:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def fetch_tables(folder: Path) -> None:
-    """Fetch the tables of data/own/ that DVC tracks, from this workspace's cache or else a remote.
-
-    The workspace's cache is used as a remote, so it is only read.
-
-    Raises: ReproductionError if a table is in neither.
-    """
-    pointers = [str(path.relative_to(folder)) for path in sorted(folder.glob("data/own/**/*.dvc"))]
-    if not pointers:
-        return
-    cache = _output_here(*dvc("cache", "dir")).strip()
-    copy_remotes(folder)
-    output(*dvc("config", "--local", "cache.dir", str(folder / ".dvc" / "own-cache")), at=folder)
-    output(*dvc("remote", "add", "--local", "--force", "workspace-cache", cache), at=folder)
-    if _call(folder, *dvc("pull", "--quiet", "--remote", "workspace-cache", *pointers)).returncode:
-        pulled = _call(folder, *dvc("pull", *pointers))
-        if pulled.returncode:
+        if not (self.folder / "dvc.yaml").is_file():
             raise ReproductionError(
-                f"the table of the run must be in DVC's cache or remote (got {reason(pulled)})"
+                f"the run's commit must have {self._name(self.folder)}/dvc.yaml (got none)"
             )
+        checkout.configure(self.folder, self._project, self._own)
 
+    def pipeline(self, environ: Mapping[str, str | None]) -> Pipeline:
+        """Return the checkout's pipeline, as dvc.yaml and dvc.lock are now. Raises: UserError."""
+        with checkout.apart(self._own):
+            project = Project(self.folder)
+            return Pipeline(project, project.record_stage(), environ)
 
-def execute(folder: Path, names: Iterable[str], begin: Callable[[str], object]) -> None:
-    """Run stages one by one, by the commands in the folder's own dvc.yaml.
+    def fetch_data(self, pipeline: Pipeline) -> None:
+        """Fetch the data of .dvc files that the pipeline reads, from the user's cache or a remote.
 
-    begin: called with the name of each stage as it begins. DVC's caches are neither read nor
-    written, since the commands run without DVC.
-
-    Raises: ReproductionError with a stage's error message if it fails.
-    """
-    stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for name in names:
-        begin(name)
-        process = _call(folder, "sh", "-c", str(stages[name]["cmd"]))
-        if process.returncode:
-            raise ReproductionError(
-                f"the stage {name} of the run must run again (got {reason(process)})"
+        Raises: ReproductionError if they are in neither.
+        """
+        project = pipeline.project
+        sources = {
+            item.path: item for stage in pipeline.deciding for item in project.sources(stage)
+        }
+        wanted = [item for item in sources.values() if item in project.data]
+        missing = [
+            item
+            for item in wanted
+            if not cache.restore(
+                self.users_cache,
+                item.locked,
+                project.path(item.path),
+                executable=item.executable,
             )
+        ]
+        if not missing:
+            return
+        for item in missing:
+            checkout.find_source(item.pointer, self._project.root)
+        pull = programs.dvc("pull", "--force", *(str(item.pointer) for item in missing))
+        done = programs.call(*pull, at=self.folder, env=self.environment)
+        if done.returncode:
+            absent = [item.path for item in missing if not project.path(item.path).exists()]
+            names = ", ".join(absent or [item.path for item in missing])
+            reason = programs.reason(done).removesuffix(" - Checkout failed for following targets:")
+            raise ReproductionError(f"{names} must be in DVC's cache or remote (got {reason})")
+
+    def check_inputs(self, pipeline: Pipeline) -> None:
+        """Refuse a pipeline whose inputs are not all here, or that writes outside the checkout.
+
+        Raises: ReproductionError.
+        """
+        project = pipeline.project
+        for stage in pipeline.deciding:
+            for out in stage.outs:
+                if "://" in out.path or not project.path(out.path).is_relative_to(self.top):
+                    raise ReproductionError(
+                        f"the stage {stage.short} must write inside the repository, or its"
+                        f" execution would replace what is there (got {out.path})"
+                    )
+            for dep in stage.deps:
+                path = project.path(dep.path)
+                made = any(contains(a, b) for one in project.made for a, b in
+                           ((one, dep.path), (dep.path, one)))  # fmt: skip
+                if "://" not in dep.path and not made and not path.exists():
+                    where = self.not_fetched(path) or "it is neither in git nor in DVC"
+                    raise ReproductionError(
+                        f"{dep.path}, which the stage {stage.short} reads, must be in the run's"
+                        f" commit (got nothing: {where})"
+                    )
+
+    def not_fetched(self, path: Path) -> str | None:
+        """Return what a checkout lacks at a path: a submodule's files, or Git LFS's; or None."""
+        listed = _git(self.top, "ls-files", "--stage", "-z")
+        for entry in listed.split("\0"):
+            facts, _, name = entry.partition("\t")
+            submodule = self.top / name
+            near = path.is_relative_to(submodule) or submodule.is_relative_to(path)
+            if facts.startswith("160000 ") and near:
+                return f"the submodule {name} is not checked out in a reproduction"
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as stream:
+                    if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                        name = self._name(file)
+                        return (
+                            f"{name} is kept by Git LFS, from which a reproduction fetches nothing"
+                        )
+        return None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that DVC and the stages get here, besides those of the surroundings."""
+        return {
+            checkout.SITE_CACHE: str(self._own / "site-cache"),
+            "SAMERUN_LIVE_AFTER": "inf",  # a reproduction shows nothing in any store
+        }
+
+    def _share_objects(self) -> None:
+        """Make an empty repository that borrows the objects of the user's."""
+        hash_name = _git(self._source, "rev-parse", "--show-object-format")
+        init = ("init", "--quiet", "--template=", f"--object-format={hash_name}", str(self.top))
+        _git(self._own, *init)
+        git_folder = self.top / ".git"
+        paths = {
+            name: Path(
+                _git(self._source, "rev-parse", "--path-format=absolute", "--git-path", name)
+            )
+            for name in ("objects", "shallow")
+        }
+        borrowed = git_folder / "objects" / "info" / "alternates"
+        borrowed.parent.mkdir(parents=True, exist_ok=True)
+        borrowed.write_bytes(os.fsencode(paths["objects"]) + b"\n")
+        if paths["shallow"].exists():
+            (git_folder / "shallow").write_bytes(paths["shallow"].read_bytes())
+        _git(self.top, "config", "core.hooksPath", os.devnull)
+
+    def _copy_settings(self) -> bool:
+        """Let git in the checkout fetch what a partial clone lacks. Returns: whether it is one."""
+        listed = _git(self._source, "config", "--local", "--includes", "--null", "--list")
+        settings = [entry.partition("\n")[::2] for entry in listed.split("\0") if entry]
+        partial = any(re.fullmatch(r"remote\..+\.(promisor|partialclonefilter)", key)
+                      for key, _ in settings)  # fmt: skip
+        for key, value in settings:
+            if not _COPIED.fullmatch(key) or (key.startswith("remote.") and not partial):
+                continue
+            if re.fullmatch(r"remote\..+\.url", key) and not re.match(r"/|[^/]+:", value):
+                value = os.path.normpath(self._source / value)
+            _git(self.top, "config", "--add", key, value)
+        return partial
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.top).as_posix()
 
 
-def _output_here(*command: str) -> str:
-    """Return what a command prints in the current folder. Raises: ReproductionError if it fails."""
-    process = _call(Path.cwd(), *command)
-    if process.returncode:
-        raise ReproductionError(
-            f"{Path.cwd()} must be a git checkout with DVC (got {reason(process)})"
-        )
-    return process.stdout.decode()
+def _git(folder: Path, *arguments: str) -> str:
+    """Return what git prints, without the end of the line. Raises: ReproductionError."""
+    done = _call(folder, *arguments)
+    if done.returncode:
+        raise ReproductionError(f"{folder} must be a git checkout (got {_reason(done)})")
+    return os.fsdecode(done.stdout).removesuffix("\n")
 
 
 def _call(
-    folder: Path, *command: str, stdin: bytes | None = None
+    folder: Path, *arguments: str, stdin: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a folder with streaming off: reproducing a run must not record one."""
-    return programs.call(
-        *command, at=folder, stdin=stdin, env={"KNOWNLINE_LIVE_AFTER": streaming.NEVER}
-    )
+    return programs.call("git", *arguments, at=folder, stdin=stdin, env=_ENVIRONMENT)
+
+
+def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
+    """Return git's own words for a failure."""
+    lines = done.stderr.decode(errors="replace").splitlines()
+    reasons = [line for line in lines if line.startswith(("error:", "fatal:"))]
+    return reasons[0] if reasons else programs.reason(done)

@@ -87,16 +87,16 @@ def test_a_frozen_stage_with_parameters_that_never_ran_is_said_to_be_frozen(toy:
     assert run.params["fit.rate"] == "0.25"
 
 
-def test_a_stage_that_always_changes_is_a_run_each_time(new: Toy) -> None:
+def test_a_stage_that_always_changes_is_a_run_each_time(toy: Toy) -> None:
     own = "    params: [judge]\n"
-    new.replace("dvc.yaml", own, f"{own}    always_changed: true\n")
-    new.repro()
+    toy.replace("dvc.yaml", own, f"{own}    always_changed: true\n")
+    toy.repro()
     for _ in range(2):
-        before = new.runs()
-        executed = new.repro()
+        before = toy.runs()
+        executed = toy.repro()
         assert executed[0] == "judge"
         assert executed[-1] == "record"
-        run = new.new_run(before)
+        run = toy.new_run(before)
         assert run.tags["fingerprint"] == before[0].tags["fingerprint"]
         assert "backfilled" not in run.tags
 
