@@ -33,7 +33,7 @@ def changes(pipeline: Pipeline) -> Iterator[Finding]:
     paths = [path for path in pipeline.inputs() if path not in params]
     try:
         pipeline.check_size()
-        commit = working_tree.commit(paths=paths)
+        commit = working_tree.commit(None, paths, pipeline.project.ignored)
     except UserError as error:
         yield Finding("git", str(error), "see `git status`")
         return

@@ -148,12 +148,14 @@ def dvc_locks() -> Iterator[Finding]:
 
 
 def _lock_files() -> Iterator[Path]:
-    """Yield every dvc.lock of the DVC project, not those of projects inside it."""
+    """Yield every dvc.lock of the DVC project, not those of projects inside it nor of runs."""
     for folder, folders, names in os.walk(_root()):
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and not (Path(folder) / name / ".dvc").is_dir()
+            if not name.startswith(".")
+            and name != "mlruns"
+            and not (Path(folder) / name / ".dvc").is_dir()
         ]
         if {"dvc.lock", "dvc.yaml"} <= {*names}:
             yield Path(folder) / "dvc.lock"
