@@ -114,7 +114,10 @@ def _predictions(files: ModelFiles, folder: Path) -> Iterator[str]:
     if "INPUT_EXAMPLE" not in code or "load" not in code:
         return
     frame = code["INPUT_EXAMPLE"]
-    expected = _plain(code["load"](files.model)(frame))
+    try:
+        expected = _plain(code["load"](files.model)(frame))
+    except Exception:  # its example is not in the form in which MLflow gives it to the code
+        return
     try:
         predicted = _plain(models.load(str(folder)).predict(frame))
     except Exception as error:  # a damaged model may raise anything

@@ -78,9 +78,11 @@ def test_a_run_is_exact_and_nothing_of_the_users_changes(toy: Toy, tmp_path: Pat
     (toy.path / "notes.txt").write_text("staged\n")
     toy.git("add", "notes.txt")
     before, log = everything(toy.path), toy.executions()
-    scratch = tmp_path / "scratch"
+    scratch, site = tmp_path / "scratch", tmp_path / "site"
     scratch.mkdir()
-    assert EXACT in exact(toy, run.run_id[:10], TMPDIR=str(scratch))
+    env = {"TMPDIR": str(scratch), "DVC_SITE_CACHE_DIR": str(site)}
+    assert EXACT in exact(toy, run.run_id[:10], **env)
+    assert len(list((site / "repo").iterdir())) == 1  # what DVC remembers of the user's workspace
     assert everything(toy.path) == before
     assert toy.executions()[len(log) :] == ["prepare", "fit", "judge"]
     assert list(scratch.iterdir()) == []

@@ -10,7 +10,13 @@ import pytest
 
 from tests.conftest import commit, copied
 from tests.pipeline.servers import over_sqlite
-from tests.samerun.projects.test_layouts import within
+from tests.samerun.projects.test_layouts import (
+    APART,
+    CONTAINED,
+    FILES_OF_PARAMETERS,
+    GENERATED,
+    within,
+)
 from tests.samerun.projects.test_reproduce import everything, exact, refused, reproduce
 from tests.samerun.projects.toy import FILES, Toy, project
 
@@ -169,6 +175,78 @@ def test_a_folder_of_a_repository(tmp_path: Path, dvc: str) -> None:
     run = root.runs(database)[-1]
     assert run.tags["git_dirty"] == "true"
     exact(sub, run.run_id)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        APART,
+        FILES_OF_PARAMETERS,
+        {"dvc.yaml": GENERATED, "settings.json": '{"factor": 7}\n', "code.sh": "# nothing\n",
+         "out/.gitignore": "*.txt\n"},
+    ],
+)  # fmt: skip
+def test_any_layout(tmp_path: Path, files: dict[str, str]) -> None:
+    toy = project(tmp_path / "new", files)
+    toy.repro("--all-pipelines")
+    exact(toy, toy.runs()[0].run_id)
+
+
+def test_a_stage_of_another_dvc_yaml_that_makes_something_else(tmp_path: Path) -> None:
+    files = dict(APART)
+    clock = "date +%N | cat raw.csv - >"
+    files["data/dvc.yaml"] = files["data/dvc.yaml"].replace("cp raw.csv", clock)
+    toy = project(tmp_path / "new", files)
+    toy.repro("--all-pipelines")
+    done = reproduce(toy, toy.runs()[0].run_id)
+    assert done.returncode == 1, done.stderr
+    assert "differs: stage cut: data/cut.csv: row 1, column 1 was " in done.stdout
+
+
+def test_a_folder_of_code_and_results_and_a_table_from_outside(tmp_path: Path) -> None:
+    outside = tmp_path / "ein table.csv"
+    outside.write_text("1\n2\n")
+    pipeline = CONTAINED["dvc.yaml"].replace("OUTSIDE", str(outside)).replace("date +%N", "echo 5")
+    toy = project(tmp_path / "new", CONTAINED | {"dvc.yaml": pipeline})
+    toy.repro()
+    (run,) = toy.runs()
+    exact(toy, run.run_id)
+    outside.write_text("1\n3\n")
+    done = reproduce(toy, run.run_id)
+    assert done.returncode == 1
+    assert f"differs: stage parts: {outside} is not what the run read (MD5 was " in done.stdout
+
+
+def test_a_dependency_outside_of_dvcs_folder(tmp_path: Path) -> None:
+    files = within("sub", FILES) | {"common.sh": "true\n"}
+    files["sub/dvc.yaml"] = files["sub/dvc.yaml"].replace("code/common.sh", "../common.sh")
+    files["sub/code/common.sh"] = FILES["code/common.sh"]
+    root = project(tmp_path / "root", files, dvc="sub")
+    root.repro(folder="sub")
+    exact(Toy(root.path / "sub"), root.runs("sub/mlruns/mlflow.db")[0].run_id)
+
+
+EXAMPLE = """
+import json, random
+import pandas as pd
+
+INPUT_EXAMPLE = pd.DataFrame({"x": [1.0, 2.0]})
+
+def load(path):
+    slope = json.loads(open(path).read())["slope"]
+    return lambda frame: frame["x"] * slope
+"""
+
+
+def test_the_predictions_of_its_example(tmp_path: Path) -> None:
+    toy = project(tmp_path / "new", FILES | {"code/serve.py": EXAMPLE})
+    toy.repro()
+    exact(toy, toy.runs()[0].run_id)
+    toy.replace("code/serve.py", 'frame["x"] * slope', 'frame["x"] * random.random()')
+    toy.repro()
+    done = reproduce(toy, toy.runs()[-1].run_id)
+    assert done.returncode == 1, done.stderr
+    assert "differs: the run's model: prediction 0 was " in done.stdout
 
 
 def test_a_linked_worktree(toy: Toy, tmp_path: Path) -> None:
