@@ -79,7 +79,7 @@ def test_a_repository_without_a_commit_records_runs(fresh: Workspace, warm: None
 
 def test_the_guides_commands_without_make_are_those_of_the_makefile() -> None:
     recipes = (ROOT / "Makefile").read_text().replace("--quiet ", "")
-    guide = (ROOT / "docs/guide.md").read_text().partition("Without make, that is")[2]
+    guide = (ROOT / "docs/guide.md").read_text().partition("Without make:")[2]
     lines = guide.split("```")[1].removeprefix("sh\n").splitlines()
     for line in lines:
         if "activate" not in line:
