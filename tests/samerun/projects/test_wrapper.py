@@ -52,7 +52,7 @@ def run(plain: Counting, *command: str, **options: Any) -> subprocess.CompletedP
     done: subprocess.CompletedProcess[str] = subprocess.run(
         [*RUN, *command],
         cwd=plain.path, env=env, capture_output=True, text=True, check=False,
-        start_new_session=True, **options,  # type: ignore[call-overload]
+        start_new_session=True, **options,
     )  # fmt: skip
     return done
 
