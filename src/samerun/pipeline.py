@@ -80,10 +80,12 @@ class Pipeline:
     @property
     def marker(self) -> Path:
         """The file that says which run the workspace is. Raises: WorkspaceError."""
-        if len(self.stage.outs) != 1:
+        outs = self.stage.outs
+        if len(outs) != 1 or outs[0].cached or not outs[0].handle.persist:
+            names = ", ".join(self.relative(out.path) for out in outs) or "none"
             raise WorkspaceError(
-                f"{self.stage.name} must have one output, such as mlruns/recorded.json: {{cache:"
-                f" false, persist: true}} (got {len(self.stage.outs)})"
+                f"the only output of {self.stage.short} must be a marker that DVC restores from no"
+                f" cache, as in mlruns/recorded.json: {{cache: false, persist: true}} (got {names})"
             )
         return self.project.path(self.stage.outs[0].path)
 

@@ -34,6 +34,7 @@ def main() -> int:
     Raises: WorkspaceError if dvc.lock and the workspace differ, StoreError if the store fails.
     """
     pipeline = Pipeline.here()
+    marker = pipeline.marker  # raises if DVC may restore it from its cache
     pipeline.check()
     for name in pipeline.lacking():
         print(
@@ -55,7 +56,7 @@ def main() -> int:
     except StoreError as error:
         raise StoreError(f"{error}; {_left_to_do(pipeline, new)}") from error
     _sweep(store)  # before the marker: after a kill in between, `record` runs again
-    _write_marker(pipeline, store, run)
+    _write_marker(marker, pipeline, store, run)
     for receipt in new:
         receipts.mark_recorded(receipt)
     return 0
@@ -67,12 +68,11 @@ def _new(made_by: Sequence[Receipt]) -> list[Receipt]:
     return [receipt for receipt in made_by if receipts.is_new(receipt, own)]
 
 
-def _write_marker(pipeline: Pipeline, store: Store, run: RecordedRun) -> None:
+def _write_marker(marker: Path, pipeline: Pipeline, store: Store, run: RecordedRun) -> None:
     """Write the marker, and beside it which run it stands for."""
-    marker, fingerprint = pipeline.marker, pipeline.fingerprint
-    gitignore = marker.parent / ".gitignore"
-    if not gitignore.exists():
-        files.write_text(gitignore, "*\n!.gitignore\n")
+    if not marker.parent.exists():  # git ignores what is in a folder that is ours alone
+        files.write_text(marker.parent / ".gitignore", "*\n!.gitignore\n")
+    fingerprint = pipeline.fingerprint
     last = {
         "fingerprint": fingerprint,
         "run_id": run.run_id,
@@ -136,8 +136,8 @@ def _report_changes(commit: Commit, params: Sequence[str]) -> None:
     changed = [path for path in commit.paths if path not in params]
     if changed:
         paths = ", ".join(map(one_line, changed[:5])) + (", …" if len(changed) > 5 else "")
-        megabytes = len(commit.patch) / 1e6
-        print(f"record: not committed, so kept with the run ({megabytes:.1f} MB): {paths}")
+        size = f" ({len(commit.patch) / 1e6:.1f} MB)" if len(commit.patch) >= 100_000 else ""
+        print(f"record: not committed, so kept with the run{size}: {paths}")
 
 
 def _sweep(store: Store) -> None:

@@ -252,7 +252,7 @@ def run_name(pipeline: Pipeline, baseline: Mapping[str, str], experiment: str | 
     last = [_filled(phrase, values) for phrase, keys in phrases if not keys & changed]
     parts = [part for part in (*first, *others, *last) if part]
     name = ", ".join([*parts, *([experiment] if experiment else [])])
-    return name[:_LONGEST_NAME] or f"run {pipeline.fingerprint[:8]}"
+    return name[:_LONGEST_NAME] or pipeline.fingerprint[:8]
 
 
 def _named(key: str, text: str) -> str:
