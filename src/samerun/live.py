@@ -7,17 +7,17 @@ names, or the rows of a plot that the stage writes. Nothing here may ever delay 
 import contextlib
 import csv
 import io
-import json
 import math
 import os
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from samerun.core.errors import UserError, one_line
 from samerun.dvc.stage import Stage
+from samerun.execution import reported
+from samerun.execution.reported import Row
 from samerun.execution.scratch import Scratch
 from samerun.pipeline import Pipeline
 
@@ -38,9 +38,6 @@ PATIENCE_AFTER_SUCCESS = 0.2
 
 MOST_ROWS = 300
 """Most rows that are sent at one look, so that MLflow keeps up; `record` adds the others."""
-
-Row = tuple[int, dict[str, float]]
-"""A step and the metrics at it."""
 
 
 class Live:
@@ -79,7 +76,7 @@ class Live:
 
     def tags(self) -> dict[str, str]:
         """Return what the program has said of itself."""
-        return _texts(_read(self._scratch.live))
+        return reported.texts(reported.read(self._scratch.live))
 
     def _run(self) -> None:
         if self._ended.wait(self._delay):
@@ -98,7 +95,7 @@ class Live:
         assert self._pipeline
         self.shown = True
         run = live_run.LiveRun(self._pipeline, self._stage, self._scratch, self._dvc)
-        reported = _follow(self._scratch.live)
+        lines_of = _follow(self._scratch.live)
         tables = [
             _follow_table(self._pipeline.project.path(out.path))
             for out in self._stage.outs
@@ -106,11 +103,11 @@ class Live:
         ]
         while True:
             ended = self._ended.wait(INTERVAL)
-            lines = next(reported)
-            for rows in (_rows(lines), *map(next, tables)):
+            lines = next(lines_of)
+            for rows in (reported.rows(lines), *map(next, tables)):
                 if rows:
                     run.log(_thinned(rows))
-            if texts := _texts(lines):
+            if texts := reported.texts(lines):
                 run.tag(texts)
             if ended:
                 break
@@ -146,25 +143,6 @@ def _thinned(rows: list[Row]) -> list[Row]:
     return rows[:: -(-len(rows) // MOST_ROWS)]
 
 
-def _rows(lines: bytes) -> list[Row]:
-    """Return the metrics among the lines that a program has reported."""
-    rows = []
-    for entry in _entries(lines):
-        step = entry.get("step")
-        if isinstance(step, int) and not isinstance(step, bool):
-            rows.append((step, _numbers(entry, "step")))
-    return rows
-
-
-def _texts(lines: bytes) -> dict[str, str]:
-    """Return what a program says of itself: the texts in the lines that have no step."""
-    texts: dict[str, str] = {}
-    for line in lines.splitlines():
-        for entry in _entries(line) if b'"step"' not in line else ():
-            texts |= {key: value for key, value in entry.items() if isinstance(value, str)}
-    return texts
-
-
 def _follow_table(path: Path) -> Iterator[list[Row]]:
     """Yield the new rows of a CSV or TSV whose first column, or `step` or `epoch`, counts steps."""
     header: list[str] = []
@@ -181,7 +159,7 @@ def _follow_table(path: Path) -> Iterator[list[Row]]:
             entry = dict(zip(header, map(_number, values), strict=False))
             step = entry.get(str(axis))
             if step is not None and step.is_integer():
-                rows.append((int(step), _numbers(entry, str(axis))))
+                rows.append((int(step), reported.numbers(entry, str(axis))))
         yield rows
 
 
@@ -189,37 +167,10 @@ def _follow(path: str) -> Iterator[bytes]:
     """Yield the complete lines that were written since the last look, for ever."""
     position = 0
     while True:
-        content = _read(path, position)
+        content = reported.read(path, position)
         complete = content[: content.rfind(b"\n") + 1]
         position += len(complete)
         yield complete
-
-
-def _read(path: str, position: int = 0) -> bytes:
-    try:
-        with Path(path).open("rb") as stream:
-            stream.seek(position)
-            return stream.read()
-    except OSError:
-        return b""
-
-
-def _entries(lines: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the JSON objects among some lines; a line of anything else is skipped."""
-    for line in lines.splitlines():
-        with contextlib.suppress(ValueError):
-            entry = json.loads(line)
-            if isinstance(entry, dict):
-                yield entry
-
-
-def _numbers(entry: dict[str, Any], axis: str) -> dict[str, float]:
-    return {
-        key: float(value)
-        for key, value in entry.items()
-        if key != axis and isinstance(value, int | float) and not isinstance(value, bool)
-        and math.isfinite(value)
-    }  # fmt: skip
 
 
 def _number(text: str) -> float | None:

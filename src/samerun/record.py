@@ -170,7 +170,7 @@ def _content(
     new = _new(made_by)
     execution, start, end = _times(store, new, pipeline.fingerprint)
     experiment = os.environ.get("DVC_EXP_NAME") or None
-    history = steps.history(pipeline)
+    history = steps.reported(made_by) | steps.history(pipeline)
     return RunContent(
         execution=execution,
         name=content.run_name(pipeline, store.baseline(), experiment),

@@ -183,6 +183,8 @@ class Execution:
 
     def _accept(self) -> None:
         """Check that nothing changed meanwhile, and write the receipt. Raises: WorkspaceError."""
+        from pathlib import Path
+
         from samerun.dvc import identity
         from samerun.execution import receipts
 
@@ -208,7 +210,8 @@ class Execution:
                 packages=self._packages,
                 pipeline=self._dvc,
                 live=self._live.shown,
-            )
+            ),
+            Path(self._scratch.live),
         )
         self._scratch.empty()
 

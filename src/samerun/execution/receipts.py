@@ -5,6 +5,7 @@ the digest of all that went into the stage, so experiments side by side do not t
 Knows nothing of MLflow.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,9 @@ from samerun.execution.processes import is_gone
 
 _KEPT = 500
 """How many receipts are kept: a recorded one still says where the outputs came from."""
+
+
+_REPORTED = ".jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +56,23 @@ def folder() -> Path:
     return here / ".dvc" / "tmp" / "samerun"
 
 
-def write(receipt: Receipt) -> None:
+def write(receipt: Receipt, reported: Path | None = None) -> None:
     """Write a receipt; it replaces that of an earlier execution with the same inputs.
 
     Not that of another dvc: equal stages of two experiments that run side by side have one each.
-    Unless that dvc is gone and cannot record it any more.
+    Unless that dvc is gone and cannot record it any more. reported: the file with what the program
+    has reported, which moves beside the receipt.
     """
     target = path(receipt)
+    if reported:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        reported_of(receipt).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            reported.replace(reported_of(receipt))
     files.write_text(target, json.dumps(asdict(receipt), indent=1) + "\n")
     for other in _found(f"{receipt.key}.*.json"):
         if path(other) != target and is_new(other, receipt.pipeline):
-            path(other).unlink(missing_ok=True)
+            _remove(path(other))
     _remove_oldest(target.parent)
 
 
@@ -117,7 +127,17 @@ def _remove_oldest(parent: Path) -> None:
             return 0.0
 
     for old in sorted(parent.glob("*.json"), key=modified)[:-_KEPT]:
-        old.unlink(missing_ok=True)
+        _remove(old)
+
+
+def _remove(file: Path) -> None:
+    for each in (file, file.with_suffix(_REPORTED)):
+        each.unlink(missing_ok=True)
+
+
+def reported_of(receipt: Receipt) -> Path:
+    """Return the file with what the program has reported; it need not exist."""
+    return path(receipt).with_suffix(_REPORTED)
 
 
 def path(receipt: Receipt) -> Path:

@@ -52,9 +52,12 @@ class Scratch:
         self.folder = os.path.join(self._home, "files")
         os.makedirs(self.folder, exist_ok=True)
         self.live = os.path.join(self._home, "live.jsonl")
-        with contextlib.suppress(OSError):
-            os.unlink(self.live)
         self._state = _state(self._home) if _has_files(self._home) else {}
+        with contextlib.suppress(OSError):
+            if self._state:
+                _end_line(self.live)
+            else:
+                os.unlink(self.live)
         self._sealed = False
         now = time.time()
         self.execution = str(self._state.get("execution") or os.urandom(16).hex())
@@ -216,6 +219,15 @@ def _lock(home: str, *, create: bool = True) -> int | None:
         os.close(lock)  # its holder has removed the folder meanwhile
         if not create:
             return None
+
+
+def _end_line(path: str) -> None:
+    """End the last line of a file that a kill cut short; it says nothing."""
+    with open(path, "rb+") as stream:
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")
 
 
 def _names(parent: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from samerun.config import Config, TagRule
 from samerun.core.flatten import flatten
+from samerun.core.keys import mlflow_key
 from samerun.dvc.stage import lookup
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
@@ -121,7 +122,7 @@ def _tag(pipeline: Pipeline, rule: TagRule) -> str:
 
 def params(pipeline: Pipeline) -> dict[str, str]:
     """Return the parameters as MLflow stores them, by dotted name."""
-    return {name: text_of(value) for name, value in pipeline.params().items()}
+    return {mlflow_key(name): text_of(value) for name, value in pipeline.params().items()}
 
 
 def text_of(value: Any) -> str:
@@ -135,22 +136,26 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
 
     A name that two files have comes with its file. A number that the last step of a history has
     under the same name is left to the history; one that it has not comes with its file too.
+    Those of the table's columns come first: MLflow's page compares runs by the first metric.
     """
     found: dict[str, dict[str, float]] = {}
-    for item in pipeline.outputs():
-        if item.kind != "metric":
-            continue
-        content = pipeline.project.load(item.path)
+    files = [item.path for item in pipeline.outputs() if item.kind == "metric"]
+    stems = [Path(path).stem for path in files]
+    for path, stem in zip(files, stems, strict=True):
+        content = pipeline.project.load(path)
+        label = stem if stems.count(stem) == 1 else pipeline.relative(path).rpartition(".")[0]
         for name, value in _numbers(content if isinstance(content, Mapping) else {"": content}):
-            found.setdefault(name or Path(item.path).stem, {})[Path(item.path).stem] = value
+            found.setdefault(mlflow_key(name or stem), {})[label] = value
     named: dict[str, float] = {}
     for name, values in found.items():
         steps = history.get(name)
-        for stem, value in values.items():
+        for label, value in values.items():
             if steps and steps[max(steps)] == value:
                 continue
-            named[f"{stem}.{name}" if steps or len(values) > 1 else name] = value
-    return named
+            named[mlflow_key(f"{label}.{name}") if steps or len(values) > 1 else name] = value
+    columns = [column.removeprefix("metrics.") for column in pipeline.config.columns]
+    first = [name for name in columns if name in named]
+    return {name: named[name] for name in dict.fromkeys([*first, *named])}
 
 
 def _numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

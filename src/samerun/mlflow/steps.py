@@ -1,11 +1,15 @@
-"""Metrics by step: the rows of the plots in dvc.yaml whose x counts steps."""
+"""Metrics by step: rows of the plots in dvc.yaml whose x counts steps, and what programs report."""
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from samerun.core.keys import mlflow_key
+from samerun.execution import receipts
+from samerun.execution import reported as reports
+from samerun.execution.receipts import Receipt
 from samerun.pipeline import Pipeline
 
 _AXES = ("step", "epoch")
@@ -21,10 +25,20 @@ def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
         for column, steps in _steps(pipeline.project.path(path), axis, columns).items():
             found.setdefault(column, {})[Path(path).with_suffix("").as_posix()] = steps
     return {
-        name if len(files) == 1 else f"{file}.{name}": steps
+        mlflow_key(name if len(files) == 1 else f"{file}.{name}"): steps
         for name, files in found.items()
         for file, steps in files.items()
     }
+
+
+def reported(made_by: Iterable[Receipt]) -> dict[str, dict[int, float]]:
+    """Return the metrics by step that programs have reported while they ran."""
+    found: dict[str, dict[int, float]] = {}
+    for receipt in made_by:
+        for step, values in reports.rows(reports.read(receipts.reported_of(receipt))):
+            for name, value in values.items():
+                found.setdefault(name, {})[step] = value
+    return found
 
 
 def _tables(pipeline: Pipeline) -> dict[str, tuple[str | None, set[str]]]:

@@ -1,6 +1,8 @@
 """A stage that is interrupted loses nothing, doubles nothing, and resumes in the same run."""
 
+import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,60 @@ def test_an_interrupted_stage_resumes_in_its_run(
     assert run.tags["execution"] == count["execution"] == live.tags["execution"]
     assert count["recorded"]
     assert judge["recorded"]
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.slow)])
+def test_kills_at_random_moments(counting: Counting, count: int) -> None:
+    """Whatever is killed whenever: one complete run, none RUNNING, no step lost or doubled."""
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    counting.allow(STEPS)
+    whole = 6.0
+    kills = pipelines = 0
+    while kills < count:
+        pipelines += 1
+        counting.replace("params.yaml", f"count: {pipelines}", f"count: {pipelines + 1}")
+        for _ in range(min(6, count - kills)):
+            began = time.monotonic()
+            ended = killed(counting, dice, dice.uniform(0.2, 0.9 * whole))
+            if ended:
+                whole = time.monotonic() - began
+                break
+            kills += 1
+        done = counting.dvc("repro", ok=False)
+        if done.returncode and ("rwlock" in done.stderr.lower() or "dvc.lock" in done.stderr):
+            shown = counting.samerun("doctor", "--repair", ok=False).stdout
+            assert "a kill cut" in shown, (done.stderr, shown)  # of a file of DVC's own
+            done = counting.dvc("repro", ok=False)
+        assert done.returncode == 0, done.stderr
+        counting.git("add", "--all")
+        counting.git("commit", "--quiet", "--message", "results")
+        counting.assert_sound(finished=pipelines)
+        assert counting.scratch() == []
+    finished = [run for run in counting.runs() if run.status == "FINISHED"]
+    assert len({run.tags["execution"] for run in finished}) == pipelines
+    assert not [run for run in finished if "backfilled" in run.tags]
+    assert counting.samerun("doctor").stdout == "doctor: healthy\n"
+
+
+def killed(counting: Counting, dice: random.Random, after: float) -> bool:
+    """Send a signal to some process of `dvc repro` after some seconds; return whether it was late.
+
+    Whoever goes on by itself is waited for, since it would be refused to begin beside it.
+    """
+    with repro(counting, SAMERUN_LIVE_AFTER=dice.choice(["0", "inf"])) as running:
+        deadline = time.monotonic() + after
+        while time.monotonic() < deadline:
+            if running.dvc.poll() is not None:
+                return True
+            time.sleep(0.01)
+        what = dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+        target = dice.choice(["group", "group", "dvc", "wrapper", "child"])
+        try:
+            running.send(target, what)
+        except ValueError:  # no such process at this moment
+            running.send("group", what)
+        running.dvc.wait(60)
+        wait_for(lambda: not counting.wrappers() and not counting.children(), "the others' end")
+    return False

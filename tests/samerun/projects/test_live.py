@@ -144,7 +144,7 @@ def test_a_neighbour_leaves_a_run_alone_between_its_stage_and_its_record(
         running.send("dvc", signal.SIGSTOP)
         counting.allow(STEPS)
         wait_for(lambda: not counting.wrappers() or None, "the end of the stage")
-        shown = neighbour.dvc("repro", SAMERUN_LIVE_AFTER="inf", **store).stdout
+        shown = neighbour.dvc("repro", ok=True, SAMERUN_LIVE_AFTER="inf", **store).stdout
         assert "KILLED" not in shown
         states = {run.run_id: run.status for run in counting.runs()}
         assert states.pop(live.run_id) == "RUNNING"
@@ -254,13 +254,13 @@ def test_a_bad_server_delays_no_stage_and_the_next_repro_records_once(
     )
     assert recorded(timed, server) == []
     proxy.turn("")
-    timed.dvc("repro", **store)
+    timed.dvc("repro", ok=True, **store)
     (run,) = recorded(timed, server)
     assert run.status == "FINISHED"
     assert run.steps["value"] == list(range(STEPS))
     assert "backfilled" not in run.tags
     assert timed.starts() == ["count:0"]
-    timed.dvc("repro", **store)
+    timed.dvc("repro", ok=True, **store)
     assert len(recorded(timed, server)) == 1
 
 
@@ -283,7 +283,7 @@ def test_a_server_that_dies_while_a_stage_runs(
         assert status != 0
         assert "records them later" in text
     proxy.turn("")
-    counting.dvc("repro", **store)
+    counting.dvc("repro", ok=True, **store)
     (run,) = recorded(counting, server)
     assert run.run_id == shown.run_id
     assert run.status == "FINISHED"
@@ -370,23 +370,26 @@ def test_moved_and_copied_projects_have_stores_of_their_own(
     assert len(moved.runs()) == len(copied.runs()) == 2
 
 
-def test_what_mlflow_refuses_costs_a_warning(counting: Counting) -> None:
-    """A metric with a name that MLflow does not take, in what a program reports."""
+def test_a_name_that_mlflow_refuses_is_written_in_another_way(counting: Counting) -> None:
     counting.replace("code/count.py", "reported=start", '**{"acc@5": 1.0}, reported=start')
-    counting.allow(3)
-    with repro(counting) as running:
-        wait_for(lambda: "samerun: warning" in running.shown() or None, "a warning")
-        counting.allow(STEPS)
-        assert running.end()[0] == 0
-    (run,) = counting.runs()
-    assert run.status == "FINISHED"
+    counting.replace("code/count.py", '"last": start', '"top(1)": 7, "last": start')
+    counting.allow(STEPS)
+    counting.dvc("repro", SAMERUN_LIVE_AFTER="inf")
+    run = counting.assert_sound(finished=1)
+    assert run.last["top_1_"] == 7
+    assert run.steps["acc_5"] == list(range(STEPS))
+    assert counting.samerun("reproduce", run.run_id).returncode == 0
 
 
 def test_the_wrapper_takes_little_time(counting: Counting) -> None:
-    counting.allow(STEPS)
-    env = {"DVC_STAGE": "count", "DVC_ROOT": str(counting.path), "SAMERUN_LIVE_AFTER": "inf"}
     words = (sys.executable, "-IS", "-c", "import time; time.sleep(1)")
-    counting.run("samerun", "run", "--", *words, **env)
-    began = time.monotonic()
-    counting.run("samerun", "run", "--", *words, **env)
-    assert time.monotonic() - began < 2
+
+    def run() -> float:
+        began = time.monotonic()
+        counting.run(
+            "samerun", "run", "--", *words,
+            DVC_STAGE="count", DVC_ROOT=str(counting.path), SAMERUN_LIVE_AFTER="inf",
+        )  # fmt: skip
+        return time.monotonic() - began
+
+    assert min(run(), run()) < 2
