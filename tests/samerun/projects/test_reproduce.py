@@ -1,6 +1,7 @@
 """`samerun reproduce` in a project with nothing of ours: exact, differs, or cannot be tried."""
 
 import hashlib
+import os
 import re
 import signal
 import sqlite3
@@ -378,14 +379,25 @@ def test_an_interrupted_reproduction_leaves_nothing(
 ) -> None:
     (run,) = toy.runs()
     before = everything(toy.path)
-    process, scratch, stage = under_way(toy, run, tmp_path)
+    process, scratch, group = under_way(toy, run, tmp_path)
     process.send_signal(sent)
     _, errors = process.communicate()
     assert process.returncode == 130
     assert errors == b"samerun: interrupted\n"
     assert list(scratch.iterdir()) == []
     assert everything(toy.path) == before
-    assert not Path(f"/proc/{stage}").exists()
+    deadline = time.monotonic() + 5
+    while is_there(group):  # until the parent of what was ended, or init, has seen it
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.cold
@@ -400,7 +412,10 @@ def test_what_a_kill_leaves_is_removed_by_the_next_one(toy: Toy, tmp_path: Path)
 
 
 def under_way(toy: Toy, run: Run, folder: Path) -> tuple["subprocess.Popen[bytes]", Path, int]:
-    """Start a reproduction and wait until a stage runs: the process, its TMPDIR, the stage's."""
+    """Start a reproduction and wait until a stage runs.
+
+    Returns: the process, its TMPDIR, and the process group of the stage.
+    """
     scratch, begun = folder / "scratch", folder / "begun"
     scratch.mkdir()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
@@ -415,4 +430,4 @@ def under_way(toy: Toy, run: Run, folder: Path) -> tuple["subprocess.Popen[bytes
     while not (begun.exists() and begun.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return process, scratch, int(begun.read_text())
+    return process, scratch, os.getpgid(int(begun.read_text()))
