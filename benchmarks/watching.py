@@ -6,6 +6,7 @@ passes inside `Checkpoints.save`. Run it on a machine that does nothing else.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -96,7 +97,8 @@ def _saving(folder: Path) -> tuple[float, float, int]:
 
     Checkpoints.save = timed  # type: ignore[method-assign,assignment]
     began = time.monotonic()
-    stage.main()
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        stage.main()
     return time.monotonic() - began, sum(spent), len(spent)
 
 

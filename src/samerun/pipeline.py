@@ -146,13 +146,15 @@ class Pipeline:
     def inputs(self) -> list[str]:
         """Return the paths that must be as committed for a run to be clean, for git.
 
-        They are dvc.yaml, the parameter files, what the deciding stages read that no stage makes,
-        the .dvc files of their data, and the code of the model; relative to the current folder.
+        They are dvc.yaml, the files of its variables and parameters, what the deciding stages read
+        that no stage makes, the .dvc files of their data, and the code of the model; relative to
+        the current folder.
         """
         names = {self.config.model} if self.config.model else set()
         for stage in self.deciding:
             names |= {each.file for each in stage.params}
             names.add(Path(os.path.relpath(stage.file, self.project.root)).as_posix())
+            names |= self._variables(stage.file)
             counted = {
                 path
                 for dep in stage.deps
@@ -168,6 +170,24 @@ class Pipeline:
                 )
             }
         return sorted(os.path.relpath(self.project.path(name)) for name in names)
+
+    def _variables(self, file: Path) -> set[str]:
+        """Return the files of variables that the templates of a dvc.yaml may use."""
+        content = self.project.load(os.path.relpath(file, self.project.root.resolve()))
+        if "${" not in str(content):
+            return set()
+        stages = [one for one in content.get("stages", {}).values() if isinstance(one, Mapping)]
+        entries = [(file.parent, each) for each in ["params.yaml", *content.get("vars", [])]]
+        entries += [
+            (file.parent / str(stage.get("wdir", "")), each)
+            for stage in stages
+            for each in [*stage.get("vars", []), *stage.get("do", {}).get("vars", [])]
+        ]
+        return {
+            os.path.relpath(folder / each.partition(":")[0], self.project.root.resolve())
+            for folder, each in entries
+            if isinstance(each, str)
+        }
 
     def commit(self, base: str | None = None) -> Commit:
         """Return the commit and what of the inputs is not as it has them. Raises: WorkspaceError.

@@ -40,6 +40,7 @@ stages:
           verdict: "one.json:passed ? good : bad"
           count: "one.json:deep.count"
         description: about.md
+        columns: [tags.verdict, metrics.deep.count]
 plots:
   - Rates: {x: epoch, y: {table.csv: [rate]}}
   - lines.json: {x: step}
@@ -105,6 +106,7 @@ def test_steps_come_from_the_plots_whose_x_counts(pipeline: Pipeline) -> None:
 def test_numbers_are_flat_and_a_name_that_is_taken_comes_with_its_file(pipeline: Pipeline) -> None:
     found = content.metrics(pipeline, steps.history(pipeline))
     assert found == {"one.last": 3.0, "deep.count": 2.0, "one.shared": 1.0, "more.shared": 2.0}
+    assert next(iter(found)) == "deep.count"  # the first metric among the table's columns
     assert all(type(value) is float for value in found.values())
     without = content.metrics(pipeline, {})
     assert (without["loss"], without["last"]) == (0.25, 3.0)

@@ -136,6 +136,7 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
 
     A name that two files have comes with its file. A number that the last step of a history has
     under the same name is left to the history; one that it has not comes with its file too.
+    Those of the table's columns come first: MLflow's page compares runs by the first metric.
     """
     found: dict[str, dict[str, float]] = {}
     files = [item.path for item in pipeline.outputs() if item.kind == "metric"]
@@ -152,7 +153,9 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
             if steps and steps[max(steps)] == value:
                 continue
             named[mlflow_key(f"{label}.{name}") if steps or len(values) > 1 else name] = value
-    return named
+    columns = [column.removeprefix("metrics.") for column in pipeline.config.columns]
+    first = [name for name in columns if name in named]
+    return {name: named[name] for name in dict.fromkeys([*first, *named])}
 
 
 def _numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -69,8 +69,10 @@ class Sandbox:
             )
         partial = self._copy_settings()
         done = _call(self.top, "checkout", "--quiet", "--detach", sha)
-        absent = _git(self.top, "ls-files", "--deleted")  # git may leave out a file, and succeed
-        if done.returncode or absent:
+        tree = _call(self.top, "rev-parse", "--verify", "--quiet", f"{sha}^{{tree}}")
+        if not done.returncode:  # git may leave out what it lacks, and succeed
+            done = _call(self.top, "write-tree")
+        if done.returncode or done.stdout != tree.stdout:
             rule = f"git must be able to check out {sha[:12]}"
             if partial:
                 rule = f"git must be able to fetch what this partial clone lacks of {sha[:12]}"
@@ -83,7 +85,7 @@ class Sandbox:
                 )
         if not (self.folder / "dvc.yaml").is_file():
             raise ReproductionError(
-                f"the run's commit must have {self._name(self.folder)}/dvc.yaml (got none)"
+                f"the run's commit must have {self._name(self.folder / 'dvc.yaml')} (got none)"
             )
         checkout.configure(self.folder, self._project, self._own)
 
@@ -231,4 +233,6 @@ def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
     """Return git's own words for a failure."""
     lines = done.stderr.decode(errors="replace").splitlines()
     reasons = [line for line in lines if line.startswith(("error:", "fatal:"))]
+    if not done.returncode:
+        return "a part of it"
     return reasons[0] if reasons else programs.reason(done)

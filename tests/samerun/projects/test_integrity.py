@@ -217,25 +217,6 @@ def test_what_changes_while_a_stage_runs_is_refused(toy: Toy, what: str) -> None
     assert "backfilled" not in toy.new_run(runs).tags
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("SAMERUN_LIVE_AFTER", "soon"),
-        ("SAMERUN_LIVE_AFTER", "-1"),
-        ("MLFLOW_TRACKING_URI", "localhost:5000"),
-    ],
-)
-def test_a_mistake_in_the_environment_is_refused_before_the_stage_runs(
-    toy: Toy, name: str, value: str
-) -> None:
-    toy.set("fit.rate", 0.25)
-    before, outputs, marker = toy.executions(), files(toy), toy.marker()
-    toy.refused("dvc", "repro", says=f"{name} must be", **{name: value})
-    assert toy.executions() == before
-    assert files(toy) == outputs
-    assert toy.marker() == marker
-
-
 def test_what_python_and_editors_leave_beside_code_does_not_count(toy: Toy) -> None:
     (first,) = toy.runs()
     leave = (

@@ -136,6 +136,8 @@ def test_a_partial_clone_fetches_what_it_lacks(toy: Toy, tmp_path: Path, kind: s
     assert after == before
     clone.git("config", "remote.origin.url", "../nowhere")
     refused(clone, "git must be able to fetch what this partial clone lacks of", run.run_id)
+    clone.git("remote", "remove", "origin")
+    refused(clone, "git must be able to check out ", run.run_id)
 
 
 def test_a_commit_that_only_the_remote_knows_is_not_fetched(toy: Toy, tmp_path: Path) -> None:
@@ -192,6 +194,27 @@ def test_any_layout(tmp_path: Path, files: dict[str, str]) -> None:
     exact(toy, toy.runs()[0].run_id)
 
 
+def test_uncommitted_variables_of_templates_come_back(tmp_path: Path) -> None:
+    pipeline = GENERATED.replace("- folder: out", "- folder: out\n  - sub/own.yaml:suffix")
+    pipeline = pipeline.replace("echo ${factor}${item}", "echo ${factor}${item}${suffix}${last}")
+    files = {"dvc.yaml": pipeline, "settings.json": '{"factor": 7}\n', "code.sh": "# nothing\n",
+             "sub/own.yaml": "suffix: a\n", "params.yaml": "last: z\n",
+             "out/.gitignore": "*.txt\n"}  # fmt: skip
+    toy = project(tmp_path / "new", files)
+    toy.repro()
+    assert toy.runs()[0].tags["git_dirty"] == "false"
+    for file, old, new in (
+        ("settings.json", "7", "8"), ("sub/own.yaml", "a", "b"), ("params.yaml", "z", "y"),
+    ):  # fmt: skip
+        known = toy.runs()
+        toy.replace(file, f" {old}", f" {new}")
+        toy.repro()
+        run = toy.new_run(known)
+        assert run.tags["git_dirty"] == "true"
+        toy.git("checkout", "--", file)
+        exact(toy, run.run_id)
+
+
 def test_a_stage_of_another_dvc_yaml_that_makes_something_else(tmp_path: Path) -> None:
     files = dict(APART)
     clock = "date +%N | cat raw.csv - >"
@@ -224,6 +247,10 @@ def test_a_dependency_outside_of_dvcs_folder(tmp_path: Path) -> None:
     root = project(tmp_path / "root", files, dvc="sub")
     root.repro(folder="sub")
     exact(Toy(root.path / "sub"), root.runs("sub/mlruns/mlflow.db")[0].run_id)
+    root.append("common.sh", "# not committed\n")
+    root.repro(folder="sub")
+    root.git("checkout", "--", "common.sh")
+    exact(Toy(root.path / "sub"), root.runs("sub/mlruns/mlflow.db")[-1].run_id)
 
 
 EXAMPLE = """
@@ -366,8 +393,10 @@ def data(tmp_path: Path) -> Toy:
 def test_data_come_from_the_cache_else_from_a_remote(data: Toy, tmp_path: Path) -> None:
     (run,) = data.runs()
     before = everything(data.path)
+    (tmp_path / "remote").rename(tmp_path / "away")
     exact(data, run.run_id)
     assert everything(data.path) == before
+    (tmp_path / "away").rename(tmp_path / "remote")
     shutil.rmtree(data.path / ".dvc/cache")
     before = everything(data.path)
     exact(data, run.run_id)
