@@ -16,6 +16,8 @@ def main(argv: list[str]) -> int:
     commands = parser()
     namespace, unknown = commands.parse_known_args(argv)
     options = vars(namespace)
+    if options["command"] == "run":
+        raise UsageError("run needs a command after `--`: samerun run -- python train.py")
     if unknown:
         program = f"samerun {options['command'] or ''}".strip()
         raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see {program} --help)")
@@ -26,8 +28,6 @@ def main(argv: list[str]) -> int:
     if command is None:
         commands.print_help()
         return 2
-    if command == "run":
-        raise UsageError("run needs a command after `--`: samerun run -- python train.py")
     signal.signal(signal.SIGTERM, interrupt)
     with importing():
         module = import_module(f"samerun.{command}")
@@ -44,10 +44,15 @@ def parser() -> Parser:
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     commands.add_parser(
         "run",
+        usage="samerun run -- COMMAND [ARGUMENT ...]",
         help="execute a stage's command so that `record` knows of it",
         description="Execute a stage's command: check what it reads, keep its checkpoints, show it"
-        " in MLflow while it runs, and leave a receipt for `samerun record`. Exit status: the"
-        " command's, 128 + n if signal n ended it, 2 if it is refused.",
+        " in MLflow while it runs, and leave a receipt for `samerun record`. The command gets two"
+        " environment variables: SAMERUN_SCRATCH, a folder whose files survive a kill and are there"
+        " when the stage is started with the same inputs again; and SAMERUN_LIVE, a file to which"
+        ' it may append lines such as {"step": 12, "loss": 0.5}. SAMERUN_LIVE_AFTER sets after how'
+        " many seconds a run is shown (by default 5; inf: never). Exit status: the command's, 128 +"
+        " n if signal n ended it, 2 if it is refused.",
         example="samerun run -- python train.py",
     )
     commands.add_parser(

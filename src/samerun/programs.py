@@ -72,13 +72,13 @@ def reason(process: subprocess.CompletedProcess[bytes]) -> str:
     return lines[-1] if lines else f"exit {process.returncode}"
 
 
-def copy_remotes(folder: Path) -> None:
-    """Give another folder's DVC this workspace's remotes, their relative paths made absolute."""
-    config = Path(".dvc/config.local")
+def copy_remotes(root: Path, folder: Path) -> None:
+    """Give another folder's DVC the remotes of a project, their relative paths made absolute."""
+    config = root / ".dvc" / "config.local"
     if config.exists():
         shutil.copy(config, folder / ".dvc" / "config.local")
     for line in output(*dvc("config", "--list")).splitlines():  # `remote list` wraps long paths
         match = re.fullmatch(r"remote\.(.+)\.url=(.+)", line)
         if match and "://" not in match[2]:
-            url = str((Path(".dvc") / Path(match[2]).expanduser()).resolve())
+            url = str((root / ".dvc" / Path(match[2]).expanduser()).resolve())
             output(*dvc("remote", "modify", "--local", match[1], "url", url), at=folder)

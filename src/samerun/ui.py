@@ -19,11 +19,12 @@ def main(*, port: int = 5000) -> int:
     If a server keeps the runs already, only print where they are.
     """
     port = _free_port(port) if address.sqlite_file() else port  # checked before a store is created
-    store = tracking.Store(config.here())  # creates an empty store, so that the server finds one
+    own = config.here()
+    store = tracking.Store(own)  # creates an empty store, so that the server finds one
     store.add_experiment_tags()
     # MLflow's start page is about traces and judges: link to the table of runs, in our own view.
-    runs_page = f"#/experiments/{store.experiment}/runs?viewStateShareKey={VIEW}"
-    runs_page += "&workflowType=machine_learning"
+    runs_page = f"#/experiments/{store.experiment}/runs?workflowType=machine_learning"
+    runs_page += f"&viewStateShareKey={VIEW}" if own.columns else ""
     if not store.uri.startswith("sqlite:"):
         uri = store.shown_uri
         print(f"The runs are at {uri.rstrip('/')}/{runs_page}" if uri.startswith("http") else uri)
@@ -42,7 +43,5 @@ def _free_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise UsageError(
-                f"--port (make ui PORT=) must be free on {HOST} (got {port}: {error})"
-            ) from None
+            raise UsageError(f"--port must be free on {HOST} (got {port}: {error})") from None
         return int(probe.getsockname()[1])

@@ -22,7 +22,8 @@ def expect(done: subprocess.CompletedProcess[str], status: int, *words: str) -> 
     for word in words:
         assert word in done.stdout + done.stderr, done.stdout + done.stderr
     if status == 2:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("knownline: error")]
+        ours = ("knownline: error: ", "samerun: error: ")
+        errors = [line for line in done.stderr.splitlines() if line.startswith(ours)]
         assert len(errors) == 1, done.stderr
         assert "Traceback" not in done.stderr
 

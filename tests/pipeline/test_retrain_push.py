@@ -23,7 +23,7 @@ def clone(workspace: Workspace, path: Path, *options: str) -> Workspace:
 def test_params_lock_data_and_store_are_pushed(pushing_champion: Workspace, tmp_path: Path) -> None:
     here = pushing_champion
     done = retrain(here, DAY, "--push")
-    expect(done, 0, f"retrain/{DAY} is pushed", "nothing new", "the store is carried as")
+    expect(done, 0, f"retrain/{DAY} is pushed", "nothing new", "the store is pushed as")
     tip = here.git("rev-parse", f"retrain/{DAY}")
     there = here.git("ls-remote", "origin")
     assert f"{tip.strip()}\trefs/heads/retrain/{DAY}" in there

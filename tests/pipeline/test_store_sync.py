@@ -31,7 +31,7 @@ def runner(pushing: Workspace, tmp_path: Path) -> Runner:
 
 
 def store(workspace: Workspace, way: str, code: int = 0, *words: str, **env: str) -> None:
-    expect(workspace.knownline("store", way, ok=False, **env), code, *words)
+    expect(workspace.samerun("store", way, ok=False, **env), code, *words)
 
 
 def ids(workspace: Workspace) -> list[str]:
@@ -46,35 +46,35 @@ def again(workspace: Workspace) -> None:
 def test_runs_travel_whole_and_back(pushing: Workspace, runner: Runner) -> None:
     for way in ("pull", "push"):
         server = "http://127.0.0.1:1"
-        store(pushing, way, 0, "nothing to carry", MLFLOW_TRACKING_URI=server)
-    store(pushing, "pull", 0, "nothing was carried yet")
-    store(pushing, "push", 0, "the store is carried as")
-    store(pushing, "push", 0, "the store is as it was carried")
+        store(pushing, way, 0, "nothing to sync", MLFLOW_TRACKING_URI=server)
+    store(pushing, "pull", 0, "no store was pushed yet")
+    store(pushing, "push", 0, "the store is pushed as")
+    store(pushing, "push", 0, "the store is as it was pushed")
     # A push that was killed before it noted what it had pushed is recognised.
-    (pushing.path / "mlruns/carried.json").unlink()
-    store(pushing, "push", 0, "as it was carried")
+    (pushing.path / ".dvc/tmp/samerun/store.json").unlink()
+    store(pushing, "push", 0, "as it was pushed")
     other = runner()
     store(other, "pull", 0, "is here")
     store(other, "pull", 0, "the store is the latest")
-    store(other, "push", 0, "the store is as it was carried")
+    store(other, "push", 0, "the store is as it was pushed")
     assert ids(other) == ids(pushing)
     (other.path / "mlruns/mlflow.db").unlink()  # and what was synced last is still noted
     store(other, "pull", 0, "is here")
     assert ids(other) == ids(pushing)
     (run,) = other.runs()
     assert run.artifacts.is_relative_to(other.path)
-    assert (run.artifacts / "history.csv").read_bytes() == (
+    assert (run.artifacts / "reports/history.csv").read_bytes() == (
         pushing.path / "reports/history.csv"
     ).read_bytes()
-    expect(other.knownline("reproduce", run.run_id, ok=False), 0, "proven")
+    expect(other.samerun("reproduce", run.run_id, ok=False), 0, "exact")
     again(other)
-    store(other, "push", 0, "the store is carried as")
+    store(other, "push", 0, "the store is pushed as")
     store(pushing, "pull", 0, "is here")
     assert ids(pushing) == ids(other)
     assert len(ids(other)) == 2
     assert pushing.runs()[1].artifacts.is_relative_to(pushing.path)
     again(pushing)
-    store(pushing, "push", 0, "the store is carried as")
+    store(pushing, "push", 0, "the store is pushed as")
 
 
 @pytest.mark.slow
@@ -88,13 +88,13 @@ def test_the_second_of_two_writers_is_refused_and_loses_nothing(
     again(other)
     store(other, "push")
     mine, theirs = ids(pushing), ids(other)
-    store(pushing, "push", 2, "no other machine must have carried its store")
-    store(pushing, "pull", 2, "must have no runs that were not carried")
+    store(pushing, "push", 2, "no other machine must have pushed its store")
+    store(pushing, "pull", 2, "must have no runs that were not pushed")
     assert (ids(pushing), ids(other)) == (mine, theirs)
     stranger = runner()
-    stranger.dvc("repro")  # its own store, never carried
-    store(stranger, "pull", 2, "must have no runs that were not carried")
-    store(stranger, "push", 2, "no other machine must have carried its store")
+    stranger.dvc("repro")  # its own store, never pushed
+    store(stranger, "pull", 2, "must have no runs that were not pushed")
+    store(stranger, "push", 2, "no other machine must have pushed its store")
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_an_unreachable_remote_changes_nothing(pushing: Workspace, runner: Runne
     assert not list((bare.path / "mlruns").glob(".store.tmp-*"))
     remote.unlink()
     shutil.move(f"{remote}.away", remote)
-    store(pushing, "push", 0, "the store is carried as")
+    store(pushing, "push", 0, "the store is pushed as")
     store(bare, "pull", 0, "is here")
     assert ids(bare) == ids(pushing)
 
@@ -122,7 +122,7 @@ def test_a_store_that_is_being_written_to_is_pushed_as_it_last_was(
     with sqlite3.connect(pushing.path / "mlruns/mlflow.db") as writer:
         writer.execute("begin immediate")
         writer.execute("update runs set name = 'half'")
-        store(pushing, "push", 0, "the store is carried as")
+        store(pushing, "push", 0, "the store is pushed as")
         writer.rollback()
     other = runner()
     store(other, "pull")
@@ -132,15 +132,15 @@ def test_a_store_that_is_being_written_to_is_pushed_as_it_last_was(
 @pytest.mark.slow
 def test_runners_that_keep_nothing_retrain_day_after_day_on_one_store(runner: Runner) -> None:
     first = runner()
-    expect(retrain(first, "2026-11-01", "--push"), 0, "nothing was carried yet", "promoted")
+    expect(retrain(first, "2026-11-01", "--push"), 0, "no store was pushed yet", "promoted")
     shutil.rmtree(first.path)
     second = runner()
     done = retrain(second, "2026-11-02", "--push")
-    expect(done, 0, "kept: version 1 stays, version 2 was tried", "the store is carried as")
+    expect(done, 0, "kept: version 1 stays, version 2 was tried", "the store is pushed as")
     third = runner()
     expect(retrain(third, "2026-11-02", "--push"), 0, "nothing new")
     assert aliases(third) == {"champion": 1, "challenger": 2}
-    expect(third.knownline("reproduce", "champion", ok=False), 0, "proven")
+    expect(third.samerun("reproduce", "champion", ok=False), 0, "exact")
 
 
 @pytest.mark.slow
@@ -158,5 +158,5 @@ def test_a_rollback_is_pushed(pushing: Workspace, runner: Runner) -> None:
 
 def test_wrong_arguments_are_refused(built: Workspace) -> None:
     for arguments in ([], ["sideways"], ["pull", "push"]):
-        done: subprocess.CompletedProcess[str] = built.knownline("store", *arguments, ok=False)
-        expect(done, 2, "knownline: error: ")
+        done: subprocess.CompletedProcess[str] = built.samerun("store", *arguments, ok=False)
+        expect(done, 2, "samerun: error: ")

@@ -41,7 +41,7 @@ def connect(
         if database and not create and not _is_store(database):
             raise StoreError(
                 f"the MLflow store {shown_uri} must be there: run `dvc repro` (one that is"
-                " carried comes by `samerun store pull`)"
+                " synced comes by `samerun store pull`)"
             )
         if database:
             _create_once(database, address.artifacts(), experiment, tags)

@@ -43,17 +43,17 @@ def pull() -> str:
     not answer.
     """
     if (store := address.local_store()) is None:
-        return "a tracking server keeps the runs: nothing to carry"
+        return "a tracking server keeps the runs: nothing to sync"
     latest, last = git.fetch_branch(BRANCH), _read_state()
     if latest is None:
-        return "nothing was carried yet"
+        return "no store was pushed yet"
     if last and last.commit == latest and store.exists():
         return "the store is the latest"
     if store.exists():
         digest = _store_digest(store)
         if digest != _branch_digest(latest) and (last is None or last.digest != digest):
             raise WorkspaceError(
-                f"{store} must have no runs that were not carried, while another machine carried"
+                f"{store} must have no runs that were not pushed, since another machine has pushed"
                 f" its own (got {BRANCH} at {latest[:12]}): move it away, or delete that branch"
             )
     with _scratch() as scratch:
@@ -74,7 +74,7 @@ def push() -> str:
     not answer.
     """
     if (store := address.local_store()) is None:
-        return "a tracking server keeps the runs: nothing to carry"
+        return "a tracking server keeps the runs: nothing to sync"
     if not store.exists():
         return "there is no store yet"
     if not output(*dvc("remote", "list")).strip():
@@ -87,11 +87,11 @@ def push() -> str:
         _snapshot(store, scratch / _STORE)
         digest = _folder_digest(scratch / _STORE)
         if last and last.digest == digest:
-            return "the store is as it was carried"
+            return "the store is as it was pushed"
         latest = git.fetch_branch(BRANCH)
         if latest and _branch_digest(latest) == digest:  # an earlier attempt was cut off here
             _write_state(SyncState(latest, digest))
-            return "the store is as it was carried"
+            return "the store is as it was pushed"
         if latest != (last.commit if last else None):
             raise WorkspaceError(_refusal(latest))
         output(*dvc("add", "--quiet", _STORE), at=scratch)
@@ -106,13 +106,13 @@ def push() -> str:
             raise WorkspaceError(_refusal(None)) from error
         raise
     _write_state(SyncState(commit, digest))
-    return f"the store is carried as {commit[:12]}"
+    return f"the store is pushed as {commit[:12]}"
 
 
 def _refusal(latest: str | None) -> str:
     """Return the error message for a store that another machine has pushed meanwhile."""
     return (
-        f"no other machine must have carried its store since this one's (got {BRANCH} at"
+        f"no other machine must have pushed its store since this one's (got {BRANCH} at"
         f" {(latest or 'a newer commit')[:12]}): one machine writes at a time; a tracking server"
         " takes many (MLFLOW_TRACKING_URI)"
     )
@@ -129,8 +129,9 @@ def _scratch() -> Iterator[Path]:
         # A run keeps its dvc.yaml; DVC does not take what git ignores for a part of the project.
         (scratch / ".gitignore").write_text(f"/{_STORE}\n")
         (scratch / ".dvc").mkdir()
-        shutil.copy(".dvc/config", scratch / ".dvc" / "config")
-        programs.copy_remotes(scratch)
+        root = address.workspace()
+        shutil.copy(root / ".dvc" / "config", scratch / ".dvc" / "config")
+        programs.copy_remotes(root, scratch)
         cache = output(*dvc("cache", "dir")).strip()
         for key, value in (("cache.dir", cache), ("cache.type", "copy")):
             output(*dvc("config", "--local", key, value), at=scratch)
@@ -205,7 +206,7 @@ def _commit(pointer: str, digest: str, parent: str | None) -> str:
 
 
 def _state_file() -> Path:
-    return receipts.folder() / "carried.json"
+    return receipts.folder() / "store.json"
 
 
 def _read_state() -> SyncState | None:

@@ -24,3 +24,9 @@ def _toy(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> Toy:
 def toy(_toy: Toy, tmp_path: Path) -> Toy:
     """A project in which `dvc repro` ran once and everything is committed."""
     return Toy(copied(_toy, tmp_path / "work").path)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Toy:
+    """The same project, in which nothing ran yet."""
+    return project(tmp_path / "new", FILES)

@@ -49,6 +49,7 @@ with open(f"out/{name}.csv", "w") as table:
     for step in range(len(rows), steps):
         while step >= int(open(gate).read() or 0):
             time.sleep(0.01)
+        time.sleep(float(os.environ.get("TOY_PAUSE", "0")))
         rows.append(f"{step},{start + step}")
         print(rows[-1], file=table, flush=True)
         report(step=step, reported=start - step)

@@ -83,7 +83,7 @@ def test_kills_at_random_moments(counting: Counting, count: int) -> None:
     print(f"seed {seed}")
     dice = random.Random(seed)
     counting.allow(STEPS)
-    whole = 6.0
+    whole = 7.0
     kills = pipelines = 0
     while kills < count:
         pipelines += 1
@@ -116,7 +116,8 @@ def killed(counting: Counting, dice: random.Random, after: float) -> bool:
 
     Whoever goes on by itself is waited for, since it would be refused to begin beside it.
     """
-    with repro(counting, SAMERUN_LIVE_AFTER=dice.choice(["0", "inf"])) as running:
+    shown = dice.choice(["0", "inf"])
+    with repro(counting, TOY_PAUSE="0.2", SAMERUN_LIVE_AFTER=shown) as running:
         deadline = time.monotonic() + after
         while time.monotonic() < deadline:
             if running.dvc.poll() is not None:

@@ -137,14 +137,14 @@ def test_a_neighbour_leaves_a_run_alone_between_its_stage_and_its_record(
     """There it has no process of its own, but the dvc that will record it is there."""
     neighbour = Counting(project(tmp_path / "neighbour", FILES).path)
     neighbour.allow(STEPS)
-    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{counting.path}/mlruns/mlflow.db"}
+    store = f"sqlite:///{counting.path}/mlruns/mlflow.db"
     with repro(counting) as running:
         counting.allow(3)
         live = running.wait_for_run()
         running.send("dvc", signal.SIGSTOP)
         counting.allow(STEPS)
         wait_for(lambda: not counting.wrappers() or None, "the end of the stage")
-        shown = neighbour.dvc("repro", ok=True, SAMERUN_LIVE_AFTER="inf", **store).stdout
+        shown = neighbour.dvc("repro", SAMERUN_LIVE_AFTER="inf", MLFLOW_TRACKING_URI=store).stdout
         assert "KILLED" not in shown
         states = {run.run_id: run.status for run in counting.runs()}
         assert states.pop(live.run_id) == "RUNNING"
@@ -238,12 +238,12 @@ def recorded(counting: Counting, server: Server) -> list[Run]:
 def test_a_bad_server_delays_no_stage_and_the_next_repro_records_once(
     timed: Counting, server: Server, proxy: Proxy, how: str
 ) -> None:
-    store = {"MLFLOW_TRACKING_URI": proxy.uri}
+    store = proxy.uri
     if how == "down":
         done = timed.dvc("repro", ok=False, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port()}")
     else:
         proxy.turn(how)
-        done = timed.dvc("repro", ok=False, **store)
+        done = timed.dvc("repro", ok=False, MLFLOW_TRACKING_URI=store)
     assert done.returncode != 0
     assert seconds(done.stdout) < 3
     assert "Traceback" not in done.stderr
@@ -254,13 +254,13 @@ def test_a_bad_server_delays_no_stage_and_the_next_repro_records_once(
     )
     assert recorded(timed, server) == []
     proxy.turn("")
-    timed.dvc("repro", ok=True, **store)
+    timed.dvc("repro", MLFLOW_TRACKING_URI=store)
     (run,) = recorded(timed, server)
     assert run.status == "FINISHED"
     assert run.steps["value"] == list(range(STEPS))
     assert "backfilled" not in run.tags
     assert timed.starts() == ["count:0"]
-    timed.dvc("repro", ok=True, **store)
+    timed.dvc("repro", MLFLOW_TRACKING_URI=store)
     assert len(recorded(timed, server)) == 1
 
 
@@ -268,14 +268,14 @@ def test_a_bad_server_delays_no_stage_and_the_next_repro_records_once(
 def test_a_server_that_dies_while_a_stage_runs(
     counting: Counting, server: Server, proxy: Proxy, how: str
 ) -> None:
-    store = {"MLFLOW_TRACKING_URI": proxy.uri}
+    store = proxy.uri
     counting.allow(3)
     known = {run.run_id for run in server.runs()}
 
     def live() -> Run | None:
         return next((r for r in server.runs() if r.run_id not in known and r.steps), None)
 
-    with repro(counting, **store) as running:
+    with repro(counting, MLFLOW_TRACKING_URI=store) as running:
         shown = wait_for(live, "a run under way")
         proxy.turn(how)
         counting.allow(STEPS)
@@ -283,7 +283,7 @@ def test_a_server_that_dies_while_a_stage_runs(
         assert status != 0
         assert "records them later" in text
     proxy.turn("")
-    counting.dvc("repro", ok=True, **store)
+    counting.dvc("repro", MLFLOW_TRACKING_URI=store)
     (run,) = recorded(counting, server)
     assert run.run_id == shown.run_id
     assert run.status == "FINISHED"
@@ -294,8 +294,8 @@ def test_a_server_that_dies_while_a_stage_runs(
 def test_a_stage_that_fails_waits_a_little_for_a_server_that_hangs(timed: Counting) -> None:
     port = free_port()
     with deaf(port):
-        store = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-        done = timed.dvc("repro", ok=False, TOY_STATUS="7", **store)
+        store = f"http://127.0.0.1:{port}"
+        done = timed.dvc("repro", ok=False, TOY_STATUS="7", MLFLOW_TRACKING_URI=store)
     assert "exited with 7" in done.stderr
     assert seconds(done.stdout) < 12
 

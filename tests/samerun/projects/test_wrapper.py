@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -46,15 +45,16 @@ def plain(_plain: Counting) -> Counting:
     return _plain
 
 
-def run(plain: Counting, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    plain: Counting, *command: str, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command as the stage `plain`, in a process group of its own."""
     env = plain.env(DVC_STAGE="plain", DVC_ROOT=str(plain.path), SAMERUN_LIVE_AFTER="inf")
-    done: subprocess.CompletedProcess[str] = subprocess.run(
+    return subprocess.run(
         [*RUN, *command],
         cwd=plain.path, env=env, capture_output=True, text=True, check=False,
-        start_new_session=True, **options,
+        start_new_session=True, input=given,
     )  # fmt: skip
-    return done
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_command_that_is_not_there_is_one_line(plain: Counting) -> None:
 
 def test_process_group_standard_input_and_signals_are_those_without_it(plain: Counting) -> None:
     words = (sys.executable, "-c", "import os; print(os.getpgrp() == os.getppid(), input())")
-    assert run(plain, *words, input="read\n").stdout == "True read\n"
+    assert run(plain, *words, given="read\n").stdout == "True read\n"
     done = run(plain, "sh", "-c", "yes | head -n 1")  # python ignores SIGPIPE, but not for others
     assert (done.stdout, done.stderr) == ("y\n", "")
     ignored = run(plain, "sh", "-c", "grep SigIgn /proc/self/status").stdout.split()[1]
@@ -221,18 +221,23 @@ def test_a_full_disk_for_its_own_files_is_one_line(counting: Counting, free: int
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a tmpfs")
-    env = {"DVC_STAGE": "count", "DVC_ROOT": str(counting.path), "SAMERUN_LIVE_AFTER": "inf"}
     words = (*RUN, "sh", "-c", "mkdir out; echo 1 > out/count.json; echo 1 > out/count.csv")
+
+    def run_stage(*, ok: bool) -> subprocess.CompletedProcess[str]:
+        return counting.run(
+            *words, ok=ok, DVC_STAGE="count", DVC_ROOT=str(counting.path), SAMERUN_LIVE_AFTER="inf"
+        )
+
     try:
         _fill(folder, free)
-        done = counting.run(*words, ok=False, **env)
+        done = run_stage(ok=False)
         assert done.returncode == 2, done.stderr
         assert done.stderr.startswith("samerun: error: ")
         assert os.strerror(errno.ENOSPC) in done.stderr
         assert done.stderr.count("\n") == 1
         (folder / "ballast").unlink()
         counting.run("rm", "-rf", "out")
-        counting.run(*words, ok=True, **env)
+        run_stage(ok=True)
         assert len(counting.receipts()) == 1
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
