@@ -144,7 +144,7 @@ def test_a_neighbour_leaves_a_run_alone_between_its_stage_and_its_record(
         running.send("dvc", signal.SIGSTOP)
         counting.allow(STEPS)
         wait_for(lambda: not counting.wrappers() or None, "the end of the stage")
-        shown = neighbour.dvc("repro", SAMERUN_LIVE_AFTER="inf", **store).stdout
+        shown = neighbour.dvc("repro", ok=True, SAMERUN_LIVE_AFTER="inf", **store).stdout
         assert "KILLED" not in shown
         states = {run.run_id: run.status for run in counting.runs()}
         assert states.pop(live.run_id) == "RUNNING"
@@ -254,13 +254,13 @@ def test_a_bad_server_delays_no_stage_and_the_next_repro_records_once(
     )
     assert recorded(timed, server) == []
     proxy.turn("")
-    timed.dvc("repro", **store)
+    timed.dvc("repro", ok=True, **store)
     (run,) = recorded(timed, server)
     assert run.status == "FINISHED"
     assert run.steps["value"] == list(range(STEPS))
     assert "backfilled" not in run.tags
     assert timed.starts() == ["count:0"]
-    timed.dvc("repro", **store)
+    timed.dvc("repro", ok=True, **store)
     assert len(recorded(timed, server)) == 1
 
 
@@ -283,7 +283,7 @@ def test_a_server_that_dies_while_a_stage_runs(
         assert status != 0
         assert "records them later" in text
     proxy.turn("")
-    counting.dvc("repro", **store)
+    counting.dvc("repro", ok=True, **store)
     (run,) = recorded(counting, server)
     assert run.run_id == shown.run_id
     assert run.status == "FINISHED"
