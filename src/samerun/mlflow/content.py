@@ -80,7 +80,7 @@ def experiment_tags(config: Config) -> dict[str, str]:
             "modelVersionFilter": "All Runs",
             "selectedColumns": columns,
             "columnOrder": columns,
-            "columnWidths": {column: 300 if "Dataset" in column else 110 for column in columns},
+            "columnWidths": {_column(name): _width(name) for name in config.columns},
             "runsHiddenMode": "FIRST_10_RUNS",
         }
         packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
@@ -93,6 +93,14 @@ def _column(name: str) -> str:
     """Return a column as MLflow's page names it: "metrics.z.w" is "metrics.`z.w`"."""
     kind, _, rest = name.partition(".")
     return f"{kind}.`{rest}`"
+
+
+def _width(name: str) -> int:
+    """Return the width of a column in pixels: its heading and a number must fit."""
+    kind, _, rest = name.partition(".")
+    if rest == "Dataset":
+        return 300
+    return max(75 if kind == "tags" else 100, 40 + 6 * len(rest))
 
 
 def description(pipeline: Pipeline, commit: Commit) -> str:
