@@ -168,7 +168,7 @@ def _content(
 ) -> RunContent:
     """Return everything that the run shows."""
     new = _new(made_by)
-    execution, start, end = _times(store, new, pipeline.fingerprint)
+    execution, start, end = _times(store, new, pipeline)
     experiment = os.environ.get("DVC_EXP_NAME") or None
     history = steps.reported(made_by) | steps.history(pipeline)
     return RunContent(
@@ -185,14 +185,15 @@ def _content(
     )
 
 
-def _times(store: Store, new: Sequence[Receipt], fingerprint: str) -> tuple[str, float, float]:
+def _times(store: Store, new: Sequence[Receipt], pipeline: Pipeline) -> tuple[str, float, float]:
     """Return a run's execution, its start and its end, in seconds since 1970.
 
     The execution is the one that has a run in the store, which was shown while it ran; a later one
     has none if the store did not answer. Without an execution that is new, start and end are now.
     """
     if not new:
-        return f"backfill-{fingerprint}", time.time(), time.time()
+        what = f"{pipeline.fingerprint[:32]}-{pipeline.results[:32]}"
+        return f"backfill-{what}", time.time(), time.time()
     first = min(new, key=lambda receipt: receipt.started)
     shown = (each.execution for each in reversed(new) if each.live and store.has(each.execution))
     execution = next(shown, first.execution)
@@ -202,16 +203,17 @@ def _times(store: Store, new: Sequence[Receipt], fingerprint: str) -> tuple[str,
 def _tags(
     pipeline: Pipeline, made_by: Sequence[Receipt], commit: Commit, experiment: str | None
 ) -> dict[str, str]:
-    tags = {
-        "fingerprint": pipeline.fingerprint,
-        "results": pipeline.results,
-        **content.tags_of(commit),
-    }
     facts = made_by[-1].facts if made_by else environment.facts()
-    tags |= {"device": "unknown", **facts}
+    tags = {"device": "unknown", **facts}
     for receipt in made_by:
         tags |= receipt.tags
     tags |= content.own_tags(pipeline)
+    tags |= {
+        "fingerprint": pipeline.fingerprint,
+        "results": pipeline.results,
+        "record": pipeline.stage.name,
+        **content.tags_of(commit),
+    }
     if experiment:
         tags["dvc_exp_name"] = experiment
     if not pipeline.wrapped:

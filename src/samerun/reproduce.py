@@ -52,11 +52,8 @@ def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
     """
     if not run.strip():  # every id starts with the empty text
         raise UsageError("run must be an id, the beginning of one, a name or champion (got none)")
-    project = Project()
-    pipeline = Pipeline(project, project.record_stage())
+    pipeline, store, found = _find(Project(), run)
     tolerance = Tolerance(pipeline.config.tolerance)
-    store = Store(pipeline.config, create=False)
-    found = store.find(run)
     if found.status != "FINISHED":
         raise ReproductionError(f"the run must have finished (got {found.run_id}: {found.status})")
     trusted = with_patch or address.local_store() is not None
@@ -69,7 +66,7 @@ def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
         recorded = Recorded.fetch(store, found, folder)
         recorded.check_trust(trusted)
         begin("check out")
-        sandbox = Sandbox(folder, project, pipeline.folder)
+        sandbox = Sandbox(folder, pipeline)
         sandbox.check_out(recorded.commit)
         reproduction = _Reproduction(store, recorded, sandbox, tolerance)
         outcome = reproduction.outcome(begin, trusted=trusted)
@@ -78,6 +75,26 @@ def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
         print(f"kept: {sandbox.folder}")
     _tag(store, found, outcome)
     return DIFFERS if outcome.difference else EXACT
+
+
+def _find(project: Project, reference: str) -> tuple[Pipeline, Store, RecordedRun]:
+    """Return the run that a reference names, its store, and the pipeline whose stage recorded it.
+
+    Raises: StoreError if no stage of this folder that records has such a run.
+    """
+    errors: list[StoreError] = []
+    recorders = project.recorders()
+    for stage in recorders:
+        pipeline = Pipeline(project, stage)
+        try:
+            store = Store(pipeline.config, create=False)
+            run = store.find(reference)
+        except StoreError as error:
+            errors.append(error)
+            continue
+        own = next((one for one in recorders if one.name == run.tags.get("record")), stage)
+        return Pipeline(project, own), store, run
+    raise errors[0]
 
 
 class _Reproduction:

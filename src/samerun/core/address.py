@@ -15,8 +15,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from samerun.core.errors import StoreError
 
-EXPERIMENT = "knownline"
-
 SQLITE = "sqlite:///"
 
 _SPECIAL = re.compile(r"[%?#&\x00-\x1f\x7f]")
@@ -161,8 +159,14 @@ def local_store() -> Path | None:
 
 
 def artifacts() -> str:
-    """Return the URI of the embedded store's artifacts, as MLflow writes it."""
-    return to_url(workspace() / "mlruns" / "artifacts")
+    """Return the URI of a SQLite store's artifacts, as MLflow writes it.
+
+    They lie beside the database, so several checkouts that share one share its artifacts too.
+    """
+    database = sqlite_file()
+    if database is None or local_store():
+        return to_url(workspace() / "mlruns" / "artifacts")
+    return to_url(database.resolve().parent / f"{database.stem}-artifacts")
 
 
 def moved_from(store: Path) -> str | None:

@@ -62,20 +62,26 @@ class Project:
         """Return the stage that DVC runs this process for. Raises: MissingError."""
         return self.stage(os.environ.get("DVC_STAGE", ""), Path.cwd().resolve())
 
-    def record_stage(self) -> Stage:
-        """Return the stage that records: this process's own, or that of the project's folder.
+    def recorders(self) -> list[Stage]:
+        """Return the stages of the folder's dvc.yaml that record. Raises: MissingError if none."""
+        here = ((self._here or Path.cwd()) / "dvc.yaml").resolve()
+        if found := [stage for stage in self.stages if stage.records and stage.file == here]:
+            return found
+        raise MissingError(
+            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {here.parent})"
+        )
+
+    def record_stage(self, name: str | None = None) -> Stage:
+        """Return the stage that records: this process's own, or one of the project's folder.
+
+        name: the one that is wanted, if the folder has several.
 
         Raises: MissingError if there is none.
         """
         if os.environ.get("DVC_STAGE") and not self._here:
             return self.own_stage()
-        here = ((self._here or Path.cwd()) / "dvc.yaml").resolve()
-        for stage in self.stages:
-            if stage.records and stage.file == here:
-                return stage
-        raise MissingError(
-            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {here.parent})"
-        )
+        found = self.recorders()
+        return next((stage for stage in found if stage.name == name), found[0])
 
     def upstream(self, stage: Stage) -> list[Stage]:
         """Return the stages whose outputs a stage needs, directly or not, in dvc.yaml's order."""

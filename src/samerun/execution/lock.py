@@ -11,16 +11,17 @@ from samerun.execution import receipts
 
 @contextmanager
 def exclusive() -> Iterator[None]:
-    """Hold the lock of commands that move the champion, for the block; a kill releases it.
+    """Hold the lock of commands that change the store as a whole; a kill releases it.
 
     Raises: WorkspaceError if another command holds it.
     """
-    path = receipts.folder() / "champion.lock"
+    path = receipts.folder() / "exclusive.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=0):
             yield
     except Timeout:
         raise WorkspaceError(
-            f"no other retraining or rollback must be under way here (got one that holds {path})"
+            "no other command that pulls, pushes or changes the champion must be under way here"
+            f" (got one that holds {path})"
         ) from None

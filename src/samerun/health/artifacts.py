@@ -5,7 +5,7 @@ A run's identity.json hashes to its fingerprint, and its dvc.lock has the hash o
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ def problems(folder: Path, tags: Mapping[str, str]) -> Iterator[str]:
     if locked is None:
         yield "its dvc.lock is missing or damaged"
         return
-    kept = _kept(declared)
+    identity = _load(folder / "identity.json")
+    stages = identity.get("stages") if isinstance(identity, dict) else None
+    names = {str(name).rpartition(":")[2].partition("@")[0] for name in stages or ()}
+    kept = _kept(declared, names)
     for path, md5 in locked.items():
         artifact = folder / path
         if artifact.exists():
@@ -68,10 +71,10 @@ def _stages(declared: Any) -> dict[str, Any]:
     return {name: s for name, s in (stages or {}).items() if isinstance(s, dict)}
 
 
-def _kept(declared: Any) -> set[str]:
-    """Return the outputs that a run keeps, as far as dvc.yaml spells them out."""
+def _kept(declared: Any, names: Collection[str]) -> set[str]:
+    """Return the outputs that a run of some stages keeps, as far as dvc.yaml spells them out."""
     found = set()
-    for stage in _stages(declared).values():
+    for stage in (stage for name, stage in _stages(declared).items() if name in names):
         for kind in ("metrics", "plots"):
             for entry in stage.get(kind) or []:
                 name = next(iter(entry)) if isinstance(entry, dict) else entry

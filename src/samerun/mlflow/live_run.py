@@ -37,6 +37,7 @@ class LiveRun:
         experiment = os.environ.get("DVC_EXP_NAME")
         tags = {
             "stage": stage.name,
+            "record": pipeline.stage.name,
             "process": processes.this_process(),
             **({"pipeline": dvc} if dvc else {}),
             **({"dvc_exp_name": experiment} if experiment else {}),
@@ -48,7 +49,7 @@ class LiveRun:
         }
         name = ", ".join([stage.short, *([experiment] if experiment else [])])
         with store_errors(self._store.uri, every=True):
-            if dvc and (earlier := self._store.running_execution(dvc)):
+            if dvc and (earlier := self._store.running_execution(dvc, pipeline.stage.name)):
                 scratch.adopt(earlier)
             self.run_id = self._store.begin(
                 content.RunContent(

@@ -1,6 +1,6 @@
 """The runs in the MLflow store: found, read, written, completed and closed.
 
-Knows nothing of how a run came about (`run_metadata` holds what it shows), of where the store is
+Knows nothing of how a run came about (`content` holds what it shows), of where the store is
 (`core.address`), nor of how it is opened (`connection`).
 """
 
@@ -25,6 +25,9 @@ from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import connection, models, run_writer
 from samerun.mlflow.content import RunContent, experiment_tags
 from samerun.mlflow.models import ModelFiles
+
+_IDENTITY = ("fingerprint", "results")
+"""The tags by which an attempt to record knows that an earlier one has completed its run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +163,14 @@ class Store:
             for key, value in tags.items():
                 self.client.set_tag(run_id, key, value)
 
-    def running_execution(self, pipeline: str) -> str | None:
-        """Return the execution whose run an earlier stage of the same dvc has opened, or None."""
+    def running_execution(self, dvc: str, record: str) -> str | None:
+        """Return the execution whose run an earlier stage of the same dvc has opened, or None.
+
+        record: the name of the stage that will record it.
+        """
+        query = f"tags.pipeline = '{dvc}' and tags.record = '{record}'"
         with store_errors(self.uri):
-            run = self._first(f"tags.pipeline = '{pipeline}' and attributes.status = 'RUNNING'")
+            run = self._first(f"{query} and attributes.status = 'RUNNING'")
         return run.data.tags.get("execution") if run else None
 
     def has(self, execution: str) -> bool:
@@ -232,7 +239,9 @@ class Store:
         with store_errors(self.uri):
             run = self._run_of(content)
             if run.info.status == "FINISHED":
-                return _recorded(run)
+                if all(run.data.tags.get(key) == content.tags.get(key) for key in _IDENTITY):
+                    return _recorded(run)
+                run = run_writer.create_run(self.client, self.experiment, content)
             run_id = run.info.run_id
             # Claim the run, so that a sweep for abandoned runs skips it.
             self.client.set_tag(run_id, "process", this_process())

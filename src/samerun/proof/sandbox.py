@@ -41,12 +41,10 @@ class Sandbox:
     top: its root. folder: the folder of dvc.yaml in it. users_cache: the cache of the user's DVC.
     """
 
-    def __init__(self, scratch: Path, project: Project, folder: Path) -> None:
-        """Prepare an empty checkout.
-
-        scratch: an empty folder. project, folder: the user's project, and the folder of dvc.yaml.
-        """
-        self._own, self._project = scratch, project
+    def __init__(self, scratch: Path, pipeline: Pipeline) -> None:
+        """Prepare an empty checkout. scratch: an empty folder. pipeline: the user's own."""
+        self._own, self._project = scratch, pipeline.project
+        self._record, project, folder = pipeline.stage.name, pipeline.project, pipeline.folder
         self.users_cache = project.cache
         self._source = Path(_git(folder, "rev-parse", "--show-toplevel"))
         self.top = scratch / "checkout"
@@ -93,7 +91,7 @@ class Sandbox:
         """Return the checkout's pipeline, as dvc.yaml and dvc.lock are now. Raises: UserError."""
         with checkout.apart(self._own):
             project = Project(self.folder)
-            return Pipeline(project, project.record_stage(), environ)
+            return Pipeline(project, project.record_stage(self._record), environ)
 
     def fetch_data(self, pipeline: Pipeline) -> None:
         """Fetch the data of .dvc files that the pipeline reads, from the user's cache or a remote.
