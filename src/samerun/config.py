@@ -6,12 +6,15 @@ folder of dvc.yaml, and are held here relative to the repository, as everywhere 
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from samerun.core.errors import WorkspaceError
+from samerun.core.flatten import flatten
+from samerun.core.keys import is_reserved, mlflow_keys
+from samerun.dvc.identity import contains
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Stage
 
@@ -70,6 +73,8 @@ def here() -> Config:
 
 def of(project: Project, stage: Stage) -> Config:
     """Return the configuration of a stage that records. Raises: WorkspaceError for a wrong key."""
+    if not isinstance(stage.meta, Mapping):
+        raise WorkspaceError(f"meta of {stage.name} must be a mapping (got {stage.meta!r})")
     written = stage.meta.get("samerun") or {}
     where = f"meta.samerun of {stage.name}"
     if not isinstance(written, Mapping):
@@ -80,6 +85,10 @@ def of(project: Project, stage: Stage) -> Config:
             raise WorkspaceError(f"{where} must have keys among {', '.join(known)} (got {key})")
         if not isinstance(value, _KINDS[_TYPES[key]]):
             raise WorkspaceError(f"{where}.{key} must be a {_TYPES[key]} (got {value!r})")
+        each = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, one in each if key != "tolerance" and not isinstance(value, str) else ():
+            if not isinstance(one, str):
+                raise WorkspaceError(f"{where}.{key}.{name} must be a text (got {one!r})")
 
     def path(name: Any) -> str:
         full = os.path.normpath(stage.file.parent / str(name))
@@ -90,11 +99,15 @@ def of(project: Project, stage: Stage) -> Config:
     for key in ("model", "description"):
         if key in values:
             values[key] = path(values[key])
-    values["datasets"] = {name: path(at) for name, at in written.get("datasets", {}).items()}
+    values["datasets"] = {str(name): path(at) for name, at in written.get("datasets", {}).items()}
     values["reads"] = {path(folder): key for folder, key in written.get("reads", {}).items()}
+    rules = {str(name): text for name, text in written.get("tags", {}).items()}
+    tags = mlflow_keys(rules)
+    for name in rules:
+        if is_reserved(tags[name]):
+            raise WorkspaceError(f"{where}.tags must have no tag that samerun writes (got {name})")
     values["tags"] = {
-        name: _rule(f"{where}.tags.{name}", text, path)
-        for name, text in written.get("tags", {}).items()
+        tags[name]: _rule(f"{where}.tags.{name}", text, path) for name, text in rules.items()
     }
     return Config(**values)
 
@@ -110,3 +123,43 @@ def _rule(where: str, text: Any, path: Any) -> TagRule:
 
 def _frozen(value: Any) -> Any:
     return tuple(map(str, value)) if isinstance(value, list) else value
+
+
+def mistakes(
+    config: Config, project: Project, deciding: Sequence[Stage], presenting: Sequence[Stage]
+) -> Iterator[str]:
+    """Yield what a configuration names and the pipeline does not have, as "RULE (got NAME)"."""
+    shown = {stage.short.partition("@")[0] for stage in presenting}
+    for name in config.not_identity:
+        if name not in shown:
+            yield f"not_identity must name stages that the record stage depends on (got {name})"
+    for folder, key in config.reads.items():
+        readers = [stage for stage in deciding if folder in {dep.path for dep in stage.deps}]
+        if not readers:
+            yield f"reads must name folders that a stage depends on (got {folder})"
+        elif not any(_has(stage, key) for stage in readers):
+            yield f"reads must name a parameter of the stage that depends on {folder} (got {key})"
+    data = {item.path for stage in deciding for item in (*stage.deps, *stage.outs)}
+    data |= {item.path for stage in deciding for item in project.sources(stage)}
+    for path in config.datasets.values():
+        if path not in data:
+            yield f"datasets must name outputs or dependencies of the stages (got {path})"
+    for what, file in (("model", config.model), ("description", config.description)):
+        made = file and any(contains(one, file) for one in project.made)
+        if file and not made and not project.path(file).is_file():
+            yield f"{what} must name a file (got {file})"
+
+
+def _has(stage: Stage, key: str) -> bool:
+    """Return whether a stage has a parameter; of one that has not run, whether it may have it."""
+
+    def inside(names: Iterator[str] | Sequence[str] | Mapping[str, Any]) -> bool:
+        return any(name == key or name.startswith(f"{key}.") for name in names)
+
+    for each in stage.params:
+        declared = list(each.handle.params)
+        if inside(flatten(dict(each.locked))) or inside(declared):
+            return True
+        if not each.locked and (not declared or any(key.startswith(f"{n}.") for n in declared)):
+            return True
+    return False

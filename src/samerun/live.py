@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from samerun.core.errors import UserError, one_line
 from samerun.dvc.stage import Stage
@@ -20,6 +21,9 @@ from samerun.execution import reported
 from samerun.execution.reported import Row
 from samerun.execution.scratch import Scratch
 from samerun.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from samerun.mlflow.steps import Table
 
 DELAY = 5.0
 """Seconds before a run is shown, unless SAMERUN_LIVE_AFTER says otherwise."""
@@ -90,38 +94,31 @@ class Live:
             print(f"samerun: warning: not shown while it runs: {text}", file=sys.stderr)
 
     def _show(self) -> None:
-        from samerun.mlflow import live_run
+        from samerun.mlflow import live_run, steps
 
         assert self._pipeline
         self.shown = True
         run = live_run.LiveRun(self._pipeline, self._stage, self._scratch, self._dvc)
         lines_of = _follow(self._scratch.live)
         tables = [
-            _follow_table(self._pipeline.project.path(out.path))
+            _follow_table(self._pipeline.project.path(out.path), shape)
             for out in self._stage.outs
-            if out.path.endswith((".csv", ".tsv")) and self._is_plot(out.path)
+            if out.path.endswith((".csv", ".tsv"))
+            and (shape := steps.table(self._pipeline, out.path))
         ]
+        seen: dict[str, set[int]] = {}
         while True:
             ended = self._ended.wait(INTERVAL)
             lines = next(lines_of)
             for rows in (reported.rows(lines), *map(next, tables)):
-                if rows:
-                    run.log(_thinned(rows))
+                if new := _first(rows, seen):
+                    run.log(_thinned(new))
             if texts := reported.texts(lines):
                 run.tag(texts)
             if ended:
                 break
         if self._outcome:
             run.end(self._outcome, self._reason)
-
-    def _is_plot(self, path: str) -> bool:
-        """Return whether a table is a plot, of the stage or at the top of dvc.yaml."""
-        assert self._pipeline
-        if any(out.path == path and out.kind == "plot" for out in self._stage.outs):
-            return True
-        project = self._pipeline.project
-        name = os.path.relpath(project.path(path), self._stage.file.parent)
-        return name in str(project.plots(self._stage.file))
 
 
 def delay() -> float:
@@ -143,8 +140,23 @@ def _thinned(rows: list[Row]) -> list[Row]:
     return rows[:: -(-len(rows) // MOST_ROWS)]
 
 
-def _follow_table(path: Path) -> Iterator[list[Row]]:
-    """Yield the new rows of a CSV or TSV whose first column, or `step` or `epoch`, counts steps."""
+def _first(rows: list[Row], seen: dict[str, set[int]]) -> list[Row]:
+    """Return the rows without the values of steps that were there before: the first one counts.
+
+    seen: metric to its steps so far; the new ones are added.
+    """
+    found = []
+    for step, values in rows:
+        new = {name: x for name, x in values.items() if step not in seen.setdefault(name, set())}
+        for name in new:
+            seen[name].add(step)
+        if new:
+            found.append((step, new))
+    return found
+
+
+def _follow_table(path: Path, shape: "Table") -> Iterator[list[Row]]:
+    """Yield the new rows of a CSV or TSV. shape: how plots show it."""
     header: list[str] = []
     for lines in _follow(str(path)):
         text = lines.decode(errors="replace")
@@ -153,13 +165,14 @@ def _follow_table(path: Path) -> Iterator[list[Row]]:
         )
         if not header and table:
             header = table.pop(0)
-        axis = next((name for name in ("step", "epoch") if name in header), header and header[0])
+        axis = shape.counts_steps(header) or ""
         rows = []
         for values in table:
             entry = dict(zip(header, map(_number, values), strict=False))
-            step = entry.get(str(axis))
-            if step is not None and step.is_integer():
-                rows.append((int(step), reported.numbers(entry, str(axis))))
+            step = entry.get(axis)
+            if step is not None and reported.is_step(step):
+                columns = {name: x for name, x in entry.items() if shape.shows(name)}
+                rows.append((int(step), reported.numbers(columns, axis)))
         yield rows
 
 

@@ -90,13 +90,22 @@ class Pipeline:
         return self.project.path(self.stage.outs[0].path)
 
     def check(self) -> None:
-        """Compare dvc.lock with the workspace, bytes included. Raises: WorkspaceError."""
+        """Compare dvc.lock with the workspace, bytes included, and meta with the stages.
+
+        Raises: WorkspaceError.
+        """
+        for mistake in self.mistakes():
+            raise WorkspaceError(f"meta.samerun of {self.stage.name}: {mistake}")
         for stage in (*self.deciding, *self.presenting):
             for difference in differences(self.project, stage):
                 raise WorkspaceError(
                     f"{difference} must be as dvc.lock has it, since a run is recorded from there:"
                     f" run `dvc repro` (got another, at stage {stage.short})"
                 )
+
+    def mistakes(self) -> list[str]:
+        """Return what `meta.samerun` names and the pipeline does not have."""
+        return list(config.mistakes(self.config, self.project, self.deciding, self.presenting))
 
     def lacking(self) -> list[str]:
         """Return what the record stage must depend on and does not.

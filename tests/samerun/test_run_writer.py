@@ -224,3 +224,16 @@ def test_mlflow_is_imported_without_variables_that_are_not_on_the_list() -> None
     assert not set(FOREIGN) & set(present)
     assert kept.items() <= present.items()
     assert present["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_user_without_a_name_is_shown_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert run_writer._user() == str(os.getuid())
+
+
+def test_a_level_that_mlflow_does_not_know_does_no_harm() -> None:
+    program = [sys.executable, "-c", "import samerun.mlflow.errors"]
+    subprocess.run(program, check=True, env=os.environ | {"MLFLOW_LOGGING_LEVEL": "LOUD"})

@@ -95,6 +95,8 @@ def _ignored(names: list[str]) -> list[str]:
 def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
     """Check that DVC runs the record stage whenever there is something to record."""
     place = f"stage {pipeline.stage.short}"
+    for mistake in pipeline.mistakes():
+        yield Finding(place, f"meta.samerun: {mistake}", "correct it in dvc.yaml")
     for name in pipeline.lacking():
         yield Finding(
             place,

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from samerun.config import Config, TagRule
+from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
-from samerun.core.keys import mlflow_key
+from samerun.core.keys import mlflow_key, mlflow_keys
 from samerun.dvc.stage import lookup
+from samerun.execution.reported import number
+from samerun.mlflow import phrases
+from samerun.mlflow import steps as tables
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
@@ -104,9 +108,17 @@ def _width(name: str) -> int:
 
 
 def description(pipeline: Pipeline, commit: Commit) -> str:
-    """Return the description in Markdown: the project's own file, then the commit."""
+    """Return the description in Markdown: the project's own file, then the commit.
+
+    Raises: WorkspaceError if the file cannot be read.
+    """
     path = pipeline.config.description
-    text = pipeline.project.path(path).read_text(encoding="utf-8") if path else ""
+    try:
+        text = pipeline.project.path(path).read_text(encoding="utf-8") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkspaceError(
+            f"{path}, the description of a run, must be a text (got {error})"
+        ) from None
     changes = " with uncommitted changes (`changes.patch`)" if commit.dirty else ""
     return f"{text.rstrip()}\n\nCommit `{commit.sha or 'none'}`{changes}.\n".lstrip()
 
@@ -130,7 +142,9 @@ def _tag(pipeline: Pipeline, rule: TagRule) -> str:
 
 def params(pipeline: Pipeline) -> dict[str, str]:
     """Return the parameters as MLflow stores them, by dotted name."""
-    return {mlflow_key(name): text_of(value) for name, value in pipeline.params().items()}
+    found = pipeline.params()
+    keys = mlflow_keys(found)
+    return {keys[name]: text_of(value) for name, value in found.items()}
 
 
 def text_of(value: Any) -> str:
@@ -149,18 +163,25 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
     found: dict[str, dict[str, float]] = {}
     files = [item.path for item in pipeline.outputs() if item.kind == "metric"]
     stems = [Path(path).stem for path in files]
-    for path, stem in zip(files, stems, strict=True):
+    bare = [path.rpartition(".")[0] for path in map(pipeline.relative, files)]
+    for path, stem, long in zip(files, stems, bare, strict=True):
         content = pipeline.project.load(path)
-        label = stem if stems.count(stem) == 1 else pipeline.relative(path).rpartition(".")[0]
+        label = long if bare.count(long) == 1 else pipeline.relative(path)
+        label = stem if stems.count(stem) == 1 else label
         for name, value in _numbers(content if isinstance(content, Mapping) else {"": content}):
-            found.setdefault(mlflow_key(name or stem), {})[label] = value
+            found.setdefault(name or stem, {})[label] = value
     named: dict[str, float] = {}
     for name, values in found.items():
-        steps = history.get(name)
+        steps = history.get(mlflow_key(name))
         for label, value in values.items():
             if steps and steps[max(steps)] == value:
                 continue
-            named[mlflow_key(f"{label}.{name}") if steps or len(values) > 1 else name] = value
+            whole = f"{label}.{name}" if steps or len(values) > 1 else name
+            while whole in named or (whole in found and whole != name):
+                whole += "_"
+            named[whole] = value
+    keys = mlflow_keys(named)
+    named = {keys[name]: value for name, value in named.items()}
     columns = [column.removeprefix("metrics.") for column in pipeline.config.columns]
     first = [name for name in columns if name in named]
     return {name: named[name] for name in dict.fromkeys([*first, *named])}
@@ -168,8 +189,8 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
 
 def _numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in flatten(content).items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            yield name, float(value)
+        if (found := number(value)) is not None:
+            yield name, found
 
 
 def datasets(pipeline: Pipeline) -> list[Dataset]:
@@ -201,11 +222,10 @@ def files(pipeline: Pipeline) -> list[str]:
     project = pipeline.project
     names = [*declarations(pipeline), *locks(pipeline), *param_files(pipeline)]
     models_of = [entry["path"] for entry in project.artifacts(pipeline.stage.file).values()]
-    plotted = str(project.plots(pipeline.stage.file))
     for item in pipeline.outputs():
         relative = pipeline.relative(item.path)
-        if item.kind or relative in models_of or relative in plotted:
-            names += project.files(item)
+        whole = item.kind or relative in models_of
+        names += project.files(item) if whole else tables.shown(pipeline, item)
     for stage in pipeline.presenting:
         for out in stage.outs:
             names += project.files(out)
@@ -250,43 +270,14 @@ def run_name(pipeline: Pipeline, baseline: Mapping[str, str], experiment: str | 
     """
     values = params(pipeline)
     changed = {key for key, text in values.items() if baseline and baseline.get(key) != text}
-    phrases = [
+    wanted = [
         (phrase, {key for key in values if f"{{{key}}}" in phrase})
         for phrase in pipeline.config.name
     ]
-    told = {key for _, keys in phrases for key in keys}
-    first = [_filled(phrase, values) for phrase, keys in phrases if keys & changed]
-    others = [_named(key, values[key]) for key in sorted(changed - told)]
-    last = [_filled(phrase, values) for phrase, keys in phrases if not keys & changed]
+    told = {key for _, keys in wanted for key in keys}
+    first = [phrases.filled(phrase, values) for phrase, keys in wanted if keys & changed]
+    others = [phrases.named(key, values[key]) for key in sorted(changed - told)]
+    last = [phrases.filled(phrase, values) for phrase, keys in wanted if not keys & changed]
     parts = [part for part in (*first, *others, *last) if part]
     name = ", ".join([*parts, *([experiment] if experiment else [])])
     return name[:_LONGEST_NAME] or pipeline.fingerprint[:8]
-
-
-def _named(key: str, text: str) -> str:
-    """Return a parameter by the last part of its name: "rate 0.5", or "no limit" if it is null."""
-    name = key.rpartition(".")[2]
-    return f"no {name}" if text == "null" else f"{name} {_short(text)}"
-
-
-def _filled(phrase: str, values: Mapping[str, str]) -> str:
-    """Return a phrase with its parameters filled in; empty if one of them is null.
-
-    Of alternatives, as in "{table} | {rows} rows", the first that is not empty.
-    """
-    first, _, others = phrase.partition(" | ")
-    return _one_filled(first, values) or (_filled(others, values) if others else "")
-
-
-def _one_filled(phrase: str, values: Mapping[str, str]) -> str:
-    for key, text in values.items():
-        if f"{{{key}}}" in phrase:
-            if text == "null":
-                return ""
-            phrase = phrase.replace(f"{{{key}}}", _short(text))
-    return phrase
-
-
-def _short(text: str) -> str:
-    """Return a value as it fits into a name: of a path its last part."""
-    return text.rpartition("/")[2][:40]

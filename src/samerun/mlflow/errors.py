@@ -22,9 +22,10 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
 os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("PGCONNECT_TIMEOUT", "4")  # read by PostgreSQL's library
+
+os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # with a level it does not know, mlflow fails
 
 import requests
 from mlflow.exceptions import MlflowException

@@ -9,6 +9,7 @@ from samerun.mlflow.errors import store_errors
 from mlflow.entities import Metric
 
 from samerun.core.flatten import flatten
+from samerun.core.keys import mlflow_key
 from samerun.dvc.stage import Stage
 from samerun.execution import processes
 from samerun.execution.scratch import Scratch
@@ -46,6 +47,7 @@ class LiveRun:
             name: content.text_of(value)
             for each in stage.params
             for name, value in flatten(each.handle.read_params()).items()
+            if mlflow_key(name) == name  # `record` names the others, beside those of all stages
         }
         name = ", ".join([stage.short, *([experiment] if experiment else [])])
         with store_errors(self._store.uri, every=True):

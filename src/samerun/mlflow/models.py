@@ -71,7 +71,23 @@ def files_of(pipeline: Pipeline) -> ModelFiles | None:
             "dvc.yaml must have one entry with `type: model` under artifacts:, since"
             f" meta.samerun.model names its code (got {len(paths)})"
         )
-    return ModelFiles(pipeline.folder / paths[0], pipeline.project.path(code))
+    files = ModelFiles(pipeline.folder / paths[0], pipeline.project.path(code))
+    if not files.model.exists():
+        raise WorkspaceError(
+            f"the model {paths[0]}, which artifacts: in dvc.yaml names, must be there"
+        )
+    _check_code(code, files.code)
+    return files
+
+
+def _check_code(name: str, path: Path) -> None:
+    """Raise WorkspaceError if a file is no Python: it would end the recording half way."""
+    try:
+        ast.parse(path.read_bytes())
+    except OSError as error:
+        raise WorkspaceError(f"{name}, the model's code, must be a file ({cause(error)})") from None
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise WorkspaceError(f"{name}, the model's code, must be Python (got {error})") from None
 
 
 def log(
@@ -112,7 +128,12 @@ def log(
 def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     """Write a model's files into a new folder. mlmodel: the content of its MLmodel so far."""
     files = _copied(files, folder.parent)
-    code = runpy.run_path(str(files.code))
+    try:
+        code = runpy.run_path(str(files.code))
+    except Exception as error:  # it is the project's own code
+        raise WorkspaceError(
+            f"{files.code.name}, the model's code, must run (got {type(error).__name__}: {error})"
+        ) from error
     plain = callable(code.get("load"))  # otherwise it is MLflow's own "models from code"
     # Records, and so drops, a warning that `predict` has no type hints, which it need not have.
     with warnings.catch_warnings(record=True):
@@ -144,7 +165,7 @@ def _copied(files: ModelFiles, scratch: Path) -> ModelFiles:
 def _requirements(code: Path) -> list[str]:
     """Return the packages that a file imports, with their versions, and mlflow."""
     names = {"mlflow"}
-    for node in ast.walk(ast.parse(code.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(code.read_bytes())):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -7,6 +7,7 @@ run is opened or closed, nor of how MLflow's errors become ours (`tracking` does
 import getpass
 import json
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -63,10 +64,18 @@ def create_run(client: MlflowClient, experiment: str, content: RunContent) -> Ru
         "process": this_process(),
         "mlflow.source.name": "dvc repro",
         "mlflow.source.type": "PROJECT",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
     }
     with without_retries():
         return client.create_run(experiment, content.start_ms, tags, run_name=content.name)
+
+
+def _user() -> str:
+    """Return the user's name; the number if the machine has no name for it, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def describe(client: MlflowClient, run: Run, content: RunContent) -> None:

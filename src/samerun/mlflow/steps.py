@@ -2,11 +2,15 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samerun.core.keys import mlflow_key
+from samerun.core.keys import mlflow_keys
+from samerun.dvc.identity import contains
+from samerun.dvc.stage import Item
 from samerun.execution import receipts
 from samerun.execution import reported as reports
 from samerun.execution.receipts import Receipt
@@ -18,53 +22,92 @@ _AXES = ("step", "epoch")
 _SUFFIXES = {".csv", ".tsv", ".json"}
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How plots show a table. axis: the column that they name as x. columns: as y; empty: all."""
+
+    axis: str | None
+    columns: frozenset[str]
+
+    def counts_steps(self, header: Sequence[str]) -> str | None:
+        """Return the column that counts the steps, None if none does."""
+        axis = self.axis or next((name for name in _AXES if name in header), None)
+        return axis if axis in header else None
+
+    def shows(self, column: str) -> bool:
+        """Return whether a column is shown."""
+        return not self.columns or column in self.columns
+
+
 def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
     """Return the metrics by step: the columns of the plots whose x counts steps."""
     found: dict[str, dict[str, dict[int, float]]] = {}
-    for path, (axis, columns) in _tables(pipeline).items():
-        for column, steps in _steps(pipeline.project.path(path), axis, columns).items():
-            found.setdefault(column, {})[Path(path).with_suffix("").as_posix()] = steps
-    return {
-        mlflow_key(name if len(files) == 1 else f"{file}.{name}"): steps
+    plots = list(_plots(pipeline))
+    for file in dict.fromkeys(
+        name for item in pipeline.outputs() for name in shown(pipeline, item)
+    ):
+        shape = _table(plots, pipeline.relative(file))
+        if shape and Path(file).suffix in _SUFFIXES:
+            for column, steps in _steps(pipeline.project.path(file), shape).items():
+                found.setdefault(column, {})[file] = steps
+    named = {
+        name if len(files) == 1 else f"{_label(file, files)}.{name}": steps
         for name, files in found.items()
         for file, steps in files.items()
     }
+    keys = mlflow_keys(named)
+    return {keys[name]: steps for name, steps in named.items()}
+
+
+def _label(file: str, files: Iterable[str]) -> str:
+    """Return a table's path without its suffix, unless another one differs only in that."""
+    bare = Path(file).with_suffix("")
+    return file if [Path(one).with_suffix("") for one in files].count(bare) > 1 else bare.as_posix()
 
 
 def reported(made_by: Iterable[Receipt]) -> dict[str, dict[int, float]]:
-    """Return the metrics by step that programs have reported while they ran."""
+    """Return the metrics by step that programs have reported while they ran.
+
+    Of a step that is reported again, the first value counts, as in the run that is shown meanwhile.
+    """
     found: dict[str, dict[int, float]] = {}
     for receipt in made_by:
         for step, values in reports.rows(reports.read(receipts.reported_of(receipt))):
             for name, value in values.items():
-                found.setdefault(name, {})[step] = value
+                found.setdefault(name, {}).setdefault(step, value)
     return found
 
 
-def _tables(pipeline: Pipeline) -> dict[str, tuple[str | None, set[str]]]:
-    """Return the tables among the outputs that are plots: path to x and columns (empty: all)."""
-    outputs = {pipeline.relative(item.path): item for item in pipeline.outputs()}
-    tables: dict[str, tuple[str | None, set[str]]] = {}
+def table(pipeline: Pipeline, path: str) -> Table | None:
+    """Return how plots show a table; None if no plot does. path: as the project names it."""
+    return _table(list(_plots(pipeline)), pipeline.relative(path))
 
-    def add(name: str, axis: str | None, columns: set[str]) -> None:
-        for path, item in outputs.items():
-            if path == name or name.startswith(f"{path}/") or path.startswith(f"{name}/"):
-                for file in pipeline.project.files(item):
-                    if _is_in(pipeline.relative(file), name) and Path(file).suffix in _SUFFIXES:
-                        known, others = tables.get(file, (None, set()))
-                        tables[file] = (axis or known, columns | others)
 
+def shown(pipeline: Pipeline, item: Item) -> list[str]:
+    """Return the files of an output that plots show, as the project names them."""
+    path, plots = pipeline.relative(item.path), list(_plots(pipeline))
+    if not any(contains(name, path) or contains(path, name) for name, _ in plots):
+        return []  # a look at a folder's files takes long
+    return [file for file in pipeline.project.files(item) if _table(plots, pipeline.relative(file))]
+
+
+def _table(plots: Iterable[tuple[str, Table]], path: str) -> Table | None:
+    tables = [one for name, one in plots if contains(name, path)]
+    if not tables:
+        return None
+    axes = [one.axis for one in tables if one.axis]
+    return Table(axes[-1] if axes else None, frozenset().union(*(one.columns for one in tables)))
+
+
+def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:
+    """Yield the path that each plot shows, relative to the folder of dvc.yaml, and how."""
     for name, axis, columns in _definitions(pipeline):
-        add(name, axis, columns)
-    for path, item in outputs.items():
+        yield posixpath.normpath(name), Table(axis, frozenset(columns))
+    for item in pipeline.outputs():
         if item.kind == "plot":
             props = item.handle.plot if isinstance(item.handle.plot, Mapping) else {}
-            add(path, props.get("x"), {props["y"]} if "y" in props else set())
-    return tables
-
-
-def _is_in(path: str, name: str) -> bool:
-    return path == name or path.startswith(f"{name}/")
+            columns = {props["y"]} if "y" in props else set()
+            yield pipeline.relative(item.path), Table(props.get("x"), frozenset(columns))
 
 
 def _definitions(pipeline: Pipeline) -> Iterator[tuple[str, str | None, set[str]]]:
@@ -84,22 +127,22 @@ def _definitions(pipeline: Pipeline) -> Iterator[tuple[str, str | None, set[str]
                 yield str(file), axis, {str(column) for column in listed}
 
 
-def _steps(path: Path, axis: str | None, columns: set[str]) -> dict[str, dict[int, float]]:
+def _steps(path: Path, shape: Table) -> dict[str, dict[int, float]]:
     """Return the numbers of a table's columns by step; empty if nothing in it counts steps."""
     rows = _rows(path)
     header = list(rows[0]) if rows else []
-    axis = axis or next((name for name in _AXES if name in header), None)
-    if axis is None or axis not in header:
+    axis = shape.counts_steps(header)
+    if axis is None:
         return {}
     found: dict[str, dict[int, float]] = {}
     for row in rows:
         step = _number(row.get(axis))
         if step is None or not step.is_integer():
             return {}  # such an x counts nothing: the table is kept as a file alone
-        for name in header:
+        for name in header if reports.is_step(step) else ():
             value = _number(row.get(name))
-            if name != axis and value is not None and (not columns or name in columns):
-                found.setdefault(name, {})[int(step)] = value
+            if name != axis and value is not None and shape.shows(name):
+                found.setdefault(name, {}).setdefault(int(step), value)  # the first counts
     return found
 
 
@@ -110,7 +153,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             return content if _is_table(content) else []
         with path.open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ","))
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError):
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, RecursionError):
         return []
 
 
@@ -121,5 +164,5 @@ def _is_table(content: Any) -> bool:
 def _number(value: Any) -> float | None:
     try:
         return None if value is None or isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
