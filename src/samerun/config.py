@@ -22,6 +22,10 @@ _KINDS: dict[str, type] = {"text": str, "list": list, "mapping": dict}
 _RULE = re.compile(r"(?P<file>[^:]+):(?P<key>[^?]+?)(?:\s*\?\s*(?P<yes>.*?)\s*:\s*(?P<no>.*))?")
 
 
+DEFAULT_EXPERIMENT = "samerun"
+"""Not named after a folder: that of an experiment is temporary, and a checkout may be moved."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagRule:
     """Where a tag's value comes from: a key of a file; yes and no: texts for true and false."""
@@ -95,7 +99,7 @@ def of(project: Project, stage: Stage) -> Config:
         return Path(os.path.relpath(full, project.root.resolve())).as_posix()
 
     values = {key: _frozen(value) for key, value in written.items()}
-    values.setdefault("experiment", project.root.resolve().name)
+    values.setdefault("experiment", DEFAULT_EXPERIMENT)
     for key in ("model", "description"):
         if key in values:
             values[key] = path(values[key])
