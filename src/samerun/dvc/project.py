@@ -74,9 +74,7 @@ class Project:
     def record_stage(self, name: str | None = None) -> Stage:
         """Return the stage that records: this process's own, or one of the project's folder.
 
-        name: the one that is wanted, if the folder has several.
-
-        Raises: MissingError if there is none.
+        name: which one, if the folder has several. Raises: MissingError if there is none.
         """
         if os.environ.get("DVC_STAGE") and not self._here:
             return self.own_stage()

@@ -164,10 +164,7 @@ class Store:
                 self.client.set_tag(run_id, key, value)
 
     def running_execution(self, dvc: str, record: str) -> str | None:
-        """Return the execution whose run an earlier stage of the same dvc has opened, or None.
-
-        record: the name of the stage that will record it.
-        """
+        """Return the execution of the open run of a dvc and a record stage, by names; or None."""
         query = f"tags.pipeline = '{dvc}' and tags.record = '{record}'"
         with store_errors(self.uri):
             run = self._first(f"{query} and attributes.status = 'RUNNING'")
