@@ -94,7 +94,7 @@ class Before:
         """Compare code, data and parameters with what they were. Raises: WorkspaceError."""
         advice = "run `dvc repro` again; if it is put back, a stage with checkpoints goes on"
         changed = hashing.changed(self.code, self.outside)
-        changed += [path for path, look in self.looks.items() if hashing.look(path) != look]
+        changed += self._changed_data(project, stage)
         for path in changed:
             if not project.ignored(path):
                 raise WorkspaceError(
@@ -111,6 +111,25 @@ class Before:
                     f"{key} in {name} must not change while {stage.short} runs: {advice} (got"
                     " another value than at its beginning)"
                 )
+
+    def _changed_data(self, project: "Project", stage: "Stage") -> list[str]:
+        """Return the files of kept data that have other bytes than DVC keeps.
+
+        A link that is made to a file changes what it looks like, but not its bytes.
+        """
+        touched = [path for path, look in self.looks.items() if hashing.look(path) != look]
+        if not touched:
+            return []
+        sound = {path for path, sha in self.kept.items() if hashing.digest(path) == sha}
+        for source in project.sources(stage):  # .dvcignore may leave out a file
+            path = os.path.relpath(project.path(source.path))
+            if path not in sound and project.digest(source) == self.kept.get(path):
+                sound.add(path)
+        return [
+            file
+            for file in touched
+            if not any(file == path or file.startswith(f"{path}/") for path in sound)
+        ]
 
     @property
     def inputs(self) -> Any:
@@ -132,10 +151,9 @@ def _folder_in_repository() -> str:
 
 
 def _changed_key(old: Any, new: Any) -> str | None:
-    from samerun.core.flatten import flatten
+    from samerun.dvc.stage import changed_keys
 
-    before, after = flatten(old), flatten(new)
-    return next((key for key in [*before, *after] if before.get(key) != after.get(key)), None)
+    return next(iter(changed_keys(old, new)), None)
 
 
 def bytes_of(file: str) -> bytes:

@@ -94,6 +94,7 @@ class Execution:
     def __init__(self, before: Before, scratch: Scratch, dvc: str | None) -> None:
         self._before, self._scratch, self._dvc = before, scratch, dvc
         self._child = 0
+        self._signalling = threading.RLock()  # a handler may interrupt its own thread inside
         self._pending: list[int] = []
         self._project: Project
         self._stage: Stage
@@ -112,7 +113,7 @@ class Execution:
             raise
         self._scratch.begin(self._child)
         threading.Thread(target=self._learn, name="learn", daemon=True).start()
-        status = _exit_code(os.waitpid(self._child, 0)[1])
+        status = self._wait()
         self._known.wait()
         try:
             if self._error:
@@ -146,13 +147,25 @@ class Execution:
         for signum in self._pending:
             self._signal(signum)
 
+    def _wait(self) -> int:
+        """Return the exit status of the command once it has ended.
+
+        Its pid may belong to another process as soon as it is waited for, so it is forgotten first.
+        """
+        child = self._child
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        with self._signalling:
+            self._child = 0
+            return _exit_code(os.waitpid(child, 0)[1])
+
     def _signal(self, signum: int) -> None:
-        """Send a signal to the command, unless it has ended."""
-        if not self._child:
-            self._pending.append(signum)
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._child, signum)
+        """Send a signal to the command: once it has started, and unless it has ended."""
+        with self._signalling:
+            if not self._child:
+                self._pending.append(signum)
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child, signum)
 
     def _learn(self) -> None:
         """Load DVC's index beside the command, and show a long execution while it runs.

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from samerun.dvc import commands
+
 Digest = str | Mapping[str, str]
 """The hash of a dependency; for a folder of which only some files count, the hash of each."""
-
-_WRAPPER = "samerun run -- "
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def identity(
     content: dict[str, Any] = {
         "stages": {
             stage.name: {
-                "command": _without_wrapper(stage.command),
+                "command": commands.without_wrapper(stage.command),
                 "params": _canonical(stage.params),
                 "deps": _inputs(stage.deps, made),
             }
@@ -92,12 +92,6 @@ def _inputs(deps: Mapping[str, Digest], made: Collection[str]) -> dict[str, str]
             if not any(contains(one, file) for one in made)
         }
     return inputs
-
-
-def _without_wrapper(command: str | list[str]) -> str | list[str]:
-    if isinstance(command, str):
-        return command.removeprefix(_WRAPPER)
-    return [line.removeprefix(_WRAPPER) for line in command]
 
 
 def _canonical(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from samerun.dvc import hashing
+from samerun.dvc import commands, hashing
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -40,21 +40,23 @@ class Declared:
 
 def read(name: str) -> Declared | None:
     """Return the stage `name` of the current folder's dvc.yaml; None if DVC must be asked."""
-    stages = _load("dvc.yaml").get("stages", {})
+    stages = _load("dvc.yaml").get("stages")
+    stages = stages if isinstance(stages, dict) else {}
     stage = stages.get(name)
     if not isinstance(stage, dict) or "${" in str(stage) or "wdir" in stage or "@" in name:
         return None
-    recorders = [one for one in stages.values() if "samerun record" in str(one.get("cmd", ""))]
+    written = [one for one in stages.values() if isinstance(one, dict)]
+    recorders = [one for one in written if commands.records(one.get("cmd", ""))]
     if not recorders or "${" in str(recorders):
         return None
     deps = [os.path.normpath(dep) for dep in stage.get("deps", []) if isinstance(dep, str)]
     if len(deps) != len(stage.get("deps", [])) or any("://" in dep for dep in deps):
         return None
-    kept = _kept(name, deps)
-    if kept is None:
+    kept, params, env = _kept(name, deps), _params(stage), _env(recorders)
+    if kept is None or params is None or env is None:
         return None
     markers = [_first(out) for one in recorders for out in one.get("outs", [])]
-    return Declared(deps, _params(stage), kept, markers, _env(recorders))
+    return Declared(deps, params, kept, markers, env)
 
 
 def _first(entry: Any) -> str:
@@ -62,23 +64,36 @@ def _first(entry: Any) -> str:
     return str(next(iter(entry))) if isinstance(entry, dict) else str(entry)
 
 
-def _env(recorders: list[dict[str, Any]]) -> list[str]:
-    """Return the names under `env` in meta.samerun of the stages that record."""
-    return [
-        str(name)
-        for one in recorders
-        for name in ((one.get("meta") or {}).get("samerun") or {}).get("env") or []
-    ]
+def _env(recorders: list[dict[str, Any]]) -> list[str] | None:
+    """Return the names under `env` in meta.samerun of the stages that record.
+
+    None if it is written in another form, which `config` refuses.
+    """
+    names: list[str] = []
+    for one in recorders:
+        meta = one.get("meta") or {}
+        samerun = (meta.get("samerun") or {}) if isinstance(meta, dict) else None
+        env = samerun.get("env", []) if isinstance(samerun, dict) else None
+        if not isinstance(env, list):
+            return None
+        names += map(str, env)
+    return names
 
 
-def _params(stage: dict[str, Any]) -> dict[str, list[str] | None]:
+def _params(stage: dict[str, Any]) -> dict[str, list[str] | None] | None:
+    """Return file to all the keys that a stage lists of it; None if DVC must be asked."""
     wanted: dict[str, list[str] | None] = {}
-    for entry in stage.get("params", []):
-        if isinstance(entry, str):
-            wanted.setdefault("params.yaml", [])
-            (wanted["params.yaml"] or []).append(entry)
-        else:
-            wanted |= entry
+    entries = stage.get("params", [])
+    for entry in entries if isinstance(entries, list) else [None]:
+        of_files = {"params.yaml": [entry]} if isinstance(entry, str) else entry
+        if not isinstance(of_files, dict):
+            return None
+        for name, keys in of_files.items():
+            if not isinstance(keys, list | None):
+                return None
+            file = os.path.normpath(str(name))
+            known = wanted.get(file, [])
+            wanted[file] = None if not keys or known is None else [*known, *map(str, keys)]
     return wanted
 
 
@@ -117,21 +132,47 @@ def _nested(one: str, other: str) -> bool:
 
 
 def values(file: str, keys: list[str] | None) -> Any:
-    """Return the values of a YAML file at some dotted keys; of another format, its bytes."""
+    """Return what a YAML file has at dotted keys, by default all; of another format, its bytes.
+
+    What differs for DVC differs here. So values are taken as they are written: DVC reads YAML 1.2,
+    in which `010` and `on` are not what they are in YAML 1.1.
+    """
     try:
         with open(file, "rb") as stream:
             content = stream.read()
     except OSError:
         return None
-    if not keys or not file.endswith((".yaml", ".yml")):
+    if not file.endswith((".yaml", ".yml")):
         return content.hex()
-    found = yaml.load(content, Loader=_LOADER)
-    return {key: _at(found, key.split(".")) for key in keys}
+    try:
+        found = _written(yaml.compose(content, Loader=_LOADER))
+    except (yaml.YAMLError, RecursionError):
+        return content.hex()
+    return {key: _at(found, key.split(".")) for key in keys} if keys else found
+
+
+def _written(node: Any) -> Any:
+    """Return a node of YAML as mappings, lists and, for each scalar, how it is written."""
+    if isinstance(node, yaml.MappingNode):
+        return {_key(key): _written(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_written(value) for value in node.value]
+    return node and f"{node.tag} {node.style or 'plain'} {node.value}"
+
+
+def _key(node: Any) -> str:
+    return str(node.value if isinstance(node, yaml.ScalarNode) else _written(node))
 
 
 def _at(found: Any, parts: list[str]) -> Any:
+    """Return what is at a path; if it cannot be followed to its end, all of where that is."""
     for part in parts:
-        found = found.get(part) if isinstance(found, dict) else None
+        if isinstance(found, dict) and part in found:
+            found = found[part]
+        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            return found
     return found
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from samerun.core.flatten import flatten
+from samerun.dvc import commands
 
-RECORD = "samerun record"
-"""The command of a stage that records runs."""
+RECORD = commands.RECORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,11 @@ class Params:
         """Return the dotted keys whose values in the file are not those in dvc.lock."""
         if not self.handle.workspace_status():  # DVC decides, which takes 1 and 1.0 for the same
             return []
-        old, new = flatten(dict(self.locked)), flatten(self.handle.read_params())
-        keys = [key for key in [*old, *new] if old.get(key, self) != new.get(key, self)]
-        return [f"{key} in {self.file}" for key in dict.fromkeys(keys)] or [self.file]
+        locked, found = dict(self.locked), self.handle.read_params()
+        if equal(locked, found):  # to DVC, .nan differs from itself
+            return []
+        keys = [f"{key} in {self.file}" for key in changed_keys(locked, found)]
+        return keys or [self.file]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +80,31 @@ class Stage:
         return self.name.rpartition(":")[2]
 
     @property
-    def commands(self) -> list[str]:
-        """The command as lines."""
-        return [self.command] if isinstance(self.command, str) else list(self.command)
-
-    @property
     def records(self) -> bool:
         """Whether it is a stage that records runs."""
-        return any(line.strip().startswith(RECORD) for line in self.commands)
+        return commands.records(self.command)
 
     @property
     def wrapped(self) -> bool:
         """Whether `samerun run` executes it."""
-        return any(line.strip().startswith("samerun run ") for line in self.commands)
+        return commands.wrapped(self.command)
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys whose values differ, or that only one of two mappings has."""
+    before, after, none = flatten(old), flatten(new), object()
+    keys = dict.fromkeys([*before, *after])
+    return [key for key in keys if not equal(before.get(key, none), after.get(key, none))]
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; "not a number" is equal to itself here."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    both_nan = isinstance(one, float) and isinstance(other, float) and one != one and other != other
+    return both_nan or bool(one == other)
 
 
 def named_file(params: Mapping[str, Any], key: str) -> str | None:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -20,6 +21,9 @@ _KEPT = 500
 
 
 _REPORTED = ".jsonl"
+
+_LONGEST = 1e11
+"""Seconds, in years more than 3000: what is above is no time since 1970 and no duration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +63,56 @@ def folder() -> Path:
 def write(receipt: Receipt, reported: Path | None = None) -> None:
     """Write a receipt; it replaces that of an earlier execution with the same inputs.
 
-    Not that of another dvc: equal stages of two experiments that run side by side have one each.
-    Unless that dvc is gone and cannot record it any more. reported: the file with what the program
-    has reported, which moves beside the receipt.
+    If the same dvc has one that is not recorded, that is of an earlier line of the same stage: the
+    two become one. One of another dvc stays: equal stages of two experiments that run side by side
+    have one each. Unless that dvc is gone and cannot record it any more. reported: the file with
+    what the program has reported, which moves beside the receipt.
     """
     target = path(receipt)
+    earlier = None if receipt.recorded else _earlier_line(receipt)
+    if earlier:
+        receipt = _merged(earlier, receipt)
     if reported:
         target.parent.mkdir(parents=True, exist_ok=True)
-        reported_of(receipt).unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            reported.replace(reported_of(receipt))
+        _keep_reported(reported, reported_of(receipt), add=earlier is not None)
     files.write_text(target, json.dumps(asdict(receipt), indent=1) + "\n")
     for other in _found(f"{receipt.key}.*.json"):
         if path(other) != target and is_new(other, receipt.pipeline):
             _remove(path(other))
     _remove_oldest(target.parent)
+
+
+def _earlier_line(receipt: Receipt) -> Receipt | None:
+    """Return the receipt that an earlier line of the same stage left, in the same dvc."""
+    found = _found(path(receipt).name) if receipt.pipeline else []
+    return next((one for one in found if not one.recorded), None)
+
+
+def _merged(earlier: Receipt, later: Receipt) -> Receipt:
+    """Return two lines of a stage as one execution, by the name of which there may be a run."""
+    return replace(
+        later,
+        execution=earlier.execution if earlier.live else later.execution,
+        started=min(earlier.started, later.started),
+        seconds=earlier.seconds + later.seconds,
+        tags=earlier.tags | later.tags,
+        live=earlier.live or later.live,
+    )
+
+
+def _keep_reported(reported: Path, target: Path, *, add: bool) -> None:
+    """Move what a program has reported beside its receipt. add: after what is there already."""
+    if not add:
+        target.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if not target.exists():
+            reported.replace(target)
+            return
+        with reported.open("rb") as new, target.open("rb+") as all_lines:
+            if all_lines.seek(0, os.SEEK_END):
+                all_lines.write(b"\n")  # the last line may lack its end
+            shutil.copyfileobj(new, all_lines)
+        reported.unlink()
 
 
 def read(key: str, pipeline: str | None) -> Receipt | None:
@@ -99,10 +138,30 @@ def _found(pattern: str) -> list[Receipt]:
     receipts = []
     for file in sorted((folder() / "receipts").glob(pattern)):
         try:
-            receipts.append(Receipt(**json.loads(file.read_text())))
-        except (OSError, TypeError, ValueError):
+            receipt = Receipt(**json.loads(file.read_text()))
+        except (OSError, TypeError, ValueError, RecursionError):
             continue  # written by another version: its facts are lost, the run is still recorded
+        if _is_sound(receipt) and path(receipt).name == file.name:
+            receipts.append(receipt)
     return receipts
+
+
+def _is_sound(receipt: Receipt) -> bool:
+    """Return whether a receipt has the types that it should: its file may be edited by hand."""
+    texts = (receipt.key, receipt.stage, receipt.execution, receipt.pipeline or "")
+    mappings = (receipt.outs, receipt.tags, receipt.facts, receipt.packages)
+    return (
+        all(isinstance(each, str) for each in texts)
+        and all(isinstance(each, bool) for each in (receipt.live, receipt.recorded))
+        and all(_is_seconds(each) for each in (receipt.started, receipt.seconds))
+        and all(isinstance(each, dict) for each in mappings)
+        and all(isinstance(text, str) for each in mappings for text in each.values())
+    )
+
+
+def _is_seconds(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < _LONGEST  # type: ignore[operator]
 
 
 def unrecorded() -> list[Receipt]:

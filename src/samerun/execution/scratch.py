@@ -123,7 +123,7 @@ class Scratch:
         attempt = self._state.get("attempt")
         if not attempt:
             return 0.0
-        written = [entry.stat().st_mtime for entry in os.scandir(self.folder)]
+        written = [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(self.folder)]
         return max(0.0, max(written, default=0.0) - float(attempt))
 
 
