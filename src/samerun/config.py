@@ -85,8 +85,8 @@ def of(project: Project, stage: Stage) -> Config:
             raise WorkspaceError(f"{where} must have keys among {', '.join(known)} (got {key})")
         if not isinstance(value, _KINDS[_TYPES[key]]):
             raise WorkspaceError(f"{where}.{key} must be a {_TYPES[key]} (got {value!r})")
-        each = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for name, one in each if key != "tolerance" and not isinstance(value, str) else ():
+        entries: Any = dict(enumerate(value)) if isinstance(value, list) else value
+        for name, one in entries.items() if _TYPES[key] != "text" and key != "tolerance" else ():
             if not isinstance(one, str):
                 raise WorkspaceError(f"{where}.{key}.{name} must be a text (got {one!r})")
 
