@@ -153,7 +153,8 @@ class Execution:
         Its pid may belong to another process as soon as it is waited for, so it is forgotten first.
         """
         child = self._child
-        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
         with self._signalling:
             self._child = 0
             return _exit_code(os.waitpid(child, 0)[1])
