@@ -153,14 +153,12 @@ class Execution:
         Its pid may belong to another process as soon as it is waited for, so it is forgotten first.
         """
         child = self._child
-        if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-            with self._signalling:
-                self._child = 0
-                return _exit_code(os.waitpid(child, 0)[1])
-        status = os.waitpid(child, 0)[1]  # macOS before Python 3.13
-        self._child = 0
-        return _exit_code(status)
+        if not hasattr(os, "waitid"):  # macOS before Python 3.13
+            return _exit_code(os.waitpid(child, 0)[1])
+        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        with self._signalling:
+            self._child = 0
+            return _exit_code(os.waitpid(child, 0)[1])
 
     def _signal(self, signum: int) -> None:
         """Send a signal to the command: once it has started, and unless it has ended."""
