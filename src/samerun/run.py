@@ -148,10 +148,7 @@ class Execution:
             self._signal(signum)
 
     def _wait(self) -> int:
-        """Return the exit status of the command once it has ended.
-
-        Its pid may belong to another process as soon as it is waited for, so it is forgotten first.
-        """
+        """Return the command's exit status; its pid, which another may get, is forgotten first."""
         child = self._child
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return _exit_code(os.waitpid(child, 0)[1])
