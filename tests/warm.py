@@ -96,7 +96,7 @@ os._exit(ended)
 def serve(place: str) -> None:
     """Import the packages, then fork once for each client, until standard input ends."""
     calls = (ROOT / "src/samerun/mlflow/errors.py").read_text()  # sets what mlflow's import reads
-    for name, value in re.findall(r'setdefault\("(MLFLOW_\w+)", "(\w+)"\)', calls):
+    for name, value in re.findall(r'"(MLFLOW_\w+)"(?:, |\] = )"(\w+)"', calls):
         os.environ.setdefault(name, value)
     for name in PACKAGES.split():
         importlib.import_module(name)
