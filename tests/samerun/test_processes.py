@@ -86,3 +86,26 @@ def test_a_run_is_left_if_neither_its_process_nor_its_pipeline_is_there() -> Non
     assert not processes.is_abandoned({"process": here, "pipeline": dead})
     assert not processes.is_abandoned({"pipeline": dead})
     assert not processes.is_abandoned({})
+
+
+ORPHAN = """
+import os, sys, time
+if os.fork():
+    os._exit(0)
+while os.getppid() == int(sys.argv[1]):
+    time.sleep(0.01)
+from samerun.execution import processes
+print(processes.is_gone(processes.pipeline_process()))
+"""
+
+
+def test_a_stage_whose_dvc_is_gone_already_is_of_a_process_that_is_gone() -> None:
+    """Otherwise init, which takes its children, would seem to run it for ever."""
+    words = f"['python', '-c', {ORPHAN!r}, str(os.getpid())]"
+    starter = f"import os; os.execv({sys.executable!r}, {words})"
+    env = {**os.environ, "DVC_STAGE": "fit"}
+    done = subprocess.run(
+        [sys.executable, "-c", starter], env=env, capture_output=True, text=True, check=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert done.stdout == "True\n"

@@ -20,7 +20,8 @@ def this_process() -> str:
 def pipeline_process() -> str | None:
     """Return the name of the DVC process that runs this stage; None if DVC does not run it.
 
-    It starts the next stages: while it lives, a run of this stage is not abandoned.
+    It starts the next stages: while it lives, a run of this stage is not abandoned. If it has been
+    killed already, another process has taken its children; the name is then of one that is gone.
     """
     if not os.environ.get("DVC_STAGE"):
         return None
@@ -32,8 +33,23 @@ def pipeline_process() -> str | None:
             pid = int(_fields(pid)[1])
     except (OSError, IndexError):
         return None
+    if _is_adopted_by(pid):
+        return " ".join([*_here(), "0", "-"])
     since = started(pid)
     return " ".join([*_here(), str(pid), since]) if since else None
+
+
+def _is_adopted_by(parent: int) -> bool:
+    """Return whether another process than this one's own parent is its parent now.
+
+    DVC starts a stage in its own process group, which init or a service manager is not in. A
+    process that leads a group has been given one of its own, so there it cannot be told.
+    """
+    group = os.getpgrp()
+    try:
+        return group != os.getpid() and int(_fields(parent)[2]) != group
+    except (OSError, IndexError, ValueError):
+        return False
 
 
 def is_abandoned(tags: Mapping[str, str]) -> bool:

@@ -86,6 +86,7 @@ stages:
 FILES = {
     "code/count.py": COUNT,
     "params.yaml": "count: 1\n",
+    ".gitignore": "/out/\n/mlruns/\n",  # DVC writes it last, so that a kill may leave it out
     "dvc.yaml": PIPELINE,
 }
 
@@ -138,7 +139,9 @@ class Counting(Toy):
 
     def wrappers(self) -> list[int]:
         """Return the processes of `samerun run` here."""
-        return self.processes(lambda words: words[1].endswith(b"/samerun") and words[2] == b"run")
+        return self.processes(
+            lambda words: words[2:3] == [b"run"] and words[1].endswith(b"/samerun")
+        )
 
     def assert_sound(self, *, finished: int) -> Run:
         """Demand that so many runs are complete and none is RUNNING; return the last complete."""
