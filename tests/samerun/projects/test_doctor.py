@@ -400,15 +400,15 @@ def test_a_project_that_does_not_record_yet(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
-    files = {f"team/work/{name}": text for name, text in FILES.items() if name != ".dvcignore"}
+    files = {f"team/pipe/{name}": text for name, text in FILES.items() if name != ".dvcignore"}
     toy = project(tmp_path / "mono", {**files, "README": "of all teams\n"})
-    assert toy.repro(folder="team/work")[-1].endswith("record")
+    assert toy.repro(folder="team/pipe")[-1].endswith("record")
     commit(toy, "results")
-    assert doctor(toy, folder="team/work", code=0) == []
+    assert doctor(toy, folder="team/pipe", code=0) == []
     (toy.path / "README").write_text("changed\n")
-    assert doctor(toy, folder="team/work", code=0) == []
-    flip(toy.path / "team/work/models/fit.json")
-    (line,) = doctor(toy, folder="team/work")
+    assert doctor(toy, folder="team/pipe", code=0) == []
+    flip(toy.path / "team/pipe/models/fit.json")
+    (line,) = doctor(toy, folder="team/pipe")
     assert "models/fit.json has other bytes than dvc.lock says" in line
     assert doctor(toy)[0].startswith(
         "dvc.yaml: no stage in this folder runs `samerun record`, but one does in team/work: call"
