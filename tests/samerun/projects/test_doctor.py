@@ -411,7 +411,7 @@ def test_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
     (line,) = doctor(toy, folder="team/pipe")
     assert "models/fit.json has other bytes than dvc.lock says" in line
     assert doctor(toy)[0].startswith(
-        "dvc.yaml: no stage in this folder runs `samerun record`, but one does in team/work: call"
+        "dvc.yaml: no stage in this folder runs `samerun record`, but one does in team/pipe: call"
         " doctor there"
     )
 
