@@ -88,7 +88,7 @@ def test_ui_needs_a_project_that_records(tmp_path: Path) -> None:
     assert not list((tmp_path / "empty").iterdir())
 
 
-@pytest.mark.parametrize("folder", ["", "team/work"])
+@pytest.mark.parametrize("folder", ["", "team/pipe"])
 def test_a_store_travels_through_the_remotes(tmp_path: Path, folder: str) -> None:
     prefix = f"{folder}/" if folder else ""
     made = project(tmp_path / "work", {f"{prefix}{name}": text for name, text in FILES.items()})
