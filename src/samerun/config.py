@@ -14,7 +14,7 @@ from typing import Any
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import is_reserved, mlflow_keys
-from samerun.dvc.identity import contains
+from samerun.dvc.paths import contains
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Stage
 
@@ -163,7 +163,7 @@ def _has(stage: Stage, key: str) -> bool:
         return any(name == key or name.startswith(f"{key}.") for name in names)
 
     for each in stage.params:
-        declared = list(each.handle.params)
+        declared = each.keys
         if inside(flatten(dict(each.locked))) or inside(declared):
             return True
         if not each.locked and (not declared or any(key.startswith(f"{n}.") for n in declared)):

@@ -67,7 +67,7 @@ class Before:
             stage.name,
             {path(one.path): one.locked for one in project.sources(stage) if one.locked},
             [path(dep.path) for dep in project.outside(stage)],
-            {path(one.file): list(one.handle.params) or None for one in stage.params},
+            {path(one.file): one.keys or None for one in stage.params},
             [path(out.path) for one in recorders for out in one.outs],
             [name for one in recorders for name in config.of(project, one).env],
         )

@@ -10,8 +10,10 @@ from typing import Any
 
 from samerun import config, working_tree
 from samerun.core.errors import WorkspaceError
+from samerun.core.flatten import flatten
 from samerun.dvc import identity
 from samerun.dvc.differences import differences
+from samerun.dvc.paths import contains, overlap
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
 from samerun.execution import processes, receipts
@@ -81,7 +83,7 @@ class Pipeline:
     def marker(self) -> Path:
         """The file that says which run the workspace is. Raises: WorkspaceError."""
         outs = self.stage.outs
-        if len(outs) != 1 or outs[0].cached or not outs[0].handle.persist:
+        if len(outs) != 1 or outs[0].cached or not outs[0].persists:
             names = ", ".join(self.relative(out.path) for out in outs) or "none"
             raise WorkspaceError(
                 f"the only output of {self.stage.short} must be a marker that DVC restores from no"
@@ -121,7 +123,7 @@ class Pipeline:
             lacking += [
                 self.relative(dep.path)
                 for dep in inputs
-                if not any(identity.contains(one, dep.path) for one in own)
+                if not any(contains(one, dep.path) for one in own)
             ]
             for each in stage.params:
                 lacking += [
@@ -174,11 +176,7 @@ class Pipeline:
             }
             data = [item.path for item in self.project.data]
             names |= counted | {
-                f"{one}.dvc"
-                for one in data
-                if any(
-                    identity.contains(one, path) or identity.contains(path, one) for path in counted
-                )
+                f"{one}.dvc" for one in data if any(overlap(one, path) for path in counted)
             }
         return sorted(os.path.relpath(self.project.path(name)) for name in names)
 
@@ -218,9 +216,9 @@ class Pipeline:
         """
         if dep.path not in self.config.reads:
             return {dep.path}
-        params = {each.file: each.handle.read_params() for each in stage.params}
+        params = {each.file: each.current() for each in stage.params}
         name = self.project.named(stage, params, self.config.reads[dep.path])
-        return {name} if name and identity.contains(dep.path, name) else set()
+        return {name} if name and contains(dep.path, name) else set()
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the executions that made the outputs in dvc.lock."""
@@ -229,8 +227,21 @@ class Pipeline:
             receipt = receipts.read(identity.key(self.project.inputs(stage)), own)
             outs = {out.path: out.locked or "none" for out in stage.outs}
             if receipt and receipt.outs == outs:
+                self._check_environment(stage, receipt)
                 found.append(receipt)
         return found
+
+    def _check_environment(self, stage: Stage, receipt: Receipt) -> None:
+        """Refuse a variable of the identity that was another when the stage was executed.
+
+        DVC does not see such a change, so the stage was not executed again. Raises: WorkspaceError.
+        """
+        for name in self.config.env:
+            if receipt.env.get(name) != self._environ.get(name):
+                raise WorkspaceError(
+                    f"{name} must be as it was when {stage.short} was executed: put it back, or run"
+                    f" `dvc repro --force` (got another value)"
+                )
 
     @property
     def wrapped(self) -> bool:
@@ -245,7 +256,7 @@ class Pipeline:
         found: dict[str, dict[str, Any]] = {}
         for stage in self.deciding:
             for each in stage.params:
-                for name, value in _leaves(each.locked):
+                for name, value in flatten(each.locked).items():
                     found.setdefault(name, {})[each.file] = value
         return {
             name if len(values) == 1 else f"{file}:{name}": value
@@ -266,17 +277,9 @@ def hash_of(path: Path) -> str:
     return hashing.md5(str(path)) if path.is_file() else "none"
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def _keys(params: Any) -> list[str]:
     """Return the dotted keys that a stage takes from a file; "" for the whole file."""
-    return list(params.handle.params) or [""]
+    return params.keys or [""]
 
 
 def _prefixes(key: str) -> list[str]:
@@ -286,4 +289,4 @@ def _prefixes(key: str) -> list[str]:
 
 def _made(project: Project, dep: Item) -> bool:
     """Return whether stages make all of a dependency."""
-    return any(identity.contains(one, dep.path) for one in project.made)
+    return any(contains(one, dep.path) for one in project.made)

@@ -220,6 +220,7 @@ class Execution:
                 tags=self._live.tags(),
                 facts=self._facts,
                 packages=self._packages,
+                env=self._before.env,
                 pipeline=self._dvc,
                 live=self._live.shown,
             ),
@@ -242,8 +243,9 @@ def _restore_outputs() -> None:
     from samerun.dvc.project import Project
 
     with contextlib.suppress(UserError):
-        stage = Project().own_stage()
-        paths = [out.handle.fs_path for out in stage.outs if out.cached and not out.handle.persist]
+        project = Project()
+        stage = project.own_stage()
+        paths = [str(project.path(o.path)) for o in stage.outs if o.cached and not o.persists]
         if paths and all(out.locked for out in stage.outs):
             programs.call(*programs.dvc("checkout", "--quiet", "--force", *paths), isolated=False)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samerun.dvc import commands
+from samerun.dvc.paths import contains, overlap
 
 Digest = str | Mapping[str, str]
 """The hash of a dependency; for a folder of which only some files count, the hash of each."""
@@ -70,11 +71,6 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(as_json(content).encode()).hexdigest()
 
 
-def contains(folder: str, path: str) -> bool:
-    """Return whether a path is a folder or lies in it."""
-    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
-
-
 def _inputs(deps: Mapping[str, Digest], made: Collection[str]) -> dict[str, str]:
     """Return the dependencies that no stage makes, by path.
 
@@ -83,7 +79,7 @@ def _inputs(deps: Mapping[str, Digest], made: Collection[str]) -> dict[str, str]
     inputs: dict[str, str] = {}
     for path, digest in sorted(deps.items(), key=lambda entry: entry[0]):
         if isinstance(digest, str):
-            if not any(contains(one, path) or contains(path, one) for one in made):
+            if not any(overlap(one, path) for one in made):
                 inputs[path] = digest
             continue
         inputs |= {

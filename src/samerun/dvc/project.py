@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from samerun.core.errors import MissingError, WorkspaceError
-from samerun.dvc.identity import Digest, StageInputs, contains
-from samerun.dvc.stage import RECORD, Item, Params, Stage, named_file
+from samerun.dvc.commands import RECORD
+from samerun.dvc.identity import Digest, StageInputs
+from samerun.dvc.paths import contains, overlap
+from samerun.dvc.stage import Item, Params, Stage, named_file
 
 
 class Project:
@@ -98,7 +100,7 @@ class Project:
         return [
             item
             for item in (*others, *self.data)
-            if any(_overlap(item.path, dep.path) for dep in stage.deps)
+            if any(overlap(item.path, dep.path) for dep in stage.deps)
         ]
 
     def outside(self, stage: Stage) -> list[Item]:
@@ -133,7 +135,7 @@ class Project:
         return [
             one
             for one in self.stages
-            if any(_overlap(out.path, dep.path) for out in one.outs for dep in stage.deps)
+            if any(overlap(out.path, dep.path) for out in one.outs for dep in stage.deps)
         ]
 
     def plots(self, file: Path) -> list[Any]:
@@ -211,7 +213,7 @@ class Project:
         return StageInputs(
             stage.name,
             stage.command,
-            {each.file: each.handle.read_params() for each in stage.params},
+            {each.file: each.current() for each in stage.params},
             {dep.path: self._remembered(dep) for dep in stage.deps},
             [out.path for out in stage.outs],
         )
@@ -293,7 +295,3 @@ class _Remote:
     """The hash of a dependency in a cloud, by its own tag."""
 
     hash_info: Any
-
-
-def _overlap(one: str, other: str) -> bool:
-    return contains(one, other) or contains(other, one)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from samerun.dvc import commands, hashing
+from samerun.dvc.paths import overlap
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -109,7 +110,7 @@ def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
         if other != name
     }
     kept = {dep: made[dep] for dep in deps if dep in made}
-    if any(_nested(dep, one) for dep in deps if dep not in made for one in made):
+    if any(overlap(dep, one) for dep in deps if dep not in made for one in made):
         return None
     if any(os.path.exists(f"{folder}.dvc") for dep in deps for folder in _folders_of(dep)):
         return None
@@ -125,10 +126,6 @@ def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
 def _folders_of(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _nested(one: str, other: str) -> bool:
-    return one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
 def values(file: str, keys: list[str] | None) -> Any:

@@ -8,8 +8,6 @@ from typing import Any
 from samerun.core.flatten import flatten
 from samerun.dvc import commands
 
-RECORD = commands.RECORD
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -31,6 +29,16 @@ class Item:
         return Path(self.handle.stage.path)
 
     @property
+    def persists(self) -> bool:
+        """Whether DVC leaves an output where it is before its stage runs."""
+        return bool(self.handle.persist)
+
+    @property
+    def plot(self) -> Mapping[str, Any]:
+        """What dvc.yaml says of an output that is a plot."""
+        return self.handle.plot if isinstance(self.handle.plot, Mapping) else {}
+
+    @property
     def executable(self) -> bool:
         """Whether an output is a program."""
         return bool(self.handle.meta and self.handle.meta.isexec)
@@ -44,11 +52,20 @@ class Params:
     locked: Mapping[str, Any]
     handle: Any
 
+    @property
+    def keys(self) -> list[str]:
+        """The dotted keys that the stage takes; empty for the whole file."""
+        return list(self.handle.params)
+
+    def current(self) -> dict[str, Any]:
+        """Return the values in the file now, by dotted key."""
+        return dict(self.handle.read_params())
+
     def changes(self) -> list[str]:
         """Return the dotted keys whose values in the file are not those in dvc.lock."""
         if not self.handle.workspace_status():  # DVC decides, which takes 1 and 1.0 for the same
             return []
-        locked, found = dict(self.locked), self.handle.read_params()
+        locked, found = dict(self.locked), self.current()
         if equal(locked, found):  # to DVC, .nan differs from itself
             return []
         keys = [f"{key} in {self.file}" for key in changed_keys(locked, found)]

@@ -13,7 +13,7 @@ import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from samerun.core import files
+from samerun.core import address, files
 from samerun.execution.processes import is_gone
 
 _KEPT = 500
@@ -33,8 +33,9 @@ class Receipt:
     key: the digest of what went into it. stage: its name. execution: names this execution, so that
     an interrupted recording can be completed. started: seconds since 1970, UTC. seconds: how long
     it took. outs: path to hash. tags: what the program said of itself, as its device. facts: host,
-    CPU, python. packages: name to version. pipeline: the dvc that ran it. live: whether a run may
-    have shown it while it ran. recorded: whether a complete run has it.
+    CPU, python. packages: name to version. env: the variables that belong to identity, as they
+    were. pipeline: the dvc that ran it. live: whether a run may have shown it while it ran.
+    recorded: whether a complete run has it.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Receipt:
     tags: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str | None] = field(default_factory=dict)
     pipeline: str | None = None
     live: bool = False
     recorded: bool = False
@@ -53,11 +55,7 @@ class Receipt:
 
 def folder() -> Path:
     """Return the folder of samerun's own files: that of the workspace, in every experiment."""
-    root = os.environ.get("DVC_ROOT")
-    here = Path(root) if root else next(
-        (each for each in (Path.cwd(), *Path.cwd().parents) if (each / ".dvc").is_dir()), Path.cwd()
-    )  # fmt: skip
-    return here / ".dvc" / "tmp" / "samerun"
+    return address.workspace() / ".dvc" / "tmp" / "samerun"
 
 
 def write(receipt: Receipt, reported: Path | None = None) -> None:
@@ -154,7 +152,7 @@ def _is_sound(receipt: Receipt) -> bool:
         all(isinstance(each, str) for each in texts)
         and all(isinstance(each, bool) for each in (receipt.live, receipt.recorded))
         and all(_is_seconds(each) for each in (receipt.started, receipt.seconds))
-        and all(isinstance(each, dict) for each in mappings)
+        and all(isinstance(each, dict) for each in (*mappings, receipt.env))
         and all(isinstance(text, str) for each in mappings for text in each.values())
     )
 

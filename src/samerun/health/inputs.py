@@ -11,7 +11,7 @@ from samerun import git, working_tree
 from samerun.core import progress
 from samerun.core.errors import UserError
 from samerun.dvc.differences import differences
-from samerun.dvc.identity import contains
+from samerun.dvc.paths import contains
 from samerun.dvc.stage import Stage
 from samerun.health.finding import Finding
 from samerun.pipeline import Pipeline
@@ -104,7 +104,7 @@ def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
             "add it to the stage in dvc.yaml",
         )
     outs = pipeline.stage.outs
-    if len(outs) != 1 or outs[0].cached or not outs[0].handle.persist:
+    if len(outs) != 1 or outs[0].cached or not outs[0].persists:
         yield Finding(
             place,
             "DVC may restore its output from a cache instead of running it",

@@ -17,10 +17,11 @@ from typing import Any
 import yaml
 
 from samerun import git, programs
-from samerun.core import files, progress
+from samerun.core import address, files, progress
 from samerun.core.errors import MissingError
+from samerun.dvc.commands import RECORD
 from samerun.dvc.project import Project
-from samerun.dvc.stage import RECORD, Stage
+from samerun.dvc.stage import Stage
 from samerun.execution import receipts, scratch
 from samerun.health.finding import Finding
 from samerun.pipeline import Pipeline
@@ -38,15 +39,10 @@ _HASHES = ("md5", "etag", "checksum", "files")
 
 def check_project() -> None:
     """Raises: MissingError if this folder is in no DVC project."""
-    if not (_root() / ".dvc").is_dir():
+    if not (address.workspace() / ".dvc").is_dir():
         raise MissingError(
             f"this folder must be in a DVC project: run `dvc init` (got {Path.cwd()})"
         )
-
-
-def _root() -> Path:
-    """Return the folder of the DVC project."""
-    return receipts.folder().parents[2]
 
 
 def record_stage(project: Project) -> Stage:
@@ -109,7 +105,7 @@ def cache() -> Iterator[Finding]:
 
 def dvc_rwlock() -> Iterator[Finding]:
     """Check that DVC's own lock file is readable: written in place, it is truncated by a kill."""
-    path = _root() / ".dvc" / "tmp" / "rwlock"
+    path = address.workspace() / ".dvc" / "tmp" / "rwlock"
     for attempts_left in (1, 0):
         try:
             json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +145,7 @@ def dvc_locks() -> Iterator[Finding]:
 
 def _lock_files() -> Iterator[Path]:
     """Yield every dvc.lock of the DVC project, not those of projects inside it nor of runs."""
-    for folder, folders, names in os.walk(_root()):
+    for folder, folders, names in os.walk(address.workspace()):
         folders[:] = [
             name
             for name in folders
@@ -197,7 +193,9 @@ def status(*, damaged: bool) -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     """Compare the installed packages with requirements.lock, if there is one."""
-    lock = next((p for p in (Path(), _root()) if (p / "requirements.lock").exists()), None)
+    lock = next(
+        (p for p in (Path(), address.workspace()) if (p / "requirements.lock").exists()), None
+    )
     if lock is None:
         return
     installed = {
@@ -254,7 +252,7 @@ def _temporary_files(pipeline: Pipeline) -> Iterator[Path]:
             yield from path.parent.glob(pattern)
             if path.is_dir():
                 yield from path.rglob(pattern)
-    for folder in {_root() / "mlruns", receipts.folder()}:
+    for folder in {address.workspace() / "mlruns", receipts.folder()}:
         yield from folder.rglob(pattern)
 
 

@@ -46,7 +46,7 @@ class LiveRun:
         params = {
             name: content.text_of(value)
             for each in stage.params
-            for name, value in flatten(each.handle.read_params()).items()
+            for name, value in flatten(each.current()).items()
             if mlflow_key(name) == name  # `record` names the others, beside those of all stages
         }
         name = ", ".join([stage.short, *([experiment] if experiment else [])])

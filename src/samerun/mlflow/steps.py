@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from samerun.core.keys import mlflow_keys
-from samerun.dvc.identity import contains
+from samerun.dvc.paths import contains, overlap
 from samerun.dvc.stage import Item
 from samerun.execution import receipts
 from samerun.execution import reported as reports
@@ -86,7 +86,7 @@ def table(pipeline: Pipeline, path: str) -> Table | None:
 def shown(pipeline: Pipeline, item: Item) -> list[str]:
     """Return the files of an output that plots show, as the project names them."""
     path, plots = pipeline.relative(item.path), list(_plots(pipeline))
-    if not any(contains(name, path) or contains(path, name) for name, _ in plots):
+    if not any(overlap(name, path) for name, _ in plots):
         return []  # a look at a folder's files takes long
     return [file for file in pipeline.project.files(item) if _table(plots, pipeline.relative(file))]
 
@@ -105,7 +105,7 @@ def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:
         yield posixpath.normpath(name), Table(axis, frozenset(columns))
     for item in pipeline.outputs():
         if item.kind == "plot":
-            props = item.handle.plot if isinstance(item.handle.plot, Mapping) else {}
+            props = item.plot
             columns = {props["y"]} if "y" in props else set()
             yield pipeline.relative(item.path), Table(props.get("x"), frozenset(columns))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from samerun.core.errors import ReproductionError
 from samerun.dvc import checkout, identity
-from samerun.dvc.identity import contains
+from samerun.dvc.paths import contains
 from samerun.dvc.stage import Stage
 from samerun.mlflow import content
 from samerun.pipeline import Pipeline

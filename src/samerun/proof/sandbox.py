@@ -14,7 +14,7 @@ from pathlib import Path
 from samerun import programs
 from samerun.core.errors import ReproductionError
 from samerun.dvc import cache, checkout
-from samerun.dvc.identity import contains
+from samerun.dvc.paths import contains
 from samerun.dvc.project import Project
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit

@@ -123,3 +123,17 @@ def test_a_project_that_begins_to_use_samerun_run_keeps_its_fingerprints(
     unseen = project(tmp_path / "unseen", UNSEEN)
     unseen.repro()
     assert unseen.marker() == toy.marker()
+
+
+def test_a_variable_that_no_stage_ran_with_is_not_recorded(toy: Toy) -> None:
+    """DVC does not see a variable, so nothing executes when it changes."""
+    toy.replace("dvc.yaml", "experiment: toy", "experiment: toy\n        env: [TOY_RATE]")
+    toy.repro("-f", TOY_RATE="1")
+    first = toy.runs()
+    (toy.path / "mlruns/recorded.json").unlink()
+    toy.refused("dvc", "repro", says="TOY_RATE must be as it was", TOY_RATE="2")
+    toy.repro(TOY_RATE="1")
+    assert toy.runs() == first
+    toy.repro("-f", TOY_RATE="2")
+    run = toy.new_run(first)
+    assert run.tags["fingerprint"] != first[-1].tags["fingerprint"]
