@@ -44,11 +44,11 @@ ui: $(READY)  ## open MLflow on 127.0.0.1, at the address it prints (PORT=5001: 
 	@samerun ui --port $(PORT)
 
 .PHONY: test
-test: lint  ## lint, types, import contract, and the tests that fit in ten minutes on two cores
+test: lint  ## lint, types, import contract, and the fast tests (12 minutes on two cores)
 	@python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 .PHONY: test-all
-test-all: lint  ## the same with every test, the slow ones too (20 minutes)
+test-all: lint  ## the same with every test, the slow ones too
 	@python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: lint
