@@ -45,7 +45,7 @@ MOST_ROWS = 300
 
 
 class Live:
-    """Follows one execution. shown: whether it may have a run in MLflow.
+    """Follows one execution.
 
     A stage that no stage records, or that only presents, has no run, so it is not shown.
     """
@@ -54,7 +54,6 @@ class Live:
         self, pipeline: Pipeline | None, stage: Stage, scratch: Scratch, dvc: str | None
     ) -> None:
         """pipeline: of the stage. dvc: the name of the DVC process that runs it."""
-        self.shown = False
         self._pipeline, self._stage, self._scratch, self._dvc = pipeline, stage, scratch, dvc
         self._delay = delay()
         self._ended = threading.Event()
@@ -97,7 +96,7 @@ class Live:
         from samerun.mlflow import live_run, steps
 
         assert self._pipeline
-        self.shown = True
+        self._scratch.show()
         run = live_run.LiveRun(self._pipeline, self._stage, self._scratch, self._dvc)
         lines_of = _follow(self._scratch.live)
         tables = [

@@ -195,7 +195,7 @@ def _times(store: Store, new: Sequence[Receipt], pipeline: Pipeline) -> tuple[st
         what = f"{pipeline.fingerprint[:32]}-{pipeline.results[:32]}"
         return f"backfill-{what}", time.time(), time.time()
     first = min(new, key=lambda receipt: receipt.started)
-    shown = (each.execution for each in reversed(new) if store.has(each.execution))
+    shown = (each.execution for each in reversed(new) if each.live and store.has(each.execution))
     execution = next(shown, first.execution)
     return execution, first.started, first.started + sum(receipt.seconds for receipt in new)
 

@@ -222,7 +222,7 @@ class Execution:
                 packages=self._packages,
                 env=self._before.env,
                 pipeline=self._dvc,
-                live=self._live.shown,
+                live=self._scratch.shown,
             ),
             Path(self._scratch.live),
         )

@@ -38,6 +38,7 @@ class Scratch:
     """The scratch folder of a stage with certain inputs, held for as long as this object lives.
 
     folder: for the stage's own files. live: the file to which it may append what it reports.
+    shown: whether the execution may have a run in MLflow.
     """
 
     def __init__(self, root: str, stage: str, inputs: Any) -> None:
@@ -61,6 +62,7 @@ class Scratch:
         self._sealed = False
         now = time.time()
         self.execution = str(self._state.get("execution") or os.urandom(16).hex())
+        self.shown = bool(self._state.get("shown", False))
         self.started = float(self._state.get("started", now))
         self._spent = float(self._state.get("spent", 0.0)) + self._last_attempt()
         self._attempt = now
@@ -75,6 +77,12 @@ class Scratch:
         """Note which process executes the stage."""
         self._child = {"pid": child, "started": started(child)}
         self._write_state()
+
+    def show(self) -> None:
+        """Note that the execution may have a run in MLflow from now on, in later attempts too."""
+        if not self._sealed:
+            self.shown = True
+            self._write_state()
 
     def adopt(self, execution: str) -> None:
         """Go on under the name of another execution: that of an earlier stage, which has a run.
@@ -95,6 +103,7 @@ class Scratch:
         state = {
             "stage": self._stage,
             "execution": self.execution,
+            "shown": self.shown,
             "started": self.started,
             "spent": self._spent,
             "attempt": self._attempt,

@@ -318,7 +318,7 @@ class Handle:
         ({"a": float("nan")}, {"a": float("nan")}, []),
         ({"a": [float("nan"), 1]}, {"a": [float("nan"), 1]}, []),
         ({"a": float("nan"), "b": 1}, {"a": float("nan"), "b": 2}, ["b in params.yaml"]),
-        ({"a": {}}, {}, ["params.yaml"]),
+        ({"a": {}}, {}, ["a in params.yaml"]),
     ],
 )
 def test_not_a_number_is_no_change(

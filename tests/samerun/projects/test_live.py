@@ -393,3 +393,47 @@ def test_the_wrapper_takes_little_time(counting: Counting) -> None:
         return time.monotonic() - began
 
     assert min(run(), run()) < 2
+
+
+RESUMED = """
+stages:
+  before:
+    cmd: samerun run -- sh -c 'echo 1 > before.txt'
+    deps: [code.sh]
+    outs: [before.txt]
+  long:
+    cmd: samerun run -- sh code.sh
+    deps: [code.sh, before.txt]
+    metrics: [m.json: {cache: false}]
+  record:
+    cmd: samerun record
+    deps: [code.sh, m.json]
+    outs: [mlruns/recorded.json: {cache: false, persist: true}]
+"""
+
+KILLED_ONCE = """
+if [ ! -f "$SAMERUN_SCRATCH/checkpoint" ]; then
+  touch "$SAMERUN_SCRATCH/checkpoint"
+  while [ ! -f ../go ]; do sleep 0.05; done
+  kill -9 $$
+fi
+echo '{"m": 1}' > m.json
+"""
+
+
+def test_a_last_attempt_too_short_to_be_shown_completes_the_run_of_the_first(
+    tmp_path: Path,
+) -> None:
+    toy = project(tmp_path / "resumed", {"dvc.yaml": RESUMED, "code.sh": KILLED_ONCE})
+    with subprocess.Popen(
+        ["dvc", "repro"], cwd=toy.path, env=toy.env(SAMERUN_LIVE_AFTER="0"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as dvc:  # fmt: skip
+        store = toy.path / "mlruns/mlflow.db"
+        wait_for(lambda: store.exists() and [r for r in toy.runs() if "stage" in r.tags], "a run")
+        (tmp_path / "go").touch()
+        assert dvc.wait() != 0
+    (shown,) = toy.runs()
+    toy.dvc("repro", ok=True, SAMERUN_LIVE_AFTER="inf")
+    (run,) = toy.runs()
+    assert (run.run_id, run.status) == (shown.run_id, "FINISHED")
