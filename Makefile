@@ -90,7 +90,7 @@ rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a s
 
 .PHONY: lock
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
-	@python -m piptools compile --quiet --extra dev --extra server --strip-extras --no-emit-index-url \
+	@python -m piptools compile --quiet --extra cluster --extra dev --extra server --strip-extras --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
 	  --output-file requirements.lock pyproject.toml
 	@# A build's local label (+cpu) is no part of the pin: pip takes the build that is there.
