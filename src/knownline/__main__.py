@@ -4,7 +4,6 @@ DVC uses the last form: it runs the code in the current folder, whether or not k
 installed. So an experiment in a temporary folder runs its own code and not the workspace's.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -32,10 +31,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    if sys.argv[1:2] == ["train"]:
-        # Skip the interpreter's shutdown, which takes 0.1 s with torch loaded. Nothing depends on
-        # it: no thread, no open file and no temporary folder.
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+    sys.exit(main())

@@ -92,10 +92,7 @@ def _add_stages(command: Callable[..., Parser]) -> None:
         "knownline.generate.stage",
         "draw the points, or read the table in data/own/ (stage 1)",
     )
-    train = command("train", "knownline.train.stage", "fit the line by gradient descent (stage 2)")
-    train.add_argument(
-        "--pass-only", action="store_true", help="read the data, keep what is known of it, stop"
-    )
+    command("train", "knownline.train.stage", "fit the line by gradient descent (stage 2)")
     command(
         "evaluate",
         "knownline.evaluate.stage",

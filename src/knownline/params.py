@@ -5,6 +5,7 @@ params.yaml itself has a comment for each key. Knows nothing of what the stages 
 
 import math
 from fractions import Fraction
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -239,4 +240,10 @@ def holdout_rows(rows: int, fraction: float) -> int:
 
     Exact for the decimal in params.yaml, so that 0.29 of 100 is 29.
     """
-    return math.floor(rows * Fraction(str(fraction)) + Fraction(1, 2))
+    numerator, denominator = _ratio(fraction)
+    return (2 * rows * numerator + denominator) // (2 * denominator)
+
+
+@cache
+def _ratio(fraction: float) -> tuple[int, int]:
+    return Fraction(str(fraction)).as_integer_ratio()

@@ -5,7 +5,7 @@ Files are listed by their paths relative to the list's folder. Knows nothing of 
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from samerun.core import files
@@ -85,16 +85,19 @@ def check_file(file: Path, expected: str) -> None:
         raise DamagedError(_damaged(file, f"its SHA-256 is {actual[:12]}…, not {expected[:12]}…"))
 
 
-def check_nothing_unlisted(listed: Iterable[Path], only: Path, folder: Path) -> None:
-    """Refuse a file in `only` that `folder`'s list does not name. Raises: DamagedError.
+def check(folder: Path, only: Path) -> None:
+    """Compare every file in `only` with the list of `folder`, which must name all of them.
 
-    listed: the files that the list names. Files whose names begin with a dot are ignored.
+    Files whose names begin with a dot are ignored.
+
+    Raises: MissingError or DamagedError with the name of the first file that does not match.
     """
-    listed = set(listed)
-    if only.is_dir():
-        for file in sorted(only.rglob("*")):
-            if file.is_file() and file not in listed and not file.name.startswith("."):
-                raise DamagedError(f"{file} must not be there: {folder / SUMS} does not list it")
+    listed = below(folder, only)
+    for file in sorted(only.rglob("*")):
+        if file.is_file() and file not in listed and not file.name.startswith("."):
+            raise DamagedError(f"{file} must not be there: {folder / SUMS} does not list it")
+    for file, expected in listed.items():
+        check_file(file, expected)
 
 
 def _damaged(file: Path, why: str) -> str:

@@ -4,8 +4,7 @@ samerun's UserError
 ├── ParamsError       a key of params.yaml breaks a rule
 ├── TableError        the user's table cannot be used
 ├── DeviceError       the device is not available
-├── DivergedError     the loss is no longer finite
-└── WorkersError      the processes of a group cannot share the work
+└── DivergedError     the loss is no longer finite
 """
 
 from samerun.core.errors import UserError
@@ -25,7 +24,3 @@ class DeviceError(UserError):
 
 class DivergedError(UserError):
     """The loss is no longer a finite number: it has diverged."""
-
-
-class WorkersError(UserError):
-    """The processes that should share the work cannot do so."""

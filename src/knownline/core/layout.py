@@ -7,6 +7,7 @@ PARAMS = Path("params.yaml")
 DATA = Path("data")
 TRAIN = DATA / "train"
 HOLDOUT = DATA / "holdout"
+SUMMARY = DATA / "summary.json"
 
 MODELS = Path("models")
 LINE = MODELS / "line.json"

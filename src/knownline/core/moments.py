@@ -9,13 +9,12 @@ chosen from the first chunk. Moments of r keep the digits of the noise, however 
 zero and however small the noise is relative to y.
 
 Order: numbers within a chunk are added in the order that `sums` describes, and chunks are merged by
-halving, so the bits depend on the data alone. The arrays are numpy's, or those of a library `xp`
-with the same functions: elementwise float64 is the same IEEE arithmetic on every device.
+halving, so the bits depend on the data alone: not on SIMD width, nor on who summarised which chunk.
 Knows nothing of files, of torch or of the truth.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,11 +94,9 @@ class Compressed:
 
     @property
     def finite(self) -> bool:
-        """Whether no square overflowed or underflowed float64."""
+        """Whether no square overflowed float64."""
         m = self.moments
-        return m.uu > 0 and all(
-            map(math.isfinite, (m.mean_u, m.mean_r, m.uu, m.ur, m.rr, self.var_y))
-        )
+        return all(map(math.isfinite, (m.mean_u, m.mean_r, m.uu, m.ur, m.rr, self.var_y)))
 
     def least_squares(self) -> Line:
         """Return the line with the smallest squared loss, in closed form."""
@@ -132,89 +129,91 @@ class Compressed:
 
 
 class ScratchBuffer:
-    """Memory for the arithmetic on a few chunks, reused for the next ones; for one thread.
+    """Memory for the arithmetic on one chunk, reused for the next; for one thread.
 
     Allocating it anew for every step costs more than the step: the system clears each page first.
     """
 
-    def __init__(self, empty: Callable[[int], Any] = np.empty) -> None:
-        """empty: allocates that many uninitialised float64, in the memory of a device."""
-        self._empty = empty
-        self._memory = empty(0)
+    def __init__(self) -> None:
+        self._memory: Array = np.empty(0)
 
-    def take(self, columns: int, chunks: int, rows: int) -> Any:
-        """Return an uninitialised array of shape (columns, chunks, rows)."""
-        size = columns * chunks * rows
+    def take(self, columns: int, rows: int) -> Array:
+        """Return an uninitialised array of shape (columns, rows)."""
+        size = columns * rows
         if size > len(self._memory):
-            self._memory = self._empty(size)
-        return self._memory[:size].reshape(columns, chunks, rows)
+            self._memory = np.empty(size)
+        return self._memory[:size].reshape(columns, rows)
 
 
-def sums(values: Any, xp: Any = np) -> Any:
+def sums(values: Array) -> Array:
     """Return the sums over the last axis of `values`, (k, n): (k,).
 
-    xp: the library of the arrays. The n numbers are laid out in RADIX rows, which are added one
-    after the other, column by column. The column sums are added in the same way, until SHORT or
-    fewer are left; these are added by halving. Every step is an elementwise addition, so the order
-    does not depend on SIMD width, threads or device, unlike that of `numpy.sum`. The error grows
-    with log(n), as in pairwise summation.
+    The n numbers are laid out in RADIX rows, which are added one after the other, column by column.
+    The column sums are added in the same way, until SHORT or fewer are left; these are added by
+    halving. Every step is an elementwise addition, so the order does not depend on SIMD width or
+    threads, unlike that of `numpy.sum`. The error grows with log(n), as in pairwise summation.
     """
     while (count := values.shape[1]) > SHORT:
         width = -(-count // RADIX)
         aligned = count - count % width
-        totals = _add_rows(values[:, :aligned].reshape(len(values), -1, width), xp)
+        # Adds one row after the other, as a test checks.
+        totals = np.add.reduce(values[:, :aligned].reshape(len(values), -1, width), axis=1)
         if aligned < count:
             first = totals[:, : count - aligned]
-            xp.add(first, values[:, aligned:], out=first)
+            np.add(first, values[:, aligned:], out=first)
         values = totals
     while (count := values.shape[1]) > 1:
         half = 1 << (count - 1).bit_length() - 1
         lower, upper = values[:, :half], values[:, half:]
         if count < 2 * half:
-            first = xp.add(lower[:, : count - half], upper)
-            values = xp.concatenate([first, lower[:, count - half :]], axis=1)
+            first = np.add(lower[:, : count - half], upper)
+            values = np.concatenate([first, lower[:, count - half :]], axis=1)
         else:
-            values = xp.add(lower, upper)
+            values = np.add(lower, upper)
     # Adding 0.0 turns -0.0 into 0.0, as a sum that begins with 0.0 would.
-    return values[:, 0] + 0.0 if count else xp.full((len(values),), 0.0, dtype=values.dtype)
+    return values[:, 0] + 0.0 if count else np.zeros(len(values))
 
 
-def _add_rows(rows: Any, xp: Any) -> Any:
-    """Return the sums of (k, rows, columns) over rows, one after the other: (k, columns)."""
-    if xp is np:  # one call that adds in the same order, as a test checks
-        return np.add.reduce(rows, axis=1)
-    total = rows[:, 0] + rows[:, 1]
-    for row in range(2, rows.shape[1]):
-        xp.add(total, rows[:, row], out=total)
-    return total
+def chunk_moments(x: Array, y: Array, pivot: Pivot, buffer: ScratchBuffer | None = None) -> Array:
+    """Return the moments of a chunk about a pivot line, (6,), in the order of `Moments`.
 
-
-def chunk_moments(
-    x: Any, y: Any, pivot: Pivot, buffer: ScratchBuffer | None = None, xp: Any = np
-) -> Any:
-    """Return the moments of chunks about a pivot line, (chunks, 6), each chunk by itself.
-
-    x, y: (chunks, rows), arrays of xp. buffer: memory to calculate in, of xp too.
+    x, y: (rows,). buffer: memory to calculate in.
     """
-    chunks, rows = x.shape
-    scratch = (buffer or ScratchBuffer()).take(5, chunks, rows)
+    scratch = (buffer or ScratchBuffer()).take(5, len(x))
     centred, products = scratch[:2], scratch[2:]
     (u, r), product = centred, products[0]
-    xp.subtract(x, pivot.x0, out=u)
-    xp.subtract(y, pivot.y0, out=r)
-    xp.multiply(u, pivot.slope, out=product)
-    xp.subtract(r, product, out=r)
-    means = sums(centred.reshape(2 * chunks, rows), xp)
-    # An array, since torch on a GPU multiplies by the reciprocal of a divisor that is a number.
-    count = xp.full_like(means, float(rows))
-    xp.divide(means, count, out=means)
-    means = means.reshape(2, chunks)
-    xp.subtract(centred, means[:, :, None], out=centred)
-    xp.multiply(u, u, out=products[0])
-    xp.multiply(u, r, out=products[1])
-    xp.multiply(r, r, out=products[2])
-    squares = sums(products.reshape(3 * chunks, rows), xp).reshape(3, chunks)
-    return xp.stack([count[:chunks], *means, *squares], axis=1)
+    np.subtract(x, pivot.x0, out=u)
+    np.subtract(y, pivot.y0, out=r)
+    np.multiply(u, pivot.slope, out=product)
+    np.subtract(r, product, out=r)
+    means = sums(centred) / len(x)
+    np.subtract(centred, means[:, None], out=centred)
+    np.multiply(u, u, out=products[0])
+    np.multiply(u, r, out=products[1])
+    np.multiply(r, r, out=products[2])
+    return np.array([len(x), *means, *sums(products)])
+
+
+def moved(chunks: Array, pivot: Pivot, to: Pivot) -> Array:
+    """Return the moments of chunks about another pivot line: (chunks, 6), as they were.
+
+    With r = (y - y0) - slope*u, another slope adds a multiple of u to r, and another point adds a
+    constant to both.
+    """
+    rows, mean_u, mean_r, uu, ur, rr = chunks.T
+    turn = pivot.slope - to.slope
+    dx, dy = pivot.x0 - to.x0, pivot.y0 - to.y0
+    return np.stack(
+        [
+            rows,
+            mean_u + dx,
+            mean_r + turn * mean_u + (dy - to.slope * dx),
+            uu,
+            ur + turn * uu,
+            rr + turn * (2 * ur + turn * uu),
+        ],
+        axis=1,
+    )
 
 
 def merge(chunks: Array) -> Moments:
@@ -252,6 +251,23 @@ def _merge_pair(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]
     )
 
 
+def join(parts: Iterable[tuple[Pivot, Array]]) -> Compressed:
+    """Return the rows of all parts, compressed: the pivot line and chunks, (chunks, 6), of each.
+
+    All are told about the first pivot line, so parts about that one keep their bits.
+
+    Raises: ValueError if there is no part.
+    """
+    first, tables = None, []
+    with ignoring_overflow():
+        for pivot, chunks in parts:
+            first = first or pivot
+            tables.append(chunks if pivot == first else moved(chunks, pivot, first))
+        if first is None:
+            raise ValueError("there is no row to compress")
+        return Compressed(first, merge(np.concatenate(tables)))
+
+
 def pivot_line(x: Array, y: Array) -> Pivot:
     """Return a line near the points of the first chunk, through the first of them.
 
@@ -260,7 +276,7 @@ def pivot_line(x: Array, y: Array) -> Pivot:
     would lose the digits of all other rows.
     """
     flat = Pivot(float(x[0]), float(y[0]), 0.0)
-    moments = Moments.of(chunk_moments(x[None], y[None], flat)[0])
+    moments = Moments.of(chunk_moments(x, y, flat))
     slope = moments.ur / moments.uu if moments.uu > 0 else 0.0
     explained = slope * moments.ur
     significant = math.isfinite(slope) and explained * len(x) > 100 * (moments.rr - explained)
@@ -278,10 +294,8 @@ def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
         for x, y in chunks:
             if len(x):
                 pivot = pivot or pivot_line(x, y)
-                parts.append(chunk_moments(x[None], y[None], pivot, scratch))
-        if pivot is None:
-            raise ValueError("there is no row to compress")
-        return Compressed(pivot, merge(np.concatenate(parts)))
+                parts.append(chunk_moments(x, y, pivot, scratch))
+    return join([(pivot, np.array(parts))] if pivot else [])
 
 
 def ignoring_overflow() -> Any:

@@ -4,12 +4,11 @@ The bytes depend on the points alone: plain encoding, no statistics, no time sta
 what the points mean.
 """
 
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,95 +19,29 @@ from samerun.core import files
 from samerun.core.errors import DamagedError
 
 Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 
 SCHEMA = pa.schema([pa.field("x", pa.float64(), False), pa.field("y", pa.float64(), False)])
 
 _PATTERN = "[!.]*.parquet"
 """Without hidden files, which a file manager or a crash may leave in the folder."""
 
-SHARD_CHUNKS = 64
-"""Chunks in a file: 4,194,304 rows, 64 MiB. Separate files can be hashed on several cores."""
+_BATCH_ROWS = 1 << 16
+"""Rows read at a time."""
 
 
-class ShardWriter:
-    """Writes points in row groups of `chunk_rows` rows each; the last group may have fewer."""
+class Writer:
+    """Writes a file, row group by row group, under a temporary name until it is complete.
 
-    def __init__(
-        self, folder: Path, chunk_rows: int, written: Callable[[Path], object] = files.sync
-    ) -> None:
-        """written: called with each file once it is complete, to sync it to the disk."""
-        self._folder = folder
-        self._on_written = written
-        self._chunk_rows = chunk_rows
-        self._buffer: Array = np.empty((2, chunk_rows))
-        self._buffered_rows = 0
-        self._groups = 0
-        self._stream: Any = None
-        self._writer: Any = None
-        self.files: list[Path] = []
-        self.rows = 0
+    Two processes may write the same file at once, as when the work of one is given to another that
+    was thought dead: both write the same bytes, and a reader sees one file or the other.
+    """
 
-    def __enter__(self) -> Self:
-        """Return the writer itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Write the buffered rows, unless the block failed, and close."""
-        if kind is None:
-            if self._buffered_rows or not self.files:
-                self._flush()
-            self._close()
-        elif self._writer is not None:
-            with suppress(Exception):  # report the block's own error
-                self._writer.close()
-            with suppress(Exception):
-                self._stream.close()
-
-    def append(self, x: Array, y: Array, chosen: Indices | None = None) -> None:
-        """Add a copy of the rows x and y, (rows,) each, or of those at the indices `chosen`."""
-        start, rows = 0, len(x) if chosen is None else len(chosen)
-        if chosen is None and rows == self._chunk_rows and not self._buffered_rows:
-            self._write_group(x, y)
-            return
-        while start < rows:
-            space = self._chunk_rows - self._buffered_rows
-            stop = min(start + space, rows)
-            targets = self._buffer[:, self._buffered_rows : self._buffered_rows + stop - start]
-            for column, target in zip((x, y), targets, strict=True):
-                if chosen is None:
-                    target[:] = column[start:stop]
-                else:  # any other mode makes numpy copy once more
-                    column.take(chosen[start:stop], out=target, mode="clip")
-            self._buffered_rows += stop - start
-            start = stop
-            if self._buffered_rows == self._chunk_rows:
-                self._flush()
-
-    def _flush(self) -> None:
-        rows, self._buffered_rows = self._buffered_rows, 0
-        self._write_group(*self._buffer[:, :rows])
-
-    def _write_group(self, x: Array, y: Array) -> None:
-        if self._groups % SHARD_CHUNKS == 0:
-            self._close()
-            self._open()
-        table = pa.table([_column(x), _column(y)], schema=SCHEMA)
-        self._writer.write_table(table, row_group_size=self._chunk_rows)
-        self.rows += len(x)
-        self._groups += 1
-
-    def _open(self) -> None:
-        path = self._folder / f"part-{len(self.files):05d}.parquet"
-        self.files.append(path)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.parent / f".{path.name}.tmp-{secrets.token_hex(4)}"
         # Arrow's own file: writing to a Python file would hold the interpreter's lock.
-        self._stream = pa.OSFile(str(path), "wb")
-        self._writer = pq.ParquetWriter(
+        self._stream = pa.OSFile(str(self._temporary), "wb")
+        self._writer: Any = pq.ParquetWriter(
             self._stream,
             SCHEMA,
             compression="none",
@@ -117,12 +50,25 @@ class ShardWriter:
             store_schema=False,
         )
 
-    def _close(self) -> None:
-        if self._writer is not None:
+    def write(self, x: Array, y: Array) -> None:
+        """Write a row group: x and y of (rows,) each, at least one row."""
+        table = pa.table([_column(x), _column(y)], schema=SCHEMA)
+        self._writer.write_table(table, row_group_size=max(1, len(x)))
+
+    def close(self) -> str:
+        """Complete the file, which the caller syncs; return its SHA-256 in hex."""
+        self._writer.close()
+        self._stream.close()
+        self._temporary.replace(self._path)
+        return files.sha256_of(self._path)
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        with suppress(Exception):  # the error that led here is the one to report
             self._writer.close()
+        with suppress(Exception):
             self._stream.close()
-            self._writer = self._stream = None
-            self._on_written(self.files[-1])
+        self._temporary.unlink(missing_ok=True)
 
 
 def _column(values: Array) -> Any:
@@ -139,73 +85,26 @@ def _numbers(column: Any) -> Array:
     return np.frombuffer(column.buffers()[1], np.float64, len(column), column.offset * 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Consecutive row groups of a file, none of them empty, that are read together.
-
-    groups: their indices in the file. rows: the rows of each; equal, but the last may have fewer.
-    """
-
-    path: Path
-    groups: tuple[int, ...]
-    rows: tuple[int, ...]
-
-    def read(self) -> Iterator[tuple[Array, Array]]:
-        """Yield the groups in order: x and y of (rows,) each.
-
-        Raises: DamagedError with the file's name if it is not such Parquet.
-        """
-        _check_is_file(self.path)
-        with _naming(self.path), pq.ParquetFile(self.path, pre_buffer=False) as file:
-            # In batches: taking a column as one array would copy it. Without Arrow's threads: those
-            # would read the two columns at once, while ours read different groups.
-            batches = file.iter_batches(self.rows[0], self.groups, ["x", "y"], use_threads=False)
-            for rows in self.rows:
-                batch: Any = next(batches, ())
-                if len(batch) != rows:
-                    raise pa.ArrowInvalid(f"a row group must have {rows} rows, not {len(batch)}")
-                yield _numbers(batch["x"]), _numbers(batch["y"])
-
-
 def paths(folder: Path) -> list[Path]:
-    """Return the files of a folder in order."""
-    return sorted(folder.glob(_PATTERN))
-
-
-def spans(path: Path, groups: int) -> list[Span]:
-    """Return the spans of a file, of at most `groups` row groups each; empty groups are left out.
-
-    Raises: DamagedError with the file's name if it is not Parquet.
-    """
-    _check_is_file(path)
-    with _naming(path):
-        metadata = pq.read_metadata(path)
-        counts = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-        if counts and min(counts) < 0:
-            raise pa.ArrowInvalid(f"a row group must have rows, not {min(counts)}")
-    result: list[Span] = []
-    for group, rows in enumerate(counts):
-        last = result[-1] if result else None
-        if last and len(last.groups) < groups and last.rows[0] == last.rows[-1] >= rows > 0:
-            result[-1] = Span(path, (*last.groups, group), (*last.rows, rows))
-        elif rows:
-            result.append(Span(path, (group,), (rows,)))
-    return result
-
-
-def rows(folder: Path) -> int:
-    """Return the number of rows in a folder, from the footers of its files."""
-    return sum(pq.read_metadata(path).num_rows for path in paths(folder))
+    """Return the files of a folder in the order of their numbers."""
+    return sorted(folder.glob(_PATTERN), key=lambda path: (len(path.name), path.name))
 
 
 def read(folder: Path) -> Iterator[tuple[Array, Array]]:
-    """Yield the row groups of a folder's files in order: x and y of (rows,) each.
+    """Yield the rows of a folder's files in order, batch by batch: x and y of (rows,) each.
 
     Raises: DamagedError with the file's name if a file is not such Parquet.
     """
     for path in paths(folder):
-        for span in spans(path, SHARD_CHUNKS):
-            yield from span.read()
+        _check_is_file(path)
+        with _naming(path), pq.ParquetFile(path, pre_buffer=False) as file:
+            # In batches: taking a column as one array would copy it.
+            rows = 0
+            for batch in file.iter_batches(_BATCH_ROWS, columns=["x", "y"], use_threads=False):
+                rows += len(batch)
+                yield _numbers(batch["x"]), _numbers(batch["y"])
+            if rows != file.metadata.num_rows:
+                raise pa.ArrowInvalid(f"it must have {file.metadata.num_rows} rows, not {rows}")
 
 
 def _check_is_file(path: Path) -> None:

@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core import checksums, history
-from knownline.core.layout import DATA, HISTORY, HOLDOUT, LINE, TRAIN
+from knownline.core.layout import DATA, HISTORY, LINE, SUMMARY
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
+from knownline.core.summary import Summary
 from knownline.evaluate import gate, statistics
 from knownline.evaluate.gate import Convergence, Gate
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
-from knownline.scan import dataset
 from samerun.core.errors import DamagedError, MissingError
 
 Array = npt.NDArray[np.float64]
@@ -40,19 +40,18 @@ class Results:
 
     @classmethod
     def read(cls, params: Params) -> "Results":
-        """Read data/, models/ and the history, and judge the fit.
+        """Read the summary of the data, the line and the history, and judge the fit.
 
         Raises: DamagedError or MissingError with the name of a file that cannot be used.
         """
-        train, holdout = dataset.summarize(TRAIN), dataset.summarize(HOLDOUT)
-        assert train is not None  # `generate` leaves MIN_ROWS or more
-        rows, (x, y) = train.rows, train.sample
+        data = Summary.read(SUMMARY)
+        rows, (x, y) = data.train, data.sample
         line = _read_line()
         loss, w, b = history.read(HISTORY)
         evaluation = statistics.assess(
             line,
             train=rows,
-            holdout=holdout.rows if holdout else None,
+            holdout=data.holdout,
             truth=Line(params.truth.w, params.truth.b) if params.truth else None,
             last_loss=float(loss[-1]),
         )

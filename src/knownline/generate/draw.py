@@ -4,7 +4,6 @@ Every draw has a key: the seed, the draw's purpose and the index of its chunk. S
 drawn by itself, in any order and in any process, and gives the same bytes. Knows nothing of files.
 """
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 import numpy as np
@@ -69,17 +68,19 @@ def noise(kind: Noise, *, seed: int, chunk: int, rows: int, out: Array | None = 
     return values
 
 
-class Block:
-    """Memory for one chunk of points, which the next draw overwrites.
+class Drawing:
+    """Draws chunks of points, each into the same memory.
 
     Allocating it anew for every chunk adds half the time of the drawing itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Generate, truth: Line) -> None:
+        self._settings, self._truth = settings, truth
         self._columns: Array = np.empty((3, CHUNK_ROWS))
 
-    def draw(self, settings: Generate, truth: Line, chunk: int) -> tuple[Array, Array]:
+    def draw(self, chunk: int) -> tuple[Array, Array]:
         """Return x and y = truth.w * x + truth.b + noise of a chunk, valid until the next draw."""
+        settings, truth = self._settings, self._truth
         start = chunk * CHUNK_ROWS
         stop = min(start + CHUNK_ROWS, settings.rows)
         x, y, errors = self._columns[:, : stop - start]
@@ -95,14 +96,3 @@ class Block:
             np.add(y, truth.b, out=y)
             np.add(y, errors, out=y)
         return x, y
-
-
-def chunks(settings: Generate) -> range:
-    """Return the indices of the chunks of `settings.rows` rows."""
-    return range(-(-settings.rows // CHUNK_ROWS))
-
-
-def points(settings: Generate, truth: Line) -> Iterator[tuple[Array, Array]]:
-    """Yield the chunks of x and y = truth.w * x + truth.b + noise, `CHUNK_ROWS` rows at a time."""
-    for chunk in chunks(settings):
-        yield Block().draw(settings, truth, chunk)

@@ -1,7 +1,9 @@
-"""Which rows are held out from training.
+"""Which rows are held out from training, and so where each part of the training rows begins.
 
 Knows nothing of where the rows come from, nor of files.
 """
+
+from bisect import bisect_right
 
 import numpy as np
 import numpy.typing as npt
@@ -9,23 +11,35 @@ import numpy.typing as npt
 from knownline.generate.draw import CHUNK_ROWS, Stream, generator
 from knownline.params import holdout_rows
 
+_BLOCKS = range(1 << 48)
+"""More blocks than there are rows in any data."""
 
-def held_out(
-    start: int, stop: int, *, rows: int, fraction: float, seed: int
-) -> npt.NDArray[np.bool_]:
-    """Return which of rows start..stop-1 of `rows` are held out: (stop-start,) bool.
 
-    The holdout is stratified: a simple random sample of every block of `CHUNK_ROWS` rows, of the
-    size that makes the count over all blocks so far exact. Whether a row is held out depends on
-    its position in the table, not on the pieces in which the table is read.
+def held_out(block: int, rows: int, *, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return which of the `rows` rows of a block of `CHUNK_ROWS` rows are held out: (rows,) bool.
+
+    rows: CHUNK_ROWS, or fewer in the last block of the data.
+
+    The holdout is stratified: a simple random sample of every block, of the size that makes the
+    count over all blocks so far exact. So whether a row is held out depends on its position in the
+    data alone.
     """
-    mask = np.zeros(stop - start, dtype=bool)
-    if fraction == 0:
-        return mask
-    for block in range(start // CHUNK_ROWS, -(-stop // CHUNK_ROWS)):
-        first, last = block * CHUNK_ROWS, min((block + 1) * CHUNK_ROWS, rows)
-        count = holdout_rows(last, fraction) - holdout_rows(first, fraction)
+    mask = np.zeros(rows, dtype=bool)
+    if fraction > 0:
+        first = block * CHUNK_ROWS
+        count = holdout_rows(first + rows, fraction) - holdout_rows(first, fraction)
         random = generator(seed=seed, stream=Stream.HOLDOUT, chunk=block)
-        chosen = first + random.choice(last - first, size=count, replace=False, shuffle=False)
-        mask[chosen[(chosen >= start) & (chosen < stop)] - start] = True
+        mask[random.choice(rows, size=count, replace=False, shuffle=False)] = True
     return mask
+
+
+def training_rows(block: int, fraction: float) -> int:
+    """Return how many of the rows before a block are trained on."""
+    rows = block * CHUNK_ROWS
+    return rows - holdout_rows(rows, fraction)
+
+
+def block_of(training_row: int, fraction: float) -> int:
+    """Return the block in which the training row with that number, counted from 0, lies."""
+    after = bisect_right(_BLOCKS, training_row, key=lambda block: training_rows(block, fraction))
+    return after - 1

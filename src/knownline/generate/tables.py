@@ -5,8 +5,11 @@ Rows are counted from 1, without the header. Knows nothing of how the rows are u
 
 import csv
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,27 +29,61 @@ _BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Two columns of a file, by name."""
+    """Two columns of a file, by name.
 
+    folder: the absolute folder that `path` is relative to, since another machine may read it.
+    """
+
+    folder: Path
     path: Path
     x: str
     y: str
 
-    def chunks(self) -> Iterator[tuple[Array, Array]]:
-        """Yield x and y, (rows,) each, batch by batch.
+    @property
+    def _file(self) -> Path:
+        return self.folder / self.path
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether it is Parquet, not CSV."""
+        return self.path.suffix == ".parquet"
+
+    def group_ends(self) -> list[int]:
+        """Return the row that each row group of a Parquet file ends before; of a CSV, nothing.
+
+        Raises: TableError if the file cannot be read, or has no such columns.
+        """
+        with self._naming():
+            if not self.is_parquet:
+                self._require_columns(self._header())
+                return []
+            with pq.ParquetFile(self._file, pre_buffer=False) as file:
+                self._require_columns(file.schema_arrow.names)
+                return self._ends(file)
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Array, Array]]:
+        """Yield x and y of rows start..stop-1, (rows,) each, batch by batch.
+
+        start, stop: for a Parquet file; a CSV is read as a whole.
 
         Raises: TableError if a column is missing, and at the first value that is not a finite
         number.
         """
-        if not os.path.isfile(self.path):  # noqa: PTH113 — Path.is_file raises for a long name
-            raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
-        first = 1
-        try:
-            for batch in self._batches():
-                x = self._numbers(batch, self.x, first)
-                y = self._numbers(batch, self.y, first)
+        row = start + 1
+        with self._naming():
+            for batch in self._read_groups(start, stop) if self.is_parquet else self._read_csv():
+                x = self._numbers(batch, self.x, row)
+                y = self._numbers(batch, self.y, row)
                 yield x, y
-                first += len(x)
+                row += len(x)
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Raise a TableError that names the file if it cannot be read in the block."""
+        if not os.path.isfile(self._file):  # noqa: PTH113 — Path.is_file raises for a long name
+            raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
+        try:
+            yield
         except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
             raise TableError(f"{self.path} must be a readable table ({error})") from error
         except OSError as error:
@@ -55,19 +92,38 @@ class Table:
             # without an errno, it is Arrow that cannot parse the bytes
             raise TableError(f"{self.path} must be a readable table ({error})") from error
 
-    def _batches(self) -> Iterator[Any]:
-        if self.path.suffix == ".parquet":
-            with pq.ParquetFile(
-                self.path, pre_buffer=False
-            ) as file:  # without this it keeps the whole file in memory
-                self._require_columns(file.schema_arrow.names)
-                yield from file.iter_batches(_BATCH_ROWS, columns=[self.x, self.y])
-            return
+    @staticmethod
+    def _ends(file: Any) -> list[int]:
+        metadata = file.metadata
+        return list(
+            accumulate(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        )
+
+    def _read_groups(self, start: int, stop: int | None) -> Iterator[Any]:
+        """Yield batches of rows start..stop-1 of a Parquet file."""
+        # Without pre_buffer=False it keeps the whole file in memory.
+        with pq.ParquetFile(self._file, pre_buffer=False) as file:
+            self._require_columns(file.schema_arrow.names)
+            ends = self._ends(file)
+            stop = ends[-1] if ends and stop is None else stop or 0
+            first = bisect_right(ends, start)
+            row = ends[first - 1] if first else 0
+            groups = range(first, min(bisect_left(ends, stop) + 1, len(ends)))
+            # Without Arrow's threads: other threads read other groups.
+            for batch in file.iter_batches(
+                _BATCH_ROWS, groups, [self.x, self.y], use_threads=False
+            ):
+                own = slice(max(start - row, 0), max(min(stop - row, len(batch)), 0))
+                row += len(batch)
+                if own.start < own.stop:
+                    yield batch.slice(own.start, own.stop - own.start)
+
+    def _read_csv(self) -> Iterator[Any]:
         self._require_columns(self._header())
         if not self._has_rows():
             return
         with pa.csv.open_csv(
-            self.path,
+            self._file,
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=[self.x, self.y],
@@ -83,7 +139,7 @@ class Table:
             return sum(1 for _ in zip(range(2), self._rows(stream), strict=False)) > 1
 
     def _open_text(self) -> TextIO:
-        return self.path.open(encoding="utf-8-sig", newline="", errors="replace")
+        return self._file.open(encoding="utf-8-sig", newline="", errors="replace")
 
     @staticmethod
     def _rows(stream: TextIO) -> Iterator[list[str]]:
@@ -92,7 +148,7 @@ class Table:
 
     def _header(self) -> list[str]:
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as stream:
+            with self._file.open(encoding="utf-8-sig", newline="") as stream:
                 return next(self._rows(stream), [])
         except UnicodeDecodeError as error:
             raise TableError(

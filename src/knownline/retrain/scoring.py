@@ -5,13 +5,13 @@ Knows nothing of how the scores decide.
 
 from collections.abc import Iterator
 from datetime import date
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import moments, parquet
-from knownline.core.layout import HOLDOUT, TRAIN
+from knownline.core import parquet
+from knownline.core.layout import HOLDOUT, SUMMARY
+from knownline.core.summary import Summary
 from knownline.params import Retrain
 from knownline.retrain import drift, policy
 from knownline.retrain.drift import Drift, Sample
@@ -24,7 +24,7 @@ Array = npt.NDArray[np.float64]
 
 def training_sample() -> Sample:
     """Return the sample of the current training rows."""
-    return Sample.of(moments.compress(parquet.read(TRAIN)))
+    return Sample.of(Summary.read(SUMMARY).train)
 
 
 def challenger_model(challenger: Version) -> Model:
@@ -61,8 +61,7 @@ def _drift(champion: Version, level: float) -> Drift | None:
         sample = Sample.from_json(champion.tags["sample"])
     except (KeyError, ValueError):
         return None
-    rows = moments.compress(chain(parquet.read(TRAIN), parquet.read(HOLDOUT)))
-    return drift.compare(sample, Sample.of(rows), level=level)
+    return drift.compare(sample, Sample.of(Summary.read(SUMMARY).all_rows), level=level)
 
 
 def _days(champion: Version, today: date) -> int:

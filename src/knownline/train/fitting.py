@@ -1,39 +1,34 @@
 """Runs one training: resumes it from its checkpoint, shows it while it runs, writes its results.
 
-Imports torch, so the stage imports this module only after another process has begun to read the
-data. Knows nothing of how the data is read.
+Imports torch, so the stage imports this module once everything else is checked.
 """
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 
 from knownline.core import checksums, history, parquet
 from knownline.core.errors import DivergedError, ParamsError
-from knownline.core.layout import HISTORY, LINE
+from knownline.core.layout import DATA, HISTORY, LINE, TRAIN
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
-from knownline.params import Params, Train
+from knownline.params import Train
 from knownline.train import descent, memory
 from knownline.train.checkpoints import Checkpoint, Checkpoints
 from knownline.train.live import Live
 from samerun.core import files, progress
 
 
-def device_of(params: Params) -> descent.Device:
-    """Return the device to train on. Raises: DeviceError if it is not available."""
-    return descent.choose_device(params.train.device, params.train.dtype)
+def fit(settings: Train, rows: Compressed) -> Line:
+    """Fit the training rows, which `rows` compresses; write the line and its history; return it.
 
-
-def fit(params: Params, rows: Compressed, folder: Path, device: descent.Device) -> Line:
-    """Fit the rows of a folder, write the line and its history; return the line.
-
-    Raises: ParamsError if the rows cannot be fitted with these parameters, DivergedError if the fit
-    diverged.
+    Raises: DeviceError if the device is not available, ParamsError if the rows cannot be fitted
+    with these parameters, DivergedError if the fit diverged.
     """
-    fitted = _fit(params.train, rows, folder, device)
+    device = descent.choose_device(settings.device, settings.dtype)
+    with memory.limit_of(device):
+        fitted = _fit(settings, rows, device)
     files.write_text(LINE, fitted.line.to_json())
     files.write_text(
         HISTORY, history.as_csv(fitted.loss.tolist(), fitted.w.tolist(), fitted.b.tolist())
@@ -41,12 +36,10 @@ def fit(params: Params, rows: Compressed, folder: Path, device: descent.Device) 
     return fitted.line
 
 
-def _fit(
-    settings: Train, rows: Compressed, folder: Path, device: descent.Device
-) -> descent.History:
+def _fit(settings: Train, rows: Compressed, device: descent.Device) -> descent.History:
     """Fit, from the checkpoint if there is one; save checkpoints, show epochs and progress."""
-    x, y, scaling = inputs(settings, rows, folder, device)
-    checkpoints = Checkpoints(inputs_digest(settings, folder))
+    x, y, scaling = inputs(settings, rows, device)
+    checkpoints = Checkpoints(inputs_digest(settings))
     checkpoint = checkpoints.load()
     last: descent.Step | None = None
     with (
@@ -97,31 +90,28 @@ def _resume_point(checkpoint: Checkpoint) -> descent.ResumePoint:
     return descent.ResumePoint(checkpoint.w, checkpoint.b, checkpoint.history)
 
 
-def inputs_digest(settings: Train, folder: Path) -> str:
+def inputs_digest(settings: Train) -> str:
     """Return the SHA-256 of what a training depends on: its parameters and the data."""
-    content = {"train": settings.model_dump(mode="json"), "data": checksums.digest(folder.parent)}
+    content = {"train": settings.model_dump(mode="json"), "data": checksums.digest(DATA)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def inputs(
-    settings: Train, rows: Compressed, folder: Path, device: descent.Device
+    settings: Train, rows: Compressed, device: descent.Device
 ) -> tuple[descent.Array, descent.Array, descent.Scaling]:
     """Return x and y for the fit, (points,) each, and how that x relates to the data's.
 
-    Raises: ParamsError if the data's squares do not fit into float64 or the rows not into memory.
+    Raises: ParamsError if the rows do not fit into memory; without train.compress, MissingError or
+    DamagedError if a file of data/train does not match its checksum.
     """
-    if not rows.finite:
-        raise ParamsError(
-            f"{folder}/ must have squares within float64, neither too large nor too small:"
-            " rescale it (got one that is not)"
-        )
     scaling = descent.Scaling(rows.mean_x, rows.sd_x) if settings.standardize else descent.Scaling()
     if settings.compress:
         return *rows.three_points(standardize=settings.standardize), scaling
     refuse_too_many(rows.rows, descent.row_bytes(settings.dtype, device))
+    checksums.check(DATA, TRAIN)
     x, y = np.empty((2, rows.rows))
     start = 0
-    for chunk_x, chunk_y in parquet.read(folder):
+    for chunk_x, chunk_y in parquet.read(TRAIN):
         stop = start + len(chunk_x)
         x[start:stop], y[start:stop] = chunk_x, chunk_y
         start = stop

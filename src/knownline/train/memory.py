@@ -1,10 +1,27 @@
 """Measures how much memory is free, on this machine or on a device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from knownline.core.errors import DeviceError
+
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def limit_of(device: Any) -> Iterator[None]:
+    """Raise a DeviceError of one line if a torch device has no memory left for the block."""
+    try:
+        yield
+    except RuntimeError as error:  # torch has several classes for it, by version
+        if "out of memory" not in str(error):
+            raise
+        raise DeviceError(
+            f"train.device must have memory for the fit (got {device}, which has none left)"
+        ) from error
 
 
 def free(device: Any) -> int | None:

@@ -1,6 +1,5 @@
 """Ctrl-C and SIGTERM: both end a command the same way, and neither interrupts an import."""
 
-import gc
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,25 +14,11 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import modules in the block, without garbage collection and without interruption.
+    """Import modules in the block: SIGINT and SIGTERM wait for its end.
 
-    Imported objects are frozen afterwards, so that the garbage collector skips them: scanning them
-    costs a quarter of the time that importing torch and exiting takes. Ctrl-C and SIGTERM wait for
-    the end of the block: an exception in the middle of an import may be lost, as in torch's own
-    import of numpy, or leave half a module.
+    An exception in the middle of an import may be lost, as in torch's own import of numpy, or leave
+    half a module.
     """
-    gc.disable()
-    try:
-        with _deferred_signals():
-            yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-@contextmanager
-def _deferred_signals() -> Iterator[None]:
-    """Defer SIGINT and SIGTERM to the end of the block."""
     if threading.current_thread() is not threading.main_thread():  # which alone receives signals
         yield
         return

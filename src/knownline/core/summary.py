@@ -1,0 +1,89 @@
+"""data/summary.json: what `generate` kept of the rows while it wrote them.
+
+It stands for the rows wherever a squared loss is fitted or judged: `train`, `evaluate` and `report`
+read it and no rows. Its `sums` is the SHA-256 of data/SHA256SUMS, so it belongs to those files.
+"""
+
+import json
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from knownline.core import checksums, moments
+from knownline.core.moments import Compressed, Moments, Pivot
+from samerun.core import files
+from samerun.core.errors import DamagedError, MissingError
+
+Array = npt.NDArray[np.float64]
+
+SAMPLE = 2_000
+"""The largest sample of training rows that is kept for plots."""
+
+
+def stride(rows: int) -> int:
+    """Return the distance between sampled rows: the power of two that keeps SAMPLE or fewer.
+
+    A power of two, so that the sample of a table whose length is not yet known can be thinned.
+    """
+    return 1 << max(0, -(-rows // SAMPLE) - 1).bit_length()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The rows of data/train and data/holdout, compressed.
+
+    holdout: None if no row is held out. sample: x and y of every n-th training row in order,
+    (2, SAMPLE or fewer).
+    """
+
+    train: Compressed
+    holdout: Compressed | None
+    sample: Array
+
+    @property
+    def all_rows(self) -> Compressed:
+        """The rows of data/train and data/holdout together."""
+        sets = [self.train, self.holdout] if self.holdout else [self.train]
+        return moments.join((rows.pivot, np.array([astuple(rows.moments)])) for rows in sets)
+
+    def write(self, path: Path) -> None:
+        """Write the summary beside the data files' list of sums, which must be there."""
+        content = {
+            "train": asdict(self.train),
+            "holdout": asdict(self.holdout) if self.holdout else None,
+            "sample": dict(zip(("x", "y"), self.sample.tolist(), strict=True)),
+            "sums": checksums.digest(path.parent),
+        }
+        files.write_text(path, json.dumps(content, allow_nan=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Summary":
+        """Return what `write` wrote.
+
+        Raises: MissingError if there is no file, DamagedError if it is not of the data files that
+        are listed beside it.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            train, holdout = content["train"], content["holdout"]
+            sample = np.array([content["sample"][name] for name in ("x", "y")], dtype=np.float64)
+            summary = cls(_compressed(train), _compressed(holdout) if holdout else None, sample)
+            sums = content["sums"]
+        except FileNotFoundError:
+            raise MissingError(f"{path} must be there: run `dvc repro` (got no file)") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DamagedError(_damaged(path, f"no summary: {error}")) from error
+        if sums != checksums.digest(path.parent):
+            raise DamagedError(_damaged(path, f"a summary of other files than {checksums.SUMS}"))
+        return summary
+
+
+def _compressed(content: dict[str, Any]) -> Compressed:
+    return Compressed(Pivot(**content["pivot"]), Moments(**content["moments"]))
+
+
+def _damaged(path: Path, actual: str) -> str:
+    return f"{path} must be what `generate` wrote: run `dvc repro --force generate` (got {actual})"

@@ -1,1 +1,0 @@
-"""One pass over the rows of a folder, by threads, processes, several machines or a GPU."""
