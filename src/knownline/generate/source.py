@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,7 @@ class Source:
         if settings.table is None:
             return cls(settings, line, None, settings.rows)
         columns = settings.columns
-        table = Table(Path.cwd(), Path(settings.table), columns.x, columns.y)
+        table = Table(Path(settings.table), columns.x, columns.y, Path.cwd())
         ends = tuple(table.group_ends())
         rows = (ends[-1] if ends else 0) if table.is_parquet else None
         return cls(settings, line, table, rows, ends)
@@ -66,6 +67,16 @@ class Source:
         """Return how many rows before `start` must be read to read from there."""
         group = bisect_right(self.group_ends, start)
         return start - self.group_ends[group - 1] if group else start if self.table else 0
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Raise a TableError if the table changes in the block."""
+        before = self.table and self.table.stamp()
+        yield
+        if self.table and self.table.stamp() != before:
+            raise TableError(
+                f"{self.table.path} must not change while it is read (got another file)"
+            )
 
     def blocks(self, numbers: range = EVERY_BLOCK) -> Iterator[Block]:
         """Yield blocks in order, as far as there are rows.
@@ -100,8 +111,7 @@ class Source:
             yield Block(number, x, y)
         if self.rows is not None and row != max(start, stop):
             raise TableError(
-                f"{table.path} must have the {self.rows} rows that its footer counts, and not"
-                f" change while it is read (got {row} rows)"
+                f"{table.path} must have the {self.rows} rows that its footer counts (got {row})"
             )
 
 

@@ -51,7 +51,8 @@ class _Written:
         """Write all shards of a job."""
         train: list[Part] = []
         holdout: list[Part] = []
-        with progress.bar("generate", " rows", total=job.source.rows) as bar:
+        source = job.source
+        with source.unchanged(), progress.bar("generate", " rows", total=source.rows) as bar:
             for shard in _shards(job):
                 for part, parts in ((shard.train, train), (shard.holdout, holdout)):
                     if part:

@@ -31,13 +31,13 @@ _BATCH_ROWS = 1 << 16
 class Table:
     """Two columns of a file, by name.
 
-    folder: the absolute folder that `path` is relative to, since another machine may read it.
+    folder: the folder that `path` is relative to; absolute where another process may read it.
     """
 
-    folder: Path
     path: Path
     x: str
     y: str
+    folder: Path = Path()
 
     @property
     def _file(self) -> Path:
@@ -47,6 +47,12 @@ class Table:
     def is_parquet(self) -> bool:
         """Whether it is Parquet, not CSV."""
         return self.path.suffix == ".parquet"
+
+    def stamp(self) -> tuple[int, int, int]:
+        """Return what changes when the file does: its inode, size and time of modification."""
+        with self._naming():
+            stat = self._file.stat()
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     def group_ends(self) -> list[int]:
         """Return the row that each row group of a Parquet file ends before; of a CSV, nothing.
