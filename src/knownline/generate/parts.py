@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from knownline.core.moments import Pivot, ScratchBuffer, chunk_moments, pivot_line
 from knownline.core.parquet import Writer
+from knownline.core.summary import stride
 from knownline.generate.draw import CHUNK_ROWS
 
 Array = npt.NDArray[np.float64]
@@ -20,8 +21,8 @@ class Part:
     """A file that was written, and the summary of its rows.
 
     pivot: None if it has no rows. chunks: the moments of its row groups about `pivot`, (groups, 6).
-    low, high: the ends of its x. sample: the number in the data set, x and y of every n-th row,
-    (3, points).
+    low, high: the ends of its x. sample: the number in the data set, x and y of some rows,
+    (3, points): of all that are sampled, and of others.
     """
 
     path: Path
@@ -41,12 +42,12 @@ class Part:
 class PartWriter:
     """Writes one file; without `close`, as after an error, nothing is left of it."""
 
-    def __init__(self, path: Path, start: int, pivot: Pivot | None, *, every: int | None) -> None:
-        """start: the number of the first row. every: the distance of sampled rows, None for none.
+    def __init__(self, path: Path, start: int, pivot: Pivot | None, *, sampled: bool) -> None:
+        """start: the number of the first row. sampled: whether some of the rows are kept.
 
         pivot: None to choose it from the first row group.
         """
-        self._path, self._row, self._pivot, self._every = path, start, pivot, every
+        self._path, self._row, self._pivot, self._sampled = path, start, pivot, sampled
         self._buffer: Array = np.empty((2, CHUNK_ROWS))
         self._buffered = 0
         self._scratch = ScratchBuffer()
@@ -105,10 +106,12 @@ class PartWriter:
         self._chunks.append(chunk_moments(x, y, self._pivot, self._scratch))
         self._low = min(self._low, float(x.min()))
         self._high = max(self._high, float(x.max()))
-        if self._every:
-            first = -self._row % self._every
-            numbers = np.arange(self._row + first, self._row + len(x), self._every)
-            chosen = slice(first, None, self._every)
+        if self._sampled:
+            # The number of all rows may not be known yet; there are at least as many as so far.
+            every = stride(self._row + len(x))
+            first = -self._row % every
+            numbers = np.arange(self._row + first, self._row + len(x), every)
+            chosen = slice(first, None, every)
             self._samples.append(np.stack([numbers, x[chosen], y[chosen]]))
         self._row += len(x)
         (self._writer or self._open()).write(x, y)
