@@ -43,10 +43,3 @@ def write_sums(folder: Path, paths: Iterable[Path]) -> None:
     """Write the sums of files to a folder's SHA256SUMS."""
     checksums.write(folder, {path: files.sha256_of(path) for path in paths})
 
-
-def check_sums(folder: Path, only: Path) -> None:
-    """Compare the files in `only` with a folder's SHA256SUMS, as a reader of rows does."""
-    sums = checksums.below(folder, only)
-    for path, expected in sums.items():
-        checksums.check_file(path, expected)
-    checksums.check_nothing_unlisted(sums, only, folder)

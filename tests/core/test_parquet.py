@@ -1,8 +1,8 @@
 """Points on disk: their bytes depend on the points alone; damage is refused by file name."""
 
 import gc
-from collections.abc import Sequence
-from itertools import pairwise
+import hashlib
+import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knownline.core import parquet
+from knownline.core import checksums, parquet
 from samerun.core.errors import DamagedError
 from tests.file_contents import (
     changed_bytes,
-    check_sums,
     cut_short,
     overwritten,
     tree,
@@ -30,8 +29,6 @@ from tests.file_contents import (
 Array = npt.NDArray[np.float64]
 
 CHUNK = 5
-FULL = parquet.SHARD_CHUNKS * CHUNK
-"""Rows of a full file."""
 
 
 def points(rows: int, seed: int = 1) -> tuple[Array, Array]:
@@ -39,27 +36,20 @@ def points(rows: int, seed: int = 1) -> tuple[Array, Array]:
     return draws.standard_normal(rows), draws.standard_normal(rows)
 
 
-def write(
-    folder: Path, x: Array, y: Array, lengths: Sequence[int] | None = None, chunk: int = CHUNK
-) -> parquet.ShardWriter:
-    """Write points, handed over in pieces of these lengths; in one piece by default."""
+def write(folder: Path, x: Array, y: Array, chunk: int = CHUNK, number: int = 0) -> Path:
+    """Write points as one file in row groups of one length; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    ends = np.cumsum([len(x)] if lengths is None else lengths, dtype=int)
-    with parquet.ShardWriter(folder, chunk) as writer:
-        for start, end in pairwise([0, *ends]):
-            writer.append(x[start:end], y[start:end])
-    return writer
+    path = folder / f"part-{number:05d}.parquet"
+    writer = parquet.Writer(path)
+    for start in range(0, len(x), chunk) if len(x) else [0]:
+        writer.write(x[start : start + chunk], y[start : start + chunk])
+    assert writer.close() == hashlib.sha256(path.read_bytes()).hexdigest()
+    return path
 
 
 def read(folder: Path) -> tuple[Array, Array]:
     chunks = [(np.empty(0), np.empty(0)), *parquet.read(folder)]
     return np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
-
-
-def groups_of(path: Path) -> list[int]:
-    """Return the rows of each row group of a file."""
-    whole = pq.read_metadata(path)
-    return [whole.row_group(i).num_rows for i in range(whole.num_row_groups)]
 
 
 @pytest.fixture
@@ -70,39 +60,15 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_file(folder: Path) -> Path:
     """The one file of three rows in two groups."""
-    return write(folder, *points(3), chunk=2).files[0]
+    return write(folder, *points(3), chunk=2)
 
 
 # Writing and reading
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    lengths=st.lists(st.integers(0, 17), max_size=12),
-    chunk=st.integers(1, 9),
-    seed=st.integers(0, 5),
-)
-def test_rows_appended_in_any_pieces_give_full_groups_in_order_and_the_same_bytes(
-    lengths: list[int], chunk: int, seed: int
-) -> None:
-    rows = sum(lengths)
-    x, y = points(rows, seed)
-    with TemporaryDirectory() as in_pieces, TemporaryDirectory() as at_once:
-        folder = Path(in_pieces)
-        writer = write(folder, x, y, lengths, chunk)
-        assert writer.rows == rows == parquet.rows(folder)
-        full, rest = divmod(rows, chunk)
-        groups = [chunk] * full + ([rest] if rest else [])
-        assert [len(u) for u, _ in parquet.read(folder)] == groups
-        assert [len(v) for _, v in parquet.read(folder)] == groups
-        assert [column.tobytes() for column in read(folder)] == [x.tobytes(), y.tobytes()]
-        write(Path(at_once), x, y, chunk=chunk)
-        assert tree(folder) == tree(Path(at_once))
-
-
-@settings(deadline=None, max_examples=50)
-@given(counts=st.lists(st.integers(0, 4), max_size=12), most=st.integers(1, 5))
-def test_row_groups_of_any_length_are_read_one_by_one(counts: list[int], most: int) -> None:
+@given(counts=st.lists(st.integers(0, 4), max_size=12))
+def test_row_groups_of_any_length_are_read_in_order(counts: list[int]) -> None:
     x, y = points(sum(counts), seed=3)
     with TemporaryDirectory() as name:
         path, start = Path(name) / "part-00000.parquet", 0
@@ -111,35 +77,37 @@ def test_row_groups_of_any_length_are_read_one_by_one(counts: list[int], most: i
                 part = pa.table({"x": x[start:][:count], "y": y[start:][:count]}, parquet.SCHEMA)
                 writer.write_table(part)
                 start += count
-        spans = parquet.spans(path, most)
-        pairs = [pair for span in spans for pair in span.read()]
-    assert [len(u) for u, _ in pairs] == [n for n in counts if n]
-    assert [n for span in spans for n in span.rows] == [n for n in counts if n]
-    assert all(1 <= len(span.groups) <= most for span in spans)
-    assert b"".join(u.tobytes() for u, _ in pairs) == x.tobytes()
-    assert b"".join(v.tobytes() for _, v in pairs) == y.tobytes()
+        assert [column.tobytes() for column in read(Path(name))] == [x.tobytes(), y.tobytes()]
 
 
-@pytest.mark.parametrize("rows", [FULL - 1, FULL, FULL + 1, 2 * FULL, 11 * FULL + 3])
-def test_a_new_file_begins_when_one_is_full_and_another_row_comes(folder: Path, rows: int) -> None:
-    x, y = points(rows)
-    writer = write(folder, x, y)
-    names = [f"part-{i:05d}.parquet" for i in range(-(-rows // FULL))]
-    assert [path.name for path in writer.files] == names == sorted(tree(folder))
-    counts = [sum(groups_of(path)) for path in writer.files]
-    assert counts == [min(FULL, rows - start) for start in range(0, rows, FULL)]
-    assert parquet.rows(folder) == rows
-    assert [column.tolist() for column in read(folder)] == [x.tolist(), y.tolist()]
+def test_files_are_read_in_the_order_of_their_numbers(folder: Path) -> None:
+    for number in (2, 99_999, 100_000, 11, 0):
+        write(folder, np.full(2, float(number)), np.zeros(2), number=number)
+    assert read(folder)[0][::2].tolist() == [0.0, 2.0, 11.0, 99_999.0, 100_000.0]
 
 
-def test_only_the_chosen_rows_are_written(tmp_path: Path) -> None:
-    x, y = points(4 * CHUNK)
-    chosen = np.array([0, 3, 4, 11, 19])
-    (tmp_path / "some").mkdir()
-    with parquet.ShardWriter(tmp_path / "some", 3) as writer:
-        writer.append(x, y, chosen)
-    write(tmp_path / "all", x[chosen], y[chosen], chunk=3)
-    assert tree(tmp_path / "some") == tree(tmp_path / "all")
+def test_a_file_has_no_name_before_it_is_complete_and_nothing_is_left_of_a_discarded_one(
+    folder: Path,
+) -> None:
+    write(folder, *points(3))
+    before = tree(folder)
+    writer = parquet.Writer(folder / "part-00000.parquet")
+    writer.write(*points(2, seed=2))
+    assert [name for name in tree(folder) if not name.startswith(".")] == list(before)
+    assert read(folder)[0].tolist() == points(3)[0].tolist()
+    writer.discard()
+    assert tree(folder) == before
+
+
+def test_two_writers_of_one_file_leave_one_whole_file(folder: Path) -> None:
+    folder.mkdir()
+    writers = [parquet.Writer(folder / "part-00000.parquet") for _ in range(2)]
+    for chunk in range(3):
+        for writer in writers:
+            writer.write(*points(CHUNK, seed=chunk))
+    assert len({writer.close() for writer in writers}) == 1
+    assert list(tree(folder)) == ["part-00000.parquet"]
+    assert len(read(folder)[0]) == 3 * CHUNK
 
 
 def test_every_bit_of_a_float_is_kept(folder: Path) -> None:
@@ -168,14 +136,6 @@ def test_pandas_reads_the_same_numbers(folder: Path, rows: int) -> None:
     assert frame["y"].to_list() == y.tolist()
 
 
-@pytest.mark.parametrize("lengths", [[], [0], [0, 0]])
-def test_no_rows_at_all_give_one_file_that_can_be_read(folder: Path, lengths: list[int]) -> None:
-    writer = write(folder, np.empty(0), np.empty(0), lengths)
-    assert sorted(tree(folder)) == ["part-00000.parquet"]
-    assert writer.rows == parquet.rows(folder) == 0
-    assert [column.tolist() for column in read(folder)] == [[], []]
-
-
 def test_the_files_hold_nothing_but_the_points(small_file: Path) -> None:
     with pq.ParquetFile(small_file) as file:
         assert file.metadata.metadata is None
@@ -188,17 +148,20 @@ def test_the_files_hold_nothing_but_the_points(small_file: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_an_error_in_the_block_is_raised_and_nothing_else_is_reported(folder: Path) -> None:
+def test_a_disk_that_takes_no_more_is_reported_once_and_nothing_is_left(folder: Path) -> None:
     folder.mkdir()
-
-    def fail() -> None:
-        with parquet.ShardWriter(folder, CHUNK) as writer:
-            writer.append(*points(2 * CHUNK))
-            raise RuntimeError("no more points")
-
-    with pytest.raises(RuntimeError, match="no more points"):
-        fail()
+    writer = parquet.Writer(folder / "part-00000.parquet")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            writer.write(*points(10_000))
+        writer.discard()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    del writer
     gc.collect()  # a writer left open would complain now, on the user's stderr
+    assert tree(folder) == {}
 
 
 # Damage
@@ -261,9 +224,8 @@ def test_a_changed_byte_is_refused_by_name_or_changes_only_numbers(small_file: P
 
 @pytest.mark.parametrize("name", [".hidden.parquet", "._part-00000.parquet"])
 def test_a_hidden_file_that_the_sums_ignore_is_not_read_as_data(tmp_path: Path, name: str) -> None:
-    writer = write(tmp_path / "train", *points(3, seed=1))
-    write_sums(tmp_path, writer.files)
-    write(tmp_path / "other", *points(3, seed=2)).files[0].rename(tmp_path / "train" / name)
-    check_sums(tmp_path, only=tmp_path / "train")
+    path = write(tmp_path / "train", *points(3, seed=1))
+    write_sums(tmp_path, [path])
+    write(tmp_path / "other", *points(3, seed=2)).rename(tmp_path / "train" / name)
+    checksums.check(tmp_path, only=tmp_path / "train")
     assert read(tmp_path / "train")[0].tolist() == points(3, seed=1)[0].tolist()
-    assert parquet.rows(tmp_path / "train") == 3
