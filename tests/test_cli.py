@@ -1,8 +1,10 @@
 """The commands: help, wrong arguments, what is imported, and one line for a mistake."""
 
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import yaml
 from knownline import cli
 from knownline.__main__ import main
 from tests.conftest import ROOT, Workspace
+from tests.file_contents import tree
 
 STAGES = ("generate", "train", "evaluate", "report")
 COMMANDS = (
@@ -201,9 +204,75 @@ def test_a_stage_says_which_of_its_inputs_is_missing(stage: str, fresh: Workspac
     done = fresh.knownline(stage, ok=False)
     assert done.returncode == 2
     assert done.stderr.startswith("knownline: error: ")
-    assert "SHA256SUMS must be there: run `dvc repro`" in done.stderr
+    assert "data/summary.json must be there: run `dvc repro`" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (fresh.path / "mlruns/mlflow.db").exists()
+
+
+@pytest.fixture
+def made(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: params.yaml and every output of the stages, without their store."""
+    for name in ("data", "models", "reports", "params.yaml", "dvc.yaml"):
+        origin = built.path / name
+        (shutil.copytree if origin.is_dir() else shutil.copy)(origin, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def foreign() -> None:
+    path = Path("data/SHA256SUMS")
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first.translate(str.maketrans("0123456789abcdef", "123456789abcdef0")) + second)
+
+
+SUMMARY = Path("data/summary.json")
+
+DAMAGE: dict[str, tuple[Callable[[], object], str]] = {
+    "no summary": (
+        SUMMARY.unlink,
+        "data/summary.json must be there: run `dvc repro` (got no file)",
+    ),
+    "no list": (Path("data/SHA256SUMS").unlink, "data/SHA256SUMS must be there: run `dvc repro`"),
+    "empty": (lambda: SUMMARY.write_text(""), "data/summary.json must be what `generate` wrote"),
+    "cut short": (
+        lambda: SUMMARY.write_bytes(SUMMARY.read_bytes()[:-9]),
+        "data/summary.json must be what `generate` wrote",
+    ),
+    "of other files": (foreign, "(got a summary of other files than SHA256SUMS)"),
+}
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate", "report"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_summary_that_is_damaged_or_of_other_files_is_refused_in_one_line(
+    stage: str, damage: str, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = DAMAGE[damage]
+    change()
+    before = tree(made)
+    capsys.readouterr()
+    assert main([stage]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("knownline: error: data/")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert tree(made) == before
+
+
+def test_without_any_row_the_other_stages_make_the_same_bytes(made: Path) -> None:
+    def results() -> dict[str, bytes | None]:
+        found = {**tree(made / "models"), **tree(made / "reports")}
+        return {name: content for name, content in found.items() if not name.startswith(".")}
+
+    before = results()
+    for folder in ("data/train", "data/holdout", "models", "reports"):
+        shutil.rmtree(folder)
+    for stage in ("train", "evaluate", "report"):
+        assert main([stage]) == 0
+    assert results() == before
+    assert {"line.json", "history.csv", "metrics.json", "report.html"} <= before.keys()
+    assert not Path("data/train").exists()
 
 
 def test_evaluate_says_which_result_of_train_is_missing_or_damaged(fresh: Workspace) -> None:

@@ -4,18 +4,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pytest
 import torch
 
-from knownline.core import parquet
+from knownline.core import history, parquet
 from knownline.core.errors import DivergedError
+from knownline.core.layout import HISTORY, LINE
 from knownline.core.moments import compress
 from knownline.params import Params
-from knownline.train import checkpoints, fitting, live
+from knownline.train import checkpoints, descent, fitting, live
+from samerun.core.errors import DamagedError, MissingError
 from tests.conftest import ROOT
 from tests.file_contents import tree, write_sums
 
-TEXT = (ROOT / "params.yaml").read_text().replace("epochs: 100", "epochs: 60")
+TEXT = (
+    (ROOT / "params.yaml")
+    .read_text()
+    .replace("epochs: 100", "epochs: 60")
+    .replace("device: auto", "device: cpu")
+)
+ROW_BY_ROW = ("compress: true", "compress: false")
+Array = npt.NDArray[np.float64]
+
 CPU = torch.device("cpu")
 TRAIN = Path("data/train")
 SCRATCH = Path("scratch/checkpoint")
@@ -23,13 +35,23 @@ SCRATCH = Path("scratch/checkpoint")
 Train = Callable[..., dict[str, bytes | None]]
 
 
-def draw(seed: int = 1) -> None:
+def draw(seed: int = 1, rows: int = 700) -> None:
+    """Write rows as two files, and their sums."""
     TRAIN.mkdir(parents=True, exist_ok=True)
-    x = np.linspace(1.0, 99.0, 700)
-    y = 20.0 * x + 5.0 + np.random.default_rng(seed).standard_normal(700)
-    with parquet.ShardWriter(TRAIN, 65_536) as writer:
-        writer.append(x, y)
-    write_sums(TRAIN.parent, writer.files)
+    x = np.linspace(1.0, 99.0, rows)
+    y = 20.0 * x + 5.0 + np.random.default_rng(seed).standard_normal(rows)
+    paths = [TRAIN / f"part-0000{number}.parquet" for number in range(2)]
+    for path, u, v in zip(paths, np.split(x, [500]), np.split(y, [500]), strict=True):
+        writer = parquet.Writer(path)
+        writer.write(u, v)
+        writer.close()
+    write_sums(TRAIN.parent, paths)
+
+
+def rows_of_train() -> tuple[Array, Array]:
+    """Return x and y of all training rows, as pandas reads them."""
+    frame = pd.read_parquet(TRAIN)
+    return frame["x"].to_numpy(copy=True), frame["y"].to_numpy(copy=True)
 
 
 @pytest.fixture
@@ -38,6 +60,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(checkpoints.VARIABLE, "scratch")
     monkeypatch.delenv(live.VARIABLE, raising=False)
+    trained.clear()
     draw()
 
     def run(*changes: tuple[str, str], stop_at: int | None = None) -> dict[str, bytes | None]:
@@ -54,8 +77,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         trained.clear()
         with monkeypatch.context() as patched:
             patched.setattr(live.Live, "add", add)
-            rows = compress(parquet.read(TRAIN))
-            fitting.fit(Params.parse(text), rows, TRAIN, CPU)
+            fitting.fit(Params.parse(text).train, compress([rows_of_train()]))
         return tree(Path("models")) | tree(Path("reports"))
 
     return run
@@ -65,7 +87,7 @@ trained: list[int] = []
 """The epochs of the latest training."""
 
 
-@pytest.mark.parametrize("changes", [(), (("compress: true", "compress: false"),)])
+@pytest.mark.parametrize("changes", [(), (ROW_BY_ROW,)])
 def test_an_interrupted_training_resumes_to_the_same_bytes(
     train: Train, changes: tuple[tuple[str, str], ...]
 ) -> None:
@@ -138,5 +160,93 @@ def test_without_scratch_nothing_is_kept_and_nothing_fails(
     assert trained == list(range(60))
     assert sorted(tree(Path())) == [
         "data", "data/SHA256SUMS", "data/train", "data/train/part-00000.parquet",
+        "data/train/part-00001.parquet",
         "models", "models/line.json", "reports", "reports/history.csv",
     ]  # fmt: skip
+
+
+# Row by row
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("rows", [700, 70_003])
+def test_row_by_row_it_is_the_articles_loop_over_all_rows_in_order(
+    train: Train, standardize: bool, rows: int
+) -> None:
+    draw(rows=rows)
+    changes = [ROW_BY_ROW]
+    if not standardize:
+        changes += [("standardize: true", "standardize: false"),
+                    ("learning_rate: 0.25", "learning_rate: 1.0e-4")]  # fmt: skip
+    train(*changes)
+    x, y = rows_of_train()
+    whole = compress([(x, y)])
+    scaling = descent.Scaling(whole.mean_x, whole.sd_x) if standardize else descent.Scaling()
+    assert scaling.mean == pytest.approx(x.mean() if standardize else 0.0, rel=1e-14)
+    assert scaling.sd == pytest.approx(x.std() if standardize else 1.0, rel=1e-14)
+    expected = descent.fit(
+        (x - scaling.mean) / scaling.sd,
+        y,
+        epochs=60,
+        learning_rate=0.25 if standardize else 1e-4,
+        dtype="float64",
+        device=CPU,
+        scaling=scaling,
+        halving=True,
+    )
+    loss, w, b = history.read(HISTORY)
+    assert loss.tobytes() == expected.loss.tobytes()
+    assert w.tobytes() == expected.w.tobytes()
+    assert b.tobytes() == expected.b.tobytes()
+
+
+def test_row_by_row_and_by_three_points_it_takes_the_same_way(train: Train) -> None:
+    found = []
+    for changes in ((), (ROW_BY_ROW,)):
+        train(*changes)
+        found.append(history.read(HISTORY))
+    for one, other in zip(*found, strict=True):
+        assert np.allclose(one, other, rtol=1e-9, atol=0)
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
+def appended(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"0")
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def unlisted(path: Path) -> None:
+    (path.parent / "part-00002.parquet").write_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "match"),
+    [
+        (flipped, DamagedError, r"data/train/part-00001\.parquet must be .*SHA-256"),
+        (appended, DamagedError, r"data/train/part-00001\.parquet must be .*SHA-256"),
+        (removed, MissingError, r"data/train/part-00001\.parquet must be there"),
+        (unlisted, DamagedError, r"data/train/part-00002\.parquet must not be there"),
+    ],
+)
+def test_row_by_row_every_file_is_compared_with_its_sum_first(
+    train: Train,
+    damage: Callable[[Path], None],
+    error: type[Exception],
+    match: str,
+) -> None:
+    whole = compress([rows_of_train()])
+    damage(TRAIN / "part-00001.parquet")
+    settings = Params.parse(TEXT.replace(*ROW_BY_ROW)).train
+    with pytest.raises(error, match=match):
+        fitting.fit(settings, whole)
+    assert not LINE.exists()
+    assert not HISTORY.exists()
+    assert trained == []
