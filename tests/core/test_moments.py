@@ -171,7 +171,7 @@ def test_memory_that_is_used_again_changes_no_bit(rows: int) -> None:
     x, y = draws.normal(1e6, 1.0, rows), draws.normal(-3.0, 2.0, rows)
     pivot, used = Pivot(1e6, 0.5, 0.1), ScratchBuffer()
     for other in (2 * rows, 7, rows):
-        chunk_moments(*draws.standard_normal((2, other)), pivot, used)
+        chunk_moments(draws.normal(size=other), draws.normal(size=other), pivot, used)
         again = chunk_moments(x, y, pivot, used)
         assert again.tobytes() == chunk_moments(x, y, pivot).tobytes()
 

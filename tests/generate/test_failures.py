@@ -278,7 +278,8 @@ def test_a_table_that_changes_while_it_is_read_is_refused(
     x = np.arange(100.0)
     table = write_table(kind, x, 2.0 * x)
     write_params(generate__table=table, generate__holdout=holdout)
-    chunks, changes = Table.chunks, []
+    chunks = Table.chunks
+    changes: list[str] = []
 
     def changing(self: Table, *rows: Any) -> Iterator[tuple[Array, Array]]:
         for chunk in chunks(self, *rows):

@@ -32,10 +32,8 @@ def write_tables(rows: int) -> tuple[str, str]:
 def test_the_sample_is_every_nth_training_row_whether_or_not_the_length_is_known(
     rows: int, holdout: float
 ) -> None:
-    for params in (
-        *({"generate__table": table} for table in write_tables(rows)),
-        {"generate__rows": rows},
-    ):
+    tables: list[dict[str, Any]] = [{"generate__table": table} for table in write_tables(rows)]
+    for params in (*tables, {"generate__rows": rows}):
         generate(generate__holdout=holdout, **params)
         train = split()[0]
         sample = Summary.read(SUMMARY).sample

@@ -138,6 +138,7 @@ def mask_of(rows: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
 
 @few_examples
 @given(rows=st.integers(3, 400), fraction=fractions, seed=st.integers(0, 2**63 - 1))
+@example(rows=49, fraction=0.9375, seed=0)  # of the first block, all rows are held out
 @example(rows=8 * SHARD, fraction=0.0, seed=0)
 @example(rows=8 * SHARD + 1, fraction=0.5, seed=0)
 def test_shards_have_every_row_once_in_order_in_full_files_and_full_row_groups(
