@@ -36,7 +36,7 @@ SHARD = CHUNK * PER_SHARD
 FRACTIONS = [0.0, 0.001, 0.166, 0.2, 0.29, 0.5, 0.9, 0.999, 0.999999]
 
 fractions = st.sampled_from(FRACTIONS) | st.floats(0, 1, exclude_max=True)
-few_examples = settings(deadline=None, max_examples=40)
+few_examples = settings(deadline=None, max_examples=25)
 
 
 def numbered(rows: int) -> dict[str, Array]:
