@@ -42,3 +42,6 @@ def overwritten(path: Path, contents: Iterable[bytes]) -> Iterator[bytes]:
 def write_sums(folder: Path, paths: Iterable[Path]) -> None:
     """Write the sums of files to a folder's SHA256SUMS."""
     checksums.write(folder, {path: files.sha256_of(path) for path in paths})
+
+
+check_sums = checksums.check
