@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import summary
 from knownline.core.moments import Pivot, ignoring_overflow, pivot_line
 from knownline.generate.draw import CHUNK_ROWS
 from knownline.generate.holdout import block_of, held_out, training_rows
-from knownline.generate.parts import Part, PartWriter
+from knownline.generate.parts import Part, PartWriter, Sampler
 from knownline.generate.source import Block, Source
 from knownline.params import holdout_rows
 
@@ -60,13 +59,13 @@ class Task:
     """A shard to write.
 
     pivot: the line that the moments of training rows are taken about; None in the first shard,
-    which chooses it. every: the distance of sampled training rows.
+    which chooses it. rows: how many training rows the data set has, None if that is not known.
     """
 
     job: Job
     shard: int
     pivot: Pivot | None
-    every: int
+    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,8 @@ def tasks(job: Job) -> list[Task]:
     if cost > rows:
         return []
     pivot = _pivot(job) if count > 1 else None
-    every = summary.stride(rows - holdout_rows(rows, job.fraction))
-    return [Task(job, shard, pivot, every) for shard in range(count)]
+    rows -= holdout_rows(rows, job.fraction)
+    return [Task(job, shard, pivot, rows) for shard in range(count)]
 
 
 def write(task: Task) -> Shard:
@@ -107,9 +106,7 @@ def stream(job: Job) -> Iterator[Shard]:
     pivot: Pivot | None = None
     shard = 0
     while shard == 0 or blocks.reach(job.blocks(shard).start):
-        # As many rows as there are so far: the sample is thinned when their number is known.
-        every = summary.stride((shard + 1) * SHARD_ROWS)
-        written = _write(Task(job, shard, pivot, every), blocks.take(job.blocks(shard)))
+        written = _write(Task(job, shard, pivot), blocks.take(job.blocks(shard)))
         yield written
         pivot = pivot or (written.train.pivot if written.train else None)
         shard += 1
@@ -157,8 +154,8 @@ def _write(task: Task, blocks: Iterator[Block]) -> Shard:
     first = task.shard == 0  # writes both files, so that there is one
     with (
         ignoring_overflow(),
-        PartWriter(job.train / name, begin, task.pivot, every=task.every) as train,
-        PartWriter(job.holdout / name, 0, None, every=None) as holdout,
+        PartWriter(job.train / name, task.pivot, Sampler(begin, task.rows)) as train,
+        PartWriter(job.holdout / name, None, None) as holdout,
     ):
         for block in blocks:
             before = training_rows(block.number, job.fraction)
