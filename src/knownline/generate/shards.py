@@ -47,7 +47,9 @@ class Job:
         end = (shard + 1) * SHARD_ROWS
         last = block_of(end, self.fraction)
         shared = training_rows(last, self.fraction) < end
-        return range(block_of(end - SHARD_ROWS, self.fraction), last + shared)
+        # Of the first blocks, all rows may be held out.
+        first = block_of(end - SHARD_ROWS, self.fraction) if shard else 0
+        return range(first, last + shared)
 
     def mask(self, block: Block) -> npt.NDArray[np.bool_]:
         """Return which rows of a block are held out, (rows,)."""
