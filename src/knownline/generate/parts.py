@@ -7,9 +7,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import summary
 from knownline.core.moments import Pivot, ScratchBuffer, chunk_moments, pivot_line
 from knownline.core.parquet import Writer
+from knownline.core.summary import stride
 from knownline.generate.draw import CHUNK_ROWS
 
 Array = npt.NDArray[np.float64]
@@ -21,8 +21,8 @@ class Part:
     """A file that was written, and the summary of its rows.
 
     pivot: None if it has no rows. chunks: the moments of its row groups about `pivot`, (groups, 6).
-    low, high: the ends of its x. sample: the number in the data set, x and y of every n-th row,
-    (3, points).
+    low, high: the ends of its x. sample: the number in the data set, x and y of some rows,
+    (3, points): of all that are sampled, and of others.
     """
 
     path: Path
@@ -39,41 +39,21 @@ class Part:
         return int(self.chunks[:, 0].sum())
 
 
-class Sampler:
-    """Keeps every n-th row; n doubles as rows are added, unless their number is known."""
-
-    def __init__(self, start: int, rows: int | None) -> None:
-        """start: the number of the first row that is added. rows: how many there will be."""
-        self._row, self._rows = start, rows
-        self._kept: Array = np.empty((3, 0))
-
-    def add(self, x: Array, y: Array) -> None:
-        """Add the next rows, (rows,) each."""
-        end = self._row + len(x)
-        every = summary.stride(self._rows or end)
-        first = -self._row % every
-        numbers = np.arange(self._row + first, end, every)
-        chosen = slice(first, None, every)
-        self._row = end
-        kept = self._kept[:, self._kept[0] % every == 0]
-        self._kept = np.concatenate([kept, [numbers, x[chosen], y[chosen]]], axis=1)
-
-    def sample(self) -> Array:
-        """Return the number, x and y of each row that is kept: (3, points)."""
-        return self._kept
-
-
 class PartWriter:
     """Writes one file; without `close`, as after an error, nothing is left of it."""
 
-    def __init__(self, path: Path, pivot: Pivot | None, sampler: Sampler | None) -> None:
-        """pivot: None to choose it from the first row group. sampler: None for no sample."""
-        self._path, self._pivot, self._sampler = path, pivot, sampler
+    def __init__(self, path: Path, start: int, pivot: Pivot | None, *, sampled: bool) -> None:
+        """start: the number of the first row. sampled: whether some of the rows are kept.
+
+        pivot: None to choose it from the first row group.
+        """
+        self._path, self._row, self._pivot, self._sampled = path, start, pivot, sampled
         self._buffer: Array = np.empty((2, CHUNK_ROWS))
         self._buffered = 0
         self._scratch = ScratchBuffer()
         self._writer: Writer | None = None
         self._chunks: list[Array] = []
+        self._samples: list[Array] = [np.empty((3, 0))]
         self._low, self._high = np.inf, -np.inf
 
     def __enter__(self) -> Self:
@@ -114,7 +94,7 @@ class PartWriter:
             return None
         sha256, self._writer = self._writer.close(), None
         chunks = np.array(self._chunks).reshape(-1, 6)
-        sample = self._sampler.sample() if self._sampler else np.empty((3, 0))
+        sample = np.concatenate(self._samples, axis=1)
         return Part(self._path, sha256, self._pivot, chunks, self._low, self._high, sample)
 
     def _flush(self) -> None:
@@ -126,8 +106,14 @@ class PartWriter:
         self._chunks.append(chunk_moments(x, y, self._pivot, self._scratch))
         self._low = min(self._low, float(x.min()))
         self._high = max(self._high, float(x.max()))
-        if self._sampler:
-            self._sampler.add(x, y)
+        if self._sampled:
+            # The number of all rows may not be known yet; there are at least as many as so far.
+            every = stride(self._row + len(x))
+            first = -self._row % every
+            numbers = np.arange(self._row + first, self._row + len(x), every)
+            chosen = slice(first, None, every)
+            self._samples.append(np.stack([numbers, x[chosen], y[chosen]]))
+        self._row += len(x)
         (self._writer or self._open()).write(x, y)
 
     def _open(self) -> Writer:

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from knownline.core.moments import Pivot, ignoring_overflow, pivot_line
 from knownline.generate.draw import CHUNK_ROWS
 from knownline.generate.holdout import block_of, held_out, training_rows
-from knownline.generate.parts import Part, PartWriter, Sampler
+from knownline.generate.parts import Part, PartWriter
 from knownline.generate.source import Block, Source
-from knownline.params import holdout_rows
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -61,13 +60,12 @@ class Task:
     """A shard to write.
 
     pivot: the line that the moments of training rows are taken about; None in the first shard,
-    which chooses it. rows: how many training rows the data set has, None if that is not known.
+    which chooses it.
     """
 
     job: Job
     shard: int
     pivot: Pivot | None
-    rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +91,7 @@ def tasks(job: Job) -> list[Task]:
     if cost > rows:
         return []
     pivot = _pivot(job) if count > 1 else None
-    rows -= holdout_rows(rows, job.fraction)
-    return [Task(job, shard, pivot, rows) for shard in range(count)]
+    return [Task(job, shard, pivot) for shard in range(count)]
 
 
 def write(task: Task) -> Shard:
@@ -156,8 +153,8 @@ def _write(task: Task, blocks: Iterator[Block]) -> Shard:
     first = task.shard == 0  # writes both files, so that there is one
     with (
         ignoring_overflow(),
-        PartWriter(job.train / name, task.pivot, Sampler(begin, task.rows)) as train,
-        PartWriter(job.holdout / name, None, None) as holdout,
+        PartWriter(job.train / name, begin, task.pivot, sampled=True) as train,
+        PartWriter(job.holdout / name, 0, None, sampled=False) as holdout,
     ):
         for block in blocks:
             before = training_rows(block.number, job.fraction)
