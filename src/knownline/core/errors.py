@@ -5,7 +5,8 @@ samerun's UserError
 ├── TableError        the user's table cannot be used
 ├── DeviceError       the device is not available
 ├── DivergedError     the loss is no longer finite
-└── WorkersError      the processes of a group cannot share the work
+├── WorkersError      the processes of a group cannot share the work
+└── ClusterError      the machines that should share the work cannot do so
 """
 
 from samerun.core.errors import UserError
@@ -29,3 +30,7 @@ class DivergedError(UserError):
 
 class WorkersError(UserError):
     """The processes that should share the work cannot do so."""
+
+
+class ClusterError(UserError):
+    """The machines that should share the work cannot do so."""
