@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core.errors import TableError
+from knownline.generate import cluster
+from samerun import exits
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,16 @@ def kill_itself(task: Task) -> int:
     if task.number:
         os.kill(os.getpid(), signal.SIGKILL)
     return 0
+
+
+def main() -> int:
+    """Map wait_for_go as a command would, on the cluster and in the folder that are named."""
+    cluster.ANSWER_S, cluster.POLL_S = 2.0, 0.2
+    folder = Path(sys.argv[2])
+    with cluster.connected(sys.argv[1], folder) as mapper:
+        list(mapper(wait_for_go, [Task(number, folder) for number in range(4)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exits.status_of(main, "knownline"))

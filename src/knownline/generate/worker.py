@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from samerun.core.errors import UserError
+
 SOURCES = ("knownline/core", "knownline/generate", "knownline/params.py", "samerun/core")
 """The code that decides what a task computes, relative to the folder of the packages."""
 
@@ -85,7 +87,8 @@ def perform(token: Path, call: bytes) -> tuple[str, Any]:
         return "value", pickle.dumps(function(task))
     except Exception as error:
         text = traceback.format_exc()
-        error.add_note(text)
+        if not isinstance(error, UserError):  # whose message says all
+            error.add_note(text)
         return "error", _pickled(error, text)
 
 
