@@ -73,14 +73,14 @@ def kill_itself(task: Task) -> int:
     return 0
 
 
-def main() -> int:
+def main() -> None:
     """Map wait_for_go as a command would, on the cluster and in the folder that are named."""
     cluster.ANSWER_S, cluster.POLL_S = 2.0, 0.2
     folder = Path(sys.argv[2])
-    with cluster.connected(sys.argv[1], folder) as mapper:
-        list(mapper(wait_for_go, [Task(number, folder) for number in range(4)]))
-    return 0
 
+    def work() -> int:
+        with cluster.connected(sys.argv[1], folder) as mapper:
+            list(mapper(wait_for_go, [Task(number, folder) for number in range(4)]))
+        return 0
 
-if __name__ == "__main__":
-    sys.exit(exits.status_of(main, "knownline"))
+    sys.exit(exits.status_of(work, "knownline"))

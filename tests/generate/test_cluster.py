@@ -100,6 +100,23 @@ class Cluster:
 
 
 @contextmanager
+def meanwhile(action: Callable[[], object], cluster: Cluster) -> Iterator[None]:
+    """Do something while the block runs; if it fails, the cluster ends, so that the block does."""
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException:
+            cluster.stop()
+            raise
+
+    with ThreadPoolExecutor() as pool:
+        acting = pool.submit(act)
+        yield
+        acting.result()
+
+
+@contextmanager
 def running(folder: Path) -> Iterator[Cluster]:
     cluster = Cluster(folder)
     try:
@@ -158,6 +175,7 @@ sys.meta_path.insert(0, Block())
 """
 WITHOUT = BLOCK.format(name="knownline")
 WITHOUT_NUMPY = BLOCK.format(name="numpy")
+COMMAND = "from tests.generate import cluster_tasks; cluster_tasks.main()"
 OTHER_NUMPY = "import numpy\nnumpy.__version__ = '1.0.0'\n"
 OTHER_PYTHON = "import platform\nplatform.python_version = lambda: '3.99.1'\n"
 
@@ -227,7 +245,7 @@ def test_results_come_in_order_from_both_workers_and_the_folder_is_left_empty(
 def test_the_first_tasks_error_arrives_after_the_results_before_it(
     two: Cluster, shared: Path
 ) -> None:
-    results = []
+    results: list[int] = []
 
     def work() -> None:
         with cluster.connected(two.address, shared) as mapper:
@@ -258,10 +276,8 @@ def test_after_ctrl_c_pending_tasks_never_start(two: Cluster, shared: Path) -> N
         with cluster.connected(two.address, shared) as mapper:
             list(mapper(cluster_tasks.wait_for_go, tasks(6, shared)))
 
-    with ThreadPoolExecutor() as pool:
-        pool.submit(interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            work()
+    with meanwhile(interrupt, two), pytest.raises(KeyboardInterrupt):
+        work()
     (shared / "go").touch()  # for the two that are running
     with cluster.connected(two.address, shared) as mapper:
         list(mapper(cluster_tasks.powers, tasks(4, shared)))
@@ -279,7 +295,7 @@ def test_a_closed_port_is_refused(shared: Path, short: None) -> None:
 def test_a_server_that_never_answers_is_refused(shared: Path, short: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert "must name a running Dask scheduler" in refusal(f"tcp://127.0.0.1:{port}", shared)
+        assert "no answer in 2 s)" in refusal(f"tcp://127.0.0.1:{port}", shared)
 
 
 def test_without_dask_the_line_says_what_to_install(
@@ -368,18 +384,15 @@ def test_a_killed_workers_task_runs_again_on_another(own: Cluster, shared: Path)
     own.start_worker()
     own.start_worker()
 
-    def kill() -> int:
+    def kill() -> None:
         until(lambda: len(starts(shared)) == 2)
         (killed,) = starts(shared)[0]
         os.kill(killed, signal.SIGKILL)
         (shared / "go").touch()
-        return killed
 
-    with ThreadPoolExecutor() as pool, cluster.connected(own.address, shared) as mapper:
-        killed = pool.submit(kill)
+    with meanwhile(kill, own), cluster.connected(own.address, shared) as mapper:
         assert list(mapper(cluster_tasks.wait_for_go, tasks(6, shared))) == list(range(6))
-        assert len(starts(shared)[0]) == 2
-        assert killed.result() in starts(shared)[0]
+    assert len(starts(shared)[0]) == 2
 
 
 def test_a_task_that_kills_its_workers_ends_the_work_and_is_named(
@@ -409,15 +422,17 @@ def test_a_worker_that_comes_in_time_goes_on_and_none_ends_the_work(
         own.stop_last()
         time.sleep(1)  # some polls see no worker
         own.start_worker()
-        until(lambda: len(starts(shared)[0]) == 2)
+        until(lambda: len(starts(shared).get(0, [])) == 2)
         monkeypatch.setattr(cluster, "WORKERS_S", 1)
         own.stop_last()
 
-    with ThreadPoolExecutor() as pool, cluster.connected(own.address, shared) as mapper:
-        replaced = pool.submit(replace)
-        with pytest.raises(ClusterError, match="had none for 1 s; start dask worker tcp://"):
-            list(mapper(cluster_tasks.wait_for_go, tasks(2, shared)))
-        replaced.result()
+    def work() -> None:
+        with cluster.connected(own.address, shared) as mapper:
+            list(mapper(cluster_tasks.wait_for_go, tasks(1, shared)))
+
+    expected = pytest.raises(ClusterError, match="none for 1 s; start dask worker tcp://")
+    with meanwhile(replace, own), expected:
+        work()
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP, signal.SIGINT])
@@ -427,7 +442,7 @@ def test_a_scheduler_that_ends_or_stops_and_ctrl_c_leave_one_line(
     scheduler = own.start_scheduler()
     own.start_worker()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.generate.cluster_tasks", own.address, str(shared)],
+        [sys.executable, "-c", COMMAND, own.address, str(shared)],
         cwd=ROOT,
         env={**inherited(), "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))},
         stdout=subprocess.PIPE,
@@ -452,7 +467,7 @@ def test_a_scheduler_that_ends_or_stops_and_ctrl_c_leave_one_line(
     assert [path.name for path in shared.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_stopped_worker_is_refused_and_later_replaced_when_dask_gives_it_up(
+def test_a_stopped_workers_task_runs_again_when_dask_gives_the_worker_up(
     own: Cluster, shared: Path, short: None
 ) -> None:
     own.start_scheduler(DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL="3s")
@@ -464,7 +479,17 @@ def test_a_stopped_worker_is_refused_and_later_replaced_when_dask_gives_it_up(
         os.kill(starts(shared)[0][0], signal.SIGSTOP)
         (shared / "go").touch()
 
-    with ThreadPoolExecutor() as pool, cluster.connected(own.address, shared) as mapper:
-        pool.submit(stop)
+    with meanwhile(stop, own), cluster.connected(own.address, shared) as mapper:
         assert list(mapper(cluster_tasks.wait_for_go, tasks(4, shared))) == list(range(4))
     assert len(starts(shared)[0]) == 2
+
+
+def test_a_worker_that_does_not_answer_is_refused_by_name(
+    own: Cluster, shared: Path, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "PROBE_S", 1)
+    own.start_scheduler()
+    os.kill(own.start_worker(), signal.SIGSTOP)
+    assert "must name workers that answer in 1 s (got tcp://127.0.0.1:" in refusal(
+        own.address, shared
+    )

@@ -13,6 +13,7 @@ import os
 import pickle
 import platform
 import re
+import threading
 import time
 import uuid
 import warnings
@@ -105,10 +106,22 @@ def _connect(address: str) -> Any:
             logging.getLogger(name).handlers[:] = [logging.NullHandler()]
             logging.getLogger(name).propagate = False
     warnings.filterwarnings("ignore", module="distributed")
+    connecting: Future[Any] = Future()
+
+    def connect() -> None:
+        try:
+            client = Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+            connecting.set_result(client)
+        except Exception as error:  # of many types: TLS, a server of another kind
+            connecting.set_exception(error)
+
+    # In a thread, since Dask waits without limit for a server that accepts and then is silent.
+    threading.Thread(target=connect, daemon=True).start()
     try:
-        return Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
-    except Exception as error:  # of many types: TLS, a server of another kind
-        raise _error("must name a running Dask scheduler", address, _text(error)) from None
+        return connecting.result(CONNECT_S + 1)
+    except Exception as error:
+        reason = _text(error) if connecting.done() else f"no answer in {CONNECT_S:g} s"
+        raise _error("must name a running Dask scheduler", address, reason) from None
 
 
 class _Cluster:
