@@ -1,7 +1,6 @@
-"""The merge at the end of a pass over 10¹² rows: ten million chunks' moments into one, in memory.
+"""Joining the moments of 10¹² rows, ten million chunks: the last serial step of `generate`.
 
-Simulated: the moments are made up, 48 bytes each, as workers would send them; what is timed is what
-rank 0 does with them.
+The moments are made up, 48 bytes a chunk, 64 chunks a shard, as threads or workers return them.
 """
 
 import argparse
@@ -13,6 +12,8 @@ import numpy as np
 
 from knownline.core import moments
 
+PIVOT = moments.Pivot(0.0, 0.0, 0.0)
+
 
 def main() -> None:
     """Print how long it takes, and the memory."""
@@ -20,20 +21,20 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=10**7, help="chunks (10⁷)")
     parser.add_argument("--times", type=int, default=5, help="repetitions (5)")
     given = parser.parse_args()
-    draws = np.random.default_rng(7)
-    rows = np.full(given.chunks, 65_536.0)
-    means = draws.normal(0.0, 1e-3, (2, given.chunks))
-    squares = rows * draws.uniform(0.9, 1.1, (3, given.chunks))
-    chunks = np.stack([rows, *means, *squares], axis=1)
+    random = np.random.default_rng(7)
+    chunks = np.empty((given.chunks, 6))
+    chunks[:, 0] = 65_536
+    chunks[:, 1:3] = random.normal(0.0, 1e-3, (given.chunks, 2))
+    chunks[:, 3:] = 65_536 * random.uniform(0.9, 1.1, (given.chunks, 3))
+    parts = [(PIVOT, chunks[start : start + 64]) for start in range(0, given.chunks, 64)]
     took = []
     for _ in range(given.times):
         began = time.perf_counter()
-        merged = moments.merge(chunks)
+        assert moments.join(parts).rows == given.chunks * 65_536
         took.append(time.perf_counter() - began)
-    assert merged.rows == given.chunks * 65_536
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(
-        f"{given.chunks:,} chunks, {chunks.nbytes / 1e6:,.0f} MB of moments:"
+        f"{given.chunks:,} chunks in {len(parts):,} shards, {chunks.nbytes / 1e6:,.0f} MB:"
         f" {statistics.median(took):.2f} s, {peak:,.0f} MB at most"
     )
 
