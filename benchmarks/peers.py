@@ -132,7 +132,7 @@ def draw(results: Results, path: Path) -> None:
         axes.set(xlabel="rows of the table", ylabel="seconds")
         axes.set_title("From a Parquet table to the fitted line, whole processes", pad=22)
         axes.text(
-            0, 1.02, "knownline also writes a checked and hashed copy of the rows; the others read",
+            0, 1.02, "knownline also writes a checked, hashed copy of the rows; its peers do not",
             transform=axes.transAxes, color=plots.FAINT, fontsize=9,
         )  # fmt: skip
         figure.savefig(path, dpi=110, metadata={"Software": None})

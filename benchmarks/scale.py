@@ -61,7 +61,7 @@ def _sides(root: Path, rows: int) -> dict[str, Side]:
 
         return run
 
-    sides = {
+    sides: dict[str, Side] = {
         FEW: generate(few),
         DRAWN: generate(drawn),
         NUMPY: peer("draw", rows),

@@ -76,7 +76,7 @@ def table(path: str, rows: str) -> Any:
 def rewrite(folder: str, path: str, *, settings: dict[str, Any] = PLAIN) -> Any:
     """Read a Parquet table and write it again by pyarrow, batch by batch: one thread."""
     with (
-        pq.ParquetFile(path) as file,
+        pq.ParquetFile(path, pre_buffer=False) as file,
         pq.ParquetWriter(Path(folder) / "copy.parquet", file.schema_arrow, **settings) as writer,
     ):
         for batch in file.iter_batches(GROUP, use_threads=False):
