@@ -9,7 +9,6 @@ import argparse
 import json
 import math
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ PEERS = {
     ARTICLE: "article",
 }
 NOTE = (
-    "Slope: of log seconds against log rows from 10⁶ on. ¹ once. Ours checks every value and writes"
+    "¹ once. Ours checks every value and writes"
     " a copy of the table with its SHA-256; the peers read the table and write nothing."
 )
 
@@ -80,24 +79,16 @@ def _check_line(runs: dict[str, Run]) -> None:
 
 
 def table(results: Results, sizes: Sequence[int]) -> list[str]:
-    """Return the table in Markdown: seconds by rows, the slope of cost against size, memory."""
+    """Return the table in Markdown: seconds by rows, and the memory at the most rows."""
+    last = sizes[-1]
     lines = [
-        f"| seconds | {' | '.join(map(_power, sizes))} | slope | memory at {_power(sizes[-1])} |",
-        f"|---|{'---:|' * (len(sizes) + 2)}",
+        f"| seconds | {' | '.join(map(_power, sizes))} | memory at {_power(last)} |",
+        f"|---|{'---:|' * (len(sizes) + 1)}",
     ]
     for name, at in results.items():
-        once = len(sizes) > 1 and at[sizes[0]].times > 1
-        cells = [f"{at[n].seconds:.3g}{'¹' if once and at[n].times == 1 else ''}" for n in sizes]
-        memory = f"{at[sizes[-1]].peak / 2**20:,.0f} MB"
-        lines.append(f"| {name} | {' | '.join(cells)} | {_slope(at)} | {memory} |")
+        cells = [f"{at[n].seconds:.3g}{'¹' if at[n].times == 1 else ''}" for n in sizes]
+        lines.append(f"| {name} | {' | '.join(cells)} | {at[last].peak / 2**20:,.0f} MB |")
     return [*lines, "", NOTE]
-
-
-def _slope(at: dict[int, Run]) -> str:
-    large = [(math.log(rows), math.log(run.seconds)) for rows, run in at.items() if rows >= 10**6]
-    return (
-        f"{statistics.linear_regression(*zip(*large, strict=True)).slope:.2f}" if large[1:] else "–"
-    )
 
 
 def _power(rows: int) -> str:

@@ -74,6 +74,7 @@ def _sides(root: Path, rows: int) -> dict[str, Side]:
         TABLE: generate(copied),
         REWRITE: peer("rewrite", path),
         TABLE_SPLIT: generate(copied_split),
+        f"{REWRITE}, and hashes it": peer("rewrite_hashed", path),
         f"{REWRITE}, with its defaults": peer("rewrite_defaults", path),
         TRAIN_FEW: partial(stage, "train", few),
         TRAIN: partial(stage, "train", drawn),

@@ -56,9 +56,13 @@ def draw(folder: str, rows: str, *, philox: bool = True, settings: dict[str, Any
                     x[-1] = 99.0
                 y = x * 20.0 + 5.0 + random.standard_normal(stop - start) * 1.5
                 writer.write_table(pa.table([x, y], schema=SCHEMA))
-        with path.open("rb") as stream:
-            sums.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        sums.append(_sha256(path))
     return {"sums": sums}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def table(path: str, rows: str) -> Any:
@@ -73,15 +77,21 @@ def table(path: str, rows: str) -> Any:
     return {}
 
 
-def rewrite(folder: str, path: str, *, settings: dict[str, Any] = PLAIN) -> Any:
-    """Read a Parquet table and write it again by pyarrow, batch by batch: one thread."""
+def rewrite(
+    folder: str, path: str, *, settings: dict[str, Any] = PLAIN, hashed: bool = False
+) -> Any:
+    """Read a Parquet table and write it again by pyarrow, batch by batch: one thread.
+
+    hashed: take the SHA-256 of the copy too.
+    """
+    copy = Path(folder) / "copy.parquet"
     with (
         pq.ParquetFile(path, pre_buffer=False) as file,
-        pq.ParquetWriter(Path(folder) / "copy.parquet", file.schema_arrow, **settings) as writer,
+        pq.ParquetWriter(copy, file.schema_arrow, **settings) as writer,
     ):
         for batch in file.iter_batches(GROUP, use_threads=False):
             writer.write_batch(batch)
-    return {}
+    return {"sums": [_sha256(copy)] if hashed else []}
 
 
 def generate(workspace: str) -> Any:
@@ -159,6 +169,7 @@ SIDES = {
     "draw_pcg64": partial(draw, philox=False),
     "draw_defaults": partial(draw, settings=DEFAULTS),
     "rewrite_defaults": partial(rewrite, settings=DEFAULTS),
+    "rewrite_hashed": partial(rewrite, hashed=True),
 }
 
 if __name__ == "__main__":

@@ -24,17 +24,14 @@ def test_a_side_counts_by_its_median() -> None:
     assert medians == {"one": Run(2.0, 100 * 2**20, 3), "two": Run(30.0, 100 * 2**20, 1)}
 
 
-def test_the_table_has_the_slope_and_the_memory_of_the_largest() -> None:
-    sizes = [10**n for n in (5, 6, 7, 8)]
+def test_the_table_has_seconds_by_rows_and_the_memory_of_the_largest() -> None:
     results = {
-        peers.OURS: {rows: result(2e-7 * rows) for rows in sizes},
-        peers.ARTICLE: {
-            rows: result(1.0, rows // 10**4, 5 if rows < 10**8 else 1) for rows in sizes
-        },
+        peers.OURS: {10**7: result(2.0), 10**8: result(20.0)},
+        peers.ARTICLE: {10**7: result(30.0), 10**8: result(300.0, 10_000, times=1)},
     }
-    _, _, ours, theirs, *_ = peers.table(results, sizes)
-    assert ours == f"| {peers.OURS} | 0.02 | 0.2 | 2 | 20 | 1.00 | 100 MB |"
-    assert theirs == f"| {peers.ARTICLE} | 1 | 1 | 1 | 1¹ | 0.00 | 10,000 MB |"
+    _, _, ours, theirs, *_ = peers.table(results, [10**7, 10**8])
+    assert ours == f"| {peers.OURS} | 2 | 20 | 100 MB |"
+    assert theirs == f"| {peers.ARTICLE} | 30 | 300¹ | 10,000 MB |"
 
 
 @pytest.mark.parametrize(("seconds", "word"), [(0.55, "met"), (0.5501, "missed")])
@@ -54,8 +51,10 @@ def told(name: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_chunks_are_merged() -> None:
-    assert "1,000 chunks in 16 shards" in told("merging", "--chunks", "1000")
+def test_the_serial_steps_are_timed() -> None:
+    shown = told("serial", "--rows", "10000000")
+    assert "3 shards listed: " in shown
+    assert "153 chunks joined: " in shown
 
 
 @pytest.mark.slow
