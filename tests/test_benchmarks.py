@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 from benchmarks import peers, scale
@@ -60,14 +61,18 @@ def test_the_serial_steps_are_timed() -> None:
 @pytest.mark.slow
 def test_numpy_writes_the_same_files_and_every_goal_is_judged() -> None:
     lines = told("scale", "--rows", "100000").splitlines()
-    assert sum(line.endswith(("| met |", "| missed |")) for line in lines) == 9
+    assert sum(line.endswith(("| met |", "| missed |")) for line in lines) == 10
 
 
 @pytest.mark.slow
-def test_ours_and_scikit_learn_find_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ours_and_scikit_learn_find_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(peers, "PEERS", {"scikit-learn": "scikit_learn", "loop": "article"})
-    monkeypatch.setattr(sys, "argv", ["peers", "--sizes", "1000", "--times", "1"])
+    monkeypatch.setattr(sys, "argv", ["peers", "--sizes", "1000", "--times", "1",
+                                      "--picture", str(tmp_path / "scale.png")])  # fmt: skip
     peers.main()
+    assert (tmp_path / "scale.png").stat().st_size
 
 
 @pytest.mark.slow
