@@ -63,16 +63,15 @@ format: $(READY)  ## format every file
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 .PHONY: bench
-bench: $(READY)  ## time the pass, a run and samerun beside their peers (an hour, 4 GB of disk)
-	@python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
-	@python -m benchmarks.passes --picture docs/pictures/scale.png
-	@python -m benchmarks.workers
+bench: $(READY)  ## time generate, train and samerun beside their peers (an hour, 10 GB of disk)
+	@python -m pip install --quiet --constraint requirements.lock --editable '.[bench,cluster]'
+	@python -m benchmarks.scale
+	@python -m benchmarks.peers --picture docs/pictures/scale.png
+	@python -m benchmarks.serial
 	@python -m benchmarks.gpu
-	@python -m benchmarks.merging
 	@python -m benchmarks.whole_run
 	@python -m benchmarks.wrapper
 	@python -m benchmarks.watching
-	@python -m benchmarks.wrapper
 	@python -m benchmarks.bad_servers
 
 .PHONY: drill

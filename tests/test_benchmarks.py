@@ -2,31 +2,44 @@
 
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
-from benchmarks.passes import Result, goals, table
+from benchmarks import peers, scale
+from benchmarks.measure import Run, in_turn
 
 from tests.conftest import ROOT
 
-
-def result(seconds: float, megabytes: int = 100, times: int = 5) -> Result:
-    return Result(seconds, megabytes * 2**20, times, None)
+NAMES = [value for key, value in vars(scale).items() if key.isupper() and isinstance(value, str)]
 
 
-def test_the_table_has_the_slope_and_the_memory_of_the_largest() -> None:
-    found = {
-        "one_pass": {10**n: result(2.0 * 10 ** (n - 7)) for n in (5, 6, 7, 8)},
-        "article": {10**n: result(1.0, 10 ** (n - 4), times=1) for n in (5, 6, 7, 8)},
+def result(seconds: float, megabytes: int = 100, times: int = 5) -> Run:
+    return Run(seconds, megabytes * 2**20, times)
+
+
+def test_a_side_counts_by_its_median() -> None:
+    runs = {"one": [result(3.0), result(1.0), result(2.0)], "two": [result(30.0, times=1)]}
+    sides = {name: partial(next, iter(several)) for name, several in runs.items()}
+    medians = in_turn(sides, 3, long_once=True)
+    assert medians == {"one": Run(2.0, 100 * 2**20, 3), "two": Run(30.0, 100 * 2**20, 1)}
+
+
+def test_the_table_has_seconds_by_rows_and_the_memory_of_the_largest() -> None:
+    results = {
+        peers.OURS: {10**7: result(2.0), 10**8: result(20.0)},
+        peers.ARTICLE: {10**7: result(30.0), 10**8: result(300.0, 10_000, times=1)},
     }
-    _, _, ours, theirs, *_ = table(found, [10**5, 10**6, 10**7, 10**8])
-    assert ours == "| knownline, the pass | 0.02 | 0.2 | 2 | 20 | 1.00 | 100 MB |"
-    assert theirs == ("| the article's loop, 100 epochs | 1¹ | 1¹ | 1¹ | 1¹ | 0.00 | 10,000 MB |")
+    _, _, ours, theirs, *_ = peers.table(results, [10**7, 10**8])
+    assert ours == f"| {peers.OURS} | 2 | 20 | 100 MB |"
+    assert theirs == f"| {peers.ARTICLE} | 30 | 300¹ | 10,000 MB |"
 
 
-@pytest.mark.parametrize(("seconds", "word"), [(1.0, "met"), (1.0001, "missed")])
+@pytest.mark.parametrize(("seconds", "word"), [(0.55, "met"), (0.5501, "missed")])
 def test_a_goal_is_met_or_missed(seconds: float, word: str) -> None:
-    found = {"one_pass": {1000: result(seconds)}, "duckdb": {1000: result(1.0)}}
-    assert goals(found, 1000)[-1].endswith(f"(at most 1, {word})")
+    runs = {name: result(1.0) for name in NAMES} | {scale.DRAWN: result(seconds)}
+    drawing = next(line for line in scale.goals(runs) if line.startswith("| drawing"))
+    assert drawing.endswith(f"| at most 0.55 | {word} |")
 
 
 def told(name: str, *arguments: str) -> str:
@@ -39,13 +52,27 @@ def told(name: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_ours_and_a_peer_find_one_line() -> None:
-    sides = ["bare_read", "one_pass", "scikit_learn", "our_epochs", "our_stage", "article"]
-    assert told("passes", "--sizes", "1000", "--sides", *sides).count("\n| ") == len(sides)
+def test_the_serial_steps_are_timed() -> None:
+    shown = told("serial", "--rows", "10000000")
+    assert "3 shards listed: " in shown
+    assert "153 chunks joined: " in shown
 
 
-def test_chunks_are_merged() -> None:
-    assert "1,000 chunks, 0 MB of moments" in told("merging", "--chunks", "1000")
+@pytest.mark.slow
+def test_numpy_writes_the_same_files_and_every_goal_is_judged() -> None:
+    lines = told("scale", "--rows", "100000").splitlines()
+    assert sum(line.endswith(("| met |", "| missed |")) for line in lines) == 10
+
+
+@pytest.mark.slow
+def test_ours_and_scikit_learn_find_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(peers, "PEERS", {"scikit-learn": "scikit_learn", "loop": "article"})
+    monkeypatch.setattr(sys, "argv", ["peers", "--sizes", "1000", "--times", "1",
+                                      "--picture", str(tmp_path / "scale.png")])  # fmt: skip
+    peers.main()
+    assert (tmp_path / "scale.png").stat().st_size
 
 
 @pytest.mark.slow
@@ -72,14 +99,6 @@ def test_a_whole_run_is_timed_beside_a_tutorials() -> None:
 
 
 @pytest.mark.slow
-def test_workers_are_timed_side_by_side() -> None:
-    shown = told("workers", "--rows", "1000")
-    assert shown.startswith("1 workers: ")
-    assert shown.count(" times as fast\n") == 2
-
-
-@pytest.mark.slow
-def test_the_pass_by_torch_is_timed_beside_numpys() -> None:
-    shown = told("gpu", "--rows", "100000", "--device", "cpu")
-    assert shown.startswith("100,000 rows, one hash on the CPU and on the cpu, no GPU\n")
-    assert shown.count("\n") == 9
+def test_epochs_on_a_device_are_timed() -> None:
+    shown = told("gpu", "--rows", "10000", "--device", "cpu")
+    assert shown.count(" on the cpu: ") == 5

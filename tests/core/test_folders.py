@@ -112,12 +112,3 @@ def test_sigkill_in_the_middle_leaves_the_old_folder_whole(tmp_path: Path) -> No
     after = tree(tmp_path)
     # .gitignore knows the pattern of what is left.
     assert {n: after[n] for n in after if not n.startswith(".out.tmp-")} == before
-
-
-def test_only_the_newest_files_are_kept(tmp_path: Path) -> None:
-    for age, name in enumerate(["c", "a", "b"]):
-        (tmp_path / name).write_text(name)
-        os.utime(tmp_path / name, (1000 - age, 1000 - age))
-    (tmp_path / "folder").mkdir()
-    folders.keep_newest(tmp_path, 2)
-    assert sorted(tree(tmp_path)) == ["a", "c", "folder"]

@@ -45,13 +45,12 @@ def show_bars_at_once(workspace: Workspace) -> None:
     workspace.replace("src/samerun/core/progress.py", "DELAY = 2.0", "DELAY = 0.0")
 
 
-def test_drawing_reading_and_training_show_their_progress(fresh: Workspace) -> None:
+def test_drawing_and_training_show_their_progress(fresh: Workspace) -> None:
     show_bars_at_once(fresh)
     fresh.replace("params.yaml", "rows: 99", "rows: 3000000")
     shown = on_a_terminal(fresh, "python", "src/knownline", "generate", columns=100)
     assert re.search(r"generate: +\d+%.*rows/s", shown), shown
     shown = on_a_terminal(fresh, "python", "src/knownline", "train", columns=100)
-    assert re.search(r"read: +\d+%.*rows/s", shown), shown
     assert re.search(r"train: +\d+%.*epochs/s", shown), shown
     assert "train: w = " in shown
 

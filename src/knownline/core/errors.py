@@ -4,7 +4,8 @@ samerun's UserError
 ├── ParamsError       a key of params.yaml breaks a rule
 ├── TableError        the user's table cannot be used
 ├── DeviceError       the device is not available
-└── DivergedError     the loss is no longer finite
+├── DivergedError     the loss is no longer finite
+└── ClusterError      a Dask cluster cannot do the work
 """
 
 from samerun.core.errors import UserError
@@ -24,3 +25,7 @@ class DeviceError(UserError):
 
 class DivergedError(UserError):
     """The loss is no longer a finite number: it has diverged."""
+
+
+class ClusterError(UserError):
+    """The scheduler or the workers that KNOWNLINE_SCHEDULER names cannot do the work."""

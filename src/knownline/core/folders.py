@@ -1,4 +1,4 @@
-"""Folders that are replaced completely or not at all, and folders that keep only new files."""
+"""Folders that are replaced completely or not at all."""
 
 import secrets
 import shutil
@@ -45,16 +45,3 @@ def _replace(new: Path, path: Path) -> None:
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def keep_newest(folder: Path, count: int) -> None:
-    """Remove the files of a folder except the newest `count`."""
-
-    def modified(path: Path) -> float:
-        try:
-            return path.stat().st_mtime
-        except OSError:  # another process has removed it
-            return 0.0
-
-    for path in sorted(filter(Path.is_file, folder.glob("*")), key=modified)[:-count]:
-        path.unlink(missing_ok=True)

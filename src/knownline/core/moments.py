@@ -8,8 +8,8 @@ Precision: y is replaced by r = (y - y0) - slope*(x - x0), its distance from a p
 chosen from the first chunk. Moments of r keep the digits of the noise, however far the data is from
 zero and however small the noise is relative to y.
 
-Order: numbers within a chunk are added in the order that `sums` describes, and chunks are merged by
-halving, so the bits depend on the data alone: not on SIMD width, nor on who summarised which chunk.
+Order: numbers within a chunk are added as core/sums.py says, and chunks are merged by halving. So
+the bits depend on the data alone, not on SIMD width, nor on who summarised which chunk.
 Knows nothing of files, of torch or of the truth.
 """
 
@@ -22,14 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core.line import Line
+from knownline.core.sums import sums
 
 Array = npt.NDArray[np.float64]
-
-RADIX = 16
-"""Rows that `sums` adds to one another in each step."""
-
-SHORT = 128
-"""Up to this many numbers are added by halving, where steps of RADIX rows would not be fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,35 +138,6 @@ class ScratchBuffer:
         if size > len(self._memory):
             self._memory = np.empty(size)
         return self._memory[:size].reshape(columns, rows)
-
-
-def sums(values: Array) -> Array:
-    """Return the sums over the last axis of `values`, (k, n): (k,).
-
-    The n numbers are laid out in RADIX rows, which are added one after the other, column by column.
-    The column sums are added in the same way, until SHORT or fewer are left; these are added by
-    halving. Every step is an elementwise addition, so the order does not depend on SIMD width or
-    threads, unlike that of `numpy.sum`. The error grows with log(n), as in pairwise summation.
-    """
-    while (count := values.shape[1]) > SHORT:
-        width = -(-count // RADIX)
-        aligned = count - count % width
-        # Adds one row after the other, as a test checks.
-        totals = np.add.reduce(values[:, :aligned].reshape(len(values), -1, width), axis=1)
-        if aligned < count:
-            first = totals[:, : count - aligned]
-            np.add(first, values[:, aligned:], out=first)
-        values = totals
-    while (count := values.shape[1]) > 1:
-        half = 1 << (count - 1).bit_length() - 1
-        lower, upper = values[:, :half], values[:, half:]
-        if count < 2 * half:
-            first = np.add(lower[:, : count - half], upper)
-            values = np.concatenate([first, lower[:, count - half :]], axis=1)
-        else:
-            values = np.add(lower, upper)
-    # Adding 0.0 turns -0.0 into 0.0, as a sum that begins with 0.0 would.
-    return values[:, 0] + 0.0 if count else np.zeros(len(values))
 
 
 def chunk_moments(x: Array, y: Array, pivot: Pivot, buffer: ScratchBuffer | None = None) -> Array:

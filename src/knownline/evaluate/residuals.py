@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import moments
 from knownline.core.line import Line
 from knownline.core.moments import Compressed
+from knownline.core.sums import sums
 
 Array = npt.NDArray[np.float64]
 
@@ -240,7 +240,7 @@ def _unit(values: Array) -> Array:
 def _mean(values: Array) -> Array:
     """Return the means over the last axis, with the same bits on every machine."""
     *leading, count = values.shape
-    result: Array = moments.sums(values.reshape(-1, count)).reshape(leading) / count
+    result: Array = sums(values.reshape(-1, count)).reshape(leading) / count
     return result
 
 

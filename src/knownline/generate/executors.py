@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
+
+from knownline.generate import cluster
+from knownline.generate.cluster import Mapper
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -18,20 +21,14 @@ MOST_THREADS = 32
 """Threads at most: each holds some megabytes, and memory is to stay flat."""
 
 
-class Mapper(Protocol):
-    """Applies a function to tasks, several at a time."""
-
-    def __call__(
-        self, function: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Iterator[Result]:
-        """Yield the results in the order of the tasks; raise the error of the first that failed."""
-
-
 def mapping(count: int, folder: Path) -> AbstractContextManager[Mapper]:
     """Return the mapper for `count` tasks: Dask's where KNOWNLINE_SCHEDULER is set, else threads.
 
     folder: where the function writes files, which Dask's workers must see too.
     """
+    scheduler = cluster.address()
+    if scheduler:
+        return cluster.connected(scheduler, folder)
     return _threads(min(count, threads()))
 
 

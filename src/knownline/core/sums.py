@@ -1,0 +1,41 @@
+"""Sums whose order of addition is fixed, so that their bits do not depend on the machine."""
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+RADIX = 16
+"""Rows that `sums` adds to one another in each step."""
+
+SHORT = 128
+"""Up to this many numbers are added by halving, where steps of RADIX rows would not be fewer."""
+
+
+def sums(values: Array) -> Array:
+    """Return the sums over the last axis of `values`, (k, n): (k,).
+
+    The n numbers are laid out in RADIX rows, which are added one after the other, column by column.
+    The column sums are added in the same way, until SHORT or fewer are left; these are added by
+    halving. Every step is an elementwise addition, so the order does not depend on SIMD width or
+    threads, unlike that of `numpy.sum`. The error grows with log(n), as in pairwise summation.
+    """
+    while (count := values.shape[1]) > SHORT:
+        width = -(-count // RADIX)
+        aligned = count - count % width
+        # Adds one row after the other, as a test checks.
+        totals = np.add.reduce(values[:, :aligned].reshape(len(values), -1, width), axis=1)
+        if aligned < count:
+            first = totals[:, : count - aligned]
+            np.add(first, values[:, aligned:], out=first)
+        values = totals
+    while (count := values.shape[1]) > 1:
+        half = 1 << (count - 1).bit_length() - 1
+        lower, upper = values[:, :half], values[:, half:]
+        if count < 2 * half:
+            first = np.add(lower[:, : count - half], upper)
+            values = np.concatenate([first, lower[:, count - half :]], axis=1)
+        else:
+            values = np.add(lower, upper)
+    # Adding 0.0 turns -0.0 into 0.0, as a sum that begins with 0.0 would.
+    return values[:, 0] + 0.0 if count else np.zeros(len(values))

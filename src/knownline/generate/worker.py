@@ -1,0 +1,106 @@
+"""What a Dask worker executes: a check that it fits, then one pickled task.
+
+Knows nothing of the client's side, which is cluster.py.
+"""
+
+import hashlib
+import pickle
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from samerun.core.errors import UserError
+
+SOURCES = ("knownline/core", "knownline/generate", "knownline/params.py", "samerun/core")
+"""The code that decides what a task computes, relative to the folder of the packages."""
+
+
+def _modules() -> dict[str, Path]:
+    """Return the files of SOURCES by the names of their modules."""
+    root = Path(__file__).resolve().parents[2]
+    sources = [root / name for name in SOURCES]
+    found = sorted(f for s in sources for f in ([s] if s.is_file() else s.rglob("*.py")))
+    names = (".".join(path.relative_to(root).with_suffix("").parts) for path in found)
+    return {name.removesuffix(".__init__"): path for name, path in zip(names, found, strict=True)}
+
+
+def _digest(modules: dict[str, Path]) -> str:
+    """Return 12 hex digits of the SHA-256 of modules' names and bytes."""
+    total = hashlib.sha256()
+    for name, path in modules.items():
+        total.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()[:12]
+
+
+MODULES = _modules()
+
+CODE = _digest(MODULES)
+"""The code's digest when this module was imported: a worker keeps what it imported, whatever
+becomes of the files."""
+
+
+def by_value() -> Callable[..., tuple[Any, ...]]:
+    """Return the function that a worker executes; since it is nested, Dask sends its code.
+
+    So a worker can execute it that has no knownline, or an older one, and can report that.
+    """
+
+    def execute(
+        expected: dict[str, str], token: Path, call: bytes, worker: str = ""
+    ) -> tuple[Any, ...]:
+        from importlib import import_module
+
+        from distributed import get_worker
+
+        worker = worker or get_worker().address
+        for name, wanted in expected.items():
+            try:
+                if name == "knownline":
+                    ours = import_module("knownline.generate.worker")
+                    found = ours.CODE
+                    for module in ours.MODULES:  # now, while the files are what was hashed
+                        import_module(module)
+                else:
+                    found = import_module(name).__version__
+            except (ImportError, AttributeError) as error:
+                found = f"none, {error},"
+            if found != wanted:
+                return "unfit", worker, name, found
+        answer: tuple[str, Any] = ours.perform(token, call)
+        return answer[0], worker, answer[1]
+
+    return execute
+
+
+def perform(token: Path, call: bytes) -> tuple[str, Any]:
+    """Call a pickled function with a pickled task, if the file `token` is here.
+
+    Returns: "value" or "error" and the pickled result or exception, or "folder" and a reason.
+    """
+    try:
+        token.read_bytes()
+    except OSError as error:
+        return "folder", str(error)
+    function, task = pickle.loads(call)
+    try:
+        return "value", pickle.dumps(function(task))
+    except Exception as error:
+        text = traceback.format_exc()
+        if not isinstance(error, UserError):  # whose message says all
+            error.add_note(text)
+        return "error", _pickled(error, text)
+
+
+def _pickled(error: Exception, text: str) -> bytes:
+    """Return the pickled error, or, if it cannot be pickled and back, one with its traceback."""
+    try:
+        pickle.loads(content := pickle.dumps(error))
+    except Exception:
+        return pickle.dumps(RuntimeError(text))
+    return content
+
+
+def write_reply(path: Path) -> None:
+    """Write an empty file, as a task that shows that the folder is shared."""
+    path.touch()
