@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from knownline.core.moments import sums
+from knownline.core.sums import sums
 
 Array = npt.NDArray[np.float64]
 
