@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from knownline.core import parquet
 from knownline.generate import executors, shards
+from knownline.generate.cluster import Mapper
 from knownline.generate.draw import CHUNK_ROWS
 from knownline.generate.holdout import block_of, held_out, training_rows
 from tests.file_contents import tree
@@ -77,7 +78,7 @@ def in_any_order(seed: int) -> Iterator[None]:
     """Do the tasks in a random order, and some of them twice."""
 
     @contextmanager
-    def mapping(count: int, folder: Path) -> Iterator[executors.Mapper]:
+    def mapping(count: int, folder: Path) -> Iterator[Mapper]:
         def shuffled(function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
             order = [*range(count), *dice.sample(range(count), count // 2)]
             dice.shuffle(order)
