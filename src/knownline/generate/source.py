@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +37,7 @@ class Source:
     """The rows of a data set.
 
     rows: how many, None if that is not known before they are read. group_ends: of a Parquet file,
-    the row that each row group ends before.
+    the row that each row group ends before. stamp: of the table, from before anything was read.
     """
 
     settings: Generate
@@ -46,6 +45,7 @@ class Source:
     table: Table | None
     rows: int | None
     group_ends: tuple[int, ...] = ()
+    stamp: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, params: Params) -> "Source":
@@ -59,21 +59,19 @@ class Source:
             return cls(settings, line, None, settings.rows)
         columns = settings.columns
         table = Table(Path(settings.table), columns.x, columns.y, Path.cwd())
+        stamp = table.stamp()
         ends = tuple(table.group_ends())
         rows = (ends[-1] if ends else 0) if table.is_parquet else None
-        return cls(settings, line, table, rows, ends)
+        return cls(settings, line, table, rows, ends, stamp)
 
     def cost(self, start: int) -> int:
         """Return how many rows before `start` must be read to read from there."""
         group = bisect_right(self.group_ends, start)
         return start - self.group_ends[group - 1] if group else start if self.table else 0
 
-    @contextmanager
-    def unchanged(self) -> Iterator[None]:
-        """Raise a TableError if the table changes in the block."""
-        before = self.table and self.table.stamp()
-        yield
-        if self.table and self.table.stamp() != before:
+    def check_unchanged(self) -> None:
+        """Raise a TableError if the table has changed since anything was read of it."""
+        if self.table and self.table.stamp() != self.stamp:
             raise TableError(
                 f"{self.table.path} must not change while it is read (got another file)"
             )

@@ -51,14 +51,14 @@ class _Written:
         """Write all shards of a job."""
         train: list[Part] = []
         holdout: list[Part] = []
-        source = job.source
-        with source.unchanged(), progress.bar("generate", " rows", total=source.rows) as bar:
+        with progress.bar("generate", " rows", total=job.source.rows) as bar:
             for shard in _shards(job):
                 for part, parts in ((shard.train, train), (shard.holdout, holdout)):
                     if part:
                         files.sync(part.path)  # here, while threads write the next shards
                         parts.append(part)
                         bar.update(part.rows)
+        job.source.check_unchanged()
         return cls(train, holdout)
 
     @property
