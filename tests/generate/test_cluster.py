@@ -166,6 +166,17 @@ def test_an_error_that_cannot_be_pickled_arrives_with_its_traceback(
         list(mapper(cluster_tasks.fail_oddly, tasks(1, shared)))
 
 
+def test_a_worker_that_cannot_write_names_itself(two: Cluster, shared: Path) -> None:
+    line = (
+        rf"that can read and write {shared} \(got tcp://127\.0\.0\.1:[0-9]+: OSError \[Errno 28\]"
+    )
+    with (
+        pytest.raises(ClusterError, match=line),
+        cluster.connected(two.address, shared) as mapper,
+    ):
+        list(mapper(cluster_tasks.fill_disk, tasks(1, shared)))
+
+
 def test_after_ctrl_c_pending_tasks_never_start(two: Cluster, shared: Path) -> None:
     def interrupt() -> None:
         until(lambda: len(starts(shared)) == 2)

@@ -215,6 +215,9 @@ class _Cluster:
         if kind == "folder":
             raise self._folder_error(worker, rest[0])
         value = pickle.loads(rest[0])  # type: ignore[arg-type]
+        if isinstance(value, OSError):  # a full disk, another user's folder, a stale mount
+            rule = f"must name workers that can read and write {self._token.parent}"
+            raise _error(rule, worker, _text(value))
         if kind == "error":
             raise value
         return value
