@@ -1,6 +1,7 @@
 """Real schedulers and workers on this machine: what they compute, and how each failure ends."""
 
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -12,10 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from knownline.core.errors import ClusterError, TableError
-from knownline.generate import cluster
+from knownline.generate import cluster, shards
+from knownline.generate.shards import Job
+from knownline.generate.source import Source
+from knownline.params import Params
 from tests.conftest import ROOT, inherited, needs
 from tests.generate import cluster_tasks
 from tests.generate.cluster_processes import Cluster, meanwhile, running, until
@@ -104,6 +110,22 @@ def refusal(address: str, folder: Path) -> str:
 def test_an_address_is_taken_as_it_is(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cluster.VARIABLE, value)
     assert cluster.address() == value
+
+
+def test_a_task_is_small_however_many_row_groups_a_table_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/own").mkdir(parents=True)
+    table = pa.table({"x": np.arange(5000.0), "y": np.arange(5000.0)})
+    pq.write_table(table, "data/own/t.parquet", row_group_size=1)
+    (tmp_path / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text().replace("table: null", "table: data/own/t.parquet")
+    )
+    job = Job(Source.of(Params.read()), 0.2, 1, tmp_path, tmp_path)
+    (task,) = shards.tasks(job)
+    assert len(pickle.dumps(task)) < 3000
+    assert shards.write(task).train is not None
 
 
 @pytest.mark.parametrize("value", [None, ""])

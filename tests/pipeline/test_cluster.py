@@ -254,3 +254,22 @@ def test_dvc_repro_on_a_cluster_changes_no_hash(workspace: Workspace, two: Clust
     workspace.dvc("repro", "--force", "generate", KNOWNLINE_SCHEDULER=two.address)
     assert (workspace.path / "dvc.lock").read_bytes() == lock
     assert "up to date" in workspace.dvc("status", "generate").stdout
+
+
+@pytest.mark.cold
+def test_a_connection_that_fails_costs_one_line(fresh: Workspace, two: Cluster) -> None:
+    """Dask refuses both before it connects; its client then used to hang when the process ended."""
+    before = content(fresh)
+    config = fresh.path.parent / "dask.yaml"
+    config.write_text("{")
+    for rule, env in {
+        "must name a running Dask scheduler": {
+            "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"
+        },
+        "must be unset unless Dask can be imported": {"DASK_CONFIG": str(config)},
+    }.items():
+        done = fresh.knownline("generate", ok=False, KNOWNLINE_SCHEDULER=two.address, **env)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"knownline: error: KNOWNLINE_SCHEDULER {rule} (got ")
+        assert done.stderr.count("\n") == 1
+        assert content(fresh) == before
