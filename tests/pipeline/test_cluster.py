@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -104,8 +104,11 @@ def generating(workspace: Workspace, address: str) -> Iterator[subprocess.Popen[
 
 def is_writing(pid: int) -> bool:
     """Return whether a process has a temporary file open."""
-    links = (os.path.realpath(link) for link in Path(f"/proc/{pid}/fd").iterdir())
-    return any(".parquet.tmp-" in link for link in links)
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if ".parquet.tmp-" in str(link.readlink()):
+                return True
+    return False
 
 
 def is_stopped(pid: int) -> bool:
@@ -141,7 +144,7 @@ def test_two_workers_write_what_threads_write(
     assert content(fresh) == expected
 
 
-@pytest.mark.parametrize("more", [1, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("more", [1, pytest.param(8, marks=pytest.mark.slow)])
 def test_one_worker_and_more_write_what_threads_write(
     more: int, fresh: Workspace, own: Cluster
 ) -> None:
@@ -183,6 +186,7 @@ def test_a_suspended_worker_that_wakes_afterwards_changes_nothing(
     assert "up to date" in fresh.dvc("status", "generate").stdout
 
 
+@pytest.mark.cold  # Python's end too, where Dask could complain
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_scheduler_and_ctrl_c_leave_data_as_it_was(
     end: signal.Signals, fresh: Workspace, own: Cluster
@@ -206,10 +210,11 @@ def test_a_killed_scheduler_and_ctrl_c_leave_data_as_it_was(
         assert errors.count("\n") == 1
     assert content(fresh) == before
     os.kill(worker, signal.SIGCONT)
-    until(lambda: not Path(f"/proc/{worker}/fd").exists() or not is_writing(worker))
+    until(lambda: own.processes[1].poll() is not None or not is_writing(worker))
     assert content(fresh) == before
 
 
+@pytest.mark.cold
 def test_without_workers_any_more_data_stays_as_it_was(fresh: Workspace, own: Cluster) -> None:
     fresh.knownline("generate")
     before = content(fresh)
@@ -229,6 +234,7 @@ def test_without_workers_any_more_data_stays_as_it_was(fresh: Workspace, own: Cl
     assert content(fresh) == before
 
 
+@pytest.mark.cold
 def test_a_bad_row_gives_the_line_that_threads_give(fresh: Workspace, two: Cluster) -> None:
     tabled(fresh, bad_row=ROWS - 5)
     before = content(fresh)
