@@ -112,20 +112,34 @@ def test_an_address_is_taken_as_it_is(value: str, monkeypatch: pytest.MonkeyPatc
     assert cluster.address() == value
 
 
+def job_of(rows: int, folder: Path) -> Job:
+    """Return the job of a table with a row group for each row."""
+    (folder / "data/own").mkdir(parents=True)
+    table = pa.table({"x": np.arange(float(rows)), "y": np.arange(float(rows))})
+    pq.write_table(table, folder / "data/own/t.parquet", row_group_size=1)
+    params = (ROOT / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(params.replace("table: null", "table: data/own/t.parquet"))
+    return Job(Source.of(Params.read()), 0.2, 1, folder, folder)
+
+
 def test_a_task_is_small_however_many_row_groups_a_table_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data/own").mkdir(parents=True)
-    table = pa.table({"x": np.arange(5000.0), "y": np.arange(5000.0)})
-    pq.write_table(table, "data/own/t.parquet", row_group_size=1)
-    (tmp_path / "params.yaml").write_text(
-        (ROOT / "params.yaml").read_text().replace("table: null", "table: data/own/t.parquet")
-    )
-    job = Job(Source.of(Params.read()), 0.2, 1, tmp_path, tmp_path)
-    (task,) = shards.tasks(job)
+    (task,) = shards.tasks(job_of(5000, tmp_path))
     assert len(pickle.dumps(task)) < 3000
     assert shards.write(task).train is not None
+
+
+def test_a_worker_that_sees_another_table_under_that_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a link to a disk of its own."""
+    monkeypatch.chdir(tmp_path)
+    (task,) = shards.tasks(job_of(50, tmp_path))
+    os.utime("data/own/t.parquet", (1, 1))
+    with pytest.raises(TableError, match=r"^data/own/t\.parquet must be the same file for every"):
+        shards.write(task)
 
 
 @pytest.mark.parametrize("value", [None, ""])

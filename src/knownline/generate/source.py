@@ -38,7 +38,7 @@ class Source:
     """The rows of a data set.
 
     rows: how many, None if that is not known before they are read. group_ends: of a Parquet file,
-    the row that each row group ends before.
+    the row that each row group ends before. stamp: the table's when it was opened here.
     """
 
     settings: Generate
@@ -46,6 +46,7 @@ class Source:
     table: Table | None
     rows: int | None
     group_ends: tuple[int, ...] = ()
+    stamp: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, params: Params) -> "Source":
@@ -59,9 +60,10 @@ class Source:
             return cls(settings, line, None, settings.rows)
         columns = settings.columns
         table = Table(Path(settings.table), columns.x, columns.y, Path.cwd())
+        stamp = table.stamp()
         ends = tuple(table.group_ends())
         rows = (ends[-1] if ends else 0) if table.is_parquet else None
-        return cls(settings, line, table, rows, ends)
+        return cls(settings, line, table, rows, ends, stamp)
 
     def cost(self, start: int) -> int:
         """Return how many rows before `start` must be read to read from there."""
@@ -102,6 +104,12 @@ class Source:
             yield Block(number, x, y)
 
     def _read(self, table: Table, numbers: range) -> Iterator[Block]:
+        # A worker may see another file, as behind a link. Its inode may differ where it is a copy.
+        if self.stamp and table.stamp()[1:] != self.stamp[1:]:
+            raise TableError(
+                f"{table.path} must be the same file for every worker and not change while it is"
+                " read (got one of another size or time)"
+            )
         start, stop = numbers.start * CHUNK_ROWS, numbers.stop * CHUNK_ROWS
         if self.rows is not None:
             stop = min(stop, self.rows)
