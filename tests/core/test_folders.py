@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +114,30 @@ def test_sigkill_in_the_middle_leaves_the_old_folder_whole(tmp_path: Path) -> No
     after = tree(tmp_path)
     # .gitignore knows the pattern of what is left.
     assert {n: after[n] for n in after if not n.startswith(".out.tmp-")} == before
+
+
+def test_temporary_files_of_another_process_do_not_stay(tmp_path: Path) -> None:
+    with folders.replaced(tmp_path / "new") as folder:
+        (folder / "a").write_text("1")
+        (folder / ".a.tmp-00").write_text("2")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
+
+
+def test_nothing_is_left_when_another_process_still_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    remove = os.rmdir
+
+    def write_then_remove(path: Path, **options: Any) -> None:
+        """Remove an emptied folder just after the other process made one more file."""
+        with suppress(FileNotFoundError):
+            (written[0].parent / "more").touch()
+        remove(path, **options)
+
+    with pytest.raises(KeyError), folders.replaced(tmp_path / "new") as folder:  # noqa: PT012
+        written.append(folder / "a")
+        written[0].touch()
+        monkeypatch.setattr(os, "rmdir", write_then_remove)
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []

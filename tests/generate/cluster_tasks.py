@@ -1,5 +1,6 @@
 """Functions that the tests of the cluster map: workers import them by name."""
 
+import errno
 import os
 import signal
 import sys
@@ -64,6 +65,11 @@ class OddError(Exception):
 def fail_oddly(task: Task) -> None:
     """Raise what cannot be unpickled."""
     raise OddError("one", "two")
+
+
+def fill_disk(task: Task) -> None:
+    """Fail as on a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(task.folder / "part"))
 
 
 def kill_itself(task: Task) -> int:

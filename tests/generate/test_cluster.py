@@ -1,6 +1,7 @@
 """Real schedulers and workers on this machine: what they compute, and how each failure ends."""
 
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -8,121 +9,25 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from knownline.core.errors import ClusterError, TableError
-from knownline.generate import cluster
+from knownline.generate import cluster, shards
+from knownline.generate.shards import Job
+from knownline.generate.source import Source
+from knownline.params import Params
 from tests.conftest import ROOT, inherited, needs
 from tests.generate import cluster_tasks
+from tests.generate.cluster_processes import Cluster, meanwhile, running, until
 from tests.generate.cluster_tasks import Task
 
 pytest.importorskip("distributed")
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds; half a minute is for a machine that does other work too."""
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@dataclass
-class Cluster:
-    """A scheduler and workers, each a process; their logs are in the folder."""
-
-    folder: Path
-    address: str = ""
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def start(self, *command: str, paths: tuple[Path, ...] = (), **env: str) -> int:
-        """Start a process whose modules are found in `paths` first; return its id."""
-        path = os.pathsep.join(str(p) for p in (*paths, ROOT / "src", ROOT))
-        log = self.folder / f"log-{len(self.processes)}"
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={**inherited(), "PYTHONPATH": path, **env},
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-        return process.pid
-
-    def start_scheduler(self, *paths: Path, **env: str) -> int:
-        """Start a scheduler on a free port."""
-        file = self.folder / "scheduler.json"
-        options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
-        pid = self.start(
-            *(sys.executable, "-m", "dask", "scheduler", *options),
-            *("--scheduler-file", str(file)),
-            paths=paths,
-            **env,
-        )
-        until(lambda: file.exists() and '"address"' in file.read_text())
-        self.address = file.read_text().split('"address": "')[1].split('"')[0]
-        return pid
-
-    def start_worker(self, *paths: Path, before: tuple[str, ...] = ()) -> int:
-        """Start a worker of one thread and wait until the scheduler has it; return its id."""
-        from distributed import Client
-
-        with Client(self.address, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            count = len(client.scheduler_info()["workers"])
-            pid = self.start(
-                *(*before, sys.executable, "-m", "dask", "worker", self.address),
-                *("--nthreads", "1", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1"),
-                paths=paths,
-            )
-            until(lambda: len(client.scheduler_info()["workers"]) > count)
-        return pid
-
-    def stop_last(self) -> None:
-        """Kill the process that was started last."""
-        process = self.processes.pop()
-        process.kill()
-        process.wait()
-
-    def stop(self) -> None:
-        """Kill all processes that were started here."""
-        for process in self.processes:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def meanwhile(action: Callable[[], object], cluster: Cluster) -> Iterator[None]:
-    """Do something while the block runs; if it fails, the cluster ends, so that the block does."""
-
-    def act() -> None:
-        try:
-            action()
-        except BaseException:
-            cluster.stop()
-            raise
-
-    with ThreadPoolExecutor() as pool:
-        acting = pool.submit(act)
-        yield
-        acting.result()
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
-    cluster = Cluster(folder)
-    try:
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture
@@ -207,6 +112,36 @@ def test_an_address_is_taken_as_it_is(value: str, monkeypatch: pytest.MonkeyPatc
     assert cluster.address() == value
 
 
+def job_of(rows: int, folder: Path) -> Job:
+    """Return the job of a table with a row group for each row."""
+    (folder / "data/own").mkdir(parents=True)
+    table = pa.table({"x": np.arange(float(rows)), "y": np.arange(float(rows))})
+    pq.write_table(table, folder / "data/own/t.parquet", row_group_size=1)
+    params = (ROOT / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(params.replace("table: null", "table: data/own/t.parquet"))
+    return Job(Source.of(Params.read()), 0.2, 1, folder, folder)
+
+
+def test_a_task_is_small_however_many_row_groups_a_table_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (task,) = shards.tasks(job_of(5000, tmp_path))
+    assert len(pickle.dumps(task)) < 3000
+    assert shards.write(task).train is not None
+
+
+def test_a_worker_that_sees_another_table_under_that_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a link to a disk of its own."""
+    monkeypatch.chdir(tmp_path)
+    (task,) = shards.tasks(job_of(50, tmp_path))
+    os.utime("data/own/t.parquet", (1, 1))
+    with pytest.raises(TableError, match=r"^data/own/t\.parquet must be the same file for every"):
+        shards.write(task)
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_address_means_no_cluster(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(cluster.VARIABLE, raising=False)
@@ -265,6 +200,17 @@ def test_an_error_that_cannot_be_pickled_arrives_with_its_traceback(
         cluster.connected(two.address, shared) as mapper,
     ):
         list(mapper(cluster_tasks.fail_oddly, tasks(1, shared)))
+
+
+def test_a_worker_that_cannot_write_names_itself(two: Cluster, shared: Path) -> None:
+    line = (
+        rf"that can read and write {shared} \(got tcp://127\.0\.0\.1:[0-9]+: OSError \[Errno 28\]"
+    )
+    with (
+        pytest.raises(ClusterError, match=line),
+        cluster.connected(two.address, shared) as mapper,
+    ):
+        list(mapper(cluster_tasks.fill_disk, tasks(1, shared)))
 
 
 def test_after_ctrl_c_pending_tasks_never_start(two: Cluster, shared: Path) -> None:

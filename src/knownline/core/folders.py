@@ -4,7 +4,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from samerun.core import files
@@ -15,6 +15,8 @@ def replaced(path: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `path` if the block succeeds.
 
     If it raises, `path` stays as it was. Whoever writes the files in the folder must sync them.
+    Another process may still write there when the block ends: a Dask worker that was given up. None
+    of its temporary files is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by tempfile.mkdtemp, which ignores the umask.
@@ -26,8 +28,18 @@ def replaced(path: Path) -> Iterator[Path]:
         _replace(new, path)
         files.sync(path.parent)
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
+        _remove(new)
         raise
+    # Only now: under the folder's old name, no process can make another one.
+    for left in path.glob(".*.tmp-*"):
+        left.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, even if another process goes on to make files under its name."""
+    with suppress(OSError):
+        folder = folder.rename(folder.with_name(f"{folder.name}-"))
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace(new: Path, path: Path) -> None:

@@ -100,6 +100,15 @@ def _connect(address: str) -> Any:
         raise ClusterError(
             f"{VARIABLE} must be unset without Dask: pip install 'knownline[cluster]' (got {error})"
         ) from None
+    except Exception as error:  # such as a file of its configuration that is no YAML
+        raise ClusterError(
+            f"{VARIABLE} must be unset unless Dask can be imported (got {_text(error)})"
+        ) from None
+
+    class Unattended(Client):
+        def __del__(self) -> None:
+            """Do nothing: where the connection failed, closing it would take 20 s and fail too."""
+
     roots = ("distributed", "tornado", "asyncio")
     for name in [*roots, *logging.root.manager.loggerDict]:
         if name.partition(".")[0] in roots:
@@ -110,7 +119,7 @@ def _connect(address: str) -> Any:
 
     def connect() -> None:
         try:
-            client = Client(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
+            client = Unattended(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
             connecting.set_result(client)
         except Exception as error:  # of many types: TLS, a server of another kind
             connecting.set_exception(error)
@@ -215,6 +224,9 @@ class _Cluster:
         if kind == "folder":
             raise self._folder_error(worker, rest[0])
         value = pickle.loads(rest[0])  # type: ignore[arg-type]
+        if isinstance(value, OSError):  # a full disk, another user's folder, a stale mount
+            rule = f"must name workers that can read and write {self._token.parent}"
+            raise _error(rule, worker, _text(value))
         if kind == "error":
             raise value
         return value

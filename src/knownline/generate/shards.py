@@ -6,7 +6,7 @@ machine, and twice. Knows nothing of who writes which.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,7 @@ def tasks(job: Job) -> list[Task]:
     if cost > rows:
         return []
     pivot = _pivot(job) if count > 1 else None
+    job = replace(job, source=replace(job.source, group_ends=()))  # long, and of no use to a task
     return [Task(job, shard, pivot) for shard in range(count)]
 
 

@@ -100,6 +100,12 @@ class Source:
             yield Block(number, x, y)
 
     def _read(self, table: Table, numbers: range) -> Iterator[Block]:
+        # A worker may see another file, as behind a link. Its inode may differ where it is a copy.
+        if self.stamp and table.stamp()[1:] != self.stamp[1:]:
+            raise TableError(
+                f"{table.path} must be the same file for every worker and not change while it is"
+                " read (got one of another size or time)"
+            )
         start, stop = numbers.start * CHUNK_ROWS, numbers.stop * CHUNK_ROWS
         if self.rows is not None:
             stop = min(stop, self.rows)
