@@ -10,6 +10,7 @@ import time
 import numpy as np
 import torch
 
+from knownline.model import LINE
 from knownline.train import descent
 
 
@@ -41,7 +42,7 @@ def _seconds(rows: int, epochs: int, device: torch.device) -> float:
     y = 20.0 * x + 5.0
     began = time.perf_counter()
     descent.fit(
-        x, y, epochs=epochs, learning_rate=0.2, dtype="float64",
+        [x], y, kind=LINE, epochs=epochs, learning_rate=0.2, dtype="float64",
         device=device, halving=rows > 3,
     )  # fmt: skip
     return time.perf_counter() - began

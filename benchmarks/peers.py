@@ -63,7 +63,7 @@ def _sides(root: Path, rows: int) -> dict[str, Side]:
     def ours() -> Run:
         shutil.rmtree(folder / "data/train", ignore_errors=True)
         runs = stage("generate", folder), stage("train", folder)
-        line = json.loads((folder / "models/line.json").read_text())
+        line = json.loads((folder / "models/model.json").read_text())["parameters"]
         seconds, peak = sum(run.seconds for run in runs), max(run.peak for run in runs)
         return Run(seconds, peak, answer={"line": (float(line["w"]), float(line["b"]))})
 

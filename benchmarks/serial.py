@@ -15,13 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from knownline.core import checksums, moments
-from knownline.core.line import Line
 from knownline.generate import shards
 from knownline.generate.draw import CHUNK_ROWS
 from knownline.generate.source import Source
 from knownline.params import Params
 
-PIVOT = moments.Pivot(0.0, 0.0, 0.0)
+PIVOT = moments.Pivot((0.0,), 0.0, (0.0,))
 
 
 def main() -> None:
@@ -35,8 +34,9 @@ def main() -> None:
         took = [_seconds(call) for _ in range(given.times)]
         print(f"{step}: {statistics.median(took):.3g} s{more}", flush=True)
 
-    settings = Params.read().generate.model_copy(update={"rows": given.rows})
-    source = Source(settings, Line(20.0, 5.0), None, given.rows)
+    params = Params.read()
+    settings = params.generate.model_copy(update={"rows": given.rows})
+    source = Source("line", settings, params.true_parameters, None, given.rows)
     job = shards.Job(source, 0.0, settings.seed, Path("train"), Path("holdout"))
     count = len(shards.tasks(job))
     show(f"{count:,} shards listed", lambda: shards.tasks(job))

@@ -19,7 +19,7 @@ PARTS = {
     "data": ("data/train/*.parquet", "data/holdout/*.parquet", "data/SHA256SUMS"),
     "summary": ("data/summary.json",),
     "history": ("reports/history.csv",),
-    "line": ("models/line.json",),
+    "model": ("models/model.json",),
 }
 
 
@@ -84,7 +84,7 @@ def made_after_kills(
 
 
 def of(workspace: Workspace) -> str:
-    """Return the hash of what lies in a workspace: data, their summary, history and line."""
+    """Return the hash of what lies in a workspace: data, their summary, history and model."""
     whole = hashlib.sha256()
     for part, patterns in PARTS.items():
         files = sorted(path for p in patterns for path in workspace.path.glob(p) if path.is_file())

@@ -115,7 +115,14 @@ class Workspace:
 
     def outputs(self) -> dict[str, bytes]:
         """Return every output and the lock, by path."""
-        names = ("data/train", "data/holdout", "data/SHA256SUMS", "data/summary.json", "models", "reports")
+        names = (
+            "data/train",
+            "data/holdout",
+            "data/SHA256SUMS",
+            "data/summary.json",
+            "models",
+            "reports",
+        )
         found = [self.path / name for name in (*names, "dvc.lock")]
         files = [f for n in found for f in (n.rglob("*") if n.is_dir() else [n]) if f.is_file()]
         return {f.relative_to(self.path).as_posix(): f.read_bytes() for f in files}

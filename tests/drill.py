@@ -28,7 +28,9 @@ from pathlib import Path
 import numpy as np
 from pyarrow import parquet
 
-from knownline.core import checksums, history
+from knownline.core import checksums
+from knownline.core.history import History
+from knownline.model import LINE
 from knownline.train.checkpoints import NAME, VARIABLE, Checkpoint, Checkpoints
 from samerun.core.errors import UserError
 from tests import bits
@@ -129,7 +131,7 @@ def nothing_torn(workspace: Workspace) -> None:
             elif path.name == "SHA256SUMS":
                 checksums.read(path.parent)
             elif path.name == "history.csv":
-                history.read(path)
+                History.read(path, LINE.names)
         except (ValueError, OSError, UserError) as error:
             raise LostError(f"{path} is torn: {error}") from error
     store_is_sound(workspace.path / "mlruns/mlflow.db")
@@ -340,7 +342,7 @@ def flipped(scratch: Path, dice: random.Random, count: int) -> str:
             tried += each_byte(path, dice, count, check)
         os.environ[VARIABLE] = str(scratch)
         checkpoints = Checkpoints("f" * 64)
-        checkpoints.save(Checkpoint(3.0, 4.0, np.ones((3, 50))))
+        checkpoints.save(Checkpoint((3.0, 4.0), np.ones((3, 50))))
         path = scratch / NAME
 
         def load() -> None:

@@ -176,7 +176,7 @@ class Rehearsal:
             tagged and p and abs(tagged / p - 1) > 1e-3 and p > 1e-250
         ):
             self._complain(number, f"drift p {tagged}, not {p}")
-        line = json.loads(self._line(champion))
+        line = json.loads(self._model(champion))["parameters"]
         return Day(number, event, tagged, tags.get("verdict", "none"), champion, 0.0,
                    w=line["w"], b=line["b"])  # fmt: skip
 
@@ -184,8 +184,8 @@ class Rehearsal:
         query = f"name = 'knownline' and tag.retrained_on = '{today}'"
         return list(self.client.search_model_versions(query))
 
-    def _line(self, champion: int) -> str:
-        return str(self.client.get_model_version("knownline", str(champion)).tags["line"])
+    def _model(self, champion: int) -> str:
+        return str(self.client.get_model_version("knownline", str(champion)).tags["model"])
 
     def _complain(self, number: int, words: str) -> None:
         self.wrong.append(f"day {number}: {words}")

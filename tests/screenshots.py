@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from knownline import article
+from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import compress
+from knownline.model import LINE
 from knownline.report import plots
 from knownline.train import descent
 from tests.conftest import ROOT, checkout
@@ -21,16 +23,19 @@ PICTURES = ROOT / "docs/pictures"
 def article_path() -> bytes:
     """Return the optimisation path of the article's run whose draw was +1, x not standardised."""
     x = np.arange(1.0, article.ROWS + 1)
+    y = LINE.at(article.TRUTH, [x]) + 1
     walked = descent.fit(
-        x,
-        article.TRUTH.at(x) + 1,
+        [x],
+        y,
+        kind=LINE,
         epochs=article.EPOCHS,
         learning_rate=article.LEARNING_RATE,
         dtype="float32",
         device=torch.device("cpu"),
     )
-    rows = compress([(x, article.TRUTH.at(x) + 1)])
-    return plots.path(walked.w, walked.b, rows=rows, truth=article.TRUTH)
+    png = plots.path(walked, LeastSquares(LINE, compress([([x], y)])), article.TRUTH)
+    assert png is not None
+    return png
 
 
 def main() -> None:

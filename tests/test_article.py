@@ -7,7 +7,7 @@ import pytest
 from knownline import article
 from knownline.__main__ import main
 from knownline.article import Replay
-from knownline.core.line import Line
+from tests.models import line
 
 PRINTED = {
     0: "1338702.5", 15: "7.9803", 30: "7.9686", 45: "7.9568", 60: "7.9450", 75: "7.9333",
@@ -50,8 +50,8 @@ def test_a_replay_is_the_articles_training_to_float32(
     replay = replays[draw]
     assert replay.draw == draw
     assert replay.loss == pytest.approx({epoch: losses[epoch] for epoch in PRINTED}, rel=1e-4)
-    assert replay.line.w == pytest.approx(w, rel=1e-6)
-    assert replay.line.b == pytest.approx(b, rel=1e-5)
+    assert replay.line["w"] == pytest.approx(w, rel=1e-6)
+    assert replay.line["b"] == pytest.approx(b, rel=1e-5)
 
 
 def test_the_losses_of_draw_1_are_those_printed(replays: dict[int, Replay]) -> None:
@@ -65,9 +65,9 @@ def test_the_losses_of_draw_1_are_those_printed(replays: dict[int, Replay]) -> N
 
 
 def test_the_weights_of_draw_3_are_those_printed(replays: dict[int, Replay]) -> None:
-    line = replays[3].line
-    assert repr(line.w) == W
-    assert abs(line.b - float(B)) <= float(np.spacing(np.float32(B)))
+    found = replays[3].line
+    assert repr(found["w"]) == W
+    assert abs(found["b"] - float(B)) <= float(np.spacing(np.float32(B)))
 
 
 def test_the_losses_are_those_of_draw_1_only_and_the_weights_those_of_draw_3_only(
@@ -81,16 +81,16 @@ def test_other_numbers_are_not_those_printed(replays: dict[int, Replay]) -> None
     losses, w, b = replays[1].loss, float(W), float(B)
     other = {epoch: loss + 1e-3 for epoch, loss in losses.items()}
     assert not Replay(1, other, replays[1].line).has_printed_losses
-    assert Replay(3, losses, Line(w, b)).has_printed_line
-    assert not Replay(3, losses, Line(w + 1e-6, b)).has_printed_line
-    assert not Replay(3, losses, Line(w, b + 1e-6)).has_printed_line
+    assert Replay(3, losses, line(w, b)).has_printed_line
+    assert not Replay(3, losses, line(w + 1e-6, b)).has_printed_line
+    assert not Replay(3, losses, line(w, b + 1e-6)).has_printed_line
 
 
 @pytest.mark.parametrize("draw", [-10, 0, 1, 3])
 def test_a_finished_training_finds_5_and_the_draw_for_b(draw: int) -> None:
-    line = article.finished(draw)
-    assert line.w == pytest.approx(20.0, abs=1e-9)
-    assert line.b == pytest.approx(5.0 + draw, abs=1e-9)
+    found = article.finished(draw)
+    assert found["w"] == pytest.approx(20.0, abs=1e-9)
+    assert found["b"] == pytest.approx(5.0 + draw, abs=1e-9)
 
 
 def test_the_command_shows_what_was_printed_beside_the_replays(

@@ -271,14 +271,14 @@ def test_without_any_row_the_other_stages_make_the_same_bytes(made: Path) -> Non
     for stage in ("train", "evaluate", "report"):
         assert main([stage]) == 0
     assert results() == before
-    assert {"line.json", "history.csv", "metrics.json", "report.html"} <= before.keys()
+    assert {"model.json", "history.csv", "metrics.json", "report.html"} <= before.keys()
     assert not Path("data/train").exists()
 
 
 def test_evaluate_says_which_result_of_train_is_missing_or_damaged(fresh: Workspace) -> None:
     for stage in ("generate", "train"):
         fresh.knownline(stage)
-    for name in ("models/line.json", "reports/history.csv"):
+    for name in ("models/model.json", "reports/history.csv"):
         path = fresh.path / name
         content = path.read_bytes()
         path.unlink()

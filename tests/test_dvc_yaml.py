@@ -28,7 +28,8 @@ ENTRY = ("knownline/__init__.py", "knownline/__main__.py", "knownline/cli.py",
 ALL = {*STAGES, "record"}
 DEPENDENT = {
     "src/knownline/core/summary.py": ALL,
-    "src/knownline/params.py": ALL,
+    "src/knownline/model.py": ALL,
+    "src/knownline/params/data.py": ALL,
     "src/samerun/core/files.py": ALL,
     "src/knownline/generate/shards.py": {"generate", "record"},
     "src/knownline/train/descent.py": {"train", "record"},
@@ -89,7 +90,7 @@ def test_one_word_for_each_stage(stage: str) -> None:
 def test_no_stage_lists_modules() -> None:
     files = {dep for stage in PIPELINE["stages"].values() for dep in stage["deps"]}
     modules = {dep for dep in files if dep.endswith(".py")}
-    assert modules == {"src/knownline/params.py", "src/knownline/serve.py"}
+    assert modules == {"src/knownline/model.py", "src/knownline/serve.py"}
 
 
 def test_a_stage_depends_on_the_folders_whose_code_it_loads(fresh: Workspace) -> None:
@@ -165,7 +166,10 @@ def test_record_follows_whatever_decides_a_run() -> None:
     outside = {dep for stage in deciding for dep in stage["deps"]} - made
     config = record["meta"]["samerun"]
     results = outputs("train") | outputs("evaluate")
-    assert {*record["deps"]} == outside | results | shown | {config["model"]}
+    serving, *imported = config["model"]
+    assert {*record["deps"]} == outside | results | shown | {serving}
+    for file in imported:
+        assert any(file == dep or file.startswith(f"{dep}/") for dep in record["deps"]), file
     params = {name.partition(".")[0] for stage in deciding for name in stage["params"]}
     assert {*record["params"]} == params == set(Params.model_fields) - {"retrain"}
     assert tuple(config["not_identity"]) == PRESENTING
@@ -175,7 +179,7 @@ def test_what_samerun_is_told_exists() -> None:
     config = PIPELINE["stages"]["record"]["meta"]["samerun"]
     made = {path for stage in STAGES for path in outputs(stage)}
     assert {*config["datasets"].values(), config["description"]} <= made
-    assert (ROOT / config["model"]).is_file()
+    assert all((ROOT / file).is_file() for file in config["model"])
     flat = Params.parse((ROOT / "params.yaml").read_text()).flat()
     named = {name for phrase in config["name"] for name in re.findall(r"{([\w.]+)}", phrase)}
     assert named | {*config["reads"].values()} <= flat.keys()

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from knownline.params import Params, holdout_rows
-from tests.test_params import TABLE, changed, error_for, error_of
+from knownline import model
+from knownline.core.kinds import Linear
+from knownline.params import Params
+from knownline.params.data import Columns, holdout_rows
+from tests.test_params import SHIPPED, TABLE, changed, error_for, error_of
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,213 @@ def test_a_table_that_is_neither_csv_nor_parquet_is_refused(table: str) -> None:
 @pytest.mark.parametrize("table", [TABLE, "data/own/a.parquet", "data/own/my tables/größe 1.csv"])
 def test_a_table_in_data_own_is_taken(table: str) -> None:
     assert Params.parse(changed({"generate.table": table})).generate.table == table
+
+
+# Models, their columns and their truth
+
+GRID = {"spacing": "grid", "low": 0.0, "high": 1.0}
+PLANE: dict[str, Any] = {
+    "model": "plane",
+    "truth": {"b": 5.0, "w_b": 2.0, "w_a": 1.0},
+    "generate.columns": {"x": ["a", "b"], "y": "y"},
+}
+
+
+def of_columns(*x: str, y: str = "y") -> dict[str, Any]:
+    """Return the values of a plane over columns of a table."""
+    return PLANE | {
+        "truth": None, "generate.table": TABLE, "generate.columns": {"x": [*x], "y": y},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({}, ("w", "b")),
+        ({"model": "quadratic", "truth": {"c": 1.0, "w": 2.0, "b": 3.0}}, ("c", "w", "b")),
+        (PLANE, ("w_a", "w_b", "b")),
+        (of_columns("living area (m²)", "age"), ("w_living_area_m", "w_age", "b")),
+        (of_columns("x"), ("w_x", "b")),
+    ],
+)
+def test_a_model_has_its_parameters_and_the_truth_is_in_their_order(
+    values: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    params = Params.parse(changed(values))
+    assert params.kind.names == names
+    if params.truth is None:
+        assert params.true_parameters is None
+    else:
+        assert params.true_parameters == params.truth
+        assert tuple(params.true_parameters) == names
+
+
+@pytest.mark.parametrize("name", ["cubic", "Line", "LINE", "", "any", "callable", "re", "linear"])
+def test_another_name_than_a_models_is_refused_with_their_names(name: str) -> None:
+    models = "line, quadratic, plane, each an object in capitals in model.py"
+    assert error_for("model", name) == f"model must be one of {models} (got the text '{name}')"
+
+
+def test_a_model_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    wave = Linear(("t",), {"s": lambda t: t**3})
+    monkeypatch.setattr(model, "WAVE", wave, raising=False)
+    assert Params.parse(changed({"model": "wave", "truth": {"s": 2.0}})).kind is wave
+    monkeypatch.setattr(model, "LOSS", Linear(("t",), {"loss": lambda t: t}), raising=False)
+    rule = "model must have no parameter named loss, which is a metric (got the text 'loss')"
+    assert error_of(changed({"model": "loss", "truth": {"loss": 2.0}})) == rule
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"truth": {"w": 1.0, "b": 2.0, "c": 3.0}},
+            "truth.c is no parameter of the model line, which has w, b (got the text 'c')",
+        ),
+        ({"truth": {"w": 1.0}}, "truth.b must be given (got nothing)"),
+        ({"truth": {}}, "truth.b must be given (got nothing)"),
+        ({"model": "quadratic"}, "truth.c must be given (got nothing)"),
+        (PLANE | {"truth": {"w_a": 1.0, "b": 2.0}}, "truth.w_b must be given (got nothing)"),
+        (
+            {"generate.columns": {"x": ["a", "b"], "y": "y"}},
+            "generate.columns.x must name 1 column for the model line (got the text 'a, b')",
+        ),
+        (
+            {"generate.columns": {"x": ["a", "a"], "y": "y"}},
+            "generate.columns.x must name each column once (got the text 'a')",
+        ),
+        (
+            of_columns("a", "b", y="b"),
+            "generate.columns.x must name another column than generate.columns.y"
+            " (got the text 'b')",
+        ),
+        (
+            of_columns("a", "y", y="price"),
+            "generate.columns.x must not name a column y, as data/ calls the target"
+            " (got the text 'y')",
+        ),
+        (
+            of_columns("a b", "a-b"),
+            "generate.columns.x must have names that differ in their letters and digits"
+            " (got the text 'a b, a-b')",
+        ),
+        (
+            {"model": "quadratic", "truth": {"c": 1.0, "w": 2.0, "b": 3.0}, "generate.rows": 3},
+            "generate.rows must be 4 or more (got 3)",
+        ),
+        (PLANE | {"generate.rows": 3}, "generate.rows must be 4 or more (got 3)"),
+        (
+            PLANE | {"generate.rows": 5, "generate.holdout": 0.4},
+            "generate.holdout must leave 4 rows of 5 to train on (got 0.4)",
+        ),
+    ],
+)
+def test_a_truth_columns_or_rows_that_do_not_fit_the_model_are_refused(
+    values: dict[str, Any], message: str
+) -> None:
+    assert error_of(changed(values)) == message
+
+
+def test_a_line_may_read_a_column_named_y_as_its_x() -> None:
+    """data/ calls it x."""
+    columns = {"generate.columns": {"x": "y", "y": "price"}, "generate.table": TABLE}
+    assert Params.parse(changed(columns)).kind.inputs == ("x",)
+
+
+def test_one_column_is_text_in_flat_and_several_are_a_list() -> None:
+    for x in ("a", ["a"]):
+        found = Params.parse(changed({"generate.columns": {"x": x, "y": "y"}}))
+        assert found.generate.columns.x == ["a"]
+        assert found.flat()["generate.columns.x"] == "a"
+    assert Params.parse(changed(PLANE)).flat()["generate.columns.x"] == ["a", "b"]
+
+
+def test_names_in_a_plot_are_cut() -> None:
+    columns = Columns(x=["a" * 32, "b" * 33], y="c")
+    assert columns.short == (["a" * 32, "b" * 31 + "…"], "c")
+
+
+# The spacing of each input
+
+
+def test_a_spacing_holds_for_all_inputs_or_for_each() -> None:
+    for_all = Params.parse(changed(PLANE | {"generate.x": GRID})).generate
+    assert [spacing.model_dump() for spacing in for_all.spacings] == [GRID, GRID]
+    other = {"spacing": "uniform", "low": -1.0, "high": 2.0}
+    each = Params.parse(changed(PLANE | {"generate.x": {"b": other, "a": GRID}})).generate
+    assert [spacing.model_dump() for spacing in each.spacings] == [GRID, other]
+    one = Params.parse(changed({"generate.x": {"x": other}})).generate
+    assert [spacing.model_dump() for spacing in one.spacings] == [other]
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ({"a": GRID}, "generate.x must have a spacing for each of a, b (got the text 'a')"),
+        (
+            {"a": GRID, "b": GRID, "c": GRID},
+            "generate.x must have a spacing for each of a, b (got the text 'a, b, c')",
+        ),
+        ({"a": GRID, "b": {**GRID, "low": "x"}}, "generate.x.b.low must be a number"),
+        ({"a": GRID, "b": {"spacing": "grid", "low": 0.0}}, "generate.x.b.high must be given"),
+        ({"a": GRID, "b": {**GRID, "low": 2.0}}, "generate.x.b.low must be less than "),
+        ({"a": GRID, "b": {**GRID, "step": 1}}, "generate.x.b.step is not a key that is known"),
+        ({"a": GRID, "b": 5}, "generate.x.b must be a mapping of keys to values (got 5)"),
+        ({"low": GRID, "b": GRID}, "generate.x must have a spacing for each of a, b"),
+        ({**GRID, "low": {}}, "generate.x.low must be a number (got {})"),
+        ({}, "generate.x.spacing must be given"),
+    ],
+)
+def test_a_spacing_that_is_missing_or_wrong_is_refused_by_its_key(
+    x: dict[str, Any], message: str
+) -> None:
+    found = error_of(changed(PLANE | {"generate.x": x}))
+    assert found.startswith(message)
+
+
+# How a CSV is written
+
+
+@pytest.mark.parametrize("separator", [",", "\n", "\r", '"', " ", "é", "…"])
+def test_a_separator_that_a_number_or_a_field_may_hold_is_refused(separator: str) -> None:
+    message = error_of(changed({"generate.csv": {"separator": separator, "decimal": ","}}))
+    assert message.startswith("generate.csv.separator must be an ASCII character other than the")
+
+
+@pytest.mark.parametrize(
+    ("csv", "message"),
+    [
+        ({"separator": ";;"}, "generate.csv.separator must be one character (got the text ';;')"),
+        ({"separator": ""}, "generate.csv.separator must not be empty (got the text '')"),
+        ({"decimal": "x"}, "generate.csv.decimal must be . or , (got the text 'x')"),
+        (
+            {"separater": ";"},
+            "generate.csv.separater is not a key that is known here: generate.csv.separator?"
+            " (got the text ';')",
+        ),
+    ],
+)
+def test_another_way_to_write_a_csv_is_refused(csv: dict[str, str], message: str) -> None:
+    assert error_of(changed({"generate.csv": csv})) == message
+
+
+def test_a_tab_may_be_written_as_yaml_writes_it() -> None:
+    text = SHIPPED.replace('separator: ","', 'separator: "\\t"')
+    assert Params.parse(text).generate.csv.separator == "\t"
+
+
+# The rules of quality
+
+
+def test_no_rule_of_quality_is_set_in_the_shipped_file_and_each_can_be() -> None:
+    assert not Params.parse(SHIPPED).evaluate.has_quality
+    rules: dict[str, Any] = {"min_r2": 0.9, "max_rmse": 2.0, "beats_mean": True}
+    rules |= {"bend": 0.001, "scatter": 0.01, "normality": 0.05}
+    for key, value in rules.items():
+        found = Params.parse(changed({f"evaluate.{key}": value})).evaluate
+        assert found.has_quality
+        is_test = key in ("bend", "scatter", "normality")
+        assert found.residual_levels == ({key: value} if is_test else {})
 
 
 # The number of rows in the holdout

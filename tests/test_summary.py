@@ -43,7 +43,7 @@ def last(**changed: Any) -> dict[str, Any]:
     md5 = hashlib.md5(METRICS.read_bytes()).hexdigest()
     content = {
         "fingerprint": "f", "run_id": "0a1b", "name": "99 rows", "store": "sqlite:///x",
-        "outs": {METRICS.as_posix(): md5, "models/line.json": "0"},
+        "outs": {METRICS.as_posix(): md5, "models/model.json": "0"},
     }  # fmt: skip
     return content | changed
 

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from knownline.core import moments
-from knownline.core.line import Line
+from knownline.core.kinds import Parameters
+from knownline.core.least_squares import LeastSquares
 from knownline.generate import draw
-from knownline.params import Spacing
+from knownline.model import LINE
+from knownline.params.data import Spacing
 from knownline.train import descent
 
-TRUTH = Line(20.0, 5.0)
+TRUTH = {"w": 20.0, "b": 5.0}
 ROWS, EPOCHS, LEARNING_RATE = 99, 100, 1e-4
 
 PRINTED_LOSS = {
@@ -24,7 +26,7 @@ PRINTED_LOSS = {
 }  # fmt: skip
 """The losses that the article printed, by epoch: every 15th, to four decimals."""
 
-PRINTED_LINE = Line(20.115468978881836, 0.34108221530914307)
+PRINTED_LINE = {"w": 20.115468978881836, "b": 0.34108221530914307}
 """The weights that the article printed below its losses."""
 
 
@@ -34,7 +36,7 @@ class Replay:
 
     draw: int
     loss: dict[int, float]
-    line: Line
+    line: Parameters
 
     @property
     def has_printed_losses(self) -> bool:
@@ -49,8 +51,9 @@ class Replay:
     @property
     def has_printed_line(self) -> bool:
         """Whether w is the printed one and b is within one float32 step of the printed one."""
-        step = float(np.spacing(np.float32(PRINTED_LINE.b)))
-        return self.line.w == PRINTED_LINE.w and abs(self.line.b - PRINTED_LINE.b) <= step
+        step = float(np.spacing(np.float32(PRINTED_LINE["b"])))
+        near = abs(self.line["b"] - PRINTED_LINE["b"]) <= step
+        return self.line["w"] == PRINTED_LINE["w"] and near
 
 
 def gradients(x: float) -> tuple[float, float]:
@@ -67,38 +70,39 @@ def _points(drawn: int) -> tuple[draw.Array, draw.Array]:
     """Return the article's x = 1..99 and y, (99,) each, for one value of the integer."""
     spacing = Spacing(spacing="grid", low=1.0, high=float(ROWS))
     x = draw.grid(spacing, ROWS, 0, ROWS)
-    return x, TRUTH.at(x) + drawn
+    return x, LINE.at(TRUTH, [x]) + drawn
 
 
 def replay(drawn: int) -> Replay:
     """Train as the article did, on the data it had if it drew the integer `drawn`."""
     x, y = _points(drawn)
     history = descent.fit(
-        x,
+        [x],
         y,
+        kind=LINE,
         epochs=EPOCHS,
         learning_rate=LEARNING_RATE,
         dtype="float32",
         device=torch.device("cpu"),
     )
     return Replay(
-        drawn, {epoch: float(history.loss[epoch]) for epoch in PRINTED_LOSS}, history.line
+        drawn, {epoch: float(history.loss[epoch]) for epoch in PRINTED_LOSS}, history.parameters()
     )
 
 
-def finished(drawn: int) -> Line:
+def finished(drawn: int) -> Parameters:
     """Return the line of the same data after a training that converges: standardised, float64."""
     x, y = _points(drawn)
-    rows = moments.compress([(x, y)])
-    scaling = descent.Scaling(rows.mean_x, rows.sd_x)
+    data = LeastSquares(LINE, moments.compress([([x], y)]))
     return descent.fit(
-        *rows.three_points(standardize=True),
+        *data.points(standardize=True),
+        kind=LINE,
         epochs=EPOCHS,
         learning_rate=0.25,
         dtype="float64",
         device=torch.device("cpu"),
-        scaling=scaling,
-    ).line
+        scaling=data.scaling,
+    ).parameters()
 
 
 DRAWS = range(-10, 11)
@@ -124,8 +128,8 @@ def main() -> int:
     print("The same data, trained to the end (standardised, float64, learning rate 0.25):")
     for drawn in candidates:
         line = finished(drawn)
-        print(f"  draw {drawn:+d}:  w = {line.w:.6f}, b = {line.b:.6f}"
-              f"   (the article's 100 epochs: b = {runs[drawn].line.b:.6f})")  # fmt: skip
+        print(f"  draw {drawn:+d}:  w = {line['w']:.6f}, b = {line['b']:.6f}"
+              f"   (the article's 100 epochs: b = {runs[drawn].line['b']:.6f})")  # fmt: skip
     print("So its b was not 'somewhat close' to 5: it was an optimisation that had hardly begun,")
     print("towards a b that the one shared draw had moved, which no number of points can undo.")
     return 0
@@ -138,8 +142,8 @@ def _print_table(runs: list[Replay]) -> None:
         row = "".join(f"{run.loss[epoch]:>22.4f}" for run in runs)
         print(f"{f'loss {epoch}':>10}{printed:>22.4f}{row}")
     for name in ("w", "b"):
-        row = "".join(f"{getattr(run.line, name)!r:>22}" for run in runs)
-        print(f"{name:>10}{getattr(PRINTED_LINE, name)!r:>22}{row}")
+        row = "".join(f"{run.line[name]!r:>22}" for run in runs)
+        print(f"{name:>10}{PRINTED_LINE[name]!r:>22}{row}")
 
 
 def _list_draws(draws: list[int]) -> str:

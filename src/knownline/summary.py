@@ -7,6 +7,7 @@ from typing import Any
 
 from knownline.core.formatting import plain, r_squared, rounded, significant
 from knownline.core.layout import METRICS
+from knownline.evaluate.verdict import verdict
 from samerun.core.errors import DamagedError, MissingError
 
 MARKER = Path("mlruns/recorded.json")
@@ -44,12 +45,12 @@ def _verdict(metrics: dict[str, Any]) -> list[str]:
     lines = [
         f"  {name} = {_with_error(metrics[name], metrics['se'][name])}"
         f"{_truth_clause(metrics['truth'][name])}"
-        for name in ("w", "b")
+        for name in metrics["se"]
     ]
     lines.append(
         f"  {metrics['rows']:,} rows fitted, {holdout['rows']:,} held out{_holdout_clause(holdout)}"
     )
-    lines += ["", f"  gate {'passed' if gate['passed'] else 'REFUSED'}"]
+    lines += ["", f"  gate {verdict(gate)}"]
     return lines + [f"    - {reason}" for reason in gate["reasons"]]
 
 

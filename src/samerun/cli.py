@@ -74,7 +74,9 @@ def _add_proof(commands: object) -> None:
         " Exit status: 0 exact or within tolerance, 1 differs, 2 cannot be tried.",
         example="samerun reproduce 4f6c4bc7",
     )
-    reproduce.add_argument("run", help="a run's id, the beginning of one, its name, or: champion")
+    reproduce.add_argument(
+        "run", help="a run's id, the beginning of one, its name, or [MODEL@]champion"
+    )
     reproduce.add_argument("--keep", action="store_true", help="leave the folder it was done in")
     reproduce.add_argument(
         "--with-patch",

@@ -4,10 +4,12 @@ Everything has a default, so that a dvc.yaml without it works. Paths are written
 folder of dvc.yaml, and are held here relative to the repository, as everywhere in samerun.
 """
 
+import fnmatch
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,12 @@ from samerun.dvc.paths import contains
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Stage
 
-_KINDS: dict[str, type] = {"text": str, "list": list, "mapping": dict}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "text": str,
+    "list": list,
+    "text or list": (str, list),
+    "mapping": dict,
+}
 _RULE = re.compile(r"(?P<file>[^:]+):(?P<key>[^?]+?)(?:\s*\?\s*(?P<yes>.*?)\s*:\s*(?P<no>.*))?")
 
 
@@ -41,15 +48,16 @@ class Config:
     """The configuration of one record stage.
 
     experiment: of MLflow, and the name of the registered model. model: the code that serves the
-    model. description: a Markdown file that describes a run. tags: name to rule. not_identity:
-    stages that only present. env: variables that belong to identity. tolerance: file, metric or
-    column to the largest difference. datasets: context to path. reads: folder to the parameter that
-    names its only file that counts. name: phrases of a run's name, " | "
-    between alternatives. columns, about: of the experiment's page.
+    model, then the files that it needs beside it. description: a Markdown file that describes a
+    run. tags: name to rule. not_identity: stages that only present. env: variables that belong to
+    identity. tolerance: file, metric or column to the largest difference. datasets: context to
+    path. reads: folder to the parameter that names its only file that counts. name: phrases of a
+    run's name, " | " between alternatives. columns, about: of the experiment's page;
+    a * in a column stands for any metrics.
     """
 
     experiment: str
-    model: str | None = None
+    model: tuple[str, ...] = ()
     description: str | None = None
     tags: Mapping[str, TagRule] = field(default_factory=dict)
     not_identity: tuple[str, ...] = ()
@@ -63,7 +71,8 @@ class Config:
 
 
 _TYPES = {
-    **dict.fromkeys(("experiment", "model", "description", "about"), "text"),
+    **dict.fromkeys(("experiment", "description", "about"), "text"),
+    "model": "text or list",
     **dict.fromkeys(("not_identity", "env", "name", "columns"), "list"),
     **dict.fromkeys(("tags", "tolerance", "datasets", "reads"), "mapping"),
 }
@@ -102,9 +111,10 @@ def of(project: Project, stage: Stage) -> Config:
 
     values = {key: _frozen(value) for key, value in written.items()}
     values.setdefault("experiment", DEFAULT_EXPERIMENT)
-    for key in ("model", "description"):
-        if key in values:
-            values[key] = path(values[key])
+    if "description" in values:
+        values["description"] = path(values["description"])
+    model = written.get("model", [])
+    values["model"] = tuple(map(path, [model] if isinstance(model, str) else model))
     values["datasets"] = {str(name): path(at) for name, at in written.get("datasets", {}).items()}
     values["reads"] = {path(folder): key for folder, key in written.get("reads", {}).items()}
     rules = {str(name): text for name, text in written.get("tags", {}).items()}
@@ -115,7 +125,21 @@ def of(project: Project, stage: Stage) -> Config:
     values["tags"] = {
         tags[name]: _rule(f"{where}.tags.{name}", text, path) for name, text in rules.items()
     }
+    values["columns"] = _filled_columns(values.get("columns", ()), project, stage)
     return Config(**values)
+
+
+def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> tuple[str, ...]:
+    """Return the columns, each with a * replaced by the metrics that match, as files have them."""
+    if not any("*" in column for column in columns):
+        return tuple(columns)
+    names: list[str] = []
+    for item in (out for each in project.upstream(stage) for out in each.outs):
+        if item.kind == "metric" and project.path(item.path).is_file():
+            values = flatten(project.load(item.path))
+            names += [f"metrics.{name}" for name, value in values.items() if value is not None]
+    matches = (fnmatch.filter(names, each) if "*" in each else [each] for each in columns)
+    return tuple(dict.fromkeys(chain.from_iterable(matches)))
 
 
 def _rule(where: str, text: Any, path: Any) -> TagRule:
@@ -150,9 +174,11 @@ def mistakes(
     for path in config.datasets.values():
         if path not in data:
             yield f"datasets must name outputs or dependencies of the stages (got {path})"
-    for what, file in (("model", config.model), ("description", config.description)):
-        made = file and any(contains(one, file) for one in project.made)
-        if file and not made and not project.path(file).is_file():
+    files = [("model", file) for file in config.model]
+    files += [("description", config.description)] if config.description else []
+    for what, file in files:
+        made = any(contains(one, file) for one in project.made)
+        if not made and not project.path(file).is_file():
             yield f"{what} must name a file (got {file})"
 
 

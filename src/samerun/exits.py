@@ -10,7 +10,10 @@ from pathlib import Path
 
 from samerun.core.errors import UserError, one_line
 
-_USER_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_USER_ERRNOS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 """Errors of the system that the user can correct: a full disk, missing permissions."""
 
 

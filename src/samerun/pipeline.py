@@ -136,13 +136,11 @@ class Pipeline:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What went into the deciding stages, as dvc.lock has it."""
-        model = self.config.model
-        code = {model: hash_of(self.project.path(model))} if model else {}
         return identity.identity(
             [self.project.counted(stage, self.config.reads) for stage in self.deciding],
             made=self.project.made,
             env={name: self._environ.get(name) for name in self.config.env},
-            model=code,
+            model={name: hash_of(self.project.path(name)) for name in self.config.model},
         )
 
     @property
@@ -163,7 +161,7 @@ class Pipeline:
         that no stage makes, the .dvc files of their data, and the code of the model; relative to
         the current folder.
         """
-        names = {self.config.model} if self.config.model else set()
+        names = set(self.config.model)
         for stage in self.deciding:
             names |= {each.file for each in stage.params}
             names.add(Path(os.path.relpath(stage.file, self.project.root)).as_posix())

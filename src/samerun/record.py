@@ -18,7 +18,7 @@ from samerun.core.errors import StoreError, one_line
 from samerun.dvc import identity
 from samerun.execution import environment, processes, receipts
 from samerun.execution.receipts import Receipt
-from samerun.mlflow import content, models, steps
+from samerun.mlflow import content, model_files, steps
 from samerun.mlflow.content import RunContent
 from samerun.mlflow.tracking import RecordedRun, Store
 from samerun.pipeline import Pipeline
@@ -160,7 +160,7 @@ def _record(store: Store, pipeline: Pipeline, made_by: Sequence[Receipt]) -> Rec
         artifacts = Path(scratch) / "kept"
         artifacts.mkdir()
         _write_artifacts(artifacts, pipeline, made_by, commit)
-        return store.record(written, model=models.files_of(pipeline), artifacts=artifacts)
+        return store.record(written, model=model_files.files_of(pipeline), artifacts=artifacts)
 
 
 def _content(

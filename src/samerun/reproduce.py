@@ -44,7 +44,8 @@ class Outcome:
 def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
     """Return 0 if the run is reproduced exactly or within the declared tolerance, 1 if it differs.
 
-    run: the name of the run, its id, or the first characters of its id; or `champion`.
+    run: the name of the run, its id, or the first characters of its id; or `champion`, or
+    `NAME@champion` of another registered model than the experiment's.
     keep: whether the folder of the reproduction remains. with_patch: whether uncommitted changes
     are applied that another store than the local one keeps with the run.
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from knownline.core import history
+from knownline.core.history import History
 from samerun.core.errors import DamagedError, MissingError
 
-COLUMNS = np.random.default_rng(1).normal(size=(3, 50)) * 10.0 ** np.arange(-25, 25)
+COLUMNS = np.random.default_rng(1).normal(size=(4, 50)) * 10.0 ** np.arange(-25, 25)
+NAMES = ("w", "b")
 
 
 def write(folder: Path, text: str) -> Path:
@@ -17,10 +18,23 @@ def write(folder: Path, text: str) -> Path:
     return folder / "history.csv"
 
 
-def test_every_number_is_read_as_it_was(tmp_path: Path) -> None:
-    loss, w, b = COLUMNS.tolist()
-    found = history.read(write(tmp_path, history.as_csv(loss, w, b)))
-    assert np.array(found).tobytes() == COLUMNS.tobytes()
+@pytest.mark.parametrize("names", [("w",), NAMES, ("c", "w", "b")])
+def test_every_number_is_read_as_it_was(tmp_path: Path, names: tuple[str, ...]) -> None:
+    loss, *values = COLUMNS[: 1 + len(names)]
+    written = History(names, loss, np.array(values))
+    path = write(tmp_path, written.to_csv())
+    assert path.read_text().splitlines()[0] == f"epoch,loss,{','.join(names)}"
+    found = History.read(path, names)
+    assert (found.names, found.epochs) == (names, 50)
+    assert found.loss.tobytes() == loss.tobytes()
+    assert found.values.tobytes() == written.values.tobytes()
+
+
+def test_a_history_has_the_parameters_by_epoch_and_by_name() -> None:
+    history = History(("w", "b"), np.array([9.0, 4.0]), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    assert history.parameters() == {"w": 2.0, "b": 4.0}
+    assert history.parameters(0) == {"w": 1.0, "b": 3.0}
+    assert history.of("b").tolist() == [3.0, 4.0]
 
 
 HEAD = "epoch,loss,w,b\n"
@@ -39,9 +53,9 @@ def test_a_damaged_history_is_refused_by_name_without_a_warning(tmp_path: Path, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(DamagedError, match=f"^{path} must "):
-            history.read(path)
+            History.read(path, NAMES)
 
 
 def test_a_missing_history_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r"history\.csv must be there: run `dvc repro`"):
-        history.read(tmp_path / "history.csv")
+        History.read(tmp_path / "history.csv", NAMES)

@@ -30,6 +30,10 @@ Array = npt.NDArray[np.float64]
 
 CHUNK = 5
 
+INPUTS = ("x",)
+
+SCHEMA = pa.schema([pa.field(name, pa.float64(), nullable=False) for name in ("x", "y")])
+
 
 def points(rows: int, seed: int = 1) -> tuple[Array, Array]:
     draws = np.random.default_rng(seed)
@@ -40,15 +44,15 @@ def write(folder: Path, x: Array, y: Array, chunk: int = CHUNK, number: int = 0)
     """Write points as one file in row groups of one length; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"part-{number:05d}.parquet"
-    writer = parquet.Writer(path)
+    writer = parquet.Writer(path, INPUTS)
     for start in range(0, len(x), chunk) if len(x) else [0]:
-        writer.write(x[start : start + chunk], y[start : start + chunk])
+        writer.write([x[start : start + chunk], y[start : start + chunk]])
     assert writer.close() == hashlib.sha256(path.read_bytes()).hexdigest()
     return path
 
 
 def read(folder: Path) -> tuple[Array, Array]:
-    chunks = [(np.empty(0), np.empty(0)), *parquet.read(folder)]
+    chunks = [(np.empty(0), np.empty(0)), *parquet.read(folder, INPUTS)]
     return np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
 
 
@@ -72,9 +76,9 @@ def test_row_groups_of_any_length_are_read_in_order(counts: list[int]) -> None:
     x, y = points(sum(counts), seed=3)
     with TemporaryDirectory() as name:
         path, start = Path(name) / "part-00000.parquet", 0
-        with pq.ParquetWriter(path, parquet.SCHEMA) as writer:
+        with pq.ParquetWriter(path, SCHEMA) as writer:
             for count in counts:
-                part = pa.table({"x": x[start:][:count], "y": y[start:][:count]}, parquet.SCHEMA)
+                part = pa.table({"x": x[start:][:count], "y": y[start:][:count]}, SCHEMA)
                 writer.write_table(part)
                 start += count
         assert [column.tobytes() for column in read(Path(name))] == [x.tobytes(), y.tobytes()]
@@ -91,8 +95,8 @@ def test_a_file_has_no_name_before_it_is_complete_and_nothing_is_left_of_a_disca
 ) -> None:
     write(folder, *points(3))
     before = tree(folder)
-    writer = parquet.Writer(folder / "part-00000.parquet")
-    writer.write(*points(2, seed=2))
+    writer = parquet.Writer(folder / "part-00000.parquet", INPUTS)
+    writer.write(points(2, seed=2))
     assert [name for name in tree(folder) if not name.startswith(".")] == list(before)
     assert read(folder)[0].tolist() == points(3)[0].tolist()
     writer.discard()
@@ -101,10 +105,10 @@ def test_a_file_has_no_name_before_it_is_complete_and_nothing_is_left_of_a_disca
 
 def test_two_writers_of_one_file_leave_one_whole_file(folder: Path) -> None:
     folder.mkdir()
-    writers = [parquet.Writer(folder / "part-00000.parquet") for _ in range(2)]
+    writers = [parquet.Writer(folder / "part-00000.parquet", INPUTS) for _ in range(2)]
     for chunk in range(3):
         for writer in writers:
-            writer.write(*points(CHUNK, seed=chunk))
+            writer.write(points(CHUNK, seed=chunk))
     assert len({writer.close() for writer in writers}) == 1
     assert list(tree(folder)) == ["part-00000.parquet"]
     assert len(read(folder)[0]) == 3 * CHUNK
@@ -150,18 +154,42 @@ def test_the_files_hold_nothing_but_the_points(small_file: Path) -> None:
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_disk_that_takes_no_more_is_reported_once_and_nothing_is_left(folder: Path) -> None:
     folder.mkdir()
-    writer = parquet.Writer(folder / "part-00000.parquet")
+    writer = parquet.Writer(folder / "part-00000.parquet", INPUTS)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            writer.write(*points(10_000))
+            writer.write(points(10_000))
         writer.discard()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     del writer
     gc.collect()  # a writer left open would complain now, on the user's stderr
     assert tree(folder) == {}
+
+
+@pytest.mark.parametrize("inputs", [(), ("age", "living area (m²)", "x")])
+def test_several_columns_are_written_under_their_names_and_read_in_any_order(
+    folder: Path, inputs: tuple[str, ...]
+) -> None:
+    folder.mkdir()
+    columns = np.random.default_rng(4).standard_normal((len(inputs) + 1, 7))
+    writer = parquet.Writer(folder / "part-00000.parquet", inputs)
+    writer.write(list(columns))
+    writer.close()
+    frame = pd.read_parquet(folder)
+    assert list(frame.columns) == [*inputs, "y"]
+    assert frame.to_numpy().T.tolist() == columns.tolist()
+    reversed_inputs = tuple(reversed(inputs))
+    (found,) = parquet.read(folder, reversed_inputs)
+    expected = [*reversed(columns[:-1]), columns[-1]]
+    assert [column.tolist() for column in found] == [column.tolist() for column in expected]
+
+
+def test_a_column_that_is_not_there_is_refused_with_the_names_of_the_model(folder: Path) -> None:
+    write(folder, *points(3))
+    with pytest.raises(DamagedError, match=r"must be Parquet with columns x and age and y"):
+        list(parquet.read(folder, ("x", "age")))
 
 
 # Damage

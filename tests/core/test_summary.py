@@ -14,19 +14,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knownline.core import checksums, summary
-from knownline.core.moments import Compressed, Moments, Pivot, compress
+from knownline.core.least_squares import LeastSquares
+from knownline.core.moments import Compressed, Pivot, compress
 from knownline.core.summary import SAMPLE, Summary
+from knownline.model import LINE, QUADRATIC
 from samerun.core.errors import DamagedError, MissingError
 from tests.file_contents import changed_bytes, cut_short, overwritten
 
 Array = npt.NDArray[np.float64]
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-pivots = st.builds(Pivot, finite, finite, finite)
-sets = st.builds(Compressed, pivots, st.builds(Moments, st.integers(1, 2**40), *([finite] * 5)))
-samples = st.lists(st.tuples(finite, finite), min_size=1, max_size=9).map(
-    lambda points: np.array(points).T.copy()
-)
+LINES = ("x",)
+"""The inputs of a line."""
+
+
+@st.composite
+def sets(draw: st.DrawFn, terms: int) -> Compressed:
+    """Draw any numbers for the moments of so many terms."""
+    slopes = st.tuples(*[finite] * terms)
+    pivot = Pivot(draw(slopes), draw(finite), draw(slopes))
+    count = (terms + 1) + (terms + 1) * (terms + 2) // 2
+    rows = float(draw(st.integers(1, 2**40)))
+    return Compressed(pivot, (rows, *draw(st.tuples(*[finite] * count))))
+
+
+@st.composite
+def summaries(draw: st.DrawFn) -> Summary:
+    """Draw a summary of a model with any number of inputs, and of terms."""
+    inputs = draw(st.lists(st.sampled_from(["x", "age", "größe", "a b"]), unique=True, max_size=3))
+    terms = draw(st.integers(1, 4))
+    row = st.tuples(*[finite] * (len(inputs) + 1))
+    sample = np.array(draw(st.lists(row, min_size=1, max_size=9))).T.copy()
+    holdout = draw(st.none() | sets(terms))
+    return Summary(tuple(inputs), draw(sets(terms)), holdout, sample)
 
 
 def points(rows: int, offset: float = 0.0, noise: float = 1.5) -> tuple[Array, Array]:
@@ -39,9 +59,17 @@ def bits_of(part: Compressed | None) -> list[str]:
     """Return every number of a set of rows in hex, which tells -0.0 from 0.0."""
     if part is None:
         return []
-    m, p = part.moments, part.pivot
-    numbers = (p.x0, p.y0, p.slope, m.mean_u, m.mean_r, m.uu, m.ur, m.rr)
-    return [str(m.rows), *(float(number).hex() for number in numbers)]
+    p = part.pivot
+    return [float(number).hex() for number in (*p.terms, p.y, *p.slopes, *part.moments)]
+
+
+def summary_of(
+    train: tuple[Array, Array], holdout: tuple[Array, Array] | None, sample: Array
+) -> Summary:
+    """Return the summary of a line's x and y."""
+    parts = [compress([([part[0]], part[1])]) if part else None for part in (train, holdout)]
+    assert parts[0] is not None
+    return Summary(LINES, parts[0], parts[1], sample)
 
 
 @pytest.fixture
@@ -57,8 +85,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def path(data: Path) -> Path:
     """A summary that was written."""
-    whole = compress([points(50)])
-    Summary(whole, compress([points(10)]), np.array(points(7))).write(data / "summary.json")
+    summary_of(points(50), points(10), np.array(points(7))).write(data / "summary.json")
     return data / "summary.json"
 
 
@@ -70,16 +97,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(deadline=None, max_examples=200)
-@given(train=sets, holdout=st.none() | sets, sample=samples)
-def test_what_was_written_is_read_bit_for_bit(
-    folder: Path, train: Compressed, holdout: Compressed | None, sample: Array
-) -> None:
-    written = Summary(train, holdout, sample)
+@given(written=summaries())
+def test_what_was_written_is_read_bit_for_bit(folder: Path, written: Summary) -> None:
     written.write(folder / "summary.json")
-    found = Summary.read(folder / "summary.json")
-    assert bits_of(found.train) == bits_of(train)
-    assert bits_of(found.holdout) == bits_of(holdout)
-    assert found.sample.tobytes() == np.ascontiguousarray(sample).tobytes()
+    found = Summary.read(folder / "summary.json", written.inputs)
+    assert found.inputs == written.inputs
+    assert bits_of(found.train) == bits_of(written.train)
+    assert bits_of(found.holdout) == bits_of(written.holdout)
+    assert found.sample.tobytes() == np.ascontiguousarray(written.sample).tobytes()
     before = (folder / "summary.json").read_bytes()
     found.write(folder / "summary.json")
     assert (folder / "summary.json").read_bytes() == before
@@ -88,15 +113,15 @@ def test_what_was_written_is_read_bit_for_bit(
 def test_the_file_is_plain_json_of_the_files_beside_it(path: Path) -> None:
     content = json.loads(path.read_text())
     assert content["sums"] == checksums.digest(path.parent)
-    assert content["train"]["moments"]["rows"] == 50
-    assert content["holdout"]["moments"]["rows"] == 10
+    assert content["train"]["moments"][0] == 50
+    assert content["holdout"]["moments"][0] == 10
     assert [len(content["sample"][name]) for name in ("x", "y")] == [7, 7]
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_a_number_that_json_lacks_is_not_written(path: Path, number: float) -> None:
     before = path.read_bytes()
-    whole = Summary.read(path)
+    whole = Summary.read(path, LINES)
     with pytest.raises(ValueError, match="JSON"):
         replace(whole, sample=np.full((2, 3), number)).write(path)
     assert path.read_bytes() == before
@@ -106,24 +131,29 @@ def test_a_number_that_json_lacks_is_not_written(path: Path, number: float) -> N
 @pytest.mark.parametrize("noise", [1.5, 1e-4])
 def test_all_rows_are_those_of_both_folders(offset: float, noise: float) -> None:
     (x, y), (u, v) = points(800, offset, noise), points(200, offset, noise)
-    joined = Summary(compress([(x, y)]), compress([(u, v)]), np.empty((2, 0))).all_rows
     both = np.concatenate([x, u]), np.concatenate([y, v])
-    whole = compress([both])
-    assert joined.rows == 1000
-    assert joined.mean_x == pytest.approx(np.mean(both[0]), rel=1e-14)
-    assert joined.sd_x == pytest.approx(whole.sd_x, rel=1e-12)
-    assert joined.var_y == pytest.approx(whole.var_y, rel=1e-12)
-    assert joined.least_squares().w == pytest.approx(whole.least_squares().w, rel=1e-13)
+    joined, whole = (
+        LeastSquares(LINE, rows)
+        for rows in (
+            summary_of((x, y), (u, v), np.empty((2, 0))).all_rows,
+            compress([([both[0]], both[1])]),
+        )
+    )
+    assert joined.rows.rows == 1000
+    assert joined.rows.mean_terms == pytest.approx([np.mean(both[0])], rel=1e-14)
+    assert joined.sds == pytest.approx(whole.sds, rel=1e-12)
+    assert joined.rows.var_y == pytest.approx(whole.rows.var_y, rel=1e-12)
+    assert joined.solution["w"] == pytest.approx(whole.solution["w"], rel=1e-13)
     # r of the one pivot keeps no more digits than y has.
     digits = 1e-12 + 2.0**-52 * (offset + 100.0) * 20.0 / noise
-    assert joined.mean_squared_error(joined.least_squares()) == pytest.approx(
-        whole.mean_squared_error(whole.least_squares()), rel=8 * digits
+    assert joined.mean_squared_error(joined.solution) == pytest.approx(
+        whole.mean_squared_error(whole.solution), rel=8 * digits
     )
 
 
 def test_without_a_holdout_all_rows_are_the_training_rows() -> None:
-    train = compress([points(800)])
-    assert bits_of(Summary(train, None, np.empty((2, 0))).all_rows) == bits_of(train)
+    whole = summary_of(points(800), None, np.empty((2, 0)))
+    assert bits_of(whole.all_rows) == bits_of(whole.train)
 
 
 # The sample
@@ -158,7 +188,12 @@ def ragged_sample(content: Any) -> Any:
 
 
 def another_moment(content: Any) -> Any:
-    content["train"]["moments"]["uuu"] = 1.0
+    content["train"]["moments"].append(1.0)
+    return content
+
+
+def another_slope(content: Any) -> Any:
+    content["holdout"]["pivot"]["slopes"].append(1.0)
     return content
 
 
@@ -168,14 +203,22 @@ def other_sums(content: Any) -> Any:
 
 @pytest.mark.parametrize(
     "change",
-    [no_mapping, no_holdout, no_sample, ragged_sample, another_moment, other_sums],
+    [
+        no_mapping,
+        no_holdout,
+        no_sample,
+        ragged_sample,
+        another_moment,
+        another_slope,
+        other_sums,
+    ],
 )
 def test_another_content_is_refused_by_name_in_one_line(
     path: Path, change: Callable[[Any], Any]
 ) -> None:
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(DamagedError, match=r"^\S*summary\.json must be .*`dvc repro --force") as e:
-        Summary.read(path)
+        Summary.read(path, LINES)
     assert "\n" not in str(e.value)
 
 
@@ -185,29 +228,41 @@ def test_a_file_cut_short_anywhere_is_refused_by_name(path: Path) -> None:
         if short + b"\n" == content:
             continue  # only the newline is missing
         with pytest.raises(DamagedError, match=r"summary\.json must be"):
-            Summary.read(path)
+            Summary.read(path, LINES)
 
 
 def test_bytes_that_are_no_text_are_refused_by_name(path: Path) -> None:
     some = changed_bytes(path.read_bytes()[:40], lambda byte: (0xFF, 0x00))
     for _ in overwritten(path, some):
         with pytest.raises(DamagedError, match=r"summary\.json must be"):
-            Summary.read(path)
+            Summary.read(path, LINES)
+
+
+@pytest.mark.parametrize("inputs", [(), ("z",), ("x", "z"), ("y",)])
+def test_a_summary_of_other_columns_is_refused(path: Path, inputs: tuple[str, ...]) -> None:
+    with pytest.raises(DamagedError, match=r"summary\.json must be .*\(got a summary of x\)"):
+        Summary.read(path, inputs)
 
 
 def test_other_data_files_are_refused(path: Path) -> None:
     checksums.write(path.parent, {path.parent / "train" / "part-00000.parquet": "1" * 64})
     with pytest.raises(DamagedError, match=r"got a summary of other files than SHA256SUMS"):
-        Summary.read(path)
+        Summary.read(path, LINES)
 
 
 def test_what_is_not_there_is_refused_by_name(path: Path) -> None:
     (path.parent / checksums.SUMS).unlink()
     with pytest.raises(MissingError, match=r"SHA256SUMS must be there: run `dvc repro`"):
-        Summary.read(path)
+        Summary.read(path, LINES)
     path.unlink()
     with pytest.raises(MissingError, match=r"summary\.json must be there: run `dvc repro`"):
-        Summary.read(path)
+        Summary.read(path, LINES)
     path.mkdir()
     with pytest.raises(DamagedError, match=r"summary\.json must be"):
-        Summary.read(path)
+        Summary.read(path, LINES)
+
+
+def test_a_summary_of_a_model_with_other_terms_is_refused(path: Path) -> None:
+    assert Summary.of(LINE, path).inputs == LINE.inputs
+    with pytest.raises(DamagedError, match="a summary of another model, with 1 terms"):
+        Summary.of(QUADRATIC, path)

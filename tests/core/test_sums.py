@@ -61,22 +61,27 @@ def test_a_sum_of_zeros_has_no_sign(count: int) -> None:
 
 HEX = """
 import numpy as np
+from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import compress
+from knownline.model import LINE, QUADRATIC
 print(*np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))
 draws = np.random.default_rng(7)
 chunks = []
 for rows in (65_536, 65_536, 12_347, 5):
     x = 1e6 + draws.integers(0, 2**40, rows) * 2.0**-30
     chunks.append((x, 20 * x + 5 + draws.integers(-(2**20), 2**20, rows) * 2.0**-18))
-c = compress(chunks)
-x, y = c.three_points(standardize=False)
-line, m, p = c.least_squares(), c.moments, c.pivot
-print(m.rows, *[float(v).hex() for v in (p.x0, p.y0, p.slope, m.mean_u, m.mean_r, m.uu, m.ur, m.rr,
-      *x, *y, line.w, line.b, c.mean_x, c.mean_y, c.sd_x, c.var_y)])
+for model in (LINE, QUADRATIC):
+    c = compress((model.columns([x]), y) for x, y in chunks)
+    fit, p = LeastSquares(model, c), c.pivot
+    columns, y = fit.points(standardize=False)
+    errors = fit.standard_errors(2.5)
+    print(c.rows, *[float(v).hex() for v in (*p.terms, p.y, *p.slopes, *c.moments,
+          *np.concatenate(columns), *y, *fit.solution.values(), *errors.values(),
+          *c.mean_terms, c.mean_y, *fit.sds, c.var_y)])
 """
 
 
-def computed_with(**env: str) -> tuple[list[str], str]:
+def computed_with(**env: str) -> tuple[list[str], list[str]]:
     """Return the SIMD extensions that numpy uses, and all results for some rows in hex."""
     done = subprocess.run(
         [sys.executable, "-c", HEX],
@@ -85,7 +90,7 @@ def computed_with(**env: str) -> tuple[list[str], str]:
         text=True,
         check=True,
     )
-    simd, results = done.stdout.splitlines()
+    simd, *results = done.stdout.splitlines()
     return simd.split(), results
 
 

@@ -5,28 +5,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knownline.core.line import Line
+from knownline.core.kinds import Linear, Parameters
+from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import compress
 from knownline.evaluate.gate import as_metrics, judge
 from knownline.evaluate.statistics import assess
 from knownline.evaluate.verdict import description
 from knownline.params import Evaluate
 
-TRUTH = Line(20.0, 5.0)
+LINE = Linear(("x",), {"w": lambda x: x, "b": lambda x: 1.0})
+TRUTH = {"w": 20.0, "b": 5.0}
 
 
 def metrics(
-    *, truth: Line | None = TRUTH, holdout: bool = True, shift: float = 0.0
+    *, truth: Parameters | None = TRUTH, holdout: bool = True, shift: float = 0.0
 ) -> dict[str, Any]:
     """Return the metrics.json of least squares on a few points, with another intercept."""
     x = np.arange(1.0, 80.0)
-    y = TRUTH.at(x) + 1.5 * np.random.default_rng(1).standard_normal(79)
-    rows = compress([(x, y)])
-    ols = rows.least_squares()
+    y = 20 * x + 5 + 1.5 * np.random.default_rng(1).standard_normal(79)
+    rows, few = (LeastSquares(LINE, compress([([x[:n]], y[:n])])) for n in (79, 20))
+    ols = rows.solution
     found = assess(
-        Line(ols.w, ols.b + shift),
+        {"w": ols["w"], "b": ols["b"] + shift},
         train=rows,
-        holdout=compress([(x[:20], y[:20])]) if holdout else None,
+        holdout=few if holdout else None,
         truth=truth,
         last_loss=2.0,
     )
@@ -53,7 +55,7 @@ def table(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("holdout", [True, False])
 @pytest.mark.parametrize("shift", [0.0, 9.0])
 def test_the_description_has_one_markdown_table_without_an_empty_cell(
-    truth: Line | None, holdout: bool, shift: float
+    truth: Parameters | None, holdout: bool, shift: float
 ) -> None:
     found = metrics(truth=truth, holdout=holdout, shift=shift)
     heads, rules, *rows = table(description(found))

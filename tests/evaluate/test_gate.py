@@ -10,27 +10,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from knownline.core.line import Line
-from knownline.core.moments import compress
+from knownline.core.history import History
 from knownline.evaluate.gate import Convergence, Gate, as_metrics, judge
-from knownline.evaluate.statistics import Coefficients, Evaluation, assess
+from knownline.evaluate.statistics import Evaluation, assess
 from knownline.params import Evaluate, Params, Train
 from samerun.core.flatten import flatten
 from tests.conftest import ROOT
+from tests.models import at, data_of, line
 
-TRUTH = Line(20.0, 5.0)
+TRUTH = line(20.0, 5.0)
 RULES = Evaluate(z=4.0, optimiser_tolerance=1e-9)
 
 GOOD = Evaluation(
-    line=Line(20.0, 5.5),
-    ols=Line(20.0, 5.5),
+    fitted=line(20.0, 5.5),
+    ols=line(20.0, 5.5),
     truth=TRUTH,
-    se=Coefficients(0.0625, 0.25),
-    z=Coefficients(0.0, 2.0),
+    se=line(0.0625, 0.25),
+    z=line(0.0, 2.0),
     optimiser_error=1e-15,
     optimiser_rounding=4e-15,
     rows=79,
     train_rmse=1.5,
+    train_r2=0.998,
     holdout_rows=20,
     holdout_rmse=1.25,
     holdout_r2=0.999,
@@ -50,8 +51,9 @@ def reasons_to_refuse(found: Evaluation, rules: Evaluate = RULES) -> list[str]:
 
 def at_z(w: float, b: float) -> Evaluation:
     """Return a fit w and b standard errors away from the truth, in numbers without rounding."""
-    line = Line(TRUTH.w + w * GOOD.se.w, TRUTH.b + b * GOOD.se.b)
-    return replace(GOOD, line=line, ols=line, z=Coefficients(w, b))
+    se = GOOD.se
+    fitted = line(TRUTH["w"] + w * se["w"], TRUTH["b"] + b * se["b"])
+    return replace(GOOD, fitted=fitted, ols=fitted, z=line(w, b))
 
 
 def training(**changed: Any) -> Train:
@@ -113,14 +115,14 @@ def test_a_refusal_gives_every_reason_and_no_other() -> None:
 
 
 def test_a_fit_that_has_not_converged_separates_the_samples_part_of_the_distance() -> None:
-    found = replace(at_z(-5.0, 0.0), ols=Line(20.0625, 5.0), optimiser_error=0.002)
+    found = replace(at_z(-5.0, 0.0), ols=line(20.0625, 5.0), optimiser_error=0.002)
     _, reason = reasons_to_refuse(found)
     assert "5.00 standard errors" in reason
     assert "(of these, 1.00 are the sample's)" in reason
 
 
 def test_the_truth_has_the_digits_it_was_given() -> None:
-    found = replace(GOOD, truth=Line(20.1234567, 5.0), z=Coefficients(0.0, 0.0))
+    found = replace(GOOD, truth=line(20.1234567, 5.0), z=line(0.0, 0.0))
     assert "from the true 20.1234567;" in judge(found, RULES).reasons[1]
 
 
@@ -134,9 +136,7 @@ def test_a_distance_of_exactly_the_limit_passes_and_the_next_number_does_not(
     name: str, sign: float, limit: float
 ) -> None:
     def at(z: float) -> Evaluation:
-        return replace(
-            GOOD, z=Coefficients(sign * z, 0.0) if name == "w" else Coefficients(0.0, sign * z)
-        )
+        return replace(GOOD, z=line(sign * z, 0.0) if name == "w" else line(0.0, sign * z))
 
     rules = Evaluate(z=limit, optimiser_tolerance=1e-9)
     assert judge(at(limit), rules).passed
@@ -163,24 +163,24 @@ def test_the_rounding_of_float64_is_allowed_beyond_the_tolerance() -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[float], Evaluation], str]] = {
-    "line.w": (lambda v: replace(GOOD, line=Line(v, 5.5)), r"^w is not a finite number"),
-    "line.b": (lambda v: replace(GOOD, line=Line(20.0, v)), r"^b is not a finite number"),
-    "ols.w": (lambda v: replace(GOOD, ols=Line(v, 5.5)), r"^least squares' w is not a finite"),
-    "ols.b": (lambda v: replace(GOOD, ols=Line(20.0, v)), r"^least squares' b is not a finite"),
+    "fitted.w": (lambda v: replace(GOOD, fitted=line(v, 5.5)), r"^w is not a finite number"),
+    "fitted.b": (lambda v: replace(GOOD, fitted=line(20.0, v)), r"^b is not a finite number"),
+    "ols.w": (lambda v: replace(GOOD, ols=line(v, 5.5)), r"^least squares' w is not a finite"),
+    "ols.b": (lambda v: replace(GOOD, ols=line(20.0, v)), r"^least squares' b is not a finite"),
     "se.w": (
-        lambda v: replace(GOOD, se=Coefficients(v, 0.25)),
+        lambda v: replace(GOOD, se=line(v, 0.25)),
         r"^the standard error of w is not a fin",
     ),
     "se.b": (
-        lambda v: replace(GOOD, se=Coefficients(0.06, v)),
+        lambda v: replace(GOOD, se=line(0.06, v)),
         r"^the standard error of b is not a fin",
     ),
     "z.w": (
-        lambda v: replace(GOOD, z=Coefficients(v, 0.0)),
+        lambda v: replace(GOOD, z=line(v, 0.0)),
         r"^w = 20.000 .*(nan|inf) standard errors",
     ),
     "z.b": (
-        lambda v: replace(GOOD, z=Coefficients(0.0, v)),
+        lambda v: replace(GOOD, z=line(0.0, v)),
         r"^b = 5.50 .*(nan|inf) standard errors",
     ),
     "optimiser_error": (lambda v: replace(GOOD, optimiser_error=v), NOT_CONVERGED),
@@ -214,10 +214,10 @@ def test_a_number_that_is_missing_is_refused() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_line_that_is_not_finite_is_refused_when_it_is_assessed(value: float) -> None:
     x = np.arange(1.0, 30.0)
-    rows = compress([(x, TRUTH.at(x) + np.cos(x))])
-    for line in (Line(value, 5.0), Line(20.0, value), Line(value, value)):
+    rows = data_of(x, at(TRUTH, x) + np.cos(x))
+    for fitted in (line(value, 5.0), line(20.0, value), line(value, value)):
         for truth in (TRUTH, None):
-            found = assess(line, train=rows, holdout=rows, truth=truth, last_loss=2.0)
+            found = assess(fitted, train=rows, holdout=rows, truth=truth, last_loss=2.0)
             gate = judge(found, RULES)
             assert not gate.passed
             json.dumps(as_metrics(found, gate), allow_nan=False)
@@ -287,8 +287,8 @@ def test_another_loss_is_advised_another_tolerance() -> None:
 
 def converged(w: list[float], b: list[float], loss: float = 0.0) -> Convergence:
     x = np.array([-1.0, 0.0, 1.0])
-    rows = compress([(x, 2 * x + 1)])  # the mean squared error of (0, 0) is 11/3
-    return Convergence.of(np.full(len(w), loss), np.array(w), np.array(b), rows=rows)
+    data = data_of(x, 2 * x + 1)  # the mean squared error of (0, 0) is 11/3
+    return Convergence.of(History(("w", "b"), np.full(len(w), loss), np.array([w, b])), data)
 
 
 @pytest.mark.parametrize(

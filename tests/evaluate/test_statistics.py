@@ -12,8 +12,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from knownline.core.line import Line
-from knownline.core.moments import Compressed, compress
+from knownline.core.kinds import Parameters
+from knownline.core.least_squares import LeastSquares
+from knownline.core.moments import compress
 from knownline.evaluate.statistics import (
     Evaluation,
     assess,
@@ -21,11 +22,13 @@ from knownline.evaluate.statistics import (
     optimiser_rounding,
     standard_errors,
 )
+from knownline.model import LINE
 from knownline.train import descent
+from tests.models import at, data_of, line
 
 Array = npt.NDArray[np.float64]
 
-TRUTH = Line(20.0, 5.0)
+TRUTH = line(20.0, 5.0)
 
 # https://www.itl.nist.gov/div898/strd/lls/data/Norris.shtml: 36 observations, certified values.
 NORRIS_Y = [
@@ -45,34 +48,36 @@ def drawn(
 ) -> tuple[Array, Array]:
     generator = np.random.default_rng(seed)
     x = offset + generator.uniform(1.0, 99.0, rows)
-    return x, TRUTH.at(x) + noise * generator.standard_normal(rows)
+    return x, at(TRUTH, x) + noise * generator.standard_normal(rows)
 
 
-def in_chunks(x: Array, y: Array, places: Sequence[int]) -> Compressed:
-    at = sorted({place for place in places if 0 < place < len(x)})
-    return compress(list(zip(np.split(x, at), np.split(y, at), strict=True)))
+def in_chunks(x: Array, y: Array, places: Sequence[int]) -> LeastSquares:
+    ends = sorted({place for place in places if 0 < place < len(x)})
+    chunks = zip(np.split(x, ends), np.split(y, ends), strict=True)
+    return LeastSquares(LINE, compress([([u], v) for u, v in chunks]))
 
 
 def assessed(
-    line: Line,
-    train: Compressed,
+    fitted: Parameters,
+    train: LeastSquares,
     *,
-    holdout: Compressed | None = None,
-    truth: Line | None = TRUTH,
+    holdout: LeastSquares | None = None,
+    truth: Parameters | None = TRUTH,
 ) -> Evaluation:
-    return assess(line, train=train, holdout=holdout, truth=truth, last_loss=2.0)
+    return assess(fitted, train=train, holdout=holdout, truth=truth, last_loss=2.0)
 
 
-def descended(rows: Compressed) -> Line:
-    """Return the line that the shipped training finds."""
+def descended(data: LeastSquares) -> Parameters:
+    """Return the parameters that the shipped training finds."""
     return descent.fit(
-        *rows.three_points(standardize=True),
+        *data.points(standardize=True),
+        kind=data.model,
         epochs=100,
         learning_rate=0.25,
         dtype="float64",
         device=torch.device("cpu"),
-        scaling=descent.Scaling(rows.mean_x, rows.sd_x),
-    ).line
+        scaling=data.scaling,
+    ).parameters()
 
 
 # Standard errors
@@ -96,8 +101,8 @@ def test_standard_errors_are_those_of_linregress(
     se = standard_errors(in_chunks(x, y, places))
     # With few degrees of freedom all the noise can be in the last digits of linregress' r².
     rel = 1e-9 + 1e-14 * (float(np.std(y)) / (float(fit.stderr) * float(np.std(x)))) ** 2
-    assert se.w == pytest.approx(float(fit.stderr), rel=rel)
-    assert se.b == pytest.approx(float(fit.intercept_stderr), rel=rel)
+    assert se["w"] == pytest.approx(float(fit.stderr), rel=rel)
+    assert se["b"] == pytest.approx(float(fit.intercept_stderr), rel=rel)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1e6])
@@ -111,20 +116,20 @@ def test_standard_errors_are_those_of_exact_arithmetic(rows: int, offset: float)
     xy = sum(((p - mean_x) * (q - mean_y) for p, q in zip(px, py, strict=True)), start=zero)
     yy = sum(((q - mean_y) ** 2 for q in py), start=zero)
     variance = (yy - xy * xy / xx) / (rows - 2)
-    se = standard_errors(compress([(x, y)]))
-    assert se.w == pytest.approx(math.sqrt(variance / xx), rel=1e-8)
-    assert se.b == pytest.approx(
+    se = standard_errors(data_of(x, y))
+    assert se["w"] == pytest.approx(math.sqrt(variance / xx), rel=1e-8)
+    assert se["b"] == pytest.approx(
         math.sqrt(variance * (Fraction(1, rows) + mean_x**2 / xx)), rel=1e-8
     )
 
 
 def test_nists_certified_values_for_norris() -> None:
-    train = compress([(np.array(NORRIS_X), np.array(NORRIS_Y))])
-    found = assessed(train.least_squares(), train, holdout=train, truth=None)
-    assert found.ols.w == pytest.approx(1.00211681802045, rel=1e-13)
-    assert found.ols.b == pytest.approx(-0.262323073774029, rel=1e-12)
-    assert found.se.w == pytest.approx(0.429796848199937e-03, rel=1e-12)
-    assert found.se.b == pytest.approx(0.232818234301152, rel=1e-12)
+    train = data_of(np.array(NORRIS_X), np.array(NORRIS_Y))
+    found = assessed(train.solution, train, holdout=train, truth=None)
+    assert found.ols["w"] == pytest.approx(1.00211681802045, rel=1e-13)
+    assert found.ols["b"] == pytest.approx(-0.262323073774029, rel=1e-12)
+    assert found.se["w"] == pytest.approx(0.429796848199937e-03, rel=1e-12)
+    assert found.se["b"] == pytest.approx(0.232818234301152, rel=1e-12)
     assert found.train_rmse * math.sqrt(36 / 34) == pytest.approx(0.884796396144373, rel=1e-12)
     assert found.holdout_r2 == pytest.approx(0.999993745883712, abs=1e-14)
 
@@ -132,27 +137,29 @@ def test_nists_certified_values_for_norris() -> None:
 @pytest.mark.parametrize("rows", [10, 1000])
 def test_noiseless_points_have_standard_errors_of_the_size_of_rounding(rows: int) -> None:
     x, y = drawn(2, rows=rows, noise=0.0)
-    se = standard_errors(compress([(x, y)]))
+    se = standard_errors(data_of(x, y))
     quantum = 2.0**-52 * float(np.sqrt(np.mean(y**2)))
-    assert 0.01 * quantum / math.sqrt(rows) <= se.w * float(np.std(x)) <= 10 * quantum
+    assert 0.01 * quantum / math.sqrt(rows) <= se["w"] * float(np.std(x)) <= 10 * quantum
 
 
 # The distance from the truth
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("truth", [TRUTH, Line(19.0, 0.0), Line(-1e3, 1e6)])
-def test_z_is_the_signed_distance_in_standard_errors_of_linregress(seed: int, truth: Line) -> None:
+@pytest.mark.parametrize("truth", [TRUTH, line(19.0, 0.0), line(-1e3, 1e6)])
+def test_z_is_the_signed_distance_in_standard_errors_of_linregress(
+    seed: int, truth: Parameters
+) -> None:
     x, y = drawn(seed)
     fit = stats.linregress(x, y)
-    z = assessed(Line(fit.slope, fit.intercept), compress([(x, y)]), truth=truth).z
+    z = assessed(line(fit.slope, fit.intercept), data_of(x, y), truth=truth).z
     assert z is not None
-    assert z.w == pytest.approx((fit.slope - truth.w) / fit.stderr, rel=1e-8)
-    assert z.b == pytest.approx((fit.intercept - truth.b) / fit.intercept_stderr, rel=1e-8)
+    assert z["w"] == pytest.approx((fit.slope - truth["w"]) / fit.stderr, rel=1e-8)
+    assert z["b"] == pytest.approx((fit.intercept - truth["b"]) / fit.intercept_stderr, rel=1e-8)
 
 
 def test_without_a_truth_there_is_no_z() -> None:
-    found = assessed(TRUTH, compress([drawn(1)]), truth=None)
+    found = assessed(TRUTH, data_of(*drawn(1)), truth=None)
     assert (found.truth, found.z) == (None, None)
 
 
@@ -171,51 +178,47 @@ def test_the_optimiser_error_is_the_rms_of_predictions_in_standard_deviations_of
 ) -> None:
     x, y = drawn(seed, offset=offset)
     (w, b), *_ = np.linalg.lstsq(np.column_stack([x, np.ones_like(x)]), y, rcond=None)
-    line = Line(w + dw, b + db)
-    difference = line.at(x) - (w * x + b)
+    fitted = line(w + dw, b + db)
+    difference = at(fitted, x) - (w * x + b)
     expected = math.sqrt(float(np.mean(difference**2) / np.var(y)))
-    assert optimiser_error(line, compress([(x, y)])) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+    assert optimiser_error(fitted, data_of(x, y)) == pytest.approx(expected, rel=1e-8, abs=1e-12)
 
 
 def test_least_squares_itself_has_no_optimiser_error() -> None:
-    rows = compress([drawn(3)])
-    assert optimiser_error(rows.least_squares(), rows) == 0.0
+    data = data_of(*drawn(3))
+    assert optimiser_error(data.solution, data) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("y", "line", "error"),
-    [
-        (0.0, Line(0.0, 0.0), 0.0),
-        (0.0, Line(0.0, 1.0), math.inf),
-        (7.0, Line(0.0, 7.0), 0.0),
-        (7.0, Line(0.0, 3.5), 0.5),
-    ],
+    ("y", "b", "error"), [(0.0, 0.0, 0.0), (0.0, 1.0, math.inf), (7.0, 7.0, 0.0), (7.0, 3.5, 0.5)]
 )
 def test_the_optimiser_error_of_constant_y_is_relative_to_the_size_of_y(
-    y: float, line: Line, error: float
+    y: float, b: float, error: float
 ) -> None:
-    assert optimiser_error(line, compress([(np.arange(9.0), np.full(9, y))])) == error
+    assert optimiser_error(line(0.0, b), data_of(np.arange(9.0), np.full(9, y))) == error
 
 
 def test_a_large_offset_of_y_does_not_hide_a_slope_that_was_not_fitted() -> None:
     x = np.linspace(1.0, 99.0, 79)
-    rows = compress([(x, 20.0 * x + 1e12)])
-    assert optimiser_error(Line(0.0, rows.mean_y), rows) == pytest.approx(1.0, rel=1e-6)
-    assert optimiser_rounding(rows) < 1e-4
+    data = data_of(x, 20.0 * x + 1e12)
+    level = line(0.0, data.rows.mean_y)
+    assert optimiser_error(level, data) == pytest.approx(1.0, rel=1e-6)
+    assert optimiser_rounding(data.rows) < 1e-4
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e8])
 def test_a_finished_training_has_no_optimiser_error_but_rounding(offset: float) -> None:
-    rows = compress([drawn(4, offset=offset)])
-    assert optimiser_error(descended(rows), rows) <= max(1e-13, optimiser_rounding(rows))
+    data = data_of(*drawn(4, offset=offset))
+    assert optimiser_error(descended(data), data) <= max(1e-13, optimiser_rounding(data.rows))
 
 
 def test_an_unfinished_training_has_an_optimiser_error() -> None:
     x, y = drawn(4)
-    line = descent.fit(
-        x, y, epochs=100, learning_rate=1e-4, dtype="float64", device=torch.device("cpu")
-    ).line
-    assert optimiser_error(line, compress([(x, y)])) > 1e-4
+    history = descent.fit(
+        [x], y, kind=LINE, epochs=100, learning_rate=1e-4, dtype="float64",
+        device=torch.device("cpu"),
+    )  # fmt: skip
+    assert optimiser_error(history.parameters(), data_of(x, y)) > 1e-4
 
 
 # Errors on rows
@@ -229,15 +232,18 @@ def test_an_unfinished_training_has_an_optimiser_error() -> None:
     b=st.floats(-100, 100),
 )
 def test_rmse_and_r2_are_numpys(seed: int, rows: int, w: float, b: float) -> None:
-    line = Line(w, b)
+    fitted = line(w, b)
     x, y = drawn(seed)
     held_x, held_y = drawn(seed + 1, rows=rows)
-    found = assessed(line, compress([(x, y)]), holdout=compress([(held_x, held_y)]))
-    residual = held_y - line.at(held_x)
-    assert found.train_rmse == pytest.approx(math.sqrt(np.mean((y - line.at(x)) ** 2)), rel=1e-9)
+    found = assessed(fitted, data_of(x, y), holdout=data_of(held_x, held_y))
+    residual = held_y - at(fitted, held_x)
+    assert found.train_rmse == pytest.approx(math.sqrt(np.mean((y - at(fitted, x)) ** 2)), rel=1e-9)
     assert found.holdout_rmse == pytest.approx(math.sqrt(np.mean(residual**2)), rel=1e-9)
     assert found.holdout_r2 == pytest.approx(
         1 - float(np.sum(residual**2) / np.sum((held_y - held_y.mean()) ** 2)), rel=1e-9, abs=1e-9
+    )
+    assert found.train_r2 == pytest.approx(
+        1 - float(np.mean((y - at(fitted, x)) ** 2) / np.var(y)), rel=1e-9, abs=1e-9
     )
     assert (found.rows, found.holdout_rows) == (80, rows)
 
@@ -255,8 +261,8 @@ def test_rmse_and_r2_are_numpys(seed: int, rows: int, w: float, b: float) -> Non
 def test_the_error_of_a_small_holdout(
     x: list[float] | None, y: list[float] | None, rmse: float | None, r2: float | None
 ) -> None:
-    holdout = compress([(np.array(x), np.array(y))]) if x and y else None
-    found = assessed(TRUTH, compress([drawn(6)]), holdout=holdout)
+    holdout = data_of(np.array(x), np.array(y)) if x and y else None
+    found = assessed(TRUTH, data_of(*drawn(6)), holdout=holdout)
     assert found.holdout_rows == len(x or [])
     assert found.holdout_rmse == (rmse and pytest.approx(rmse, rel=1e-12))
     assert found.holdout_r2 == (r2 and pytest.approx(r2, rel=1e-12))

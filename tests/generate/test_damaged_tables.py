@@ -15,7 +15,7 @@ from tests.file_contents import changed_bytes, cut_short, overwritten
 
 
 def read(path: Path) -> list[Any]:
-    return list(Table(path, "x", "y").chunks())
+    return list(Table(path, ("x",), "y").chunks())
 
 
 @pytest.fixture

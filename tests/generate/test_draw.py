@@ -13,7 +13,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from knownline.core.line import Line
+from knownline.core.kinds import Parameters
 from knownline.generate.draw import (
     CHUNK_ROWS,
     Drawing,
@@ -23,12 +23,13 @@ from knownline.generate.draw import (
     noise,
 )
 from knownline.generate.holdout import held_out
-from knownline.params import Columns, Generate, Noise, Spacing
+from knownline.model import LINE
+from knownline.params.data import Columns, Generate, Noise, Spacing
 
 Array = npt.NDArray[np.float64]
 Kind = Literal["normal", "integer", "shared-integer"]
 
-TRUTH, ZERO = Line(20.0, 5.0), Line(0.0, 0.0)
+TRUTH, ZERO = {"w": 20.0, "b": 5.0}, {"w": 0.0, "b": 0.0}
 LEAST_PVALUE = 1.0e-3
 MANY = 200_000
 
@@ -44,20 +45,21 @@ def wanted(**given: Any) -> Generate:
     }
     return Generate(
         table=None,
-        columns=Columns(x="x", y="y"),
+        columns=Columns(x=["x"], y="y"),
         x=Spacing(**{key: every.pop(key) for key in ("spacing", "low", "high")}),
         noise=Noise(**{key: every.pop(key) for key in ("kind", "scale")}),
         **every,
     )
 
 
-def points(params: Generate, truth: Line) -> list[tuple[Array, Array]]:
+def points(params: Generate, truth: Parameters) -> list[tuple[Array, Array]]:
     """Return x and y of every chunk, each drawn by itself."""
     chunks = range(-(-params.rows // CHUNK_ROWS))
-    return [Drawing(params, truth).draw(chunk) for chunk in chunks]
+    drawn = [Drawing(params, LINE, truth).draw(chunk) for chunk in chunks]
+    return [(x, y) for (x,), y in drawn]
 
 
-def all_points(params: Generate, truth: Line = TRUTH) -> tuple[Array, Array]:
+def all_points(params: Generate, truth: Parameters = TRUTH) -> tuple[Array, Array]:
     chunks = points(params, truth)
     return np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
 
@@ -121,7 +123,7 @@ def test_without_noise_every_point_lies_on_the_line(kind: Kind, spacing: str) ->
 @every_kind
 def test_y_is_the_line_plus_noise_and_each_chunk_can_be_drawn_alone(kind: Kind) -> None:
     params = wanted(rows=2 * CHUNK_ROWS + 10, kind=kind, scale=4.0)
-    chunks = points(params, Line(-2.5, 7.0))
+    chunks = points(params, {"w": -2.5, "b": 7.0})
     for number in (2, 0, 1):
         x, y = chunks[number]
         drawn = noise(params.noise, seed=params.seed, chunk=number, rows=len(x))
@@ -130,11 +132,12 @@ def test_y_is_the_line_plus_noise_and_each_chunk_can_be_drawn_alone(kind: Kind) 
 
 def test_memory_that_is_used_again_keeps_nothing_of_the_chunk_before() -> None:
     params = wanted(rows=3 * CHUNK_ROWS + 5, spacing="uniform", kind="normal")
-    drawing = Drawing(params, TRUTH)
+    drawing = Drawing(params, LINE, TRUTH)
     for chunk in (2, 3, 0, 3, 1):
-        again = [column.copy() for column in drawing.draw(chunk)]
-        alone = Drawing(params, TRUTH).draw(chunk)
-        assert [column.tobytes() for column in again] == [column.tobytes() for column in alone]
+        (x,), y = drawing.draw(chunk)
+        (alone_x,), alone_y = Drawing(params, LINE, TRUTH).draw(chunk)
+        assert x.tobytes() == alone_x.tobytes()
+        assert y.tobytes() == alone_y.tobytes()
 
 
 # What the draws depend on
@@ -153,7 +156,7 @@ def test_another_seed_gives_other_points_and_another_holdout(kind: Kind, other: 
     one = all_points(wanted(spacing="uniform", kind=kind, scale=1000.0))
     two = all_points(wanted(spacing="uniform", kind=kind, scale=1000.0, seed=other))
     assert np.mean(one[0] == two[0]) < 0.1
-    assert np.mean(one[1] - TRUTH.at(one[0]) == two[1] - TRUTH.at(two[0])) < 0.1
+    assert np.mean(one[1] - LINE.at(TRUTH, one[:1]) == two[1] - LINE.at(TRUTH, two[:1])) < 0.1
     masks = [held_out(0, 99, fraction=0.2, seed=seed) for seed in (20200910, other)]
     assert masks[0].tolist() != masks[1].tolist()
 

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from knownline.core.layout import SUMMARY
+from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import Compressed
 from knownline.core.summary import SAMPLE, Summary, stride
+from knownline.model import LINE
 from tests.generate.running import generate, small_chunks, split
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -36,7 +38,7 @@ def test_the_sample_is_every_nth_training_row_whether_or_not_the_length_is_known
     for params in (*tables, {"generate__rows": rows}):
         generate(generate__holdout=holdout, **params)
         train = split()[0]
-        sample = Summary.read(SUMMARY).sample
+        sample = Summary.read(SUMMARY, ("x",)).sample
         every = stride(len(train))
         assert sample.tolist() == train.iloc[::every].to_numpy().T.tolist()
         assert SAMPLE / 2 < sample.shape[1] <= SAMPLE or every == 1
@@ -50,7 +52,7 @@ def test_the_sample_is_thinned_over_many_shards() -> None:
                 train = split()[0]
                 every = next(2**n for n in range(20) if len(train) <= 5 * 2**n)
                 expected = train.iloc[::every].to_numpy().T.tolist()
-                assert Summary.read(SUMMARY).sample.tolist() == expected
+                assert Summary.read(SUMMARY, ("x",)).sample.tolist() == expected
 
 
 def assert_describes(found: Compressed, rows: pd.DataFrame) -> None:
@@ -58,18 +60,19 @@ def assert_describes(found: Compressed, rows: pd.DataFrame) -> None:
     x, y = (rows[name].to_numpy().astype(np.longdouble) for name in ("x", "y"))
     u, v = x - x.mean(), y - y.mean()
     assert found.rows == len(rows)
-    assert found.mean_x == pytest.approx(float(x.mean()), rel=1e-15)
+    assert found.mean_terms == pytest.approx([float(x.mean())], rel=1e-15)
     assert found.mean_y == pytest.approx(float(y.mean()), rel=1e-15)
-    assert found.sd_x**2 == pytest.approx(float((u * u).mean()), rel=1e-13)
+    fitted = LeastSquares(LINE, found)
+    assert fitted.sds[0] ** 2 == pytest.approx(float((u * u).mean()), rel=1e-13)
     assert found.var_y == pytest.approx(float((v * v).mean()), rel=1e-12)
     w = float((u * v).sum() / (u * u).sum())
-    line = found.least_squares()
-    assert line.w == pytest.approx(w, rel=1e-13)
+    line = fitted.solution
+    assert line["w"] == pytest.approx(w, rel=1e-13)
     residual = v - (u * v).sum() / (u * u).sum() * u
     noise, size = float((residual**2).mean()), float(np.abs(y).max())
     # A residual is what is left of y, and so has its last digits.
     digits = 1e-12 + 8 * 2.0**-52 * size / noise**0.5
-    assert found.mean_squared_error(line) == pytest.approx(noise, rel=digits)
+    assert fitted.mean_squared_error(line) == pytest.approx(noise, rel=digits)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])
@@ -88,7 +91,7 @@ def test_the_moments_are_those_of_the_rows_in_the_files(
         assert len(list(Path("data/train").iterdir())) == 9
     else:
         generate(generate__rows=200_000, **params)
-    whole = Summary.read(SUMMARY)
+    whole = Summary.read(SUMMARY, ("x",))
     train, holdout = split()
     assert whole.holdout is not None
     assert_describes(whole.train, train)
@@ -98,4 +101,4 @@ def test_the_moments_are_those_of_the_rows_in_the_files(
 
 def test_without_a_holdout_there_is_none_in_the_summary() -> None:
     generate(generate__holdout=0)
-    assert Summary.read(SUMMARY).holdout is None
+    assert Summary.read(SUMMARY, ("x",)).holdout is None

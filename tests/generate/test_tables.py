@@ -31,7 +31,7 @@ LONG_ROWS = 1500
 
 
 def chunks_of(path: Path, x: str = "x", y: str = "y") -> list[list[tuple[float, float]]]:
-    chunks = list(Table(path, x, y).chunks())
+    chunks = list(Table(path, (x,), y).chunks())
     assert all(u.dtype == v.dtype == np.float64 for u, v in chunks)
     return [list(zip(u.tolist(), v.tolist(), strict=True)) for u, v in chunks]
 
@@ -158,7 +158,9 @@ def test_decimals_and_text_of_a_parquet_are_the_floats_that_python_reads(parquet
     assert read(parquet) == [(float(text), float(text)) for text in written]
 
 
-def test_whole_numbers_past_2_to_the_53_are_taken_as_the_nearest_float(parquet: Path) -> None:
+def test_whole_numbers_past_2_to_the_53_far_apart_are_taken_as_the_nearest_float(
+    parquet: Path,
+) -> None:
     numbers = [2**53 + 1, -(2**53) - 3, 2**63 - 1]
     write_parquet(parquet, {"x": numbers, "y": [1, 2, 3]})
     assert [x for x, _ in read(parquet)] == [float(number) for number in numbers]
@@ -171,7 +173,7 @@ def test_a_parquet_of_many_rows_is_read_in_pieces_as_pandas_reads_it(
     numbers = np.random.default_rng(2).standard_normal((MANY, 2))
     frame = pd.DataFrame(numbers, columns=["y", "x"]).assign(name="a")
     frame.to_parquet(parquet, row_group_size=group)
-    chunks = list(Table(parquet, "x", "y").chunks())
+    chunks = list(Table(parquet, ("x",), "y").chunks())
     assert max(len(x) for x, _ in chunks) <= BATCH
     expected = pd.read_parquet(parquet)
     for column, parts in zip(("x", "y"), zip(*chunks, strict=True), strict=True):
@@ -207,6 +209,8 @@ NO_NUMBERS = {
 }
 """Fields of a CSV, and how the error quotes them."""
 
+LIKE_DATES = ("2020-09-10", "1.5.2")
+
 
 @pytest.mark.parametrize("field", NO_NUMBERS, ids=repr)
 @pytest.mark.parametrize("column", ["x", "y"])
@@ -216,10 +220,11 @@ def test_a_csv_value_that_is_no_finite_number_is_refused_with_its_row_and_line(
     row = f"{field},1" if column == "x" else f"1,{field}"
     path.write_text(f"x,y\n1,2\n\n{row}\n3,4\n", encoding="utf-8")
     line = 5 if "\n" in field else 4
+    hint = ": a date\\? convert it to a number, .*" if field in LIKE_DATES else ""
     with pytest.raises(
         TableError,
         match=rf"table\.csv column {column} must hold a finite number in every row"
-        rf" \(got {re.escape(NO_NUMBERS[field])} in row 2, line {line}\)$",
+        rf" \(got {re.escape(NO_NUMBERS[field])} in row 2, line {line}{hint}\)$",
     ):
         read(path)
 
@@ -358,13 +363,14 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, suffix: str, ke
         read(path)
 
 
-@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
 def test_a_csv_with_another_separator_is_refused_with_a_hint(
-    path: Path, parquet: Path, sign: str, name: str
+    path: Path, parquet: Path, sign: str
 ) -> None:
     path.write_text(f"x{sign}y\n1,5{sign}2\n")
-    hint = f"its fields are parted by {name}: commas are wanted, and points in its numbers"
-    with pytest.raises(TableError, match=rf" \({hint}\) \(got x\)$"):
+    shown = {"\t": r"\t"}.get(sign, sign)
+    hint = re.escape(f'(set generate.csv.separator to "{shown}"?)')
+    with pytest.raises(TableError, match=rf" {hint} \(got x\)$"):
         read(path)
     write_parquet(parquet, {f"x{sign}y": [1.0]})  # a name like any other
     with pytest.raises(TableError, match=r"which has x.y \(got x\)$"):

@@ -204,7 +204,7 @@ def test_the_report_fits_every_width_in_light_and_dark_and_asks_for_nothing(
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(report)
-    assert page.get_by_role("heading", level=1).inner_text() == "Gate passed"
+    assert page.get_by_role("heading", level=1).inner_text().startswith("Gate passed")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")

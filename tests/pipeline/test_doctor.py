@@ -30,15 +30,15 @@ def flip(path: Path) -> None:
 def test_a_workspace_that_ran_is_healthy(workspace: Workspace) -> None:
     (workspace.path / "notes.txt").write_text("a note\n")
     assert doctor(workspace, code=0) == []
-    workspace.replace("src/knownline/core/line.py", '"""', '"""A comment. ')
+    workspace.replace("src/knownline/core/kinds.py", '"""', '"""A comment. ')
     text = (
-        "git: the pipeline reads files with changes beyond the commit (src/knownline/core/line.py)"
+        "git: the pipeline reads files with changes beyond the commit (src/knownline/core/kinds.py)"
     )
     assert doctor(workspace)[0].startswith(text)
 
 
 def test_flipped_bytes_of_outputs(workspace: Workspace) -> None:
-    outputs = ["data/train/part-00000.parquet", "models/line.json", "reports/report.html"]
+    outputs = ["data/train/part-00000.parquet", "models/model.json", "reports/report.html"]
     for name in outputs:
         flip(workspace.path / name)
     found = doctor(workspace)
@@ -49,11 +49,11 @@ def test_flipped_bytes_of_outputs(workspace: Workspace) -> None:
 def test_changed_artifacts_of_a_run(workspace: Workspace) -> None:
     (run,) = workspace.runs()
     flip(run.artifacts / "reports/metrics.json")
-    (line,) = workspace.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/line.json")
+    (line,) = workspace.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/model.json")
     line.write_text(line.read_text().replace("20.0", "21.0"))
     name = f"run {run.name} ({run.run_id}): "
     advice = ": restore the run or delete it"
     assert doctor(workspace) == [
         f"{name}reports/metrics.json is not the reports/metrics.json of its dvc.lock{advice}",
-        f"{name}model/line.json is not the models/line.json that it was made of{advice}",
+        f"{name}model/model.json is not the models/model.json that it was made of{advice}",
     ]

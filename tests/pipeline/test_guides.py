@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from scipy import optimize
@@ -68,29 +69,52 @@ def test_another_loss_is_the_one_line_it_says(workspace: Workspace) -> None:
     assert metrics["b"] == pytest.approx(best[1] - w * x.mean(), rel=1e-7)
 
 
-@pytest.mark.slow
-def test_another_model_in_a_column_gives_what_it_says(workspace: Workspace) -> None:
+def apply(workspace: Workspace, heading: str) -> None:
+    """Make the changes that a section of docs/make-it-yours.md shows as diffs."""
     text = (ROOT / "docs/make-it-yours.md").read_text()
-    workspace.run("python", "-c", dict(FENCED.findall(text))["python"])
-    t, squared, s = np.loadtxt(workspace.path / "data/own/fall.csv", delimiter=",", skiprows=1).T
-    rows = re.findall(r"^\| `\{x: (\w+), y: s\}` \| (.+) ± .+ \| (.+) ± .+ \| (.+) \|$", text, re.M)
-    assert [row[0] for row in rows] == ["t", "t_squared"]
-    for (column, w, b, bend), x in zip(rows, (t, squared), strict=True):
-        params = yaml.safe_load((workspace.path / "params.yaml").read_text())
-        params["truth"] = None
-        params["generate"] |= {"table": "data/own/fall.csv", "holdout": 0.0}
-        params["generate"]["columns"] = {"x": column, "y": "s"}
-        (workspace.path / "params.yaml").write_text(yaml.safe_dump(params))
-        workspace.dvc("repro")
-        assert [float(w), float(b)] == pytest.approx(np.polyfit(x, s, 1).tolist(), rel=3e-3)
-        shown = workspace.knownline("summary").stdout
-        for name in ("w", "b"):
-            (value,) = re.findall(rf"  {name} = (.+)", shown)
-            assert f"| {value} |" in text
-        assert "gate passed" in shown
-        sign, often = bend.split(": ")
-        report = (workspace.path / "reports/report.html").read_text()
-        word = {"clear": "A clear sign", "none": "No sign"}[sign]
-        assert (
-            f"{word} of a bend that no straight line follows: {often.split()[0]} of 1,000" in report
-        )
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    for diff in (content for kind, content in FENCED.findall(section) if kind == "diff"):
+        lines: dict[str, list[str]] = {"-": [], "+": [], " ": []}
+        for line in diff.splitlines():
+            lines[line[0]].append(line[1:])
+        for old, new in zip(lines["-"], lines["+"], strict=False):
+            workspace.replace("params.yaml", f"{old}\n", f"{new}\n")
+        if not lines["-"]:  # new lines before the one that is there
+            (next_line,) = lines[" "]
+            added = "\n".join([*lines["+"], next_line])
+            workspace.replace("src/knownline/model.py", next_line, added)
+
+
+def changed(workspace: Workspace) -> list[str]:
+    """Return the files that differ from the commit, without what the pipeline writes."""
+    return [name for name in workspace.git("diff", "--name-only").split() if name != "dvc.lock"]
+
+
+def test_three_columns_of_a_real_table_take_params_alone(workspace: Workspace) -> None:
+    apply(workspace, "Several columns of a table")
+    workspace.dvc("repro")
+    assert changed(workspace) == ["params.yaml"]
+    metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
+    *x, y = np.loadtxt(workspace.path / "data/own/stackloss.csv", delimiter=",", skiprows=1).T
+    ols = np.linalg.lstsq(np.stack([*x, np.ones_like(y)], axis=1), y, rcond=None)[0]
+    names = ["w_air_flow", "w_water_temp", "w_acid_conc", "b"]
+    assert [metrics[name] for name in names] == pytest.approx(ols.tolist(), rel=1e-9)
+    text = (ROOT / "docs/make-it-yours.md").read_text()
+    for name in names:
+        assert f"{name} = {metrics[name]:.4f}" in text
+    assert metrics["gate"] == {"passed": True, "reasons": metrics["gate"]["reasons"]}
+    assert f"R² is {1 - metrics['train']['rmse'] ** 2 / y.var():.2f}" in text
+    run = workspace.runs()[-1]
+    assert run.steps["w_acid_conc"] == list(range(100))
+
+
+def test_a_model_of_ones_own_is_one_object(workspace: Workspace) -> None:
+    apply(workspace, "A model of your own")
+    workspace.dvc("repro")
+    assert changed(workspace) == ["params.yaml", "src/knownline/model.py"]
+    metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
+    rows = pd.read_parquet(workspace.path / "data/train")
+    best = np.polyfit(rows["x"], rows["y"], 3)
+    assert [metrics[name] for name in "dcwb"] == pytest.approx(best.tolist(), rel=1e-6)
+    assert metrics["gate"]["passed"] is True
+    assert workspace.samerun("reproduce", workspace.runs()[-1].run_id).returncode == 0

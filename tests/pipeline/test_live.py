@@ -61,7 +61,7 @@ def test_an_ended_training_resumes_in_its_run_to_the_same_bits(
     assert_every_epoch_once(run)
     assert "Gate passed" in run.tags["mlflow.note.content"]
     assert not list((workspace.path / SCRATCH).glob("*"))
-    for name in ("models/line.json", "reports/history.csv"):
+    for name in ("models/model.json", "reports/history.csv"):
         assert (workspace.path / name).read_bytes() == (uninterrupted.path / name).read_bytes()
 
 

@@ -53,7 +53,7 @@ def test_a_run_has_its_tags_files_and_data(built: Workspace) -> None:
     assert json.loads((kept / "environment.json").read_text())["torch"].startswith("2.13.0")
     for name in ("fit", "loss", "path"):
         assert (kept / f"reports/plots/{name}.png").exists()
-    for name in ("params.yaml", "reports/history.csv", "reports/report.html", "models/line.json"):
+    for name in ("params.yaml", "reports/history.csv", "reports/report.html", "models/model.json"):
         assert (kept / name).read_bytes() == (built.path / name).read_bytes()
     lock = (kept / "dvc.lock").read_text()
     with sqlite3.connect(built.path / "mlruns/mlflow.db") as store:
@@ -71,7 +71,7 @@ def test_a_run_has_its_tags_files_and_data(built: Workspace) -> None:
 def test_the_model_predicts_with_pickle_forbidden_and_without_torch(built: Workspace) -> None:
     (run,) = built.runs()
     (model,) = (built.path / "mlruns/artifacts/models").iterdir()
-    line = json.loads((built.path / "models/line.json").read_text())
+    line = json.loads((built.path / "models/model.json").read_text())["parameters"]
     uris = [f"runs:/{run.run_id}/model", f"models:/{model.name}"]
     store = f"sqlite:///{built.path}/mlruns/mlflow.db"
     done = built.run("python", "-c", MODEL_SCRIPT, *uris, MLFLOW_TRACKING_URI=store)
@@ -85,7 +85,7 @@ def test_the_model_answers_over_http(built: Workspace) -> None:
     port = free_port()
     command = ["models", "serve", "-m", f"runs:/{run.run_id}/model", "--env-manager", "local"]
     store = f"sqlite:///{built.path}/mlruns/mlflow.db"
-    line = json.loads((built.path / "models/line.json").read_text())
+    line = json.loads((built.path / "models/model.json").read_text())["parameters"]
     with serving(built.path, command, port, MLFLOW_TRACKING_URI=store):
         for values in ([1.0, 2.5], [1, 2]):
             body = {"dataframe_split": {"columns": ["x"], "data": [[x] for x in values]}}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from knownline.core.line import Line
+from knownline.core.layout import MODEL
+from knownline.core.model_file import Fitted
 from tests.conftest import Workspace, commit
 from tests.pipeline.retraining import DAY, aliases, expect, retrain, versions
 from tests.pipeline.test_inputs import use
@@ -31,7 +32,7 @@ def test_params_lock_data_and_store_are_pushed(pushing_champion: Workspace, tmp_
     other = clone(here, tmp_path / "other", "--branch", f"retrain/{DAY}")
     assert "seed: 20261101" in (other.path / "params.yaml").read_text()
     other.dvc("pull")
-    line = "models/line.json"
+    line = "models/model.json"
     assert (other.path / line).read_bytes() == (here.path / line).read_bytes()
 
 
@@ -117,8 +118,7 @@ def test_a_table_that_came_by_git_is_followed_and_a_replaced_one_is_kept(
         workspace.git("push", "--quiet", "origin", "main")
 
     def slope_of(workspace: Workspace) -> float:
-        line = Line.from_json((workspace.path / "models/line.json").read_text())
-        return round(line.w)
+        return round(Fitted.read(workspace.path / MODEL).parameters["w"])
 
     use(pushing, "data/own/mine.csv", "a", "b")
     pushing.replace("params.yaml", "holdout: 0\n", "holdout: 0.3\n")

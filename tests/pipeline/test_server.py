@@ -104,7 +104,7 @@ def assert_whole(server: Server, run: Run, epochs: int) -> None:
     (experiment,) = server.rows("select experiment_id from runs where run_uuid = ?", run.run_id)
     kept = server.folder / "kept" / str(experiment[0])
     for name in (
-        "dvc.lock", "environment.json", "identity.json", "params.yaml", "models/line.json",
+        "dvc.lock", "environment.json", "identity.json", "params.yaml", "models/model.json",
         "reports/history.csv", "reports/metrics.json", "reports/plots/fit.png",
         "reports/report.html",
     ):  # fmt: skip
@@ -122,7 +122,7 @@ def assert_whole(server: Server, run: Run, epochs: int) -> None:
         model,
     )
     assert set(metrics) == {(name, 1) for name in steps}
-    assert (kept / "models" / model / "artifacts/artifacts/line.json").exists()
+    assert (kept / "models" / model / "artifacts/artifacts/model.json").exists()
 
 
 def test_a_run_is_whole_on_a_server(trained: Workspace, server: Server) -> None:
@@ -133,7 +133,7 @@ def test_a_run_is_whole_on_a_server(trained: Workspace, server: Server) -> None:
     assert len(trained.runs()) == 1  # nothing reached the embedded store
     assert "Running stage" not in trained.dvc("repro", MLFLOW_TRACKING_URI=server.uri).stdout
     assert "nothing new" in trained.samerun("record", MLFLOW_TRACKING_URI=server.uri).stdout
-    line = json.loads((trained.path / "models/line.json").read_text())
+    line = json.loads((trained.path / "models/model.json").read_text())["parameters"]
     done = trained.run(
         "python", "-c", LOAD, f"runs:/{run.run_id}/model", MLFLOW_TRACKING_URI=server.uri
     )

@@ -4,15 +4,12 @@ import ctypes
 import os
 import signal
 import struct
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests import bits
 from tests.conftest import Workspace
 
 
@@ -36,18 +33,17 @@ def opened(folder: Path, action: Callable[[], object]) -> set[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
-def test_another_learning_rate_reads_no_data(workspace: Workspace) -> None:
+def test_the_stages_after_generate_read_no_rows(workspace: Workspace) -> None:
     def run_stages() -> None:
-        for stage in ("train", "evaluate"):
+        for stage in ("train", "evaluate", "report"):
             workspace.knownline(stage)
 
-    data = workspace.path / "data/train"
-    assert opened(data, run_stages) == {"part-00000.parquet"}  # a copy: it has not been read yet
-    workspace.replace("params.yaml", "learning_rate: 0.25", "learning_rate: 0.2")
-    assert opened(data, run_stages) == set()
+    assert opened(workspace.path / "data/train", run_stages) == set()
+    assert opened(workspace.path / "data/holdout", run_stages) == set()
 
 
-def test_a_damaged_file_is_one_line_with_its_name(workspace: Workspace) -> None:
+def test_row_by_row_a_damaged_file_is_one_line_with_its_name(workspace: Workspace) -> None:
+    workspace.replace("params.yaml", "compress: true", "compress: false")
     path = workspace.path / "data/train/part-00000.parquet"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
@@ -56,45 +52,6 @@ def test_a_damaged_file_is_one_line_with_its_name(workspace: Workspace) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "data/train/part-00000.parquet must be what the stage before wrote" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        signal.SIGKILL,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-    ],
-)
-def test_the_process_that_reads_during_the_imports_ends_with_its_parent(
-    fresh: Workspace, sent: signal.Signals
-) -> None:
-    def stages() -> list[int]:
-        return fresh.processes(lambda words: words[-2:-1] == [b"train"])
-
-    bits.configure(fresh)
-    fresh.knownline("generate")
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-    process = subprocess.Popen(
-        [sys.executable, "src/knownline", "train"],
-        cwd=fresh.path,
-        env=fresh.env(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while len(stages()) < 2:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(sent)
-    _, errors = process.communicate()
-    assert errors == ("" if sent == signal.SIGKILL else "knownline: interrupted\n")
-    deadline = time.monotonic() + 20
-    while stages() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not stages()
-    assert not (fresh.path / "models/line.json").exists()
-    fresh.knownline("train")
 
 
 SIGNAL_AT_IMPORT = """
@@ -120,12 +77,12 @@ def test_an_interrupt_in_the_middle_of_an_import_is_not_lost(
     workspace: Workspace, tmp_path: Path, module: str, sent: signal.Signals
 ) -> None:
     """Torch's own import of numpy swallows an exception that a handler raises there."""
-    line = workspace.path / "models/line.json"
-    line.unlink()
+    model = workspace.path / "models/model.json"
+    model.unlink()
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(SIGNAL_AT_IMPORT.format(module=module, number=int(sent)))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     done = workspace.knownline("train", ok=False, PYTHONPATH=str(site))
     assert (done.returncode, done.stderr) == (130, "knownline: interrupted\n")
-    assert not line.exists()
+    assert not model.exists()

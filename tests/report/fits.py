@@ -1,11 +1,14 @@
 """A fit as `report` is given it, made without any file."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.line import Line
+from knownline.core.history import History
+from knownline.core.kinds import Linear, Parameters
+from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import compress
 from knownline.evaluate.gate import Convergence, judge
 from knownline.evaluate.results import Results
@@ -14,8 +17,9 @@ from knownline.params import Params
 from tests.conftest import ROOT
 
 Array = npt.NDArray[np.float64]
-TRUTH = Line(20.0, 5.0)
+TRUTH = {"w": 20.0, "b": 5.0}
 PARAMS = Params.parse((ROOT / "params.yaml").read_text())
+LINE = PARAMS.kind
 
 
 def own_table(x: str = "x", y: str = "y", table: str = "data/own/t.csv") -> Params:
@@ -26,24 +30,56 @@ def own_table(x: str = "x", y: str = "y", table: str = "data/own/t.csv") -> Para
     return Params.model_validate(whole)
 
 
+def drawn(model: str, truth: Parameters, columns: Sequence[str] = ("x",)) -> Params:
+    """Return the shipped parameters for another model with a known truth."""
+    whole: dict[str, Any] = PARAMS.model_dump()
+    whole |= {"model": model, "truth": truth}
+    whole["generate"]["columns"]["x"] = list(columns)
+    return Params.model_validate(whole)
+
+
+def plane(count: int) -> Params:
+    """Return the shipped parameters for a plane over so many inputs x1, x2, ...."""
+    names = [f"x{number}" for number in range(1, count + 1)]
+    truth = {f"w_{name}": number + 0.5 for number, name in enumerate(names)}
+    return drawn("plane", {**truth, "b": 5.0}, names)
+
+
+def compressed(kind: Linear, inputs: Sequence[Array], y: Array) -> LeastSquares:
+    """Return a model and the rows it is fitted to."""
+    return LeastSquares(kind, compress([(kind.columns(inputs), y)]))
+
+
 def results(
     params: Params = PARAMS,
     *,
-    truth: Line | None = TRUTH,
     noise: float = 1.5,
     epochs: int = 100,
     factor: float = 0.5,
 ) -> Results:
-    """Return a fit whose distance from least squares is multiplied by `factor` at every epoch."""
-    x = np.linspace(1.0, 99.0, 79)
-    y = TRUTH.at(x) + noise * np.random.default_rng(1).standard_normal(79)
-    rows = compress([(x, y)])
-    ols = rows.least_squares()
+    """Return a fit whose distance from least squares is multiplied by `factor` at every epoch.
+
+    y is drawn around the parameters' truth, or, if there is none, around the shipped line.
+    """
+    kind, truth, random = params.kind, params.true_parameters, np.random.default_rng(1)
+    inputs = [np.linspace(1.0, 99.0, 79)]
+    spread = noise * random.standard_normal(79)
+    inputs += [random.uniform(1.0, 99.0, 79) for _ in kind.inputs[1:]]
+    y = kind.at(truth or TRUTH, inputs) + spread
+    data = compressed(kind, inputs, y)
+    ols = np.array(list(data.solution.values()))
     covered = 1 - factor ** np.arange(0.0, epochs + 1)
-    loss = np.array([rows.mean_squared_error(Line(ols.w * c, ols.b * c)) for c in covered[:-1]])
-    w, b = ols.w * covered[1:], ols.b * covered[1:]
-    line = Line(float(w[-1]), float(b[-1]))
-    convergence = Convergence.of(loss, w, b, rows=rows)
-    found = assess(line, train=rows, holdout=None, truth=truth, last_loss=float(loss[-1]))
+    values = np.outer(ols, covered)
+    loss = np.array(
+        [
+            data.mean_squared_error(dict(zip(kind.names, each, strict=True)))
+            for each in values[:, :-1].T.tolist()
+        ]
+    )
+    history = History(kind.names, loss, values[:, 1:])
+    convergence = Convergence.of(history, data)
+    found = assess(
+        history.parameters(), train=data, holdout=None, truth=truth, last_loss=float(loss[-1])
+    )
     gate = judge(found, params.evaluate, params.train, convergence)
-    return Results(found, gate, convergence, rows, x, y, loss, w, b, data_sha256="d" * 64)
+    return Results(found, gate, convergence, data, inputs, y, history, data_sha256="d" * 64)

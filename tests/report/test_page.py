@@ -10,9 +10,10 @@ import pytest
 import yaml
 from scipy import special
 
+from knownline import model
 from knownline.core.formatting import minus
-from knownline.core.line import Line
-from knownline.core.moments import compress
+from knownline.core.history import History
+from knownline.core.kinds import Linear
 from knownline.evaluate.gate import Convergence
 from knownline.evaluate.residuals import examine
 from knownline.evaluate.results import Results
@@ -20,7 +21,17 @@ from knownline.params import Params
 from knownline.report import page
 from knownline.report.epoch_charts import EPOCHS_SHOWN, LONG, ShownEpochs
 from tests.conftest import ROOT
-from tests.report.fits import PARAMS, TRUTH, Array, own_table, results
+from tests.report.fits import (
+    LINE,
+    PARAMS,
+    TRUTH,
+    Array,
+    compressed,
+    drawn,
+    own_table,
+    plane,
+    results,
+)
 
 STYLE = (ROOT / "src/knownline/report/page.css").read_text()
 FIT = results()
@@ -91,17 +102,18 @@ def test_a_refusal_says_so_and_names_the_source_of_the_error() -> None:
 def test_the_table_has_the_fit_its_error_least_squares_and_the_truth() -> None:
     found = FIT.evaluation
     assert found.z
-    line, se, ols, z = found.line, found.se, found.ols, found.z
-    rows = f"w b fitted {line.w:.4f} {line.b:.2f} ± error {se.w:.4f} {se.b:.2f}"
-    rows += f" least squares {ols.w:.4f} {ols.b:.2f} true 20 5 errors away {z.w:+.2f} {z.b:+.2f}"
+    (w, b), (se_w, se_b) = found.fitted.values(), found.se.values()
+    (ols_w, ols_b), (z_w, z_b) = found.ols.values(), found.z.values()
+    rows = f"w b fitted {w:.4f} {b:.2f} ± error {se_w:.4f} {se_b:.2f}"
+    rows += f" least squares {ols_w:.4f} {ols_b:.2f} true 20 5 errors away {z_w:+.2f} {z_b:+.2f}"
     assert rows.replace("-", "−") in TEXT
 
 
 @pytest.mark.parametrize("name", ["w", "b"])
 def test_the_error_is_split_between_the_sample_and_the_optimiser(name: str) -> None:
     fit = results(epochs=6)
-    lines = (fit.evaluation.line, fit.evaluation.ols, TRUTH, fit.evaluation.se)
-    fitted, ols, true, se = (getattr(line, name) for line in lines)
+    found = fit.evaluation
+    fitted, ols, true, se = (each[name] for each in (found.fitted, found.ols, TRUTH, found.se))
     html = page.render(PARAMS, fit)
     assert f"{name}: the sample left {abs(ols - true) / se:.2f} standard errors" in html
     assert f"{name}: the optimiser left {abs(fitted - ols) / se:.2f} standard errors" in html
@@ -109,7 +121,7 @@ def test_the_error_is_split_between_the_sample_and_the_optimiser(name: str) -> N
 
 def test_without_a_truth_nothing_claims_one() -> None:
     params = own_table()
-    html = page.render(params, results(params, truth=None))
+    html = page.render(params, results(params))
     text = Page(html).text
     assert "A line through data/own/t.csv" in text
     assert "The sample's part cannot be known without a truth" in text
@@ -120,7 +132,8 @@ def test_without_a_truth_nothing_claims_one() -> None:
 
 def test_the_page_names_the_epoch_from_which_only_the_sample_matters() -> None:
     ols, se = FIT.evaluation.ols, FIT.evaluation.se
-    distance = np.maximum(np.abs(FIT.w - ols.w) / se.w, np.abs(FIT.b - ols.b) / se.b)
+    by_name = [np.abs(FIT.history.of(name) - ols[name]) / se[name] for name in ("w", "b")]
+    distance = np.maximum(*by_name)
     first = int(np.flatnonzero(distance > 0.1)[-1]) + 1
     assert f"From epoch {first} on the optimiser's part is" in TEXT
 
@@ -154,7 +167,8 @@ def test_the_page_says_what_makes_the_optimisers_part_smaller(
 def test_a_few_points_lie_over_the_lines_and_many_under_them(rows: int, on_top: bool) -> None:
     """So points hide no line, and no line hides all points."""
     x = np.linspace(1.0, 99.0, rows)
-    html = page.render(PARAMS, replace(FIT, x=x, y=FIT.evaluation.line.at(x)))
+    y = LINE.at(FIT.evaluation.fitted, [x])
+    html = page.render(PARAMS, replace(FIT, inputs=[x], y=y))
     drawings = [figure.partition("<ul")[0] for figure in html.split("<figure")]  # without the key
     charts = [drawing for drawing in drawings if '<path class="points' in drawing]
     for chart in charts:
@@ -187,11 +201,11 @@ def test_every_input_is_on_the_page() -> None:
     for key, value in PARAMS.flat().items():
         shown = re.search(rf"{re.escape(key)} (\S+)", table)
         assert shown
-        assert yaml.safe_load(shown[1]) == value
+        assert (shown[1] if isinstance(value, str) else yaml.safe_load(shown[1])) == value
 
 
 def test_the_residuals_are_described_in_words() -> None:
-    checks = examine(FIT.x, FIT.y, FIT.evaluation.line, rows=FIT.rows).checks
+    checks = examine(FIT.inputs, FIT.y, FIT.evaluation.fitted, FIT.data).checks
     for check in checks:
         assert f"sign of {check.about}: " in TEXT
         assert f"{check.as_much or 'none'} of 1,000 samples" in TEXT
@@ -207,9 +221,9 @@ def test_the_farthest_point_is_named_by_an_x_that_can_be_looked_up() -> None:
     x: Array = 1_700_000_000 + 3600 * np.arange(79.0)
     y = FIT.y.copy()
     y[30] += 60
-    rows = compress([(x, y)])
-    found = replace(FIT.evaluation, line=rows.least_squares())
-    html = page.render(PARAMS, replace(FIT, evaluation=found, x=x, y=y, rows=rows))
+    data = compressed(LINE, [x], y)
+    found = replace(FIT.evaluation, fitted=data.solution)
+    html = page.render(PARAMS, replace(FIT, evaluation=found, inputs=[x], y=y, data=data))
     assert f"from the line, at x = {1_700_000_000 + 3600 * 30}." in html
 
 
@@ -220,11 +234,14 @@ def test_the_noise_of_a_line_that_has_not_converged_is_judged_around_least_squar
 
 
 def test_another_loss_is_never_called_the_mean_squared_error() -> None:
-    lines = [Line(0.0, 0.0), *(Line(*at) for at in zip(FIT.w[:-1], FIT.b[:-1], strict=True))]
-    loss = np.array([special.huber(0.2, FIT.y - line.at(FIT.x)).mean() for line in lines])
-    convergence = Convergence.of(loss, FIT.w, FIT.b, rows=FIT.rows)
+    lines = [{"w": 0.0, "b": 0.0}, *map(FIT.history.parameters, range(99))]
+    loss = np.array(
+        [special.huber(0.2, FIT.y - LINE.at(line, FIT.inputs)).mean() for line in lines]
+    )
+    history = replace(FIT.history, loss=loss)
+    convergence = Convergence.of(history, FIT.data)
     assert not convergence.squared
-    html = page.render(PARAMS, replace(FIT, loss=loss, convergence=convergence))
+    html = page.render(PARAMS, replace(FIT, history=history, convergence=convergence))
     assert (
         f"The loss that the training had goes from {loss[0]:.4g} to {loss[-1]:.4g} in 100"
         " epochs; it is not the mean squared error." in html
@@ -244,6 +261,123 @@ def test_charts_count_epochs_from_0_as_history_csv_does() -> None:
         first = re.search(r'class="fitted" points="(\S+),', chart)
         assert first
         assert (under[0][1], first[1]) == ("0", "0")
+
+
+# Other models
+
+LONG_NAME = "temperature_at_two_metres_height"
+QUADRATIC = drawn("quadratic", {"c": 0.1, "w": -3.0, "b": 5.0})
+MODELS = {"quadratic": QUADRATIC, "plane of 3": plane(3), "plane of 10": plane(10)}
+
+
+@pytest.mark.parametrize("params", MODELS.values(), ids=MODELS)
+def test_the_table_of_any_model_has_the_numbers_of_numpys_least_squares(params: Params) -> None:
+    fit = results(params)
+    first = fit.inputs[0]
+    columns = [first**2, first] if params.model == "quadratic" else fit.inputs
+    terms = np.stack([*columns, np.ones(79)], axis=1)
+    solution, (squares,), *_ = np.linalg.lstsq(terms, fit.y, rcond=None)
+    variance = squares / (79 - terms.shape[1])
+    errors = np.sqrt(variance * np.diag(np.linalg.inv(terms.T @ terms)))
+    text = text_of(fit, params)
+    text = text[text.index("fitted ± error least squares true errors away") :]
+    assert params.true_parameters
+    table = zip(params.true_parameters.items(), solution, errors, strict=True)
+    for (name, true), value, error in table:
+        row = re.search(rf" {name} (\S+) (\S+) (\S+) (\S+) (\S+) ", text.replace("−", "-"))
+        assert row
+        fitted, shown_error, ols, shown_true, away = map(float, row.groups())
+        assert shown_true == true
+        assert shown_error == pytest.approx(error, rel=0.05)
+        assert fitted == ols == pytest.approx(value, abs=0.06 * error)
+        assert away == pytest.approx((value - true) / error, abs=0.006)
+        assert f" {name}: the sample left " in text
+
+
+@pytest.mark.parametrize("params", MODELS.values(), ids=MODELS)
+def test_every_chart_of_any_model_has_a_description_and_a_mark(params: Params) -> None:
+    fit = results(params, epochs=20)
+    html = page.render(params, fit)
+    drawings = re.findall(r"<figure.*?(<svg viewBox.*?</svg>)\n<ul", html, flags=re.DOTALL)
+    count = len(params.kind.names)
+    assert len(drawings) == html.count("<figure") == 5 + min(count, 6)
+    for drawing in drawings:
+        assert len(re.findall('aria-label="(.{40,})"', drawing)) == 1
+        assert re.search(r"<(polyline|rect) [^>]*(points=\"\S|width=\"[1-9])", drawing)
+    assert "The way over the loss" not in html
+    note = f"The charts show the first 6 of {count} parameters; the table below has all."
+    assert (note in html) == (count > 6)
+    assert re.search(f"epoch loss {' '.join(params.kind.names)} 0 ", Page(html).text)
+    assert not re.search(r"\b(a|the|fitted|true) line\b", Page(html).text)
+
+
+def test_the_curve_of_a_quadratic_is_drawn_through_its_points() -> None:
+    fit = results(QUADRATIC, noise=0.0)
+    html = page.render(QUADRATIC, fit)
+    assert "true: c = 0.1, w = −3, b = 5<" in html
+    chart = html[html.index("<figcaption>The fit<") :]
+    curve, dots = (
+        np.array(re.findall(rf"{number}[ ,]{number}", marks), dtype=float)
+        for number in [r"(-?[\d.]+)"]
+        for marks in re.findall('class="(?:fitted|points)" (?:points|d)="(.*?)"', chart)[:2]
+    )
+    assert (len(curve), len(dots)) == (200, 79)
+    # Coordinates have one decimal; the slope is a few at most.
+    assert np.abs(np.interp(dots[:, 0], *curve.T) - dots[:, 1]).max() < 0.5
+
+
+def test_a_plane_is_drawn_as_observed_against_fitted() -> None:
+    html = page.render(plane(3), results(plane(3)))
+    assert "79 points, observed y against fitted y, with the fitted model" in html
+    assert html.count(">fitted y<") == 2
+    assert "where least squares has y = " in html
+
+
+def test_more_than_three_parameters_have_one_curve_of_their_distance() -> None:
+    for params, curves in ((PARAMS, 2), (QUADRATIC, 3), (plane(3), 1), (plane(10), 1)):
+        html = page.render(params, results(params))
+        title = "The optimiser&#x27;s part by epoch</figcaption>"
+        chart = html[html.index(title) :].partition("</figure>")[0]
+        drawing, _, key = chart.partition("<ul")
+        assert drawing.count("<polyline") == 1 + curves
+        assert ("the parameter that is farthest from least squares. From epoch" in key) == (
+            curves == 1
+        )
+
+
+def test_a_long_name_leaves_room_for_the_numbers_over_a_bar() -> None:
+    params = drawn("plane", {"w_temperature_at_two_metres_height": 2.0, "b": 5.0}, [LONG_NAME])
+    fit = results(params, epochs=6)
+    assert fit.evaluation.z
+    html = page.render(params, fit)
+    labels = re.findall(r'class="above" x="12".*?>(.*?)<', html)
+    assert len(labels) == 4
+    assert labels[0].startswith("w_temperature_at_two_me…: sample ")
+    assert all(len(label) <= 43 for label in labels)
+    assert f"w_{LONG_NAME}: the sample left " in html  # in words
+
+
+def test_inputs_that_lie_alike_are_listed_together() -> None:
+    whole = plane(3).model_dump(mode="json")
+    each = {"spacing": "uniform", "low": 0.0, "high": 9.0}
+    whole["generate"]["x"] = {"x1": {**each, "spacing": "grid"}, "x2": each, "x3": each}
+    text = text_of(results(plane(3)), Params.model_validate(whole))
+    assert (
+        "99 drawn from the model plane (w_x1 = 0.5, w_x2 = 1.5, w_x3 = 2.5, b = 5) + normal noise"
+        " (standard deviation 1.5), x1 evenly spaced from 0 to 9, x2, x3 at random from 0 to 9,"
+    ) in text
+    assert "terms standardised, on 5 points that have the loss of all rows" in text
+    assert "generate.columns.x [x1, x2, x3]" in text
+
+
+def test_a_model_without_a_constant_has_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Linear(("x",), {"w": lambda x: x})
+    monkeypatch.setattr(model, "RAY", ray, raising=False)
+    params = drawn("ray", {"w": 20.0})
+    text = text_of(results(params), params)
+    assert "The model ray through 99 points drawn from a known one" in text
+    assert "on 2 points that have the loss of all rows" in text
+    assert "The way over the loss" not in text
 
 
 # Nothing from elsewhere
@@ -331,7 +465,8 @@ def test_colours_have_the_contrast_of_wcag(scheme: str) -> None:
 
 
 def test_a_long_training_makes_no_long_page() -> None:
-    shown = ShownEpochs.of(*(np.arange(1.0, 1_000_001.0),) * 3)
+    numbers = np.arange(1.0, 1_000_001.0)
+    shown = ShownEpochs.of(History(("w",), numbers, numbers[None]))
     assert len(shown.shown) <= EPOCHS_SHOWN
     assert shown.shown[[0, 1, 2, 3, -1]].tolist() == [0, 1, 2, 3, 999_999]
     assert shown.loss.tolist() == (shown.shown + 1).tolist()
@@ -340,7 +475,8 @@ def test_a_long_training_makes_no_long_page() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, LONG, LONG + 1])
 @pytest.mark.parametrize("noise", [0.0, 1.5, 1e-12, 1e150])
-def test_extreme_numbers_give_a_page_without_nan(epochs: int, noise: float) -> None:
-    html = page.render(PARAMS, results(epochs=epochs, noise=noise))
+@pytest.mark.parametrize("params", [PARAMS, QUADRATIC, plane(3)], ids=lambda each: each.model)
+def test_extreme_numbers_give_a_page_without_nan(params: Params, epochs: int, noise: float) -> None:
+    html = page.render(params, results(params, epochs=epochs, noise=noise))
     Page(html)
     assert not re.search(r"[\d \"(,-](nan|inf)\b", html)

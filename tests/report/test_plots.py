@@ -16,17 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from knownline.core.line import Line
-from knownline.core.moments import compress
+from knownline.core.history import History
+from knownline.core.kinds import Parameters
 from knownline.report import plots
-from knownline.report.plots import Names
+from knownline.report.views import View
+from tests.report.fits import LINE, TRUTH, compressed, drawn, plane, results
 
 Array = npt.NDArray[np.float64]
 
-TRUTH = Line(20.0, 5.0)
 X = np.linspace(1.0, 99.0, 80)
-Y = TRUTH.at(X) + 1.5 * np.random.default_rng(1).standard_normal(80)
-NO_NAMES = Names()
+EXACT = 20 * X + 5
+Y = EXACT + 1.5 * np.random.default_rng(1).standard_normal(80)
+XY = ("x", "y")
 
 
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:
@@ -64,19 +65,22 @@ def share_of(colour: str, png: bytes) -> float:
 def fit(
     x: Array = X,
     y: Array = Y,
-    line: Line = TRUTH,
-    truth: Line | None = TRUTH,
-    names: Names = NO_NAMES,
+    line: Parameters = TRUTH,
+    truth: Parameters | None = TRUTH,
+    names: tuple[str, str] = XY,
 ) -> bytes:
-    return plots.fit(x, y, line=line, truth=truth, of=len(x), names=names)
+    return plots.fit(View.of(LINE, [x], y, line, truth, names), len(x))
 
 
 def loss(*losses: float, least: float | None) -> bytes:
     return plots.loss(np.array(losses), least)
 
 
-def path(w: Any, b: Any, x: Array = X, y: Array = Y, truth: Line | None = None) -> bytes:
-    return plots.path(np.array(w), np.array(b), rows=compress([(x, y)]), truth=truth)
+def path(w: Any, b: Any, x: Array = X, y: Array = Y, truth: Parameters | None = None) -> bytes:
+    history = History(("w", "b"), np.ones(len(w)), np.array([w, b], dtype=np.float64))
+    png = plots.path(history, compressed(LINE, [x], y), truth)
+    assert png is not None
+    return png
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def test_pictures_hold_no_time_and_no_version() -> None:
 
 
 def test_the_points_the_fit_and_the_truth_are_drawn_in_their_colours() -> None:
-    shifted = Line(18.0, 300.0)
+    shifted = {"w": 18.0, "b": 300.0}
     assert share_of(plots.POINTS, fit(line=shifted, truth=None)) > 0.002
     assert share_of(plots.FITTED, fit(line=shifted)) > 0.002
     assert fit(truth=None) != fit()
@@ -154,6 +158,42 @@ def test_another_loss_is_not_called_the_mean_squared_error(figures: list[Figure]
     assert len(other.lines) == 1
 
 
+def test_a_curve_goes_through_its_points(figures: list[Figure]) -> None:
+    params = drawn("quadratic", {"c": 0.1, "w": -3.0, "b": 5.0})
+    found = results(params)
+    kind, fitted = params.kind, found.evaluation.fitted
+    pixels(plots.fit(View.of(kind, found.inputs, found.y, fitted, params.true_parameters), 79))
+    (true, curve), (_, zero) = (axes.lines for axes in figures[0].axes)
+    (x,) = found.inputs
+    expected = np.polyval([fitted["c"], fitted["w"], fitted["b"]], x)
+    at, heights = map(np.asarray, curve.get_data())
+    assert np.interp(x, at, heights) == pytest.approx(expected, abs=0.01)
+    assert not np.any(zero.get_ydata())
+    assert true.get_label() == "true: c = 0.1, w = −3, b = 5"
+
+
+def test_several_inputs_are_drawn_as_observed_against_fitted(figures: list[Figure]) -> None:
+    params = plane(10)
+    found = results(params)
+    fitted = found.evaluation.fitted
+    pixels(plots.fit(View.of(params.kind, found.inputs, found.y, fitted, None, ("?", "price")), 79))
+    above, below = figures[0].axes
+    predicted = np.stack([*found.inputs, np.ones(79)], axis=1) @ list(fitted.values())
+    for axes, y in ((above, found.y), (below, found.y - predicted)):
+        shown = np.asarray(axes.collections[0].get_offsets())
+        assert shown == pytest.approx(np.stack([predicted, y], axis=1), rel=1e-6, abs=1e-6)
+    (diagonal,) = above.lines
+    assert np.array_equal(*diagonal.get_data())
+    assert below.get_xlabel() == "fitted price"
+    assert "observed price" in {text.get_text() for text in above.texts}
+
+
+def test_only_a_slope_and_a_constant_have_a_path_over_the_loss() -> None:
+    for params in (plane(2), drawn("quadratic", {"c": 1.0, "w": 1.0, "b": 1.0})):
+        found = results(params)
+        assert plots.path(found.history, found.data, found.evaluation.truth) is None
+
+
 # Extreme numbers
 
 
@@ -163,12 +203,14 @@ def approach(epochs: int) -> Array:
 
 EXTREME: dict[str, Callable[[], bytes]] = {
     "fit of three points": lambda: fit(X[:3], Y[:3], truth=None),
-    "fit of constant y": lambda: fit(y=np.full(80, 7.0), line=Line(0.0, 7.0), truth=None),
-    "fit of y 0": lambda: fit(y=np.zeros(80), line=Line(0.0, 0.0), truth=Line(0.0, 0.0)),
-    "fit without noise": lambda: fit(y=TRUTH.at(X)),
-    "fit far off": lambda: fit(line=Line(-1e9, 1e12)),
+    "fit of constant y": lambda: fit(y=np.full(80, 7.0), line={"w": 0.0, "b": 7.0}, truth=None),
+    "fit of y 0": lambda: fit(
+        y=np.zeros(80), line={"w": 0.0, "b": 0.0}, truth={"w": 0.0, "b": 0.0}
+    ),
+    "fit without noise": lambda: fit(y=EXACT),
+    "fit far off": lambda: fit(line={"w": -1e9, "b": 1e12}),
     "fit of many": lambda: fit(np.linspace(1, 99, 2000), np.linspace(25, 1985, 2000)),
-    "fit of x and y far from 0": lambda: fit(X + 1e8, Y + 1e12, Line(20.0, 1e12 - 2e9), None),
+    "fit of x and y far from 0": lambda: fit(X + 1e8, Y + 1e12, {"w": 20.0, "b": 1e12 - 2e9}, None),
     "loss of one epoch": lambda: loss(1338702.5, least=2.0),
     "loss of one epoch, least 0": lambda: loss(1338702.5, least=0.0),
     "loss 0 from the start": lambda: loss(0.0, 0.0, 0.0, least=0.0),
@@ -182,18 +224,18 @@ EXTREME: dict[str, Callable[[], bytes]] = {
     "path of one epoch": lambda: path([3.0], [2.0]),
     "path that stays": lambda: path([0.0, 0.0], [0.0, 0.0], y=np.zeros(80)),
     "path for constant y": lambda: path([0.0, 0.0], [3.0, 7.0], y=np.full(80, 7.0)),
-    "path without noise": lambda: path([10.0, 20.0], [2.0, 5.0], y=TRUTH.at(X)),
+    "path without noise": lambda: path([10.0, 20.0], [2.0, 5.0], y=EXACT),
     "path of 100,000 epochs": lambda: path(20 * approach(100_000), 5 * approach(100_000)),
     "path with a truth out of sight": lambda: path(
-        20 * approach(9), 5 * approach(9), truth=Line(1e9, -1e9)
+        20 * approach(9), 5 * approach(9), truth={"w": 1e9, "b": -1e9}
     ),
     "path for x far from 0": lambda: path([20.0], [-2e9], x=X + 1e8),
     "path diverging": lambda: path([1e300, -1e300], [-2e300, 2e300]),
 }
 for k in (1e-300, 1e150):
     EXTREME |= {
-        f"fit of y at {k:g}": lambda k=k: fit(y=Y * k, line=Line(20 * k, 5 * k), truth=None),  # type: ignore[misc]
-        f"fit of x at {k:g}": lambda k=k: fit(x=X * k, line=Line(20 / k, 5.0), truth=None),  # type: ignore[misc]
+        f"fit of y at {k:g}": lambda k=k: fit(y=Y * k, line={"w": 20 * k, "b": 5 * k}, truth=None),  # type: ignore[misc]
+        f"fit of x at {k:g}": lambda k=k: fit(x=X * k, line={"w": 20 / k, "b": 5.0}, truth=None),  # type: ignore[misc]
         f"loss at {k:g}": lambda k=k: loss(3.0 * k, 2.0 * k, 1.5 * k, least=k),  # type: ignore[misc]
         f"path for y at {k:g}": lambda k=k: path([10 * k, 20 * k], [k, 5 * k], y=Y * k),  # type: ignore[misc]
     }
@@ -214,16 +256,16 @@ def test_extreme_numbers_give_a_picture_without_a_warning(draw: Callable[[], byt
     "name", ["US$ per A$", "$\\nosuch$", "$^$", "100 % {x_1^2} \\alpha µ", "", "a long name " * 12]
 )
 def test_a_column_of_any_name_can_be_drawn(name: str) -> None:
-    pixels(fit(names=Names(name, name)))
+    pixels(fit(names=(name, name)))
 
 
 def test_a_columns_name_is_shown_as_it_is_and_not_as_mathematics() -> None:
-    assert fit(names=Names("$x$", "y")) != fit(names=Names(r"$\mathit{x}$", "y"))
+    assert fit(names=("$x$", "y")) != fit(names=(r"$\mathit{x}$", "y"))
 
 
 @pytest.mark.parametrize("name", ["mass", "W" * 40, "temperature_in_degrees_celsius_at_two_m…"])
 def test_names_neither_leave_the_picture_nor_overlap(name: str, figures: list[Figure]) -> None:
-    fit(names=Names(name, name))
+    fit(names=(name, name))
     (figure,) = figures
     texts = [text for text in figure.findobj(Text) if text.get_text().startswith(name)]
     assert len(texts) == 3

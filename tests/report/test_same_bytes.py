@@ -12,13 +12,15 @@ from tests.conftest import ROOT
 SCRIPT = """
 import hashlib
 from knownline.report import page, plots
-from tests.report.fits import PARAMS, TRUTH, results
+from knownline.report.views import View
+from tests.report.fits import LINE, PARAMS, TRUTH, plane, results
 fit = results()
 for content in (
     page.render(PARAMS, fit).encode(),
-    plots.fit(fit.x, fit.y, line=fit.evaluation.line, truth=TRUTH, of=79, names=plots.Names()),
-    plots.loss(fit.loss, 2.25),
-    plots.path(fit.w, fit.b, rows=fit.rows, truth=TRUTH),
+    page.render(plane(3), results(plane(3))).encode(),
+    plots.fit(View.of(LINE, fit.inputs, fit.y, fit.evaluation.fitted, TRUTH), 79),
+    plots.loss(fit.history.loss, 2.25),
+    plots.path(fit.history, fit.data, TRUTH),
 ):
     print(hashlib.sha256(content).hexdigest())
 """
@@ -40,7 +42,7 @@ def hashes(folder: Path, **env: str) -> list[str]:
 def test_the_surroundings_change_no_byte_of_the_report(tmp_path: Path) -> None:
     """Neither hash seed, time zone, locale and SIMD, nor the user's settings of matplotlib."""
     first = hashes(tmp_path, PYTHONHASHSEED="1")
-    assert len(set(first)) == 4
+    assert len(set(first)) == 5
     # matplotlib reads ./matplotlibrc, $MATPLOTLIBRC or the one in the user's home.
     (tmp_path / "matplotlibrc").write_text(
         "lines.linewidth: 5\nfigure.facecolor: black\nsavefig.dpi: 50\nlegend.fontsize: 20\n"

@@ -21,11 +21,13 @@ from knownline.retrain.policy import (
 
 RULES = Retrain()
 GOOD = Challenger(gate=[], clean=True, complete=True, finite=True)
-STEADY = Drift(1.0, 0.4, 1.0, 0.9, 0.64, 0.001)
-DRIFTED = Drift(99.0, 1e-20, 1.0, 0.9, 2e-20, 0.001)
+STEADY = Drift("line", 1.0, 0.4, 0.2, 1.0, 0.9, 0.001, 0.1)
+DRIFTED = replace(STEADY, fit_f=99.0, fit_p=1e-20, distance=5.0)
 TIE = PairedErrors(20, 0.01, 1.0, 1.5, 1.49)
 BETTER = PairedErrors(20, 1.0, 1.0, 2.0, 1.5)
 WORSE = PairedErrors(20, -1.0, 1.0, 1.5, 2.0)
+NEAR = PairedErrors(10**8, 0.01, 1.0, math.sqrt(1.51), math.sqrt(1.5))
+AHEAD, BEHIND = replace(NEAR, mean=0.02), replace(NEAR, mean=-0.02)
 CURRENT = Champion("version 3", days=2, drift=STEADY, scores=TIE)
 
 
@@ -70,6 +72,15 @@ def test_every_reason_of_a_refusal_is_given() -> None:
         (replace(CURRENT, drift=DRIFTED), Verdict.PROMOTED, "the line drifted"),
         (replace(CURRENT, scores=BETTER), Verdict.PROMOTED, "better beyond noise"),
         (replace(CURRENT, scores=BETTER, drift=DRIFTED), Verdict.PROMOTED, "better beyond noise"),
+        (replace(CURRENT, other_problem="plane"), Verdict.PROMOTED, "no champion yet"),
+        (replace(CURRENT, other_problem="plane"), Verdict.PROMOTED, "version 3 solves another"),
+        (replace(CURRENT, other_problem="plane", scores=WORSE), Verdict.PROMOTED, "not compared"),
+        (replace(CURRENT, scores=NEAR), Verdict.KEPT, "too small to matter"),
+        (replace(CURRENT, scores=replace(NEAR, mean=-0.01)), Verdict.KEPT, "too small to matter"),
+        (replace(CURRENT, scores=NEAR, days=7), Verdict.PROMOTED, "stale: 7 days"),
+        (replace(CURRENT, scores=NEAR, drift=DRIFTED), Verdict.PROMOTED, "the line drifted"),
+        (replace(CURRENT, scores=AHEAD), Verdict.PROMOTED, "better beyond noise"),
+        (replace(CURRENT, scores=BEHIND), Verdict.KEPT, "worse beyond noise"),
         (replace(CURRENT, scores=WORSE), Verdict.KEPT, "worse beyond noise"),
         (replace(CURRENT, scores=WORSE, days=99), Verdict.KEPT, "worse beyond noise"),
         (replace(CURRENT, scores=WORSE, drift=DRIFTED), Verdict.KEPT, "worse beyond noise"),
@@ -86,9 +97,28 @@ def test_the_verdict_follows_the_rules(
 
 
 def test_the_levels_are_those_of_the_parameters() -> None:
-    loose = Retrain(comparison_level=0.49, stale_after_days=99)
+    loose = Retrain(comparison_level=0.49, stale_after_days=99, minimum_effect=0.06)
     assert decide(GOOD, replace(CURRENT, days=50), loose).verdict == Verdict.PROMOTED
     assert "better" in decide(GOOD, CURRENT, loose).reasons[0]
+    assert decide(GOOD, replace(CURRENT, scores=NEAR), loose).verdict == Verdict.PROMOTED
+
+
+@pytest.mark.parametrize("distance", [0.02, 0.1, 3.0])
+def test_the_effect_is_the_distance_that_makes_the_worse_model_worse(distance: float) -> None:
+    """A model that is off by `distance` standard deviations of the noise has that effect."""
+    noise = 1.5 * np.random.default_rng(1).standard_normal(200_000)
+    found = compare_errors([(noise + 1.5 * distance, noise)])
+    assert found is not None
+    assert found.effect**2 == pytest.approx(distance**2, abs=6 * distance / math.sqrt(200_000))
+    assert found.challenger_rmse < found.champion_rmse
+
+
+def test_the_effect_without_errors_is_none_or_unlimited() -> None:
+    zeros, ones = np.zeros(9), np.ones(9)
+    same, ahead = compare_errors([(zeros, zeros)]), compare_errors([(ones, zeros)])
+    assert same is not None
+    assert ahead is not None
+    assert (same.effect, ahead.effect) == (0.0, math.inf)
 
 
 @pytest.mark.parametrize("seed", range(5))

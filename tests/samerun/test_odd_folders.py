@@ -15,7 +15,7 @@ from samerun.core import address
 from samerun.core.errors import StoreError
 from samerun.mlflow import models, tracking
 from samerun.mlflow.content import RunContent
-from samerun.mlflow.models import ModelFiles
+from samerun.mlflow.model_files import ModelFiles
 from samerun.mlflow.tracking import Store
 
 CONFIG = Config("knownline")

@@ -13,6 +13,7 @@ from knownline.train import checkpoints
 from knownline.train.checkpoints import VARIABLE, Checkpoint, Checkpoints
 
 DIGEST = "f" * 64
+RAW = (0.1, -0.0, 5e-324, 1e300)
 PATH = Path("scratch/checkpoint")
 
 
@@ -24,7 +25,7 @@ def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def checkpoint(epochs: int = 3) -> Checkpoint:
-    return Checkpoint(0.1, -0.0, np.random.default_rng(0).normal(size=(3, epochs)))
+    return Checkpoint(RAW, np.random.default_rng(0).normal(size=(1 + len(RAW), epochs)))
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 1000])
@@ -33,7 +34,7 @@ def test_a_checkpoint_is_loaded_bit_for_bit(epochs: int) -> None:
     Checkpoints(DIGEST).save(saved)
     loaded = Checkpoints(DIGEST).load()
     assert loaded is not None
-    assert (loaded.w.hex(), loaded.b.hex()) == (saved.w.hex(), saved.b.hex())
+    assert [value.hex() for value in loaded.raw] == [value.hex() for value in RAW]
     assert loaded.history.tobytes() == saved.history.tobytes()
     assert loaded.epochs == epochs
 
@@ -68,7 +69,7 @@ def test_a_damaged_checkpoint_is_discarded_with_a_warning(
     whole = PATH.read_bytes()
     flipped = [whole[:n] + bytes([whole[n] ^ 0x20]) + whole[n + 1 :] for n in range(len(whole))]
     _, head, history = whole.split(b"\n", 2)
-    body = head.replace(b'"w"', b'"v"') + b"\n" + history
+    body = head.replace(b'"raw"', b'"row"') + b"\n" + history
     no_key = hashlib.sha256(body).hexdigest().encode() + b"\n" + body
     for damaged in (*flipped, *(whole[:length] for length in (0, 1, 64, 65, 200)), no_key):
         PATH.write_bytes(damaged)

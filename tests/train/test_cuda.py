@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from knownline.core.errors import DeviceError, ParamsError
+from knownline.core.history import History
+from knownline.model import LINE, PLANE
 from knownline.train import descent, fitting, memory
-from knownline.train.descent import History, ResumePoint, Step
+from knownline.train.descent import ResumePoint, Step
 from tests import bits
 from tests.conftest import Workspace
 
@@ -22,16 +24,16 @@ Array = npt.NDArray[np.float64]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def drawn(seed: int, rows: int) -> Array:
-    """Return standardised x, and y, of points about a line: (2, rows)."""
+def drawn(seed: int, rows: int) -> tuple[list[Array], Array]:
+    """Return a column of standardised x, and y, of points about a line, (rows,) each."""
     draws = np.random.default_rng(seed)
     x = draws.uniform(1.0, 99.0, rows)
     y = 20.0 * x + 5.0 + 1.5 * draws.standard_normal(rows)
-    return np.stack([(x - x.mean()) / x.std(), y])
+    return [(x - x.mean()) / x.std()], y
 
 
 def bytes_of(history: History) -> list[bytes]:
-    return [history.loss.tobytes(), history.w.tobytes(), history.b.tobytes()]
+    return [history.loss.tobytes(), history.values.tobytes()]
 
 
 @pytest.mark.parametrize("halving", [False, True])
@@ -40,9 +42,26 @@ def bytes_of(history: History) -> list[bytes]:
 def test_a_fit_has_the_bits_of_the_cpu(halving: bool, dtype: str, seed: int) -> None:
     x, y = drawn(seed, 150_001 if halving else 3)
     one, other = (
-        descent.fit(x, y, epochs=50, learning_rate=0.2, dtype=dtype, device=d, halving=halving)
+        descent.fit(
+            x, y, kind=LINE, epochs=50, learning_rate=0.2, dtype=dtype, device=d, halving=halving
+        )
         for d in (CPU, CUDA)
     )
+    assert bytes_of(one) == bytes_of(other)
+
+
+@pytest.mark.parametrize("halving", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_fit_of_three_columns_has_the_bits_of_the_cpu(halving: bool, dtype: str) -> None:
+    """As few points stand for the rows as there are parameters, and one more."""
+    columns, y = np.split(np.random.default_rng(3).normal(size=(4, 150_001 if halving else 5)), [3])
+    one, other = (
+        descent.fit(
+            list(columns), y[0], kind=PLANE(("a", "b", "c")), epochs=50, learning_rate=0.2,
+            dtype=dtype, device=device, halving=halving,
+        )
+        for device in (CPU, CUDA)
+    )  # fmt: skip
     assert bytes_of(one) == bytes_of(other)
 
 
@@ -54,11 +73,12 @@ def test_the_cuda_graph_has_the_bits_of_the_steps_one_by_one(
 
     def fit() -> History:
         return descent.fit(
-            x, y, epochs=50, learning_rate=0.2, dtype="float64", device=CUDA, halving=halving
-        )
+            x, y, kind=LINE, epochs=50, learning_rate=0.2, dtype="float64", device=CUDA,
+            halving=halving,
+        )  # fmt: skip
 
     captured = fit()
-    monkeypatch.setattr(descent, "_captured", lambda take_step, w, b: take_step)
+    monkeypatch.setattr(descent, "_captured", lambda take_step, raw: take_step)
     assert bytes_of(fit()) == bytes_of(captured)
 
 
@@ -68,13 +88,13 @@ def test_a_fit_that_is_resumed_has_the_bits_of_one_without_a_break() -> None:
 
     def fit(start: ResumePoint | None = None) -> History:
         return descent.fit(
-            x, y, epochs=50, learning_rate=0.2, dtype="float64", device=CUDA, start=start,
-            watch=steps.append,
+            x, y, kind=LINE, epochs=50, learning_rate=0.2, dtype="float64", device=CUDA,
+            start=start, watch=steps.append,
         )  # fmt: skip
 
     whole = fit()
     half = steps[20]
-    resumed = fit(ResumePoint(half.raw_w, half.raw_b, half.columns[:, :21].copy()))
+    resumed = fit(ResumePoint(half.raw, half.history[:, :21].copy()))
     assert bytes_of(resumed) == bytes_of(whole)
 
 
@@ -103,7 +123,7 @@ def test_killed_and_resumed_it_makes_the_hash_of_the_cpu(fresh: Workspace) -> No
 
 
 def test_rows_that_do_not_fit_into_the_gpu_are_refused_with_their_bytes() -> None:
-    each = descent.row_bytes("float64", CUDA)
+    each = descent.row_bytes(1, "float64", CUDA)
     free = memory.free(CUDA)
     assert free is not None
     fitting.refuse_too_many(free // each[CUDA] - 1_000_000, {CUDA: each[CUDA]})
@@ -119,8 +139,10 @@ def test_rows_take_no_more_memory_than_is_asked_for(dtype: str) -> None:
     x, y = drawn(1, 10_000_000)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    descent.fit(x, y, epochs=3, learning_rate=1e-5, dtype=dtype, device=CUDA, halving=True)
-    assert torch.cuda.max_memory_reserved() <= len(x) * descent.row_bytes(dtype, CUDA)[CUDA]
+    descent.fit(
+        x, y, kind=LINE, epochs=3, learning_rate=1e-5, dtype=dtype, device=CUDA, halving=True
+    )
+    assert torch.cuda.max_memory_reserved() <= len(y) * descent.row_bytes(1, dtype, CUDA)[CUDA]
 
 
 def test_a_gpu_that_others_have_filled_is_one_line(fresh: Workspace) -> None:
@@ -139,7 +161,10 @@ def test_a_fit_that_finds_no_memory_is_one_line() -> None:
         pytest.raises(DeviceError, match=r"train\.device must have memory for the fit"),
         memory.limit_of(CUDA),
     ):
-        descent.fit(x, y, epochs=3, learning_rate=0.1, dtype="float64", device=CUDA, halving=True)
+        descent.fit(
+            x, y, kind=LINE, epochs=3, learning_rate=0.1, dtype="float64", device=CUDA,
+            halving=True,
+        )  # fmt: skip
 
 
 @contextmanager

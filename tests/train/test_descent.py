@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knownline.core import moments
 from knownline.core.errors import DeviceError, DivergedError
-from knownline.core.line import Line
+from knownline.core.history import History
+from knownline.core.kinds import Linear
+from knownline.core.least_squares import Scaling
+from knownline.model import LINE
 from knownline.train.descent import (
-    History,
     ResumePoint,
-    Scaling,
     Step,
     choose_device,
     fit,
@@ -26,11 +26,12 @@ from knownline.train.descent import (
     stable_learning_rate,
 )
 from samerun.core.errors import UserError
+from tests.models import at, data_of, line, scaling_of
 
 Array = npt.NDArray[np.float64]
 
 CPU = torch.device("cpu")
-TRUTH = Line(20.0, 5.0)
+TRUTH = line(20.0, 5.0)
 
 
 def drawn(
@@ -38,7 +39,7 @@ def drawn(
 ) -> tuple[Array, Array]:
     generator = np.random.default_rng(seed)
     x = generator.uniform(low, high, rows)
-    return x, TRUTH.at(x) + noise * generator.standard_normal(rows)
+    return x, at(TRUTH, x) + noise * generator.standard_normal(rows)
 
 
 def standardised(seed: int, **more: Any) -> tuple[Array, Array]:
@@ -47,9 +48,19 @@ def standardised(seed: int, **more: Any) -> tuple[Array, Array]:
 
 
 def fitted(
-    x: Array, y: Array, *, epochs: int, rate: float, dtype: str = "float64", **more: Any
+    x: Array | list[Array],
+    y: Array,
+    *,
+    epochs: int,
+    rate: float,
+    kind: Linear = LINE,
+    dtype: str = "float64",
+    **more: Any,
 ) -> History:
-    return fit(x, y, epochs=epochs, learning_rate=rate, dtype=dtype, device=CPU, **more)
+    """Fit a line, or another kind on its columns, on the CPU."""
+    columns = x if isinstance(x, list) else [x]
+    how: dict[str, Any] = {"epochs": epochs, "learning_rate": rate, "dtype": dtype}
+    return fit(columns, y, kind=kind, device=CPU, **how, **more)
 
 
 def descended(x: Array, y: Array, *, epochs: int, rate: float) -> Array:
@@ -76,7 +87,7 @@ def bound(x: Array) -> float:
 
 
 def bits(history: History) -> bytes:
-    return history.loss.tobytes() + history.w.tobytes() + history.b.tobytes()
+    return history.loss.tobytes() + history.values.tobytes()
 
 
 # The steps
@@ -93,8 +104,8 @@ def test_one_step_goes_down_the_closed_form_gradient(rate: float) -> None:
     mean_yy = sum((q * q for q in exact_y), start=Fraction(0)) / rows
     history = fitted(x, y, epochs=1, rate=rate)
     assert history.loss[0] == pytest.approx(float(mean_yy), rel=1e-14)
-    assert history.w[0] == pytest.approx(float(2 * Fraction(rate) * mean_xy), rel=1e-14)
-    assert history.b[0] == pytest.approx(float(2 * Fraction(rate) * mean_y), rel=1e-14)
+    assert history.of("w")[0] == pytest.approx(float(2 * Fraction(rate) * mean_xy), rel=1e-14)
+    assert history.of("b")[0] == pytest.approx(float(2 * Fraction(rate) * mean_y), rel=1e-14)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -107,9 +118,9 @@ def test_every_epoch_is_that_of_plain_numpy(seed: int) -> None:
     loss, w, b = descended(x, y, epochs=epochs, rate=rate)
     size = 1e-12 * float(np.abs(y).max())
     np.testing.assert_allclose(history.loss, loss, rtol=1e-10)
-    np.testing.assert_allclose(history.w, w, rtol=1e-10, atol=size)
-    np.testing.assert_allclose(history.b, b, rtol=1e-10, atol=size)
-    assert history.line == Line(history.w[-1], history.b[-1])
+    np.testing.assert_allclose(history.of("w"), w, rtol=1e-10, atol=size)
+    np.testing.assert_allclose(history.of("b"), b, rtol=1e-10, atol=size)
+    assert history.parameters() == {"w": history.of("w")[-1], "b": history.of("b")[-1]}
 
 
 @pytest.mark.parametrize("standardize", [True, False])
@@ -119,11 +130,11 @@ def test_three_points_follow_the_path_of_all_rows(seed: int, standardize: bool) 
     offset, noise = generator.uniform(-100, 100), 10 ** generator.uniform(-1, 2)
     rows = [3, 4, 7, 60, 200][seed % 5]
     x, y = drawn(seed, rows=rows, low=offset, high=offset + 98, noise=noise)
-    whole = moments.compress([(x, y)])
-    scaling = Scaling(whole.mean_x, whole.sd_x) if standardize else Scaling()
-    scaled = (x - scaling.mean) / scaling.sd
+    whole = data_of(x, y)
+    scaling = whole.scaling if standardize else Scaling(LINE)
+    (scaled,) = scaling.columns([x])
     rate = generator.uniform(0.01, 0.95) * bound(scaled)
-    points = whole.three_points(standardize=standardize)
+    points = whole.points(standardize=standardize)
     three = fitted(*points, epochs=40, rate=rate, scaling=scaling)
     every = fitted(scaled, y, epochs=40, rate=rate, scaling=scaling)
     # A residual carries the rounding of y, and the loss of three rows may be that rounding.
@@ -131,19 +142,19 @@ def test_three_points_follow_the_path_of_all_rows(seed: int, standardize: bool) 
     allowed = 1e-9 * every.loss + (2 * np.sqrt(every.loss) + rounding) * rounding
     assert (np.abs(three.loss - every.loss) <= allowed).all()
     # Where b crosses 0, its error is relative to the largest b of the path.
-    np.testing.assert_allclose(three.w, every.w, rtol=1e-9, atol=1e-10 * np.abs(every.w).max())
-    np.testing.assert_allclose(three.b, every.b, rtol=1e-9, atol=1e-10 * np.abs(every.b).max())
+    for one, other in zip(three.values, every.values, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10 * np.abs(other).max())
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_finished_fit_is_least_squares(seed: int) -> None:
     x, y = drawn(seed)
-    whole = moments.compress([(x, y)])
-    points = whole.three_points(standardize=True)
-    line = fitted(*points, epochs=100, rate=0.25, scaling=Scaling(whole.mean_x, whole.sd_x)).line
+    whole = data_of(x, y)
+    points = whole.points(standardize=True)
+    found = fitted(*points, epochs=100, rate=0.25, scaling=whole.scaling).parameters()
     w, b = least_squares(x, y)
-    assert line.w == pytest.approx(w, rel=1e-12)
-    assert line.b == pytest.approx(b, abs=1e-11)
+    assert found["w"] == pytest.approx(w, rel=1e-12)
+    assert found["b"] == pytest.approx(b, abs=1e-11)
 
 
 def test_at_a_quarter_each_epoch_halves_the_distance_to_the_optimum() -> None:
@@ -151,8 +162,8 @@ def test_at_a_quarter_each_epoch_halves_the_distance_to_the_optimum() -> None:
     w, b = least_squares(x, y)
     history = fitted(x, y, epochs=30, rate=0.25)
     covered = 1 - 0.5 ** np.arange(1, 31)
-    np.testing.assert_allclose(history.w, w * covered, rtol=1e-12)
-    np.testing.assert_allclose(history.b, b * covered, rtol=1e-12)
+    np.testing.assert_allclose(history.of("w"), w * covered, rtol=1e-12)
+    np.testing.assert_allclose(history.of("b"), b * covered, rtol=1e-12)
 
 
 # The units of the data
@@ -161,10 +172,11 @@ def test_at_a_quarter_each_epoch_halves_the_distance_to_the_optimum() -> None:
 def test_every_epoch_is_reported_in_the_units_of_the_data() -> None:
     x, y = drawn(8)
     plain = fitted((x - 50.0) / 28.0, y, epochs=5, rate=0.2)
-    scaled = fitted((x - 50.0) / 28.0, y, epochs=5, rate=0.2, scaling=Scaling(50.0, 28.0))
+    scaled = fitted((x - 50.0) / 28.0, y, epochs=5, rate=0.2, scaling=scaling_of(50.0, 28.0))
     assert scaled.loss.tolist() == plain.loss.tolist()
-    np.testing.assert_allclose(scaled.w, plain.w / 28.0, rtol=1e-15)
-    np.testing.assert_allclose(scaled.b, plain.b - plain.w * 50.0 / 28.0, rtol=1e-13)
+    (plain_w, plain_b), (w, b) = plain.values, scaled.values
+    np.testing.assert_allclose(w, plain_w / 28.0, rtol=1e-15)
+    np.testing.assert_allclose(b, plain_b - plain_w * 50.0 / 28.0, rtol=1e-13)
 
 
 # The watcher
@@ -177,10 +189,10 @@ def test_the_watcher_sees_every_epoch_once_in_order(epochs: int) -> None:
         *drawn(9),
         epochs=epochs,
         rate=1e-5,
-        scaling=Scaling(2.0, 3.0),
-        watch=lambda step: seen.append((step.epoch, step.loss, step.w, step.b)),
+        scaling=scaling_of(2.0, 3.0),
+        watch=lambda step: seen.append((step.epoch, step.loss, *step.values)),
     )
-    kept = zip(range(epochs), history.loss, history.w, history.b, strict=True)
+    kept = zip(range(epochs), history.loss, *history.values, strict=True)
     assert seen == list(kept)
 
 
@@ -220,20 +232,19 @@ def checkpoints(x: Array, y: Array, **how: Any) -> list[ResumePoint]:
     kept: list[ResumePoint] = []
 
     def keep(step: Step) -> None:
-        done = step.columns[:, : step.epoch + 1].copy()
-        kept.append(ResumePoint(step.raw_w, step.raw_b, done))
+        kept.append(ResumePoint(step.raw, step.history[:, : step.epoch + 1].copy()))
 
     fitted(x, y, watch=keep, **how)
     return kept
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("scaling", [Scaling(), Scaling(49.7, 28.3)], ids=["raw", "scaled"])
+@pytest.mark.parametrize("scaling", [Scaling(LINE), scaling_of(49.7, 28.3)], ids=["raw", "scaled"])
 def test_a_resumed_training_is_bit_identical_to_an_uninterrupted_one(
     dtype: str, scaling: Scaling
 ) -> None:
     x, y = drawn(20)
-    x = (x - scaling.mean) / scaling.sd
+    (x,) = scaling.columns([x])
     how: dict[str, Any] = {"rate": 0.3 * bound(x), "dtype": dtype, "scaling": scaling}
     uninterrupted = bits(fitted(x, y, epochs=12, **how))
     for start in checkpoints(x, y, epochs=12, **how):
@@ -247,10 +258,10 @@ def test_a_resumed_training_keeps_earlier_epochs_and_reports_only_new_ones() -> 
     marked = np.arange(15.0).reshape(3, 5) - 1000.5
     seen: list[int] = []
     history = fitted(
-        x, y, epochs=12, rate=1e-5, start=start._replace(columns=marked),
+        x, y, epochs=12, rate=1e-5, start=start._replace(history=marked),
         watch=lambda step: seen.append(step.epoch),
     )  # fmt: skip
-    assert np.array_equal(np.array([history.loss, history.w, history.b])[:, :5], marked)
+    assert np.array_equal(np.vstack([history.loss, history.values])[:, :5], marked)
     assert seen == list(range(5, 12))
 
 
@@ -270,7 +281,7 @@ X = {
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
 def test_the_bound_is_that_of_eigvalsh_for_any_x(values: list[float]) -> None:
     x = np.array(values)
-    assert stable_learning_rate(x) == pytest.approx(bound(x), rel=1e-9)
+    assert stable_learning_rate([x], 1.0) == pytest.approx(bound(x), rel=1e-9)
 
 
 @pytest.mark.parametrize("x", X.values(), ids=X)
@@ -324,7 +335,7 @@ def test_a_fit_computes_in_the_type_it_is_given() -> None:
     x, y = standardised(10)
     for dtype, is_float32 in (("float32", True), ("float64", False)):
         history = fitted(x, y, epochs=30, rate=0.2, dtype=dtype)
-        for column in (history.loss, history.w, history.b):
+        for column in (history.loss, *history.values):
             assert column.dtype == np.float64
             assert np.all((column == column.astype(np.float32)) == is_float32)
 
@@ -334,8 +345,7 @@ def test_float32_follows_float64_to_within_its_rounding() -> None:
     single = fitted(x, y, epochs=60, rate=0.1, dtype="float32")
     double = fitted(x, y, epochs=60, rate=0.1)
     # 2^-24 of y in every prediction.
-    np.testing.assert_allclose(single.w, double.w, rtol=2e-6)
-    np.testing.assert_allclose(single.b, double.b, rtol=2e-6)
+    np.testing.assert_allclose(single.values, double.values, rtol=2e-6)
 
 
 def test_one_float32_step_rounds_as_numpys_float32_does() -> None:
@@ -343,8 +353,8 @@ def test_one_float32_step_rounds_as_numpys_float32_does() -> None:
     x, y = np.array([1.0, 2.0, 3.0, 4.0]), np.array([3.0, 5.0, 7.0, 9.0])
     history = fitted(x, y, epochs=1, rate=0.1, dtype="float32")
     assert history.loss[0] == 41.0
-    assert history.w[0] == float(np.float32(0.1) * np.float32(35.0))
-    assert history.b[0] == float(np.float32(0.1) * np.float32(12.0))
+    assert history.of("w")[0] == float(np.float32(0.1) * np.float32(35.0))
+    assert history.of("b")[0] == float(np.float32(0.1) * np.float32(12.0))
 
 
 # Devices
@@ -395,5 +405,6 @@ def test_a_device_that_is_not_available_is_refused_with_those_that_are(
 
 def test_the_memory_of_a_row_is_counted_on_the_device_that_holds_it() -> None:
     cuda = torch.device("cuda")
-    assert row_bytes("float64", CPU) == {CPU: 176}
-    assert row_bytes("float32", cuda) == {CPU: 16, cuda: 48}
+    assert row_bytes(1, "float64", CPU) == {CPU: 176}
+    assert row_bytes(1, "float32", cuda) == {CPU: 16, cuda: 48}
+    assert row_bytes(3, "float32", cuda) == {CPU: 32, cuda: 96}

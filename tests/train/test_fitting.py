@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from knownline.core import history, parquet
+from knownline.core import parquet
 from knownline.core.errors import DivergedError
-from knownline.core.layout import HISTORY, LINE
-from knownline.core.moments import compress
+from knownline.core.history import History
+from knownline.core.layout import HISTORY, MODEL
+from knownline.core.least_squares import LeastSquares, Scaling
+from knownline.core.moments import Compressed, compress
+from knownline.model import LINE
 from knownline.params import Params
 from knownline.train import checkpoints, descent, fitting, live
 from samerun.core.errors import DamagedError, MissingError
@@ -42,8 +45,8 @@ def draw(seed: int = 1, rows: int = 700) -> None:
     y = 20.0 * x + 5.0 + np.random.default_rng(seed).standard_normal(rows)
     paths = [TRAIN / f"part-0000{number}.parquet" for number in range(2)]
     for path, u, v in zip(paths, np.split(x, [500]), np.split(y, [500]), strict=True):
-        writer = parquet.Writer(path)
-        writer.write(u, v)
+        writer = parquet.Writer(path, ["x"])
+        writer.write([u, v])
         writer.close()
     write_sums(TRAIN.parent, paths)
 
@@ -52,6 +55,12 @@ def rows_of_train() -> tuple[Array, Array]:
     """Return x and y of all training rows, as pandas reads them."""
     frame = pd.read_parquet(TRAIN)
     return frame["x"].to_numpy(copy=True), frame["y"].to_numpy(copy=True)
+
+
+def compressed() -> Compressed:
+    """Return all training rows, compressed."""
+    x, y = rows_of_train()
+    return compress([([x], y)])
 
 
 @pytest.fixture
@@ -69,7 +78,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
             assert old in text
             text = text.replace(old, new)
 
-        def add(_: live.Live, epoch: int, *numbers: float) -> None:
+        def add(_: live.Live, epoch: int, *__: object) -> None:
             trained.append(epoch)
             if epoch == stop_at:
                 raise KeyboardInterrupt
@@ -77,7 +86,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         trained.clear()
         with monkeypatch.context() as patched:
             patched.setattr(live.Live, "add", add)
-            fitting.fit(Params.parse(text).train, compress([rows_of_train()]))
+            fitting.fit(Params.parse(text), compressed())
         return tree(Path("models")) | tree(Path("reports"))
 
     return run
@@ -92,12 +101,12 @@ def test_an_interrupted_training_resumes_to_the_same_bytes(
     train: Train, changes: tuple[tuple[str, str], ...]
 ) -> None:
     whole = train(*changes)
-    assert set(whole) == {"line.json", "history.csv"}
+    assert set(whole) == {"model.json", "history.csv"}
     assert trained == list(range(60))
-    Path("models/line.json").unlink()
+    Path("models/model.json").unlink()
     with pytest.raises(KeyboardInterrupt):
         train(*changes, stop_at=20)
-    assert not Path("models/line.json").exists()
+    assert not Path("models/model.json").exists()
     with pytest.raises(KeyboardInterrupt):
         train(*changes, stop_at=40)
     assert trained[0] == 21
@@ -161,7 +170,7 @@ def test_without_scratch_nothing_is_kept_and_nothing_fails(
     assert sorted(tree(Path())) == [
         "data", "data/SHA256SUMS", "data/train", "data/train/part-00000.parquet",
         "data/train/part-00001.parquet",
-        "models", "models/line.json", "reports", "reports/history.csv",
+        "models", "models/model.json", "reports", "reports/history.csv",
     ]  # fmt: skip
 
 
@@ -180,13 +189,15 @@ def test_row_by_row_it_is_the_articles_loop_over_all_rows_in_order(
                     ("learning_rate: 0.25", "learning_rate: 1.0e-4")]  # fmt: skip
     train(*changes)
     x, y = rows_of_train()
-    whole = compress([(x, y)])
-    scaling = descent.Scaling(whole.mean_x, whole.sd_x) if standardize else descent.Scaling()
-    assert scaling.mean == pytest.approx(x.mean() if standardize else 0.0, rel=1e-14)
-    assert scaling.sd == pytest.approx(x.std() if standardize else 1.0, rel=1e-14)
+    whole = LeastSquares(LINE, compressed())
+    scaling = whole.scaling if standardize else Scaling(LINE)
+    if standardize:
+        assert scaling.means[0] == pytest.approx(x.mean(), rel=1e-14)
+        assert scaling.sds[0] == pytest.approx(x.std(), rel=1e-14)
     expected = descent.fit(
-        (x - scaling.mean) / scaling.sd,
+        [(x - scaling.means[0]) / scaling.sds[0] if standardize else x],
         y,
+        kind=LINE,
         epochs=60,
         learning_rate=0.25 if standardize else 1e-4,
         dtype="float64",
@@ -194,19 +205,19 @@ def test_row_by_row_it_is_the_articles_loop_over_all_rows_in_order(
         scaling=scaling,
         halving=True,
     )
-    loss, w, b = history.read(HISTORY)
-    assert loss.tobytes() == expected.loss.tobytes()
-    assert w.tobytes() == expected.w.tobytes()
-    assert b.tobytes() == expected.b.tobytes()
+    found = History.read(HISTORY, LINE.names)
+    assert found.loss.tobytes() == expected.loss.tobytes()
+    assert found.values.tobytes() == expected.values.tobytes()
 
 
 def test_row_by_row_and_by_three_points_it_takes_the_same_way(train: Train) -> None:
     found = []
     for changes in ((), (ROW_BY_ROW,)):
         train(*changes)
-        found.append(history.read(HISTORY))
-    for one, other in zip(*found, strict=True):
-        assert np.allclose(one, other, rtol=1e-9, atol=0)
+        found.append(History.read(HISTORY, LINE.names))
+    one, other = found
+    assert np.allclose(one.loss, other.loss, rtol=1e-9, atol=0)
+    assert np.allclose(one.values, other.values, rtol=1e-9, atol=0)
 
 
 def flipped(path: Path) -> None:
@@ -242,11 +253,11 @@ def test_row_by_row_every_file_is_compared_with_its_sum_first(
     error: type[Exception],
     match: str,
 ) -> None:
-    whole = compress([rows_of_train()])
+    whole = compressed()
     damage(TRAIN / "part-00001.parquet")
-    settings = Params.parse(TEXT.replace(*ROW_BY_ROW)).train
+    params = Params.parse(TEXT.replace(*ROW_BY_ROW))
     with pytest.raises(error, match=match):
-        fitting.fit(settings, whole)
-    assert not LINE.exists()
+        fitting.fit(params, whole)
+    assert not MODEL.exists()
     assert not HISTORY.exists()
     assert trained == []

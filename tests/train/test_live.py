@@ -41,23 +41,28 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def row(epoch: int) -> tuple[int, float, float, float]:
-    return epoch, 1 / (epoch + 1), 0.1 * epoch, -1e-300 * epoch
+NAMES = ("c", "w", "b")
+"""Of the parameters."""
+
+
+def row(epoch: int) -> tuple[int, float, list[float]]:
+    return epoch, 1 / (epoch + 1), [0.1 * epoch, -1e-300 * epoch, 2.0]
 
 
 def test_each_line_has_an_epochs_numbers_to_the_last_bit(file: Path) -> None:
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         for epoch in range(3):
             shown.add(*row(epoch))
     device, *rows = lines(file)
     assert device == {"device": "cpu"}
-    assert [tuple(entry.values()) for entry in rows] == [row(epoch) for epoch in range(3)]
-    assert [list(entry) for entry in rows] == [["step", "loss", "w", "b"]] * 3
+    expected = [[epoch, loss, *values] for epoch, loss, values in map(row, range(3))]
+    assert [list(entry.values()) for entry in rows] == expected
+    assert [list(entry) for entry in rows] == [["step", "loss", *NAMES]] * 3
 
 
 def test_an_error_of_the_users_is_the_last_line(file: Path) -> None:
     def diverge() -> None:
-        with Live("cpu") as shown:
+        with Live("cpu", NAMES) as shown:
             shown.add(*row(0))
             raise DivergedError("train.learning_rate must be less")
 
@@ -72,10 +77,10 @@ def test_nothing_is_written_where_nobody_looks(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(VARIABLE, raising=False)
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         shown.add(*row(0))
     monkeypatch.setenv(VARIABLE, "")
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         shown.add(*row(0))
     assert list(tmp_path.iterdir()) == []
 
@@ -83,7 +88,7 @@ def test_nothing_is_written_where_nobody_looks(
 def test_what_is_there_already_stays(file: Path) -> None:
     """A training that resumes appends to what the killed one left."""
     file.write_text('{"device": "cpu"}\n{"step": 0}\n')
-    with Live("cuda") as shown:
+    with Live("cuda", NAMES) as shown:
         shown.add(*row(1))
     assert [next(iter(entry.values())) for entry in lines(file)] == ["cpu", 0, "cuda", 1]
 
@@ -92,7 +97,7 @@ def test_there_is_one_write_per_interval_and_epochs_are_thinned_evenly(
     file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = [0]
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         sizes.append(len(lines(file)))
         for epoch in range(5000):
             clock.now += live.INTERVAL / 1000
@@ -110,7 +115,7 @@ def test_there_is_one_write_per_interval_and_epochs_are_thinned_evenly(
 
 @pytest.mark.parametrize("epochs", [1, 2, 299, 300, 301, 1000, 1001])
 def test_the_last_epoch_is_written_once(file: Path, clock: Clock, epochs: int) -> None:
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         for epoch in range(epochs):
             clock.now += live.INTERVAL / 300
             shown.add(*row(epoch))
@@ -122,7 +127,7 @@ def test_the_last_epoch_is_written_once(file: Path, clock: Clock, epochs: int) -
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("x")])
 def test_the_last_epoch_is_written_if_a_training_fails(file: Path, error: BaseException) -> None:
     def train() -> None:
-        with Live("cpu") as shown:
+        with Live("cpu", NAMES) as shown:
             for epoch in range(700):
                 shown.add(*row(epoch))
             raise error
@@ -133,16 +138,16 @@ def test_the_last_epoch_is_written_if_a_training_fails(file: Path, error: BaseEx
 
 
 def test_a_value_that_is_not_finite_is_left_out(file: Path) -> None:
-    with Live("cpu") as shown:
-        shown.add(0, float("inf"), 1.0, float("nan"))
-    assert lines(file)[1:] == [{"step": 0, "w": 1.0}]
+    with Live("cpu", NAMES) as shown:
+        shown.add(0, float("inf"), [1.0, float("nan"), -2.0])
+    assert lines(file)[1:] == [{"step": 0, "c": 1.0, "b": -2.0}]
 
 
 def test_a_disk_that_is_full_does_not_disturb_the_training(
     file: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file.symlink_to("/dev/full")
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         for epoch in range(10):
             clock.now += live.INTERVAL
             shown.add(*row(epoch))
@@ -179,7 +184,7 @@ def test_a_line_cut_short_by_a_full_disk_is_completed(
 
     written: list[bytes] = []
     monkeypatch.setattr(Path, "open", lambda *_, **__: Disk())
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         for epoch in range(3):
             clock.now += live.INTERVAL
             shown.add(*row(epoch))
@@ -195,6 +200,6 @@ def test_a_file_that_cannot_be_made_does_not_disturb_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere" / "live.jsonl"))
-    with Live("cpu") as shown:
+    with Live("cpu", NAMES) as shown:
         shown.add(*row(0))
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ HOLDOUT = DATA / "holdout"
 SUMMARY = DATA / "summary.json"
 
 MODELS = Path("models")
-LINE = MODELS / "line.json"
+MODEL = MODELS / "model.json"
 
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"

@@ -1,189 +1,181 @@
-"""Compresses any number of rows to six moments, and to three points that have the same loss.
+"""Compresses any number of rows to their moments, which is all that a squared loss depends on.
 
-For a squared loss, the mean over n rows depends on the rows only through their mean and their
-covariance. So three points with that mean and that covariance have the same loss and the same
-gradient at every (w, b), and the article's loop can run on them unchanged.
+The rows are those of a model that is linear in its parameters: its terms t, (k,) in each row, and
+y. For a squared loss, the mean over n rows depends on them only through their means and their
+covariance.
 
-Precision: y is replaced by r = (y - y0) - slope*(x - x0), its distance from a pivot line that is
-chosen from the first chunk. Moments of r keep the digits of the noise, however far the data is from
-zero and however small the noise is relative to y.
+Precision: t is replaced by u = t - t0, and y by r = (y - y0) - slope.u, its distance from a pivot
+that is chosen from the first chunk. Moments of r keep the digits of the noise, however far the data
+is from zero and however small the noise is relative to y.
 
 Order: numbers within a chunk are added as core/sums.py says, and chunks are merged by halving. So
 the bits depend on the data alone, not on SIMD width, nor on who summarised which chunk.
+
+The moments of a chunk are a row of numbers: rows; the means of u and r, (k + 1,); the centred sums
+of products of each pair of them, (k + 1)(k + 2)/2: first u1 with u1, u2, …, r, then u2 with u2, ….
 Knows nothing of files, of torch or of the truth.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.line import Line
-from knownline.core.sums import sums
+from knownline.core.factor import Factor
+from knownline.core.sums import ScratchBuffer, sums
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Means of u = x - x0 and r over `rows` rows, and centred sums of squares and products."""
-
-    rows: int
-    mean_u: float
-    mean_r: float
-    uu: float
-    ur: float
-    rr: float
-
-    @classmethod
-    def of(cls, row: Array) -> "Moments":
-        """Return the moments in a row of numbers, (6,), in the order of the fields."""
-        rows, *moments = row.tolist()
-        return cls(int(rows), *moments)
+Chunk = tuple[Sequence[Array], Array]
+"""The terms, (rows,) each, and y, (rows,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pivot:
-    """The line that r is measured from: through (x0, y0), with a slope."""
+    """The point and the slopes that r is measured from; terms and slopes are (k,) each."""
 
-    x0: float
-    y0: float
-    slope: float
+    terms: tuple[float, ...]
+    y: float
+    slopes: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """A set of rows, as far as a squared loss depends on it."""
+    """A set of rows, as far as a squared loss depends on it. moments: as in the module's text."""
 
     pivot: Pivot
-    moments: Moments
+    moments: tuple[float, ...]
 
     @property
     def rows(self) -> int:
         """The number of rows."""
-        return self.moments.rows
+        return int(self.moments[0])
 
     @property
-    def mean_x(self) -> float:
-        """The mean of x."""
-        return self.pivot.x0 + self.moments.mean_u
+    def mean_u(self) -> tuple[float, ...]:
+        """The means of u, (k,)."""
+        return self.moments[1 : 1 + len(self.pivot.terms)]
+
+    @property
+    def mean_r(self) -> float:
+        """The mean of r."""
+        return self.moments[1 + len(self.pivot.terms)]
+
+    @property
+    def products(self) -> list[list[float]]:
+        """The centred sums of products of u and r, a symmetric matrix (k + 1, k + 1)."""
+        size = len(self.pivot.terms) + 1
+        matrix = [[0.0] * size for _ in range(size)]
+        for value, (i, j) in zip(self.moments[1 + size :], _pairs(size), strict=True):
+            matrix[i][j] = matrix[j][i] = value
+        return matrix
+
+    @property
+    def mean_terms(self) -> list[float]:
+        """The means of the terms, (k,)."""
+        return [t0 + mean for t0, mean in zip(self.pivot.terms, self.mean_u, strict=True)]
 
     @property
     def mean_y(self) -> float:
         """The mean of y."""
-        return self.pivot.y0 + (self.pivot.slope * self.moments.mean_u + self.moments.mean_r)
-
-    @property
-    def sd_x(self) -> float:
-        """The standard deviation of x over the rows (divided by n, not n - 1)."""
-        return math.sqrt(self.moments.uu / self.rows)
+        slope = sum(s * mean for s, mean in zip(self.pivot.slopes, self.mean_u, strict=True))
+        return self.pivot.y + (slope + self.mean_r)
 
     @property
     def var_y(self) -> float:
         """The variance of y over the rows (divided by n)."""
-        m, slope = self.moments, self.pivot.slope
-        return max(m.rr + slope * (2 * m.ur + slope * m.uu), 0.0) / self.rows
+        *matrix, last = self.products
+        total = last[-1]
+        for slope, row in zip(self.pivot.slopes, matrix, strict=True):
+            inner = sum(s * value for s, value in zip(self.pivot.slopes, row, strict=False))
+            total += slope * (2 * row[-1] + inner)
+        return max(total, 0.0) / self.rows
 
     @property
     def finite(self) -> bool:
         """Whether no square overflowed float64."""
-        m = self.moments
-        return all(map(math.isfinite, (m.mean_u, m.mean_r, m.uu, m.ur, m.rr, self.var_y)))
-
-    def least_squares(self) -> Line:
-        """Return the line with the smallest squared loss, in closed form."""
-        w = self.pivot.slope + self.moments.ur / self.moments.uu
-        return Line(w, self.mean_y - w * self.mean_x)
-
-    def mean_squared_error(self, line: Line) -> float:
-        """Return the mean of (w*x + b - y)² over the rows."""
-        m, dw = self.moments, line.w - self.pivot.slope
-        bias = m.mean_r - (dw * m.mean_u + ((line.b + line.w * self.pivot.x0) - self.pivot.y0))
-        return bias * bias + max(m.rr - dw * (2 * m.ur - dw * m.uu), 0.0) / self.rows
-
-    def three_points(self, *, standardize: bool) -> tuple[Array, Array]:
-        """Return x and y, (3,) each, whose mean and covariance are those of the rows.
-
-        They are an equilateral triangle, stretched by the Cholesky factor of the covariance. With
-        `standardize`, x is (x - mean_x) / sd_x.
-        """
-        m = self.moments
-        long, short = math.sqrt(1.5), math.sqrt(0.5)
-        first = np.array([0.0, -long, long])  # mean 0, mean square 1, uncorrelated with second
-        second = np.array([math.sqrt(2.0), -short, -short])
-        sd_u = self.sd_x
-        along = (m.ur / self.rows) / sd_u
-        across = math.sqrt(max(m.rr - m.ur * (m.ur / m.uu), 0.0) / self.rows)
-        u = m.mean_u + sd_u * first
-        r = m.mean_r + (along * first + across * second)
-        y = self.pivot.y0 + (self.pivot.slope * u + r)
-        return (first if standardize else self.pivot.x0 + u), y
+        return all(map(math.isfinite, (*self.moments, self.var_y)))
 
 
-class ScratchBuffer:
-    """Memory for the arithmetic on one chunk, reused for the next; for one thread.
+def _pairs(size: int) -> list[tuple[int, int]]:
+    return list(combinations_with_replacement(range(size), 2))
 
-    Allocating it anew for every step costs more than the step: the system clears each page first.
+
+def chunk_moments(
+    terms: Sequence[Array], y: Array, pivot: Pivot, buffer: ScratchBuffer | None = None
+) -> Array:
+    """Return the moments of a chunk about a pivot.
+
+    terms, y: (rows,) each. buffer: memory to calculate in.
     """
-
-    def __init__(self) -> None:
-        self._memory: Array = np.empty(0)
-
-    def take(self, columns: int, rows: int) -> Array:
-        """Return an uninitialised array of shape (columns, rows)."""
-        size = columns * rows
-        if size > len(self._memory):
-            self._memory = np.empty(size)
-        return self._memory[:size].reshape(columns, rows)
-
-
-def chunk_moments(x: Array, y: Array, pivot: Pivot, buffer: ScratchBuffer | None = None) -> Array:
-    """Return the moments of a chunk about a pivot line, (6,), in the order of `Moments`.
-
-    x, y: (rows,). buffer: memory to calculate in.
-    """
-    scratch = (buffer or ScratchBuffer()).take(5, len(x))
-    centred, products = scratch[:2], scratch[2:]
-    (u, r), product = centred, products[0]
-    np.subtract(x, pivot.x0, out=u)
-    np.subtract(y, pivot.y0, out=r)
-    np.multiply(u, pivot.slope, out=product)
-    np.subtract(r, product, out=r)
-    means = sums(centred) / len(x)
+    size, rows = len(terms) + 1, len(y)
+    scratch = (buffer or ScratchBuffer()).take(2 * size, rows)
+    centred, products = scratch[:size], scratch[size:]
+    r, product = centred[-1], products[0]
+    np.subtract(y, pivot.y, out=r)
+    for u, term, t0, slope in zip(centred, terms, pivot.terms, pivot.slopes, strict=False):
+        np.subtract(term, t0, out=u)
+        np.multiply(u, slope, out=product)
+        np.subtract(r, product, out=r)
+    means = sums(centred) / rows
     np.subtract(centred, means[:, None], out=centred)
-    np.multiply(u, u, out=products[0])
-    np.multiply(u, r, out=products[1])
-    np.multiply(r, r, out=products[2])
-    return np.array([len(x), *means, *sums(products)])
+    totals = []
+    for i in range(size):
+        np.multiply(centred[i], centred[i:], out=products[i:])
+        totals.append(sums(products[i:]))
+    return np.concatenate([[rows], means, *totals])
 
 
 def moved(chunks: Array, pivot: Pivot, to: Pivot) -> Array:
-    """Return the moments of chunks about another pivot line: (chunks, 6), as they were.
+    """Return the moments of chunks, (chunks, moments), about another pivot.
 
-    With r = (y - y0) - slope*u, another slope adds a multiple of u to r, and another point adds a
-    constant to both.
+    With r = (y - y0) - slope.u, other slopes add multiples of u to r, and another point adds a
+    constant to each.
     """
-    rows, mean_u, mean_r, uu, ur, rr = chunks.T
-    turn = pivot.slope - to.slope
-    dx, dy = pivot.x0 - to.x0, pivot.y0 - to.y0
-    return np.stack(
-        [
-            rows,
-            mean_u + dx,
-            mean_r + turn * mean_u + (dy - to.slope * dx),
-            uu,
-            ur + turn * uu,
-            rr + turn * (2 * ur + turn * uu),
-        ],
-        axis=1,
+    count = len(pivot.terms)
+    turns = [a - b for a, b in zip(pivot.slopes, to.slopes, strict=True)]
+    rows, means, table = chunks[:, 0], chunks[:, 1 : 2 + count].T, chunks[:, 2 + count :].T
+    shifts = [a - b for a, b in zip(pivot.terms, to.terms, strict=True)]
+    products: dict[tuple[int, int], Array] = dict(zip(_pairs(count + 1), table, strict=True))
+
+    def product(i: int, j: int) -> Array:
+        return products[min(i, j), max(i, j)]
+
+    r = means[-1] + sum(turn * mean for turn, mean in zip(turns, means, strict=False))
+    constant = (pivot.y - to.y) - sum(s * dt for s, dt in zip(to.slopes, shifts, strict=True))
+    new: dict[tuple[int, int], Any] = dict(products)
+    for i in range(count):
+        new[i, count] = product(i, count) + sum(turns[j] * product(i, j) for j in range(count))
+    new[count, count] = product(count, count) + sum(
+        turns[i] * (product(i, count) + new[i, count]) for i in range(count)
     )
+    moved_means = [mean + dt for mean, dt in zip(means, shifts, strict=False)]
+    result: Array = np.stack([rows, *moved_means, r + constant, *new.values()], axis=1)
+    return result
 
 
-def merge(chunks: Array) -> Moments:
-    """Return the moments of all rows, given those of each chunk in order: (chunks, 6).
+def join(parts: Iterable[tuple[Pivot, Array]], to: Pivot | None = None) -> Compressed:
+    """Return the rows of all parts, compressed: the pivot and chunks, (chunks, moments), of each.
+
+    All are expressed about one pivot, `to` or the first, so parts about that one keep their bits.
+
+    Raises: ValueError if there is no part.
+    """
+    first, tables = to, []
+    with ignoring_overflow():
+        for pivot, chunks in parts:
+            first = first or pivot
+            tables.append(chunks if pivot == first else moved(chunks, pivot, first))
+        if not tables or first is None:
+            raise ValueError("there is no row to compress")
+        return Compressed(first, merge(np.concatenate(tables)))
+
+
+def merge(chunks: Array) -> tuple[float, ...]:
+    """Return the moments of all rows, given those of each chunk in order: (chunks, moments).
 
     The upper half of the chunks is merged into the lower half, until one chunk is left.
     """
@@ -192,76 +184,108 @@ def merge(chunks: Array) -> Moments:
     while count > 1:
         half = 1 << (count - 1).bit_length() - 1
         lower, upper = table[:, : count - half], table[:, half:count]
-        table[:, : count - half] = np.array(_merge_pair(tuple(lower), tuple(upper)))
+        table[:, : count - half] = _merge_pair(lower, upper)
         count = half
-    return Moments.of(table[:, 0])
+    return tuple(table[:, 0].tolist())
 
 
-def _merge_pair(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the moments of two sets of rows together; each moment is a number or an array.
+def _merge_pair(one: Array, other: Array) -> Array:
+    """Return the moments of two sets of rows together: (moments, pairs).
 
     Source: Chan, Golub and LeVeque, Updating Formulae and a Pairwise Algorithm for Computing
     Sample Variances (1979), eq. 2.1, and its analogue for covariances.
     """
+    size = _size(len(one))
     rows = one[0] + other[0]
     share = other[0] / rows
     weight = one[0] * share
-    du, dr = other[1] - one[1], other[2] - one[2]
-    return (
-        rows,
-        one[1] + du * share,
-        one[2] + dr * share,
-        one[3] + other[3] + du * du * weight,
-        one[4] + other[4] + du * dr * weight,
-        one[5] + other[5] + dr * dr * weight,
-    )
+    steps = other[1 : 1 + size] - one[1 : 1 + size]
+    merged = np.empty_like(one)
+    merged[0] = rows
+    merged[1 : 1 + size] = one[1 : 1 + size] + steps * share
+    for place, (i, j) in enumerate(_pairs(size), 1 + size):
+        merged[place] = one[place] + other[place] + steps[i] * steps[j] * weight
+    return merged
 
 
-def join(parts: Iterable[tuple[Pivot, Array]]) -> Compressed:
-    """Return the rows of all parts, compressed: the pivot line and chunks, (chunks, 6), of each.
+def _size(numbers: int) -> int:
+    """Return k + 1 for a row of so many moments: 1 + (k + 1) + (k + 1)(k + 2)/2."""
+    return (math.isqrt(8 * numbers + 1) - 3) // 2
 
-    All are told about the first pivot line, so parts about that one keep their bits.
 
-    Raises: ValueError if there is no part.
+def pivot_of(terms: Sequence[Array], y: Array) -> tuple[Pivot, bool]:
+    """Return a pivot near the points of a chunk, through the first of them, and whether it is good.
+
+    Its slopes are those of least squares if these explain most of y, else 0. A term that hardly
+    varies in the chunk, or nearly follows from others, has the slope 0: its own would be noise
+    divided by almost nothing, and moments about so steep a plane would lose the digits of all other
+    rows. Then the pivot is not good, and that of a later chunk may be.
     """
-    first, tables = None, []
-    with ignoring_overflow():
-        for pivot, chunks in parts:
-            first = first or pivot
-            tables.append(chunks if pivot == first else moved(chunks, pivot, first))
-        if first is None:
-            raise ValueError("there is no row to compress")
-        return Compressed(first, merge(np.concatenate(tables)))
+    count = len(terms)
+    flat = Pivot(tuple(float(term[0]) for term in terms), float(y[0]), (0.0,) * count)
+    matrix = Compressed(flat, tuple(chunk_moments(terms, y, flat).tolist())).products
+    kept = list(range(count))
+    factor = Factor(_part(matrix, kept))
+    while factor.collinear is not None:
+        del kept[factor.collinear]
+        factor = Factor(_part(matrix, kept))
+    slopes = [0.0] * count
+    for index, slope in zip(kept, factor.solution(), strict=True):
+        slopes[index] = slope
+    explained = sum(slope * row[-1] for slope, row in zip(slopes, matrix, strict=False))
+    finite = all(map(math.isfinite, slopes))
+    good = len(kept) == count
+    if finite and explained * len(y) > 100 * (matrix[-1][-1] - explained):
+        return Pivot(flat.terms, flat.y, tuple(slopes)), good
+    return flat, good
 
 
-def pivot_line(x: Array, y: Array) -> Pivot:
-    """Return a line near the points of the first chunk, through the first of them.
-
-    Its slope is that of least squares if that explains most of y, else 0. If the x of the chunk
-    hardly differ, that slope is noise divided by almost nothing, and moments about so steep a line
-    would lose the digits of all other rows.
-    """
-    flat = Pivot(float(x[0]), float(y[0]), 0.0)
-    moments = Moments.of(chunk_moments(x, y, flat))
-    slope = moments.ur / moments.uu if moments.uu > 0 else 0.0
-    explained = slope * moments.ur
-    significant = math.isfinite(slope) and explained * len(x) > 100 * (moments.rr - explained)
-    return Pivot(flat.x0, flat.y0, slope if significant else 0.0)
+def _part(matrix: Sequence[Sequence[float]], kept: Sequence[int]) -> list[list[float]]:
+    """Return the rows and columns of some terms, and of y."""
+    places = [*kept, len(matrix) - 1]
+    return [[matrix[i][j] for j in places] for i in places]
 
 
-def compress(chunks: Iterable[tuple[Array, Array]]) -> Compressed:
-    """Return the rows of all chunks, x and y of (rows,) each, compressed; each is read once.
+class Summation:
+    """The moments of chunks as they come, each about the pivot that is the best so far."""
+
+    def __init__(self, pivot: Pivot | None = None) -> None:
+        """pivot: a good one, None to choose it from the chunks."""
+        self._pivot, self._good = pivot, pivot is not None
+        self._scratch = ScratchBuffer()
+        self._parts: list[tuple[Pivot, list[Array]]] = []
+
+    def add(self, terms: Sequence[Array], y: Array) -> None:
+        """Add a chunk, (rows,) each, at least one row."""
+        if not self._good:
+            pivot, self._good = pivot_of(terms, y)
+            self._pivot = pivot if self._good or self._pivot is None else self._pivot
+        assert self._pivot is not None
+        if not self._parts or self._parts[-1][0] != self._pivot:
+            self._parts.append((self._pivot, []))
+        self._parts[-1][1].append(chunk_moments(terms, y, self._pivot, self._scratch))
+
+    @property
+    def good_pivot(self) -> Pivot | None:
+        """The pivot, None if it is not good."""
+        return self._pivot if self._good else None
+
+    def parts(self) -> list[tuple[Pivot, Array]]:
+        """Return the moments of the chunks, (chunks, moments), about each pivot, in order."""
+        return [(pivot, np.array(chunks)) for pivot, chunks in self._parts]
+
+
+def compress(chunks: Iterable[Chunk]) -> Compressed:
+    """Return the rows of all chunks, compressed; each is read once.
 
     Raises: ValueError if there is no row.
     """
-    pivot: Pivot | None = None
-    scratch, parts = ScratchBuffer(), []
+    total = Summation()
     with ignoring_overflow():
-        for x, y in chunks:
-            if len(x):
-                pivot = pivot or pivot_line(x, y)
-                parts.append(chunk_moments(x, y, pivot, scratch))
-    return join([(pivot, np.array(parts))] if pivot else [])
+        for terms, y in chunks:
+            if len(y):
+                total.add(terms, y)
+    return join(total.parts(), total.good_pivot)
 
 
 def ignoring_overflow() -> Any:

@@ -1,11 +1,11 @@
-"""Writes and reads points: Parquet files with the columns x and y, one chunk per row group.
+"""Writes and reads points: Parquet files with a column per input, and y; a chunk per row group.
 
 The bytes depend on the points alone: plain encoding, no statistics, no time stamp. Knows nothing of
 what the points mean.
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from samerun.core.errors import DamagedError
 
 Array = npt.NDArray[np.float64]
 
-SCHEMA = pa.schema([pa.field("x", pa.float64(), False), pa.field("y", pa.float64(), False)])
+TARGET = "y"
+"""The column that the others explain."""
 
 _PATTERN = "[!.]*.parquet"
 """Without hidden files, which a file manager or a crash may leave in the folder."""
@@ -36,24 +37,28 @@ class Writer:
     was thought dead: both write the same bytes, and a reader sees one file or the other.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, inputs: Sequence[str]) -> None:
+        """inputs: the names of the columns before y."""
         self._path = path
+        self._schema = pa.schema(
+            [pa.field(name, pa.float64(), False) for name in (*inputs, TARGET)]
+        )
         self._temporary = path.parent / f".{path.name}.tmp-{secrets.token_hex(4)}"
         # Arrow's own file: writing to a Python file would hold the interpreter's lock.
         self._stream = pa.OSFile(str(self._temporary), "wb")
         self._writer: Any = pq.ParquetWriter(
             self._stream,
-            SCHEMA,
+            self._schema,
             compression="none",
             use_dictionary=False,
             write_statistics=False,
             store_schema=False,
         )
 
-    def write(self, x: Array, y: Array) -> None:
-        """Write a row group: x and y of (rows,) each, at least one row."""
-        table = pa.table([_column(x), _column(y)], schema=SCHEMA)
-        self._writer.write_table(table, row_group_size=max(1, len(x)))
+    def write(self, columns: Sequence[Array]) -> None:
+        """Write a row group: the inputs and y, (rows,) each."""
+        table = pa.table([_column(values) for values in columns], schema=self._schema)
+        self._writer.write_table(table, row_group_size=max(1, len(columns[0])))
 
     def close(self) -> str:
         """Complete the file, which the caller syncs; return its SHA-256 in hex."""
@@ -90,19 +95,20 @@ def paths(folder: Path) -> list[Path]:
     return sorted(folder.glob(_PATTERN), key=lambda path: (len(path.name), path.name))
 
 
-def read(folder: Path) -> Iterator[tuple[Array, Array]]:
-    """Yield the rows of a folder's files in order, batch by batch: x and y of (rows,) each.
+def read(folder: Path, inputs: Sequence[str]) -> Iterator[list[Array]]:
+    """Yield the rows of a folder's files in order, batch by batch: the inputs and y, (rows,) each.
 
     Raises: DamagedError with the file's name if a file is not such Parquet.
     """
     for path in paths(folder):
         _check_is_file(path)
-        with _naming(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        names = [*inputs, TARGET]
+        with _naming(path, names), pq.ParquetFile(path, pre_buffer=False) as file:
             # In batches: taking a column as one array would copy it.
             rows = 0
-            for batch in file.iter_batches(_BATCH_ROWS, columns=["x", "y"], use_threads=False):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
                 rows += len(batch)
-                yield _numbers(batch["x"]), _numbers(batch["y"])
+                yield [_numbers(batch[name]) for name in names]
             if rows != file.metadata.num_rows:
                 raise pa.ArrowInvalid(f"it must have {file.metadata.num_rows} rows, not {rows}")
 
@@ -115,11 +121,12 @@ def _check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(path: Path, names: Sequence[str]) -> Iterator[None]:
     """Turn an error of Arrow into a DamagedError that names the file."""
     try:
         yield
     except MemoryError:  # Arrow's is an ArrowException too, but the file is not damaged
         raise
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-        raise DamagedError(f"{path} must be Parquet with columns x and y ({error})") from error
+        columns = " and ".join(names)
+        raise DamagedError(f"{path} must be Parquet with columns {columns} ({error})") from error

@@ -5,7 +5,8 @@ read it and no rows. Its `sums` is the SHA-256 of data/SHA256SUMS, so it belongs
 """
 
 import json
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core import checksums, moments
-from knownline.core.moments import Compressed, Moments, Pivot
+from knownline.core.kinds import Linear
+from knownline.core.moments import Compressed, Pivot
+from knownline.core.parquet import TARGET
 from samerun.core import files
 from samerun.core.errors import DamagedError, MissingError
 
@@ -35,10 +38,11 @@ def stride(rows: int) -> int:
 class Summary:
     """The rows of data/train and data/holdout, compressed.
 
-    holdout: None if no row is held out. sample: x and y of every n-th training row in order,
-    (2, SAMPLE or fewer).
+    inputs: the names of the columns before y. holdout: None if no row is held out. sample: the
+    columns of every n-th training row in order, (inputs + 1, SAMPLE or fewer).
     """
 
+    inputs: tuple[str, ...]
     train: Compressed
     holdout: Compressed | None
     sample: Array
@@ -47,42 +51,64 @@ class Summary:
     def all_rows(self) -> Compressed:
         """The rows of data/train and data/holdout together."""
         sets = [self.train, self.holdout] if self.holdout else [self.train]
-        return moments.join((rows.pivot, np.array([astuple(rows.moments)])) for rows in sets)
+        return moments.join((rows.pivot, np.array([rows.moments])) for rows in sets)
 
     def write(self, path: Path) -> None:
         """Write the summary beside the data files' list of sums, which must be there."""
         content = {
             "train": asdict(self.train),
             "holdout": asdict(self.holdout) if self.holdout else None,
-            "sample": dict(zip(("x", "y"), self.sample.tolist(), strict=True)),
+            "sample": dict(zip((*self.inputs, TARGET), self.sample.tolist(), strict=True)),
             "sums": checksums.digest(path.parent),
         }
         files.write_text(path, json.dumps(content, allow_nan=False) + "\n")
 
     @classmethod
-    def read(cls, path: Path) -> "Summary":
-        """Return what `write` wrote.
+    def read(cls, path: Path, inputs: Sequence[str]) -> "Summary":
+        """Return what `write` wrote, of a model with these inputs.
 
         Raises: MissingError if there is no file, DamagedError if it is not of the data files that
-        are listed beside it.
+        are listed beside it, or has other inputs.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             train, holdout = content["train"], content["holdout"]
-            sample = np.array([content["sample"][name] for name in ("x", "y")], dtype=np.float64)
-            summary = cls(_compressed(train), _compressed(holdout) if holdout else None, sample)
+            *names, _ = content["sample"]
+            sample = np.array(list(content["sample"].values()), dtype=np.float64)
+            rest = _compressed(holdout) if holdout else None
+            summary = cls(tuple(names), _compressed(train), rest, sample)
             sums = content["sums"]
         except FileNotFoundError:
             raise MissingError(f"{path} must be there: run `dvc repro` (got no file)") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedError(_damaged(path, f"no summary: {error}")) from error
+        if summary.inputs != tuple(inputs):
+            raise DamagedError(_damaged(path, f"a summary of {', '.join(summary.inputs)}"))
         if sums != checksums.digest(path.parent):
             raise DamagedError(_damaged(path, f"a summary of other files than {checksums.SUMS}"))
         return summary
 
+    @classmethod
+    def of(cls, kind: Linear, path: Path) -> "Summary":
+        """Return what `write` wrote, of rows of a model.
+
+        Raises: MissingError or DamagedError as `read` does, and if the model has other terms.
+        """
+        summary = cls.read(path, kind.inputs)
+        count = len(summary.train.pivot.terms)
+        if count != len(kind.varying):
+            raise DamagedError(_damaged(path, f"a summary of another model, with {count} terms"))
+        return summary
+
 
 def _compressed(content: dict[str, Any]) -> Compressed:
-    return Compressed(Pivot(**content["pivot"]), Moments(**content["moments"]))
+    pivot = content["pivot"]
+    terms, slopes = tuple(map(float, pivot["terms"])), tuple(map(float, pivot["slopes"]))
+    numbers = tuple(map(float, content["moments"]))
+    size = len(terms) + 1
+    if (len(slopes), len(numbers)) != (len(terms), 1 + size + size * (size + 1) // 2):
+        raise ValueError(f"{len(numbers)} moments of {len(terms)} terms")
+    return Compressed(Pivot(terms, float(pivot["y"]), slopes), numbers)
 
 
 def _damaged(path: Path, actual: str) -> str:

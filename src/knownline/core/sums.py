@@ -1,4 +1,7 @@
-"""Sums whose order of addition is fixed, so that their bits do not depend on the machine."""
+"""Sums whose order of addition is fixed, so that their bits do not depend on the machine.
+
+And the memory that arithmetic on chunks reuses.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +13,23 @@ RADIX = 16
 
 SHORT = 128
 """Up to this many numbers are added by halving, where steps of RADIX rows would not be fewer."""
+
+
+class ScratchBuffer:
+    """Memory for the arithmetic on one chunk, reused for the next; for one thread.
+
+    Allocating it anew for every step costs more than the step: the system clears each page first.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Array = np.empty(0)
+
+    def take(self, columns: int, rows: int) -> Array:
+        """Return an uninitialised array of shape (columns, rows)."""
+        size = columns * rows
+        if size > len(self._memory):
+            self._memory = np.empty(size)
+        return self._memory[:size].reshape(columns, rows)
 
 
 def sums(values: Array) -> Array:

@@ -15,6 +15,14 @@ def rule_error(key: str, rule: str, got: Any) -> PydanticCustomError:
     return PydanticCustomError("rule", "{rule}", {"key": key, "rule": rule, "got": got})
 
 
+def missing_error(key: str) -> PydanticCustomError:
+    """Return the error of a key that must be given, by a rule that involves several keys."""
+    return PydanticCustomError("missing", "must be given", {"key": key, "got": None})
+
+
+BRANCH = "branch: "
+"""What the tag of one of several types begins with; it is no key of params.yaml."""
+
 _RULES = {
     "missing": "must be given",
     "extra_forbidden": "is not a key that is known here",
@@ -26,10 +34,14 @@ _RULES = {
     "bool_type": "must be true or false",
     "string_type": "must be text",
     "string_too_short": "must not be empty",
+    "string_too_long": "must be one character",
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be {ge} or more",
     "less_than": "must be less than {lt}",
     "literal_error": "must be {expected}",
+    "list_type": "must be text or a list of texts",
+    "too_short": "must not be empty",
+    "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
     "rule": "{rule}",
 }
@@ -47,9 +59,11 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     context |= {
         key: _without_fraction(context[key]) for key in ("gt", "ge", "lt") if key in context
     }
-    path = [str(part) for part in first["loc"]]
+    # An index in a list is no key: the list is named.
+    parts = [part for part in first["loc"] if isinstance(part, str)]
+    path = [part for part in parts if not part.startswith(BRANCH)]
     value = first["input"]
-    if first["type"] == "rule":
+    if "key" in context:
         path, value = [*path, context["key"]], context["got"]
     name = ".".join(path) or "params.yaml"
     rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")

@@ -1,5 +1,6 @@
 """Reads YAML, refusing repeated keys, and writes values as params.yaml takes them."""
 
+import math
 from typing import Any
 
 import yaml
@@ -17,7 +18,8 @@ def load(text: str) -> Any:
 
 def in_yaml(value: Any) -> str:
     """Return a value as YAML text: 1.0e-09, since YAML would read 1e-09 as a string."""
-    return str(yaml.safe_dump(value)).splitlines()[0]
+    text = str(yaml.safe_dump(value, default_flow_style=True, width=math.inf))
+    return text.splitlines()[0]
 
 
 class _UniqueKeys(yaml.SafeLoader):

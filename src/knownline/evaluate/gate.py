@@ -1,22 +1,23 @@
 """The gate: decides whether a fit may be used, and gives the reasons in words.
 
-Knows nothing of files, of torch or of how the line was fitted.
+Knows nothing of files, of torch or of how the model was fitted.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from knownline.core.formatting import multiple, plain, rounded, significant
-from knownline.core.line import Line
-from knownline.core.moments import Compressed
+from knownline.core.history import History
+from knownline.core.kinds import Parameters
+from knownline.core.least_squares import LeastSquares
+from knownline.evaluate import quality
+from knownline.evaluate.residuals import Check
 from knownline.evaluate.statistics import Evaluation, optimiser_error, ratio
 from knownline.params import Evaluate, Train
-
-Array = npt.NDArray[np.float64]
 
 _FLOAT32_ERROR = 1e-4
 """The largest optimiser error that float32 rounding explains; a larger one means small steps."""
@@ -27,7 +28,7 @@ class Convergence:
     """How a training converged.
 
     trend: whether the distance to least squares shrank or grew in the last tenth of the epochs.
-    "stands still" means that (w, b) repeat earlier values, so more epochs would change nothing.
+    "stands still" means that parameters repeat earlier ones, so more epochs would change nothing.
     squared: whether the training's loss is the mean squared error (docs/make-it-yours.md).
     """
 
@@ -35,36 +36,47 @@ class Convergence:
     squared: bool = True
 
     @classmethod
-    def of(cls, loss: Array, w: Array, b: Array, *, rows: Compressed) -> "Convergence":
-        """Return the convergence of a training from (0, 0); loss, w, b by epoch: (epochs,) each."""
-        return cls(_trend(w, b, rows), _is_squared(float(loss[0]), rows))
+    def of(cls, history: History, data: LeastSquares) -> "Convergence":
+        """Return the convergence of a training in which all parameters were 0 at first."""
+        return cls(_trend(history, data), _is_squared(float(history.loss[0]), data))
 
 
-def _trend(w: Array, b: Array, rows: Compressed) -> Literal["shrinks", "grows", "stands still"]:
-    last = len(w) - 1
-    if np.any((w[:last] == w[last]) & (b[:last] == b[last])):
-        return "stands still"  # a step depends on (w, b) alone
+def _trend(history: History, data: LeastSquares) -> Literal["shrinks", "grows", "stands still"]:
+    last = history.epochs - 1
+    if np.any(np.all(history.values[:, :last] == history.values[:, last:], axis=0)):
+        return "stands still"  # a step depends on the parameters alone
     earlier = min(int(0.9 * last), last - 1)
     if earlier < 0:
         return "shrinks"
     earlier_error, last_error = (
-        optimiser_error(Line(float(w[n]), float(b[n])), rows) for n in (earlier, last)
+        optimiser_error(history.parameters(epoch), data) for epoch in (earlier, last)
     )
     return "grows" if last_error > earlier_error else "shrinks"
 
 
-def _is_squared(first_loss: float, rows: Compressed) -> bool:
-    """Return whether the first loss is the mean squared error at (0, 0)."""
-    mean_squared = rows.mean_squared_error(Line(0.0, 0.0))
+def _is_squared(first_loss: float, data: LeastSquares) -> bool:
+    """Return whether the first loss is the mean squared error where all parameters are 0."""
+    mean_squared = data.mean_squared_error(dict.fromkeys(data.model.names, 0.0))
     return not math.isfinite(mean_squared) or math.isclose(first_loss, mean_squared, rel_tol=1e-3)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The verdict and its reasons: every rule that was broken, or how each rule was met."""
+    """The verdict and its reasons: every rule that was broken, or how each rule was met.
+
+    quality_judged: whether anything but the optimiser was judged.
+    """
 
     passed: bool
     reasons: list[str]
+    quality_judged: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        if not self.passed:
+            return "refused"
+        return "passed" if self.quality_judged else "passed (converged; quality not judged)"
 
 
 def judge(
@@ -74,11 +86,13 @@ def judge(
     convergence: Convergence | None = None,
     *,
     table: str | None = None,
+    checks: Sequence[Check] = (),
 ) -> Gate:
     """Return the verdict; whatever is not known to be good is refused.
 
-    train, convergence: how the line was fitted and how that converged, for the advice in a reason.
-    table: the file the rows were read from, None if they were drawn around the truth.
+    train, convergence: how the model was fitted and how that converged, for the advice in a reason.
+    table: the file the rows were read from, None if they were drawn around the truth. checks: of
+    the residuals, where a rule asks for them.
     """
     failures = _not_finite(evaluation)
     error = evaluation.optimiser_error
@@ -94,10 +108,12 @@ def judge(
         advice = _advice(error, train, convergence or Convergence())
         failures.append(f"{passes[0]}: the optimiser has not arrived ({advice})")
     if evaluation.truth is None:
-        passes.append("there is no truth to hold the fit against (truth: null)")
+        if not rules.has_quality:
+            passes.append(quality.NOT_JUDGED)
     else:
         coefficients = [
-            _truth_reason(evaluation, name, rules.z, converged=converged) for name in ("w", "b")
+            _truth_reason(evaluation, name, rules.z, converged=converged)
+            for name in evaluation.names
         ]
         for near, reason in coefficients:
             (passes if near else failures).append(reason)
@@ -106,7 +122,9 @@ def judge(
                 f"{table} is held against the truth in params.yaml: write `truth: null` where"
                 " nobody knows it"
             )
-    return Gate(passed=not failures, reasons=failures or passes)
+    for met, reason in quality.reasons(evaluation, rules, checks):
+        (passes if met else failures).append(reason)
+    return Gate(not failures, failures or passes, quality.is_judged(evaluation, rules))
 
 
 def _advice(error: float, train: Train | None, convergence: Convergence) -> str:
@@ -142,10 +160,10 @@ def _stalled_advice(error: float, train: Train) -> str:
 def _truth_reason(
     evaluation: Evaluation, name: str, limit: float, *, converged: bool
 ) -> tuple[bool, str]:
-    """Return whether a coefficient is within `limit` standard errors of its truth, and a reason."""
-    fitted, ols = getattr(evaluation.line, name), getattr(evaluation.ols, name)
-    true, se = getattr(evaluation.truth, name), getattr(evaluation.se, name)
-    z = getattr(evaluation.z, name, math.nan)
+    """Return whether a parameter is within `limit` standard errors of its truth, and a reason."""
+    assert evaluation.truth is not None
+    fitted, ols, se = evaluation.fitted[name], evaluation.ols[name], evaluation.se[name]
+    true, z = evaluation.truth[name], (evaluation.z or {}).get(name, math.nan)
     near = abs(z) <= limit
     reason = (
         f"{name} = {rounded(fitted, se)} lies {multiple(abs(z))} standard errors"
@@ -159,14 +177,17 @@ def _truth_reason(
 
 def as_metrics(evaluation: Evaluation, gate: Gate) -> dict[str, Any]:
     """Return the content of reports/metrics.json: null for what is unknown or not finite."""
-    truth, z = evaluation.truth, evaluation.z
+    unknown = dict.fromkeys(evaluation.names)
+
+    def finite(values: Parameters) -> dict[str, float | None]:
+        return {name: _or_null(value) for name, value in values.items()}
+
     return {
-        "w": _or_null(evaluation.line.w),
-        "b": _or_null(evaluation.line.b),
-        "truth": {"w": truth.w if truth else None, "b": truth.b if truth else None},
-        "ols": {"w": _or_null(evaluation.ols.w), "b": _or_null(evaluation.ols.b)},
-        "se": {"w": _or_null(evaluation.se.w), "b": _or_null(evaluation.se.b)},
-        "z": {"w": _or_null(z.w) if z else None, "b": _or_null(z.b) if z else None},
+        **finite(evaluation.fitted),
+        "truth": evaluation.truth or unknown,
+        "ols": finite(evaluation.ols),
+        "se": finite(evaluation.se),
+        "z": finite(evaluation.z) if evaluation.z else unknown,
         # Four digits: MLflow's table would cut off the exponent of 4.10383623516e-10.
         "optimiser_error": _or_null(float(f"{evaluation.optimiser_error:.4g}")),
         "rows": evaluation.rows,
@@ -176,18 +197,19 @@ def as_metrics(evaluation: Evaluation, gate: Gate) -> dict[str, Any]:
             "rmse": _or_null(evaluation.holdout_rmse),
             "r2": _or_null(evaluation.holdout_r2),
         },
-        "gate": {"passed": gate.passed, "reasons": gate.reasons},
+        "gate": {
+            "passed": gate.passed,
+            "reasons": gate.reasons,
+            **({} if gate.quality_judged else {"quality": "not judged"}),
+        },
     }
 
 
 def _not_finite(evaluation: Evaluation) -> list[str]:
     values: list[tuple[str, float | None]] = [
-        ("w", evaluation.line.w),
-        ("b", evaluation.line.b),
-        ("least squares' w", evaluation.ols.w),
-        ("least squares' b", evaluation.ols.b),
-        ("the standard error of w", evaluation.se.w),
-        ("the standard error of b", evaluation.se.b),
+        *evaluation.fitted.items(),
+        *((f"least squares' {name}", value) for name, value in evaluation.ols.items()),
+        *((f"the standard error of {name}", value) for name, value in evaluation.se.items()),
         ("the training error", evaluation.train_rmse),
         ("the last loss", evaluation.last_loss),
     ]

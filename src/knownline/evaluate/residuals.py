@@ -1,4 +1,4 @@
-"""Examines the residuals of a line: whether they look like noise.
+"""Examines the residuals of a model: whether they look like noise.
 
 The gate does not ask this, since no threshold is right for every table. The p-values come from
 simulation, a thousand samples of pure noise at the same x, because the asymptotic distributions of
@@ -7,15 +7,15 @@ Knows nothing of files or of pictures.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.line import Line
-from knownline.core.moments import Compressed
+from knownline.core.kinds import Parameters
+from knownline.core.least_squares import LeastSquares
 from knownline.core.sums import sums
 
 Array = npt.NDArray[np.float64]
@@ -43,11 +43,12 @@ Sign = Literal["none", "faint", "clear"]
 class Check:
     """One check of the residuals.
 
-    about: the departure from noise that is tested. name, value: the test statistic. as_much: how
-    many of SAMPLES samples of pure noise give this value or a larger one. of_the_fit: whether the
-    residuals are the fitted line's, and not those of least squares.
+    key: bend, scatter, normality or trend. about: the departure from noise that is tested. name,
+    value: the test statistic. as_much: how many of SAMPLES samples of pure noise give this value or
+    a larger one. of_the_fit: whether the residuals are those of the fit, not of least squares.
     """
 
+    key: str
     about: str
     name: str
     value: float
@@ -64,10 +65,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Residuals:
-    """The residuals y - line(x) in numbers.
+    """The residuals, y less what the model gives, in numbers.
 
-    sd: their root mean square, in units of y. farthest_x, farthest: the x of the largest one, and
-    its size in sd. gap: the distance from that x to the nearest different one, inf if none differs.
+    sd: their root mean square, in units of y. farthest_x, farthest: the x of the largest one (the
+    fitted y of several inputs), and its size in sd. gap: the distance from that x to the nearest
+    different one, inf if none differs.
     checks: empty if there are too few rows, or nothing but rounding; `unchecked` says why.
     """
 
@@ -80,33 +82,43 @@ class Residuals:
     unchecked: str
 
 
-def examine(x: Array, y: Array, line: Line, *, rows: Compressed) -> Residuals:
-    """Return the residuals of a line in numbers, and the checks of them.
+def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: LeastSquares) -> Residuals:
+    """Return the residuals of a model in numbers, and the checks of them.
 
-    x, y: the points to examine, (shown,) each. rows: all training rows. Bend, scatter and shape are
-    tested on the residuals of least squares: a line that has not converged adds a bias of its own.
+    inputs, y: the points to examine, (shown,) each. data: the model and all training rows. Bend,
+    scatter and shape are tested on the residuals of least squares: a fit that has not converged
+    adds a bias of its own. They are tested along x, or along the fitted y of several inputs.
     """
-    ols = rows.least_squares()
+    kind, ols = data.model, data.solution
     with np.errstate(over="ignore", invalid="ignore"):
-        residuals, noise = y - line.at(x), y - ols.at(x)
+        along = inputs[0] if len(inputs) == 1 else kind.at(ols, inputs)
+        residuals, noise = y - kind.at(fitted, inputs), y - kind.at(ols, inputs)
         sd, noise_sd = float(_rms(residuals)), float(_rms(noise))
-        scale = max(float(_rms(y)), float(_rms(ols.w * x)), abs(ols.b))
+        terms = dict(zip(kind.varying, kind.columns(inputs), strict=True))
+        sizes = [float(_rms(ols[name] * term)) for name, term in terms.items()]
+        level = abs(ols[kind.constant] * kind.level) if kind.constant else 0.0
+        scale = max(float(_rms(y)), *sizes, level)
     rounding = 16 * float(np.finfo(np.float64).eps) * scale
     if not math.isfinite(sd) or sd == 0:
-        return Residuals(len(x), sd, float(x[0]), 0.0, _gap(x, 0), [], _ONLY_ROUNDING)
+        return Residuals(len(y), sd, float(along[0]), 0.0, _gap(along, 0), [], _ONLY_ROUNDING)
     farthest = int(np.argmax(np.abs(residuals)))
     unchecked, checks = "", []
+    fewest = MIN_ROWS + len(kind.names) - 2
     if sd < rounding:
         unchecked = _ONLY_ROUNDING
     elif not noise_sd >= rounding:
         unchecked = "they are the optimiser's, least squares leaves nothing but rounding"
-    elif len(x) < MIN_ROWS:
-        unchecked = f"{len(x)} rows are too few, {MIN_ROWS} are needed"
+    elif len(y) < fewest:
+        unchecked = f"{len(y)} rows are too few, {fewest} are needed"
     else:
         with np.errstate(all="ignore"):  # what is not finite is left out
-            checks = _checks(x, noise / noise_sd, _trend(line, len(x), rows))
+            basis = _basis(list(terms.values()))
+            trend = _trend(fitted, len(y), data)
+            axis = "x" if len(inputs) == 1 else "the fitted y"
+            checks = _checks(along, axis, basis, noise / noise_sd, trend)
     distance = float(abs(residuals[farthest]) / sd)
-    return Residuals(len(x), sd, float(x[farthest]), distance, _gap(x, farthest), checks, unchecked)
+    gap = _gap(along, farthest)
+    return Residuals(len(y), sd, float(along[farthest]), distance, gap, checks, unchecked)
 
 
 def _gap(x: Array, index: int) -> float:
@@ -114,30 +126,56 @@ def _gap(x: Array, index: int) -> float:
     return 2 * float(np.min(distances[distances > 0], initial=math.inf))
 
 
-def _trend(line: Line, count: int, rows: Compressed) -> float:
-    """Return n times the squared correlation of a line's residuals with x, over all rows.
+def _trend(fitted: Parameters, count: int, data: LeastSquares) -> float:
+    """Return n times the squared correlation of a fit's residuals with the terms, over all rows.
 
-    Not over the examined points: the least-squares residuals are uncorrelated with x over all rows,
-    but not over a sample of them.
+    Not over the examined points: the least-squares residuals are uncorrelated with the terms over
+    all rows, but not over a sample of them.
     """
-    slope = (line.w - rows.least_squares().w) * rows.sd_x
-    noise = math.sqrt(rows.mean_squared_error(rows.least_squares()))
-    return count * (slope / math.hypot(slope, noise)) ** 2 if slope else 0.0
+    spread = math.hypot(*data.spread(fitted))
+    noise = math.sqrt(data.mean_squared_error(data.solution))
+    return count * (spread / math.hypot(spread, noise)) ** 2 if spread else 0.0
 
 
-def _checks(x: Array, residuals: Array, trend: float) -> list[Check]:
-    """Return the checks of the least-squares residuals, (n,); trend: the value of `_trend`."""
+def _basis(terms: Sequence[Array]) -> list[Array]:
+    """Return the terms, (n,) each, made orthogonal, of mean 0 and mean square 1."""
+    basis: list[Array] = []
+    for term in terms:
+        basis.append(_unit(_left_of(_unit(term), basis) if basis else term))
+    return basis
+
+
+def _without(values: Array, basis: Sequence[Array]) -> Array:
+    """Return values, (..., n), without what the basis explains."""
+    for direction in basis:
+        values = values - _mean(values * direction)[..., None] * direction
+    return values
+
+
+def _left_of(values: Array, basis: Sequence[Array]) -> Array:
+    """Return values, (n,), without what the basis explains; zeros if only rounding is left."""
+    left = _without(values, basis)
+    return left if _rms(left) > 1e-9 * _rms(values) else np.zeros_like(left)
+
+
+def _checks(
+    along: Array, axis: str, basis: Sequence[Array], residuals: Array, trend: float
+) -> list[Check]:
+    """Return the checks of the least-squares residuals, (n,).
+
+    axis: what `along` is called. trend: the value of `_trend`.
+    """
     questions = {
-        "a bend that no straight line follows": ("n·r²", _bend),
-        "a scatter that changes along x": ("n·r²", _scatter),
+        "a bend that the model does not follow": ("n·r²", _bend),
+        f"a scatter that changes along {axis}": ("n·r²", _scatter),
         "a shape other than the normal's bell": ("K²", _normality),
     }
-    straight = _unit(x)
+    straight = _unit(along)
     square = straight * straight
-    bend = _unit(square - _mean(square * straight) * straight)
+    bend = _unit(_left_of(square, basis))
     directions = {_bend: bend, _scatter: straight, _normality: straight}
-    if not np.any(bend):  # if x has two values only, every bend is zero
-        del questions["a bend that no straight line follows"]
+    if not np.any(bend):  # if x has two values only, or the model has a square, every bend is zero
+        del questions["a bend that the model does not follow"]
     values = {
         statistic: float(statistic(residuals[None], directions[statistic])[0])
         for _, statistic in questions.values()
@@ -146,22 +184,23 @@ def _checks(x: Array, residuals: Array, trend: float) -> list[Check]:
         if not math.isfinite(values[statistic]):  # residuals that are all equal have no shape
             del values[statistic], questions[question]
     counts, trend_count = dict.fromkeys(values, 0), 0
-    for noise in _samples(len(x)):
+    for noise in _samples(len(along)):
         # The trend is tested before a line is fitted to the noise: afterwards none is left.
-        trend_count += int(np.count_nonzero(_correlation(noise, straight) >= trend))
-        detrended = noise - _mean(noise)[:, None]
-        detrended = detrended - _mean(detrended * straight)[:, None] * straight
+        alike = sum(_correlation(noise, direction) for direction in basis)
+        trend_count += int(np.count_nonzero(alike >= trend))
+        detrended = _without(noise - _mean(noise)[:, None], basis)
         for statistic, value in values.items():
             simulated = statistic(detrended, directions[statistic])
             counts[statistic] += int(np.count_nonzero(simulated >= value))
     checks = [
-        Check(about, name, values[statistic], counts[statistic])
+        Check(statistic.__name__.strip("_"), about, name, values[statistic], counts[statistic])
         for about, (name, statistic) in questions.items()
     ]
     if not trend >= ROUNDING:  # the fit has converged: its residuals have no trend
         return checks
-    about = "a trend along x, which least squares would not leave"
-    return [Check(about, "n·r²", trend, trend_count, of_the_fit=True), *checks]
+    inputs = "x" if axis == "x" else "the inputs"
+    about = f"a trend along {inputs}, which least squares would not leave"
+    return [Check("trend", about, "n·r²", trend, trend_count, of_the_fit=True), *checks]
 
 
 def _samples(rows: int) -> Iterator[Array]:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import checksums, history
-from knownline.core.layout import DATA, HISTORY, LINE, SUMMARY
-from knownline.core.line import Line
-from knownline.core.moments import Compressed
+from knownline.core import checksums
+from knownline.core.history import History
+from knownline.core.layout import DATA, HISTORY, MODEL, SUMMARY
+from knownline.core.least_squares import LeastSquares
+from knownline.core.model_file import Fitted
 from knownline.core.summary import Summary
-from knownline.evaluate import gate, statistics
+from knownline.evaluate import gate, residuals, statistics
 from knownline.evaluate.gate import Convergence, Gate
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
-from samerun.core.errors import DamagedError, MissingError
+from samerun.core.errors import DamagedError
 
 Array = npt.NDArray[np.float64]
 
@@ -23,52 +24,53 @@ Array = npt.NDArray[np.float64]
 class Results:
     """A fit and everything known about it.
 
-    rows: all training rows. x, y: a sample of them, (shown,) each. loss, w, b: by epoch,
-    (epochs,) each. data_sha256: the SHA-256 of data/SHA256SUMS.
+    data: the model and all training rows. inputs, y: a sample of the rows, (shown,) each.
+    data_sha256: the SHA-256 of data/SHA256SUMS.
     """
 
     evaluation: Evaluation
     gate: Gate
     convergence: Convergence
-    rows: Compressed
-    x: Array
+    data: LeastSquares
+    inputs: list[Array]
     y: Array
-    loss: Array
-    w: Array
-    b: Array
+    history: History
     data_sha256: str
 
     @classmethod
     def read(cls, params: Params) -> "Results":
-        """Read the summary of the data, the line and the history, and judge the fit.
+        """Read the summary of the data, the model and the history, and judge the fit.
 
         Raises: DamagedError or MissingError with the name of a file that cannot be used.
         """
-        data = Summary.read(SUMMARY)
-        rows, (x, y) = data.train, data.sample
-        line = _read_line()
-        loss, w, b = history.read(HISTORY)
+        kind = params.kind
+        summary = Summary.of(kind, SUMMARY)
+        *inputs, y = summary.sample
+        data = LeastSquares(kind, summary.train)
+        fitted = Fitted.read(MODEL)
+        if (fitted.model, tuple(fitted.parameters)) != (params.model, kind.names):
+            raise DamagedError(
+                f"{MODEL} must be of the model {params.model}: run `dvc repro` (got {fitted.model})"
+            )
+        history = History.read(HISTORY, kind.names)
         evaluation = statistics.assess(
-            line,
-            train=rows,
-            holdout=data.holdout,
-            truth=Line(params.truth.w, params.truth.b) if params.truth else None,
-            last_loss=float(loss[-1]),
+            fitted.parameters,
+            train=data,
+            holdout=LeastSquares(kind, summary.holdout) if summary.holdout else None,
+            truth=params.true_parameters,
+            last_loss=float(history.loss[-1]),
         )
-        convergence = Convergence.of(loss, w, b, rows=rows)
+        convergence = Convergence.of(history, data)
+        rules, checks = params.evaluate, []
+        if rules.residual_levels:
+            checks = residuals.examine(inputs, y, fitted.parameters, data).checks
         verdict = gate.judge(
-            evaluation, params.evaluate, params.train, convergence, table=params.generate.table
+            evaluation,
+            rules,
+            params.train,
+            convergence,
+            table=params.generate.table,
+            checks=checks,
         )
-        return cls(evaluation, verdict, convergence, rows, x, y, loss, w, b, checksums.digest(DATA))
-
-
-def _read_line() -> Line:
-    """Return the line that `train` wrote. Raises: MissingError or DamagedError if there is none."""
-    try:
-        return Line.from_json(LINE.read_text())
-    except FileNotFoundError:
-        raise MissingError(f"{LINE} must be there: run `dvc repro` (got no file)") from None
-    except (ValueError, OSError) as error:
-        raise DamagedError(
-            f"{LINE} must be what `train` wrote: run `dvc repro --force` (got: {error})"
-        ) from error
+        digest = checksums.digest(DATA)
+        return cls(evaluation, verdict, convergence, data, inputs, y, history, digest)

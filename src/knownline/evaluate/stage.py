@@ -1,4 +1,4 @@
-"""The stage `evaluate`: judges the line in models/ by data/; writes metrics.json and verdict.md."""
+"""The stage `evaluate`: judges the model by the data; writes metrics.json and verdict.md."""
 
 import json
 
@@ -15,6 +15,6 @@ def main() -> int:
     metrics = gate.as_metrics(results.evaluation, results.gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     files.write_text(VERDICT, verdict.description(metrics))
-    outcome = "passed" if results.gate.passed else "refused"
-    print(f"evaluate: gate {outcome}: {'; '.join(results.gate.reasons)}")
+    reasons = "; ".join(results.gate.reasons)
+    print(f"evaluate: gate {verdict.verdict(metrics['gate'])}: {reasons}")
     return 0

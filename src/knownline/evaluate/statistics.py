@@ -1,15 +1,17 @@
-"""Compares a fitted line with least squares, with the truth and with rows it has not seen.
+"""Compares a fitted model with least squares, with the truth and with rows it has not seen.
 
-Knows nothing of files, of torch or of how the line was fitted.
+Knows nothing of files, of torch or of how the model was fitted.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.line import Line
+from knownline.core.kinds import Parameters
+from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import Compressed
 
 Array = npt.NDArray[np.float64]
@@ -18,43 +20,42 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
-class Coefficients:
-    """One number for the slope, one for the intercept."""
-
-    w: float
-    b: float
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A fitted line and its statistics.
+    """A fitted model and its statistics; parameters are in the model's order.
 
-    line: the fit. ols: closed-form least squares on the same rows. truth: the line the points
-    were drawn from, or None.
-    se: standard errors of the least-squares line. z: (line - truth) / se, None without a truth.
+    fitted: the fit. ols: closed-form least squares on the same rows. truth: the parameters the
+    points were drawn with, or None.
+    se: standard errors of the least-squares parameters. z: (fitted - truth) / se, None without a
+    truth.
     optimiser_error: root mean square over the training rows of the difference between the
     predictions of the fit and of least squares, relative to the standard deviation of y (if that
     is 0, to the root mean square of y).
     optimiser_rounding: the optimiser error that float64 rounding alone can cause.
     train_rmse, holdout_rmse: root mean squared error of the fit, in units of y.
-    holdout_r2: 1 - squared error / squared distance from the holdout's mean; None if the
-    holdout has fewer than two rows or all its y are equal.
+    train_r2, holdout_r2: 1 - squared error / squared distance from the mean of these rows; None if
+    there are fewer than two rows or all their y are equal.
     last_loss: the loss before the step of the last epoch.
     """
 
-    line: Line
-    ols: Line
-    truth: Line | None
-    se: Coefficients
-    z: Coefficients | None
+    fitted: Parameters
+    ols: Parameters
+    truth: Parameters | None
+    se: Parameters
+    z: Parameters | None
     optimiser_error: float
     optimiser_rounding: float
     rows: int
     train_rmse: float
+    train_r2: float | None
     holdout_rows: int
     holdout_rmse: float | None
     holdout_r2: float | None
     last_loss: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters."""
+        return tuple(self.fitted)
 
     @property
     def only_rounding(self) -> bool:
@@ -62,32 +63,22 @@ class Evaluation:
         return self.optimiser_error <= self.optimiser_rounding
 
 
-def standard_errors(rows: Compressed) -> Coefficients:
-    """Return the standard errors of the least-squares slope and intercept of `rows`.
+def standard_errors(data: LeastSquares) -> Parameters:
+    """Return the standard errors of the least-squares parameters.
 
-    The residual variance (n - 2 degrees of freedom) has a lower limit, the variance that rounding y
-    to float64 causes. Without it, a line through noiseless points would be infinitely many standard
-    errors from its truth.
-
-    Source: any text on linear regression, e.g. Draper and Smith, Applied Regression Analysis, 1.4.
+    The residual variance (n - p degrees of freedom) has a lower limit, the variance that rounding y
+    to float64 causes. Without it, a model through noiseless points would be infinitely many
+    standard errors from its truth.
     """
-    n, uu = rows.rows, rows.moments.uu
-    residual_variance = rows.mean_squared_error(rows.least_squares()) * n / (n - 2)
-    # Times n: the last digit of a fitted coefficient does not get smaller with more rows.
-    variance = max(residual_variance, n * (_EPS * _rms(rows)) ** 2)
-    return Coefficients(
-        math.sqrt(variance / uu),
-        math.sqrt(variance * (1 / n + rows.mean_x**2 / uu)),
-    )
+    n = data.rows.rows
+    residual_variance = data.mean_squared_error(data.solution) * n / (n - len(data.model.names))
+    # Times n: the last digit of a fitted parameter does not get smaller with more rows.
+    return data.standard_errors(max(residual_variance, n * (_EPS * _rms(data.rows)) ** 2))
 
 
-def optimiser_error(line: Line, rows: Compressed) -> float:
-    """Return the distance of a line from least squares: see `Evaluation.optimiser_error`."""
-    ols = rows.least_squares()
-    dw = line.w - ols.w
-    at_mean = line.at(rows.mean_x) - ols.at(rows.mean_x)
-    distance = math.hypot(at_mean, dw * rows.sd_x)
-    return ratio(distance, _scale(rows))
+def optimiser_error(parameters: Mapping[str, float], data: LeastSquares) -> float:
+    """Return the distance of a fit from least squares: see `Evaluation.optimiser_error`."""
+    return ratio(data.distance(parameters), _scale(data.rows))
 
 
 def optimiser_rounding(rows: Compressed) -> float:
@@ -109,38 +100,42 @@ def _rms(rows: Compressed) -> float:
 
 
 def assess(
-    line: Line,
+    fitted: Parameters,
     *,
-    train: Compressed,
-    holdout: Compressed | None,
-    truth: Line | None,
+    train: LeastSquares,
+    holdout: LeastSquares | None,
+    truth: Parameters | None,
     last_loss: float,
 ) -> Evaluation:
-    """Return the statistics of `line`, which was fitted to `train` and not to `holdout`."""
+    """Return the statistics of `fitted`, which was fitted to `train` and not to `holdout`."""
     se = standard_errors(train)
     z = None
     if truth is not None:
-        z = Coefficients(ratio(line.w - truth.w, se.w), ratio(line.b - truth.b, se.b))
-    rmse = r2 = None
-    if holdout is not None:
-        mse = holdout.mean_squared_error(line)
-        rmse = math.sqrt(mse)
-        r2 = 1 - mse / holdout.var_y if holdout.rows > 1 and holdout.var_y > 0 else None
+        z = {name: ratio(value - truth[name], se[name]) for name, value in fitted.items()}
+    rmse, r2 = _errors(fitted, holdout) if holdout else (None, None)
+    train_rmse, train_r2 = _errors(fitted, train)
     return Evaluation(
-        line=line,
-        ols=train.least_squares(),
+        fitted=fitted,
+        ols=train.solution,
         truth=truth,
         se=se,
         z=z,
-        optimiser_error=optimiser_error(line, train),
-        optimiser_rounding=optimiser_rounding(train),
-        rows=train.rows,
-        train_rmse=math.sqrt(train.mean_squared_error(line)),
-        holdout_rows=holdout.rows if holdout else 0,
+        optimiser_error=optimiser_error(fitted, train),
+        optimiser_rounding=optimiser_rounding(train.rows),
+        rows=train.rows.rows,
+        train_rmse=train_rmse,
+        train_r2=train_r2,
+        holdout_rows=holdout.rows.rows if holdout else 0,
         holdout_rmse=rmse,
         holdout_r2=r2,
         last_loss=last_loss,
     )
+
+
+def _errors(fitted: Parameters, data: LeastSquares) -> tuple[float, float | None]:
+    """Return the root mean squared error of a fit on rows, and R²."""
+    mse, var_y = data.mean_squared_error(fitted), data.rows.var_y
+    return math.sqrt(mse), 1 - mse / var_y if data.rows.rows > 1 and var_y > 0 else None
 
 
 def ratio(distance: float, se: float) -> float:

@@ -1,4 +1,4 @@
-"""Draws points around a true line.
+"""Draws points around a model whose parameters are known.
 
 Every draw has a key: the seed, the draw's purpose and the index of its chunk. So each chunk can be
 drawn by itself, in any order and in any process, and gives the same bytes. Knows nothing of files.
@@ -9,8 +9,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.line import Line
-from knownline.params import Generate, Noise, Spacing
+from knownline.core.kinds import Linear, Parameters
+from knownline.params.data import Generate, Noise, Spacing
 
 Array = npt.NDArray[np.float64]
 
@@ -21,14 +21,18 @@ _ROW_NUMBERS = np.arange(CHUNK_ROWS, dtype=np.float64)
 
 
 class Stream(IntEnum):
-    """The purpose of a draw. Streams are independent: more noise does not move x or the holdout."""
+    """The purpose of a draw. Streams are independent: more noise does not move x or the holdout.
+
+    INPUTS: of the second input on, with the input's number added.
+    """
 
     X = 1
     NOISE = 2
     HOLDOUT = 3
+    INPUTS = 16
 
 
-def generator(*, seed: int, stream: Stream, chunk: int) -> np.random.Generator:
+def generator(*, seed: int, stream: int, chunk: int) -> np.random.Generator:
     """Return the generator of one chunk of one stream.
 
     Philox encrypts a counter with a key, so distinct keys give independent streams. One generator
@@ -37,7 +41,7 @@ def generator(*, seed: int, stream: Stream, chunk: int) -> np.random.Generator:
 
     Source: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
     """
-    key = np.array([seed, (int(stream) << 48) | chunk], dtype=np.uint64)
+    key = np.array([seed, (stream << 48) | chunk], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
 
 
@@ -74,25 +78,28 @@ class Drawing:
     Allocating it anew for every chunk adds half the time of the drawing itself.
     """
 
-    def __init__(self, settings: Generate, truth: Line) -> None:
-        self._settings, self._truth = settings, truth
-        self._columns: Array = np.empty((3, CHUNK_ROWS))
+    def __init__(self, settings: Generate, kind: Linear, truth: Parameters) -> None:
+        self._settings, self._kind, self._truth = settings, kind, truth
+        self._columns: Array = np.empty((len(kind.inputs) + 1, CHUNK_ROWS))
 
-    def draw(self, chunk: int) -> tuple[Array, Array]:
-        """Return x and y = truth.w * x + truth.b + noise of a chunk, valid until the next draw."""
-        settings, truth = self._settings, self._truth
+    def draw(self, chunk: int) -> tuple[list[Array], Array]:
+        """Return the inputs and y of a chunk, (rows,) each, valid until the next draw.
+
+        y is what the model gives for the inputs and the truth, and noise.
+        """
+        settings = self._settings
         start = chunk * CHUNK_ROWS
         stop = min(start + CHUNK_ROWS, settings.rows)
-        x, y, errors = self._columns[:, : stop - start]
-        if settings.x.spacing == "grid":
-            grid(settings.x, settings.rows, start, stop, out=x)
-        else:
-            generator(seed=settings.seed, stream=Stream.X, chunk=chunk).random(out=x)
-            np.multiply(x, settings.x.high - settings.x.low, out=x)
-            np.add(x, settings.x.low, out=x)
-        noise(settings.noise, seed=settings.seed, chunk=chunk, rows=stop - start, out=errors)
+        *inputs, y = self._columns[:, : stop - start]
+        for number, (spacing, x) in enumerate(zip(settings.spacings, inputs, strict=True)):
+            if spacing.spacing == "grid":
+                grid(spacing, settings.rows, start, stop, out=x)
+            else:
+                stream = Stream.INPUTS + number if number else Stream.X
+                generator(seed=settings.seed, stream=stream, chunk=chunk).random(out=x)
+                np.multiply(x, spacing.high - spacing.low, out=x)
+                np.add(x, spacing.low, out=x)
+        noise(settings.noise, seed=settings.seed, chunk=chunk, rows=stop - start, out=y)
         with np.errstate(over="ignore", invalid="ignore"):  # the caller checks y
-            np.multiply(x, truth.w, out=y)
-            np.add(y, truth.b, out=y)
-            np.add(y, errors, out=y)
-        return x, y
+            np.add(self._kind.at(self._truth, inputs), y, out=y)
+        return inputs, y

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.generate.draw import CHUNK_ROWS, Stream, generator
-from knownline.params import holdout_rows
+from knownline.params.data import holdout_rows
 
 _BLOCKS = range(1 << 48)
 """More blocks than there are rows in any data."""

@@ -1,5 +1,6 @@
 """Writes a file of rows in row groups of one size, and summarises each while it is in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -7,7 +8,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.moments import Pivot, ScratchBuffer, chunk_moments, pivot_line
+from knownline.core.kinds import Linear
+from knownline.core.moments import Pivot, Summation
 from knownline.core.parquet import Writer
 from knownline.core.summary import stride
 from knownline.generate.draw import CHUNK_ROWS
@@ -20,41 +22,40 @@ Indices = npt.NDArray[np.intp]
 class Part:
     """A file that was written, and the summary of its rows.
 
-    pivot: None if it has no rows. chunks: the moments of its row groups about `pivot`, (groups, 6).
-    low, high: the ends of its x. sample: the number in the data set, x and y of some rows,
-    (3, points): of all that are sampled, and of others.
+    moments: of its row groups, (groups, moments), about each pivot, in order. pivot: a good one of
+    them, None if there is none. low, high: the ends of each input. sample: the number in the data
+    set and the columns of some rows, (1 + columns, points): of all that are sampled, and of others.
     """
 
     path: Path
     sha256: str
+    rows: int
+    moments: list[tuple[Pivot, Array]]
     pivot: Pivot | None
-    chunks: Array
-    low: float
-    high: float
+    low: Array
+    high: Array
     sample: Array
-
-    @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return int(self.chunks[:, 0].sum())
 
 
 class PartWriter:
     """Writes one file; without `close`, as after an error, nothing is left of it."""
 
-    def __init__(self, path: Path, start: int, pivot: Pivot | None, *, sampled: bool) -> None:
+    def __init__(
+        self, path: Path, kind: Linear, start: int, pivot: Pivot | None, *, sampled: bool
+    ) -> None:
         """start: the number of the first row. sampled: whether some of the rows are kept.
 
-        pivot: None to choose it from the first row group.
+        pivot: a good one, None to choose it from the row groups.
         """
-        self._path, self._row, self._pivot, self._sampled = path, start, pivot, sampled
-        self._buffer: Array = np.empty((2, CHUNK_ROWS))
+        self._path, self._kind, self._row = path, kind, start
+        self._start, self._sampled = start, sampled
+        self._moments = Summation(pivot)
+        count = len(kind.inputs)
+        self._buffer: Array = np.empty((count + 1, CHUNK_ROWS))
         self._buffered = 0
-        self._scratch = ScratchBuffer()
         self._writer: Writer | None = None
-        self._chunks: list[Array] = []
-        self._samples: list[Array] = [np.empty((3, 0))]
-        self._low, self._high = np.inf, -np.inf
+        self._samples: list[Array] = [np.empty((2 + count, 0))]
+        self._low, self._high = np.full(count, np.inf), np.full(count, -np.inf)
 
     def __enter__(self) -> Self:
         """Return the writer itself."""
@@ -65,16 +66,16 @@ class PartWriter:
         if self._writer:
             self._writer.discard()
 
-    def append(self, x: Array, y: Array, chosen: Indices | None = None) -> None:
-        """Add a copy of the rows x and y, (rows,) each, or of those at the indices `chosen`."""
-        start, rows = 0, len(x) if chosen is None else len(chosen)
+    def append(self, columns: Sequence[Array], chosen: Indices | None = None) -> None:
+        """Add a copy of rows, a column of (rows,) each, or of those at the indices `chosen`."""
+        start, rows = 0, len(columns[0]) if chosen is None else len(chosen)
         if chosen is None and rows == CHUNK_ROWS and not self._buffered:
-            self._write(x, y)
+            self._write(columns)
             return
         while start < rows:
             stop = min(start + CHUNK_ROWS - self._buffered, rows)
             targets = self._buffer[:, self._buffered : self._buffered + stop - start]
-            for column, target in zip((x, y), targets, strict=True):
+            for column, target in zip(columns, targets, strict=True):
                 if chosen is None:
                     target[:] = column[start:stop]
                 else:  # any other mode makes numpy copy once more
@@ -89,33 +90,43 @@ class PartWriter:
         if self._buffered:
             self._flush()
         if self._writer is None and always:
-            self._open().write(np.empty(0), np.empty(0))
+            self._open().write([np.empty(0)] * len(self._buffer))
         if self._writer is None:
             return None
         sha256, self._writer = self._writer.close(), None
-        chunks = np.array(self._chunks).reshape(-1, 6)
         sample = np.concatenate(self._samples, axis=1)
-        return Part(self._path, sha256, self._pivot, chunks, self._low, self._high, sample)
+        rows, moments = self._row - self._start, self._moments
+        return Part(
+            self._path,
+            sha256,
+            rows,
+            moments.parts(),
+            moments.good_pivot,
+            self._low,
+            self._high,
+            sample,
+        )
 
     def _flush(self) -> None:
         rows, self._buffered = self._buffered, 0
-        self._write(*self._buffer[:, :rows])
+        self._write(list(self._buffer[:, :rows]))
 
-    def _write(self, x: Array, y: Array) -> None:
-        self._pivot = self._pivot or pivot_line(x, y)
-        self._chunks.append(chunk_moments(x, y, self._pivot, self._scratch))
-        self._low = min(self._low, float(x.min()))
-        self._high = max(self._high, float(x.max()))
+    def _write(self, columns: Sequence[Array]) -> None:
+        *inputs, y = columns
+        terms = self._kind.columns(inputs)
+        self._moments.add(terms, y)
+        self._low = np.minimum(self._low, [x.min() for x in inputs])
+        self._high = np.maximum(self._high, [x.max() for x in inputs])
         if self._sampled:
             # The number of all rows may not be known yet; there are at least as many as so far.
-            every = stride(self._row + len(x))
+            every = stride(self._row + len(y))
             first = -self._row % every
-            numbers = np.arange(self._row + first, self._row + len(x), every)
+            numbers = np.arange(self._row + first, self._row + len(y), every)
             chosen = slice(first, None, every)
-            self._samples.append(np.stack([numbers, x[chosen], y[chosen]]))
-        self._row += len(x)
-        (self._writer or self._open()).write(x, y)
+            self._samples.append(np.stack([numbers, *(column[chosen] for column in columns)]))
+        self._row += len(y)
+        (self._writer or self._open()).write(columns)
 
     def _open(self) -> Writer:
-        self._writer = Writer(self._path)
+        self._writer = Writer(self._path, self._kind.inputs)
         return self._writer

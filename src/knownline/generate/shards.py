@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.moments import Pivot, ignoring_overflow, pivot_line
+from knownline.core.moments import Pivot, ignoring_overflow, pivot_of
 from knownline.generate.draw import CHUNK_ROWS
 from knownline.generate.holdout import block_of, held_out, training_rows
 from knownline.generate.parts import Part, PartWriter
@@ -52,7 +52,7 @@ class Job:
 
     def mask(self, block: Block) -> npt.NDArray[np.bool_]:
         """Return which rows of a block are held out, (rows,)."""
-        return held_out(block.number, len(block.x), fraction=self.fraction, seed=self.seed)
+        return held_out(block.number, block.rows, fraction=self.fraction, seed=self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,38 +133,39 @@ class _Stream:
                 yield self._current
 
 
-def _pivot(job: Job) -> Pivot:
-    """Return the pivot line of the first chunk of training rows."""
-    xs, ys, rows = [], [], 0
+def _pivot(job: Job) -> Pivot | None:
+    """Return the pivot of the first chunk of training rows, None if it is not good."""
+    pieces, rows = [], 0
     for block in job.source.blocks():
         kept = ~job.mask(block)
-        xs.append(block.x[kept])
-        ys.append(block.y[kept])
-        rows += len(xs[-1])
+        pieces.append([column[kept] for column in block.columns])
+        rows += len(pieces[-1][0])
         if rows >= CHUNK_ROWS:
             break
+    *inputs, y = (np.concatenate(parts)[:CHUNK_ROWS] for parts in zip(*pieces, strict=True))
     with ignoring_overflow():
-        return pivot_line(np.concatenate(xs)[:CHUNK_ROWS], np.concatenate(ys)[:CHUNK_ROWS])
+        pivot, good = pivot_of(job.source.kind.columns(inputs), y)
+    return pivot if good else None
 
 
 def _write(task: Task, blocks: Iterator[Block]) -> Shard:
-    job, name = task.job, f"part-{task.shard:05d}.parquet"
+    job, kind, name = task.job, task.job.source.kind, f"part-{task.shard:05d}.parquet"
     begin, end = task.shard * SHARD_ROWS, (task.shard + 1) * SHARD_ROWS
     next_shard = block_of(end, job.fraction)
     first = task.shard == 0  # writes both files, so that there is one
     with (
         ignoring_overflow(),
-        PartWriter(job.train / name, begin, task.pivot, sampled=True) as train,
-        PartWriter(job.holdout / name, 0, None, sampled=False) as holdout,
+        PartWriter(job.train / name, kind, begin, task.pivot, sampled=True) as train,
+        PartWriter(job.holdout / name, kind, 0, None, sampled=False) as holdout,
     ):
         for block in blocks:
             before = training_rows(block.number, job.fraction)
             own = slice(max(begin - before, 0), max(end - before, 0))
             if job.fraction == 0:
-                train.append(block.x[own], block.y[own])
+                train.append([column[own] for column in block.columns])
             else:
                 mask = job.mask(block)
-                train.append(block.x, block.y, np.flatnonzero(~mask)[own])
+                train.append(block.columns, np.flatnonzero(~mask)[own])
                 if block.number < next_shard:
-                    holdout.append(block.x, block.y, np.flatnonzero(mask))
+                    holdout.append(block.columns, np.flatnonzero(mask))
         return Shard(train.close(always=first), holdout.close(always=first))

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core.errors import ParamsError, TableError
-from knownline.core.line import Line
+from knownline.core.kinds import Linear, Parameters
 from knownline.generate.draw import CHUNK_ROWS, Drawing
 from knownline.generate.tables import Table
-from knownline.params import Generate, Params
+from knownline.params import Params, models
+from knownline.params.data import Generate
 
 Array = npt.NDArray[np.float64]
 
@@ -24,12 +25,16 @@ EVERY_BLOCK = range(1 << 48)
 class Block(NamedTuple):
     """CHUNK_ROWS consecutive rows, fewer in the last block; valid until the next one is read.
 
-    number: counted from 0. x, y: (rows,).
+    number: counted from 0. columns: the inputs and y, (rows,) each.
     """
 
     number: int
-    x: Array
-    y: Array
+    columns: list[Array]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.columns[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,9 @@ class Source:
     the row that each row group ends before. stamp: of the table, from before anything was read.
     """
 
+    model: str
     settings: Generate
-    truth: Line | None
+    truth: Parameters | None
     table: Table | None
     rows: int | None
     group_ends: tuple[int, ...] = ()
@@ -53,16 +59,27 @@ class Source:
 
         Raises: TableError if there is no such table, or it cannot be read as one.
         """
-        settings, truth = params.generate, params.truth
-        line = Line(truth.w, truth.b) if truth else None
+        settings, truth = params.generate, params.true_parameters
         if settings.table is None:
-            return cls(settings, line, None, settings.rows)
+            return cls(params.model, settings, truth, None, settings.rows)
         columns = settings.columns
-        table = Table(Path(settings.table), columns.x, columns.y, Path.cwd())
+        table = Table(
+            Path(settings.table),
+            tuple(columns.x),
+            columns.y,
+            Path.cwd(),
+            settings.csv.separator,
+            settings.csv.decimal,
+        )
         stamp = table.stamp()
         ends = tuple(table.group_ends())
         rows = (ends[-1] if ends else 0) if table.is_parquet else None
-        return cls(settings, line, table, rows, ends, stamp)
+        return cls(params.model, settings, truth, table, rows, ends, stamp)
+
+    @property
+    def kind(self) -> Linear:
+        """The model; not a field, since its terms cannot be sent to another process."""
+        return models.named(self.model, tuple(self.settings.columns.x))
 
     def cost(self, start: int) -> int:
         """Return how many rows before `start` must be read to read from there."""
@@ -88,16 +105,16 @@ class Source:
 
     def _draw(self, numbers: range) -> Iterator[Block]:
         assert self.truth is not None  # a rule of Params
-        drawing = Drawing(self.settings, self.truth)
+        drawing = Drawing(self.settings, self.kind, self.truth)
         for number in numbers:
             if number * CHUNK_ROWS >= self.settings.rows:
                 return
-            x, y = drawing.draw(number)
+            inputs, y = drawing.draw(number)
             if not np.isfinite(y).all():
                 raise ParamsError(
                     "truth must give a finite y for every x of generate.x (got one past float64)"
                 )
-            yield Block(number, x, y)
+            yield Block(number, [*inputs, y])
 
     def _read(self, table: Table, numbers: range) -> Iterator[Block]:
         # A worker may see another file, as behind a link. Its inode may differ where it is a copy.
@@ -110,34 +127,33 @@ class Source:
         if self.rows is not None:
             stop = min(stop, self.rows)
         row = start
-        for number, (x, y) in enumerate(_in_blocks(table.chunks(start, stop)), numbers.start):
-            row += len(x)
-            yield Block(number, x, y)
+        for number, columns in enumerate(_in_blocks(table.chunks(start, stop)), numbers.start):
+            row += len(columns[0])
+            yield Block(number, columns)
         if self.rows is not None and row != max(start, stop):
             raise TableError(
                 f"{table.path} must have the {self.rows} rows that its footer counts (got {row})"
             )
 
 
-def _in_blocks(pieces: Iterable[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+def _in_blocks(pieces: Iterable[list[Array]]) -> Iterator[list[Array]]:
     """Yield the rows of pieces again, CHUNK_ROWS at a time; the last time what is left."""
-    waiting: list[tuple[Array, Array]] = []
+    waiting: list[list[Array]] = []
     rows = 0
-    for x, y in pieces:
-        start = 0
-        while rows + len(x) - start >= CHUNK_ROWS:
+    for columns in pieces:
+        start, count = 0, len(columns[0])
+        while rows + count - start >= CHUNK_ROWS:
             stop = start + CHUNK_ROWS - rows
-            yield _joined([*waiting, (x[start:stop], y[start:stop])])
+            yield _joined([*waiting, [column[start:stop] for column in columns]])
             waiting, rows, start = [], 0, stop
-        if start < len(x):
-            waiting.append((x[start:], y[start:]))
-            rows += len(x) - start
+        if start < count:
+            waiting.append([column[start:] for column in columns])
+            rows += count - start
     if rows:
         yield _joined(waiting)
 
 
-def _joined(pieces: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+def _joined(pieces: list[list[Array]]) -> list[Array]:
     if len(pieces) == 1:
         return pieces[0]
-    xs, ys = zip(*pieces, strict=True)
-    return np.concatenate(xs), np.concatenate(ys)
+    return [np.concatenate(columns) for columns in zip(*pieces, strict=True)]

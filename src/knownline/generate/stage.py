@@ -11,13 +11,15 @@ import numpy as np
 from knownline.core import checksums, folders, moments, summary
 from knownline.core.errors import ParamsError, TableError
 from knownline.core.layout import DATA, HOLDOUT, SUMMARY, TRAIN
+from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import Compressed
 from knownline.core.summary import Summary
 from knownline.generate import executors, shards
 from knownline.generate.parts import Part
 from knownline.generate.shards import Job, Shard
 from knownline.generate.source import Source
-from knownline.params import MIN_ROWS, Generate, Params, holdout_rows
+from knownline.params import Params
+from knownline.params.data import fewest_rows, holdout_rows
 from samerun.core import files, progress
 
 
@@ -29,13 +31,16 @@ def main() -> int:
         written = _Written.of(
             Job(source, settings.holdout, settings.seed, train.resolve(), holdout.resolve())
         )
-        _check_rows(written, settings)
-        kept = _summary(written)
+        _check_rows(written, params)
+        kept = _summary(written, params)
+        SUMMARY.unlink(missing_ok=True)  # until the new one is there, no old one may be read
     sums = {TRAIN / part.path.name: part.sha256 for part in written.train}
     sums |= {HOLDOUT / part.path.name: part.sha256 for part in written.holdout}
     checksums.write(DATA, sums)
     kept.write(SUMMARY)
-    print(f"generate: {written.rows:,} rows, {written.held_out:,} of them held out")
+    unused = source.table.unused() if source.table else []
+    more = f"; columns not used: {', '.join(unused)}" if unused else ""
+    print(f"generate: {written.rows:,} rows, {written.held_out:,} of them held out{more}")
     return 0
 
 
@@ -62,6 +67,11 @@ class _Written:
         return cls(train, holdout)
 
     @property
+    def all(self) -> list[Part]:
+        """The files of training rows, then those of held-out ones."""
+        return [*self.train, *self.holdout]
+
+    @property
     def held_out(self) -> int:
         """The number of rows held out."""
         return sum(part.rows for part in self.holdout)
@@ -82,47 +92,70 @@ def _shards(job: Job) -> Iterator[Shard]:
         yield from each(shards.write, tasks)
 
 
-def _check_rows(written: _Written, settings: Generate) -> None:
-    """Raise TableError or ParamsError if no line can be fitted to the training rows."""
+def _check_rows(written: _Written, params: Params) -> None:
+    """Raise TableError or ParamsError if the model cannot be fitted to the training rows."""
+    settings, fewest = params.generate, fewest_rows(params.kind)
     rows, table = written.rows, settings.table
-    if rows < MIN_ROWS:
-        raise TableError(f"{table} must have {MIN_ROWS} rows or more (got {rows})")
-    low, high = _ends([*written.train, *written.holdout])
-    if low == high and table is not None:
-        raise TableError(
-            f"{table} column {settings.columns.x} must hold two different values or more"
-            f" (got {low} only)"
-        )
-    if rows - holdout_rows(rows, settings.holdout) < MIN_ROWS:
+    if rows < fewest:
+        raise TableError(f"{table} must have {fewest} rows or more (got {rows})")
+    if table is not None:
+        for name, low, high in zip(settings.columns.x, *_ends(written.all), strict=True):
+            if low == high:
+                raise TableError(
+                    f"{table} column {name} must hold two different values or more (got {low} only)"
+                )
+    if rows - holdout_rows(rows, settings.holdout) < fewest:
         raise ParamsError(
-            f"generate.holdout must leave {MIN_ROWS} rows of {rows} to train on"
+            f"generate.holdout must leave {fewest} rows of {rows} to train on"
             f" (got {settings.holdout})"
         )
-    low, high = _ends(written.train)
-    if low == high:
-        raise ParamsError(
-            "generate.holdout must leave two different x to train on"
-            f" (got {settings.holdout}, which leaves x = {low} only)"
-        )
+    for name, low, high in zip(params.kind.inputs, *_ends(written.train), strict=True):
+        if low == high:
+            raise ParamsError(
+                f"generate.holdout must leave two different {name} to train on"
+                f" (got {settings.holdout}, which leaves {name} = {low} only)"
+            )
 
 
-def _ends(parts: list[Part]) -> tuple[float, float]:
-    return min(part.low for part in parts), max(part.high for part in parts)
+def _ends(parts: list[Part]) -> tuple[list[float], list[float]]:
+    low = np.min([part.low for part in parts], axis=0)
+    return low.tolist(), np.max([part.high for part in parts], axis=0).tolist()
 
 
-def _summary(written: _Written) -> Summary:
-    """Return the summary of all rows. Raises: ParamsError if their squares are not finite."""
+def _summary(written: _Written, params: Params) -> Summary:
+    """Return the summary of all rows.
+
+    Raises: ParamsError if their squares are not finite, or a term follows from others.
+    """
     train = _compressed(written.train)
     holdout = _compressed(written.holdout) if written.held_out else None
-    if not (train.finite and train.moments.uu > 0 and (holdout is None or holdout.finite)):
+    fitted = LeastSquares(params.kind, train)
+    for name, total in zip(params.kind.varying, fitted.factor.totals, strict=True):
+        if np.isnan(total):
+            rule = "model must have terms that are finite numbers for every row"
+            raise ParamsError(f"{rule} (got {name}, which is not)")
+    usable = train.finite and all(total > 0 for total in fitted.factor.totals)
+    if not usable or (holdout and not holdout.finite):
         raise ParamsError(
             f"{TRAIN}/ must have squares within float64, neither too large nor too small:"
             " rescale it (got one that is not)"
         )
+    if fitted.collinear:
+        grids = {spacing.spacing for spacing in params.generate.spacings} == {"grid"}
+        if params.generate.table is None and len(params.kind.inputs) > 1 and grids:
+            raise ParamsError(
+                "generate.x must have spacing uniform for all inputs but one, since grids rise"
+                " together (got grid for each)"
+            )
+        raise ParamsError(
+            f"model must have terms that do not follow from each other in {TRAIN}/ (got"
+            f" {fitted.collinear}, which follows from the terms before it)"
+        )
     numbers, *columns = np.concatenate([part.sample for part in written.train], axis=1)
     chosen = numbers % summary.stride(train.rows) == 0
-    return Summary(train, holdout, np.array(columns)[:, chosen])
+    return Summary(params.kind.inputs, train, holdout, np.array(columns)[:, chosen])
 
 
 def _compressed(parts: list[Part]) -> Compressed:
-    return moments.join((part.pivot, part.chunks) for part in parts if part.pivot)
+    good = next((part.pivot for part in parts if part.pivot), None)
+    return moments.join((each for part in parts for each in part.moments), good)

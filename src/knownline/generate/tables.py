@@ -16,11 +16,12 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from knownline.core.errors import TableError
+from knownline.generate import values
+from knownline.generate.values import BadValueError
 
 Array = npt.NDArray[np.float64]
 
@@ -29,15 +30,22 @@ _BATCH_ROWS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Two columns of a file, by name.
+    """Columns of a file, by name.
 
+    inputs, target: the names of the columns. separator, decimal: how a CSV is written.
     folder: the folder that `path` is relative to; absolute where another process may read it.
     """
 
     path: Path
-    x: str
-    y: str
+    inputs: tuple[str, ...]
+    target: str
     folder: Path = Path()
+    separator: str = ","
+    decimal: str = "."
+
+    @property
+    def _names(self) -> list[str]:
+        return [*self.inputs, self.target]
 
     @property
     def _file(self) -> Path:
@@ -67,8 +75,18 @@ class Table:
                 self._require_columns(file.schema_arrow.names)
                 return self._ends(file)
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Array, Array]]:
-        """Yield x and y of rows start..stop-1, (rows,) each, batch by batch.
+    def unused(self) -> list[str]:
+        """Return the names of the columns that are not read."""
+        with self._naming():
+            if self.is_parquet:
+                with pq.ParquetFile(self._file, pre_buffer=False) as file:
+                    names = list(file.schema_arrow.names)
+            else:
+                names = self._header()
+        return [name for name in names if name not in self._names]
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[list[Array]]:
+        """Yield the columns of rows start..stop-1, (rows,) each, batch by batch, the target last.
 
         start, stop: for a Parquet file; a CSV is read as a whole.
 
@@ -78,10 +96,8 @@ class Table:
         row = start + 1
         with self._naming():
             for batch in self._read_groups(start, stop) if self.is_parquet else self._read_csv():
-                x = self._numbers(batch, self.x, row)
-                y = self._numbers(batch, self.y, row)
-                yield x, y
-                row += len(x)
+                yield [self._numbers(batch, name, row) for name in self._names]
+                row += len(batch)
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
@@ -92,6 +108,10 @@ class Table:
             yield
         except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
             raise TableError(f"{self.path} must be a readable table ({error})") from error
+        except FileNotFoundError:  # since it was looked for
+            raise TableError(
+                f"{self.path} must not change while it is read (got no file)"
+            ) from None
         except OSError as error:
             if error.errno is not None:
                 raise
@@ -116,9 +136,7 @@ class Table:
             row = ends[first - 1] if first else 0
             groups = range(first, min(bisect_left(ends, stop) + 1, len(ends)))
             # Without Arrow's threads: other threads read other groups.
-            for batch in file.iter_batches(
-                _BATCH_ROWS, groups, [self.x, self.y], use_threads=False
-            ):
+            for batch in file.iter_batches(_BATCH_ROWS, groups, self._names, use_threads=False):
                 own = slice(max(start - row, 0), max(min(stop - row, len(batch)), 0))
                 row += len(batch)
                 if own.start < own.stop:
@@ -130,10 +148,10 @@ class Table:
             return
         with pa.csv.open_csv(
             self._file,
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            parse_options=pa.csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
-                include_columns=[self.x, self.y],
-                column_types={self.x: pa.string(), self.y: pa.string()},
+                include_columns=self._names,
+                column_types=dict.fromkeys(self._names, pa.string()),
                 strings_can_be_null=False,
             ),
         ) as reader:
@@ -147,10 +165,9 @@ class Table:
     def _open_text(self) -> TextIO:
         return self._file.open(encoding="utf-8-sig", newline="", errors="replace")
 
-    @staticmethod
-    def _rows(stream: TextIO) -> Iterator[list[str]]:
+    def _rows(self, stream: TextIO) -> Iterator[list[str]]:
         csv.field_size_limit(2**31 - 1)  # the default refuses texts past 128 KiB
-        return (fields for fields in csv.reader(stream) if fields)
+        return (fields for fields in csv.reader(stream, delimiter=self.separator) if fields)
 
     def _header(self) -> list[str]:
         try:
@@ -162,7 +179,7 @@ class Table:
             ) from error
 
     def _require_columns(self, names: list[str]) -> None:
-        for key, name in (("x", self.x), ("y", self.y)):
+        for key, name in (*(("x", name) for name in self.inputs), ("y", self.target)):
             if names.count(name) != 1:
                 rule = "a column" if name not in names else "only one column"
                 raise TableError(
@@ -172,54 +189,25 @@ class Table:
                 )
 
     def _separator_hint(self, names: list[str]) -> str:
-        """Return a hint if the only column looks like several that no comma separates."""
-        separators = {";": "semicolons", "\t": "tabs", "|": "bars"}
-        separator = next(
-            (name for character, name in separators.items() if character in "".join(names)), None
-        )
-        if len(names) != 1 or separator is None or self.path.suffix != ".csv":
+        """Return a hint if the only column looks like several with another separator."""
+        found = next((each for each in ";\t|," if each in "".join(names)), None)
+        if len(names) != 1 or found is None or self.is_parquet:
             return ""
-        return (
-            f" (its fields are parted by {separator}: commas are wanted, and points in its numbers)"
-        )
+        shown = {"\t": "\\t"}.get(found, found)
+        return f' (set generate.csv.separator to "{shown}"?)'
 
     def _numbers(self, batch: Any, name: str, first: int) -> Array:
         """Return a column of a batch as float64; `first` is the row number of its first value."""
         column = batch.column(batch.schema.get_field_index(name))
-        dtype = column.type
-        if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
-            column = pc.utf8_trim_whitespace(column)
-            try:
-                values = column.cast(pa.float64())
-            except pa.ArrowInvalid:
-                row = next(i for i, text in enumerate(column.to_pylist()) if not _is_number(text))
-                raise self._value_error(name, first + row, column[row].as_py()) from None
-        elif pa.types.is_decimal(dtype):
-            values = column.cast(pa.string()).cast(
-                pa.float64()
-            )  # Arrow's direct cast can be off by one unit in the last place
-        elif pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
-            values = column.cast(pa.float64(), safe=False)
-        else:
+        try:
+            return values.numbers(column, self.decimal)
+        except BadValueError as error:
+            row = first + error.row
+            why = f": {error.why}" if error.why else ""
             raise TableError(
-                f"{self.path} column {name} must hold numbers (got {dtype}, row {first})"
-            )
-        numbers: Array = values.to_numpy(zero_copy_only=False)
-        if values.null_count:
-            raise self._value_error(
-                name, first + int(np.argmax(column.is_null().to_numpy(False))), None
-            )
-        if not np.isfinite(numbers).all():
-            row = int(np.argmin(np.isfinite(numbers)))
-            raise self._value_error(name, first + row, column[row].as_py())
-        return numbers
-
-    def _value_error(self, name: str, row: int, value: Any) -> TableError:
-        got = "nothing" if value in (None, "") else str(value)[:80]
-        return TableError(
-            f"{self.path} column {name} must hold a finite number in every row"
-            f" (got {got} in row {row}{self._line_hint(row)})"
-        )
+                f"{self.path} column {name} {error.rule}"
+                f" (got {error.got} in row {row}{self._line_hint(row)}{why})"
+            ) from None
 
     def _line_hint(self, row: int) -> str:
         """Return the line of a CSV's row, for an editor to jump to."""
@@ -227,7 +215,7 @@ class Table:
             return ""
         with self._open_text() as stream:
             csv.field_size_limit(2**31 - 1)
-            reader = csv.reader(stream)
+            reader = csv.reader(stream, delimiter=self.separator)
             rows = (fields for fields in reader if fields)
             for _ in zip(range(row + 1), rows, strict=False):
                 pass
@@ -242,13 +230,3 @@ def _list_names(names: list[str]) -> str:
 def _quote(name: str) -> str:
     """Return a name as it is, or quoted if it begins or ends with white space."""
     return name[:40] if name == name.strip() else repr(name[:40])
-
-
-def _is_number(text: str | None) -> bool:
-    if text is None:
-        return True  # an empty value has its own message
-    try:
-        pa.scalar(text).cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True

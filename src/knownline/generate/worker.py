@@ -12,7 +12,13 @@ from typing import Any
 
 from samerun.core.errors import UserError
 
-SOURCES = ("knownline/core", "knownline/generate", "knownline/params.py", "samerun/core")
+SOURCES = (
+    "knownline/core",
+    "knownline/generate",
+    "knownline/model.py",
+    "knownline/params",
+    "samerun/core",
+)
 """The code that decides what a task computes, relative to the folder of the packages."""
 
 

@@ -16,9 +16,10 @@ from knownline.core.formatting import (
     rounded,
     significant,
 )
-from knownline.core.line import Line
-from knownline.core.moments import Compressed
+from knownline.core.history import History
+from knownline.core.least_squares import LeastSquares
 from knownline.evaluate.statistics import Evaluation
+from knownline.report import views
 from knownline.report.svg import Panel, Scale
 
 Array = npt.NDArray[np.float64]
@@ -28,6 +29,9 @@ EPOCHS_SHOWN = 300
 
 NEARLY = 1e-9
 """A curve of distances from least squares ends below this many standard errors."""
+
+CURVES = ("fitted", "other", "third")
+"""The marks of the curves of a chart, as many as can be told apart."""
 
 LONG = 1_000
 """With more epochs their scale is logarithmic, since a fit changes most at its start."""
@@ -45,23 +49,27 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class ShownEpochs:
-    """The epochs to show, of `epochs` in all: their numbers, loss, w and b, (shown,) each."""
+    """The epochs to show, of `epochs` in all: their numbers, (shown,), and their history."""
 
     epochs: int
     shown: Array
-    loss: Array
-    w: Array
-    b: Array
+    history: History
 
     @classmethod
-    def of(cls, loss: Array, w: Array, b: Array) -> "ShownEpochs":
-        """Return the epochs to show of loss, w and b, (epochs,) each: all of them or a sample."""
-        last = len(loss) - 1
+    def of(cls, history: History) -> "ShownEpochs":
+        """Return the epochs of a training to show: all of them or a sample."""
+        last = history.epochs - 1
         indices = np.linspace(0, last, min(EPOCHS_SHOWN, last + 1))
         if last >= LONG:
             indices = np.geomspace(1, last + 1, EPOCHS_SHOWN) - 1
         shown = np.unique(np.rint(indices).astype(np.int64))
-        return cls(last + 1, shown.astype(np.float64), loss[shown], w[shown], b[shown])
+        kept = History(history.names, history.loss[shown], history.values[:, shown])
+        return cls(last + 1, shown.astype(np.float64), kept)
+
+    @property
+    def loss(self) -> Array:
+        """The loss of the shown epochs, (shown,)."""
+        return self.history.loss
 
     @property
     def scale(self) -> Scale:
@@ -75,7 +83,7 @@ class ShownEpochs:
 def loss(course: ShownEpochs, last: float, least: float | None) -> Chart:
     """Return the loss by epoch.
 
-    last, least: the mean squared error of the fit, and the smallest that any line has; least is
+    last, least: the mean squared error of the fit, and the smallest there is; least is
     None if the training's loss is not the mean squared error.
     """
     if least is None:
@@ -113,11 +121,10 @@ def _other_loss(course: ShownEpochs) -> Chart:
 
 
 def coefficient(course: ShownEpochs, name: str, evaluation: Evaluation) -> Chart:
-    """Return w or b by epoch, with the values of least squares and of the truth."""
-    values, ols = getattr(course, name), getattr(evaluation.ols, name)
-    true = getattr(evaluation.truth, name) if evaluation.truth else None
+    """Return a parameter by epoch, with the values of least squares and of the truth."""
+    values, ols, se = course.history.of(name), evaluation.ols[name], evaluation.se[name]
+    true = evaluation.truth[name] if evaluation.truth else None
     y = Scale.over(values, ols, *([true] if true is not None else []))
-    se = getattr(evaluation.se, name)
     description = (
         f"{name} goes from {measured(float(values[0]), se)} to {measured(float(values[-1]), se)};"
         f" least squares lies at {measured(ols, se)}"
@@ -134,75 +141,85 @@ def coefficient(course: ShownEpochs, name: str, evaluation: Evaluation) -> Chart
 
 
 def distance(course: ShownEpochs, evaluation: Evaluation) -> Chart:
-    """Return the distances of w and b from least squares by epoch, in standard errors."""
-    distances = {
-        name: np.abs(getattr(course, name) - getattr(evaluation.ols, name))
-        / (getattr(evaluation.se, name) or math.nan)
-        for name in ("w", "b")
-    }
-    largest = np.maximum(distances["w"], distances["b"])
-    above = np.flatnonzero(~(largest <= 0.1))
-    if len(above) and above[-1] == len(largest) - 1:
+    """Return the distances from least squares by epoch, in standard errors.
+
+    There is a curve for each parameter, or, if they would be too many, one for the farthest.
+    """
+    ols, se = (np.array(list(each.values())) for each in (evaluation.ols, evaluation.se))
+    distances = np.abs(course.history.values - ols[:, None]) / np.where(se, se, math.nan)[:, None]
+    largest = distances.max(axis=0)
+    caption = _optimisers_part(course, largest, evaluation)
+    subject, curves = (
+        " and ".join(evaluation.names),
+        dict(zip(evaluation.names, distances, strict=True)),
+    )
+    if len(curves) > len(CURVES):
+        subject, curves = "the parameter that is farthest", {"the farthest parameter": largest}
         caption = (
-            "What is left of the optimiser's part is float64's rounding."
-            if evaluation.only_rounding
-            else "The optimiser's part is still larger than a tenth of a standard error."
+            f"The curve is that of the parameter that is farthest from least squares. {caption}"
         )
-    else:
-        first = 0 if len(above) == 0 else int(course.shown[above[-1] + 1])
-        about = "about epoch" if len(course.shown) < course.epochs else "epoch"
-        caption = (
-            f"From {about} {first:,} on the optimiser's part is less than a tenth of a standard"
-            " error: what is left is the sample's."
-        )
-    if min(float(values.min()) for values in distances.values()) < NEARLY:
+    if min(float(values.min()) for values in curves.values()) < NEARLY:
         caption += " Where a curve leaves the picture, less than 10⁻⁹ standard errors are left."
-    y = Scale.over(*(np.maximum(values, NEARLY) for values in distances.values()), 1.0, log=True)
+    y = Scale.over(*(np.maximum(values, NEARLY) for values in curves.values()), 1.0, log=True)
     panel = Panel("", course.scale, y, "epoch", "standard errors")
     panel.level(1.0, "least")
-    _curve(panel, course.shown, distances["b"], "other")
-    _curve(panel, course.shown, distances["w"], "fitted")
-    panel.description = f"The distance of w and b from least squares by epoch. {caption}"
-    key = [("fitted", "w"), ("other", "b"), ("least", "one standard error")]
+    marks = list(zip(CURVES, curves.items(), strict=False))
+    for mark, (_, values) in reversed(marks):
+        _curve(panel, course.shown, values, mark)
+    panel.description = f"The distance of {subject} from least squares by epoch. {caption}"
+    key = [*((mark, name) for mark, (name, _) in marks), ("least", "one standard error")]
     return Chart("The optimiser's part by epoch", str(panel), key, caption)
 
 
-def path(course: ShownEpochs, rows: Compressed, evaluation: Evaluation) -> Chart:
-    """Return the path of (w, b) from (0, 0), over ellipses of equal loss."""
-    ols, truth = evaluation.ols, evaluation.truth
-    w, b = np.concatenate([[0.0], course.w]), np.concatenate([[0.0], course.b])
-    lines = [truth] if truth else []
-    x = Scale.over(w, ols.w, *(line.w for line in lines))
-    y = Scale.over(b, ols.b, *(line.b for line in lines))
-    description = (
-        f"From w = 0, b = 0 in {counted(course.epochs, 'epoch')} to"
-        f" w = {measured(evaluation.line.w, evaluation.se.w)},"
-        f" b = {measured(evaluation.line.b, evaluation.se.b)}, over ellipses of equal mean squared"
-        " error around least squares."
+def _optimisers_part(course: ShownEpochs, largest: Array, evaluation: Evaluation) -> str:
+    """Return from when on the optimiser's part is small. largest: in standard errors, (shown,)."""
+    above = np.flatnonzero(~(largest <= 0.1))
+    if len(above) and above[-1] == len(largest) - 1:
+        if evaluation.only_rounding:
+            return "What is left of the optimiser's part is float64's rounding."
+        return "The optimiser's part is still larger than a tenth of a standard error."
+    first = 0 if len(above) == 0 else int(course.shown[above[-1] + 1])
+    about = "about epoch" if len(course.shown) < course.epochs else "epoch"
+    return (
+        f"From {about} {first:,} on the optimiser's part is less than a tenth of a standard"
+        " error: what is left is the sample's."
     )
-    panel = Panel(description, x, y, "w", "b")
-    corners = [Line(a, c) for a in (x.low, x.high) for c in (y.low, y.high)]
-    with np.errstate(over="ignore", invalid="ignore"):
-        largest_loss = max(rows.mean_squared_error(corner) for corner in corners)
-    if 0 < largest_loss < 1e150:
-        for power in range(7):
-            radius_b = math.sqrt(largest_loss * 10.0**-power)
-            radius_w = radius_b / rows.sd_x
-            panel.ellipse(
-                (ols.w, ols.b), (radius_w, -radius_w * rows.mean_x, 0.0, radius_b), "contour"
-            )
-    panel.line(w, b, "fitted thin")
-    panel.dots(w, b, "way")
+
+
+def path(course: ShownEpochs, data: LeastSquares, evaluation: Evaluation) -> list[Chart]:
+    """Return the path of the two parameters from (0, 0), over ellipses of equal loss.
+
+    None if the model does not have two parameters, of which one is the constant.
+    """
+    axes = views.axes_of_path(data.model)
+    if axes is None:
+        return []
+    w, b = axes
+    ols, truth = evaluation.ols, evaluation.truth
+    across, up = (np.concatenate([[0.0], course.history.of(name)]) for name in axes)
+    goals = [ols, truth] if truth else [ols]
+    x = Scale.over(across, [goal[w] for goal in goals])
+    y = Scale.over(up, [goal[b] for goal in goals])
+    reached = [measured(evaluation.fitted[name], evaluation.se[name]) for name in axes]
+    description = (
+        f"From {w} = 0, {b} = 0 in {counted(course.epochs, 'epoch')} to {w} = {reached[0]},"
+        f" {b} = {reached[1]}, over ellipses of equal mean squared error around least squares."
+    )
+    panel = Panel(description, x, y, w, b)
+    for a, c, d in views.ellipses(data, (x.low, x.high), (y.low, y.high)):
+        panel.ellipse((ols[w], ols[b]), (a, c, 0.0, d), "contour")
+    panel.line(across, up, "fitted thin")
+    panel.dots(across, up, "way")
     panel.dots([0.0], [0.0], "start")
     if truth:
-        panel.dots([truth.w], [truth.b], "goal")
-    panel.dots([ols.w], [ols.b], "end")
-    key = [("start", "start"), ("way", "(w, b) by epoch"), ("end", "least squares")]
+        panel.dots([truth[w]], [truth[b]], "goal")
+    panel.dots([ols[w]], [ols[b]], "end")
+    key = [("start", "start"), ("way", f"({w}, {b}) by epoch"), ("end", "least squares")]
     key += [("goal", "truth")] if truth else []
     key.append(("contour", "equal squared error, ten times the next"))
     caption = "From the end of the way to least squares is the optimiser's part"
     caption += ", from there to the truth the sample's." if truth else "."
-    return Chart("The way over the loss", str(panel), key, caption)
+    return [Chart("The way over the loss", str(panel), key, caption)]
 
 
 def measured(value: float, error: float) -> str:

@@ -1,41 +1,67 @@
-"""Writes a line as y = w x + b, with the digits that are needed to draw it.
+"""Writes a model and its parameters as text, with the digits that are needed to draw it.
 
-Knows nothing of where the equation is shown.
+A line is y = w x + b. Of any other model the terms have no text, so its parameters are listed.
+Knows nothing of where the text is shown.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from knownline.core.formatting import minus, plain, rounded
-from knownline.core.line import Line
+from knownline.core.kinds import Linear, Parameters
 
 Array = npt.NDArray[np.float64]
 
 
-def of_fit(x: Array, y: Array, line: Line) -> str:
-    """Return the equation of a line with enough digits to draw it over its points, (shown,) each.
+def is_line(kind: Linear) -> bool:
+    """Return whether a model is a straight line with an intercept."""
+    if (len(kind.inputs), len(kind.varying), kind.level) != (1, 1, 1.0):
+        return False
+    probe = np.array([1.0, 2.0, 5.0])
+    return np.array_equal(kind.columns([probe])[0], probe)
 
-    Rounding w and b moves the line by little compared with its residuals. The standard errors would
-    not be the right measure: if x is far from 0, both are large but cancel each other.
+
+def noun(kind: Linear) -> str:
+    """Return what a model is called in a sentence: a line or a model."""
+    return "line" if is_line(kind) else "model"
+
+
+def of_fit(kind: Linear, inputs: Sequence[Array], y: Array, fitted: Parameters) -> str:
+    """Return a fit with enough digits to draw it over its points, (shown,) each.
+
+    Rounding the parameters moves the curve by little compared with its residuals. The standard
+    errors would not be the right measure: if x is far from 0, those of w and b are large but cancel
+    each other.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        rms_residual = float(np.sqrt(np.mean((y - line.at(x)) ** 2)))
+        rms_residual = float(np.sqrt(np.mean((y - kind.at(fitted, inputs)) ** 2)))
         rounding = max(0.1 * rms_residual, 1e-5 * float(np.std(y)))
-    largest_x = float(np.max(np.abs(x)))
+        largest = [float(np.max(np.abs(term))) for term in kind.columns(inputs)]
     if not math.isfinite(rounding):
         rounding = 0.0
-    return _equation(
-        rounded(line.w, rounding / largest_x if largest_x else 0.0), rounded(line.b, rounding)
+    sizes = dict(zip(kind.varying, largest, strict=True))
+    if kind.constant:
+        sizes[kind.constant] = abs(kind.level)
+    return _text(
+        kind,
+        {
+            name: rounded(value, rounding / sizes[name] if sizes[name] else 0.0)
+            for name, value in fitted.items()
+        },
     )
 
 
-def of_truth(line: Line) -> str:
-    """Return the equation of a line that somebody chose, with the digits it was given."""
-    return _equation(plain(line.w), plain(line.b))
+def of_truth(kind: Linear, truth: Parameters) -> str:
+    """Return a model that somebody chose, with the digits it was given."""
+    return _text(kind, {name: plain(value) for name, value in truth.items()})
 
 
-def _equation(w: str, b: str) -> str:
+def _text(kind: Linear, numbers: dict[str, str]) -> str:
+    if not is_line(kind) or kind.constant is None:
+        return minus(", ".join(f"{name} = {number}" for name, number in numbers.items()))
+    w, b = numbers[kind.varying[0]], numbers[kind.constant]
     sign = "−" if b.startswith("-") else "+"
     return minus(f"y = {w} x {sign} {b.removeprefix('-')}")

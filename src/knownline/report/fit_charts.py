@@ -7,17 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core.formatting import minus, multiple, plain, shown_of, significant
-from knownline.core.line import Line
 from knownline.evaluate.gate import Convergence
 from knownline.evaluate.statistics import Evaluation, ratio
-from knownline.report import equations, svg
+from knownline.report import svg
 from knownline.report.epoch_charts import Chart, measured
-from knownline.report.svg import Panel, Scale
+from knownline.report.svg import Panel, Scale, shortened
+from knownline.report.views import View
 
 Array = npt.NDArray[np.float64]
 
 FEW = 200
-"""Up to this many points are drawn over the lines; more would hide them."""
+"""Up to this many points are drawn over the curves; more would hide them."""
+
+SHORT_NAME = 6
+"""Beside a longer name, a phone has no room for a sentence over a bar."""
 
 
 def errors(
@@ -27,33 +30,34 @@ def errors(
 
     allowed: the gate's limit. shared: whether all points have the same noise.
     """
-    bars = []
-    for name in ("w", "b"):
-        fitted, ols, se = (
-            getattr(part, name) for part in (evaluation.line, evaluation.ols, evaluation.se)
-        )
-        distances = [("optimiser", fitted - ols)]
+    bars, words = [], []
+    long = max(map(len, evaluation.names)) > SHORT_NAME
+    for name in evaluation.names:
+        ols = evaluation.ols[name]
+        distances = [("optimiser", evaluation.fitted[name] - ols)]
         if evaluation.truth is not None:
-            distances.insert(0, ("sample", ols - getattr(evaluation.truth, name)))
+            distances.insert(0, ("sample", ols - evaluation.truth[name]))
         for source, distance in distances:
-            size = abs(ratio(distance, se))
-            bars.append(
-                (f"{name}: the {source} left {minus(multiple(size))} standard errors", size, source)
-            )
+            size = abs(ratio(distance, evaluation.se[name]))
+            words.append(f"{name}: the {source} left {minus(multiple(size))} standard errors")
+            short = f"{shortened(name, 24)}: {source} {minus(multiple(size))}"
+            bars.append((short if long else words[-1], size, source))
     limit = (
         (allowed, f"{plain(allowed)} allowed")
         if evaluation.truth
         else (1.0, "1: what a sample leaves")
     )
     key = [("sample", "least squares − truth")] if evaluation.truth else []
-    se_w, se_b = evaluation.se.w, evaluation.se.b
+    caption = _errors_caption(evaluation, convergence, shared=shared)
+    caption += " The scale is logarithmic."
+    if len(evaluation.names) <= 2:
+        each = [f"{measured(se, se)} for {name}" for name, se in evaluation.se.items()]
+        caption += f" One standard error is {', '.join(each)}."
     return Chart(
         "Who left the error",
-        svg.bars("; ".join(words for words, _, _ in bars) + ".", bars, limit),
+        svg.bars(f"{'; '.join(words)}.", bars, limit),
         [*key, ("optimiser", "fit − least squares")],
-        _errors_caption(evaluation, convergence, shared=shared)
-        + " The scale is logarithmic. One standard error of"
-        f" w is {measured(se_w, se_w)}, of b {measured(se_b, se_b)}.",
+        caption,
     )
 
 
@@ -84,40 +88,35 @@ def _errors_caption(evaluation: Evaluation, convergence: Convergence, *, shared:
     )
 
 
-def points(
-    x: Array, y: Array, *, evaluation: Evaluation, names: tuple[str, str]
-) -> tuple[Chart, Chart]:
-    """Return the points, (shown,) each, with the lines, and the residuals of the fitted line."""
-    ends = np.array([x.min(), x.max()])
-    line, truth = evaluation.line, evaluation.truth
-    shown = shown_of(len(x), evaluation.rows, "point")
-    fitted = equations.of_fit(x, y, line)
-    key = [("points", shown), ("fitted", f"fitted: {fitted}")]
-    key += [("true", f"true: {equations.of_truth(truth)}")] if truth else []
-    panels: list[Panel] = []
-    few = len(x) <= FEW
-    for base in (Line(0.0, 0.0), line):
-        lines = [("true", truth)] if truth else []
-        lines.append(("fitted", line))
-        with np.errstate(over="ignore", invalid="ignore"):
-            heights = [each.at(ends) - base.at(ends) for _, each in lines]
-            residuals = y - base.at(x)
-            panel = Panel("", Scale.over(x), Scale.over(residuals, *heights), names[0], names[1])
-        if not few:
-            panel.dots(x, residuals, "points many")
-        for (kind, _), height in zip(lines, heights, strict=True):
-            panel.line(ends, height, "true band" if kind == "true" else kind)
-        if few:  # few points would be invisible under the lines, many would hide the lines
-            panel.dots(x, residuals, "points loose" if panels else "points")
-        panels.append(panel)
-    panels[0].description = f"{shown} and the fitted line, {fitted}"
-    panels[0].description += f"; the true line is {equations.of_truth(truth)}." if truth else "."
-    panels[1].description = (
-        f"The distances of {shown} from the fitted line; their root mean square over all rows is"
-        f" {minus(significant(evaluation.train_rmse, 4))}."
+def points(view: View, evaluation: Evaluation) -> tuple[Chart, Chart]:
+    """Return the points with the curves, and the residuals of the fit."""
+    shown = shown_of(len(view.x), evaluation.rows, "point")
+    fitted, *true = (view.labels[name] for name in ("fitted", "true") if name in view.labels)
+    key = [("points", shown), ("fitted", fitted), *(("true", label) for label in true)]
+    fit = _panel(view, view.y, view.curves, view.y_name)
+    fit.description = (
+        f"{shown}, {view.y_name} against {view.x_name}, with the fitted {view.noun};"
+        f" {'; '.join([fitted, *true])}."
     )
-    panels[1].y_name = f"{names[1]} − fitted"
-    return (
-        Chart("The fit", str(panels[0]), key, ""),
-        Chart("What the line leaves", str(panels[1]), key, ""),
+    left = _panel(view, view.residuals, view.residual_curves, view.residual_name, "loose")
+    left.description = (
+        f"The distances of {shown} from the fitted {view.noun}; their root mean square over all"
+        f" rows is {minus(significant(evaluation.train_rmse, 4))}."
     )
+    return Chart("The fit", str(fit), key, ""), Chart(
+        f"What the {view.noun} leaves", str(left), key, ""
+    )
+
+
+def _panel(view: View, y: Array, curves: dict[str, Array], name: str, form: str = "") -> Panel:
+    """Return points at the view's x and y, (shown,), and curves by kind, (drawn,) each."""
+    panel = Panel("", Scale.over(view.x), Scale.over(y, *curves.values()), view.x_name, name)
+    few = len(y) <= FEW
+    if not few:
+        panel.dots(view.x, y, "points many")
+    for kind, heights in curves.items():
+        finite = np.isfinite(heights)
+        panel.line(view.at[finite], heights[finite], "true band" if kind == "true" else kind)
+    if few:  # few points would be invisible under the curves, many would hide the curves
+        panel.dots(view.x, y, f"points {form}".strip())
+    return panel

@@ -17,20 +17,18 @@ from knownline.core.formatting import (
     significant,
     to_gap,
 )
-from knownline.core.line import Line
-from knownline.core.yaml_text import in_yaml
+from knownline.core.kinds import Linear
 from knownline.evaluate import residuals
 from knownline.evaluate.residuals import SAMPLES, Residuals
 from knownline.evaluate.results import Results
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
-from knownline.report import epoch_charts, equations, fit_charts, html
+from knownline.report import epoch_charts, equations, fit_charts, html, inputs, views
 from knownline.report.epoch_charts import Chart, ShownEpochs
 from knownline.report.svg import safe
+from knownline.report.views import View
 
 Array = npt.NDArray[np.float64]
-
-_DATA = "Data, SHA-256"
 
 _REPRODUCE = (
     "<p>In the workspace that made this page, <code>make repro</code> runs what changed and nothing"
@@ -40,12 +38,15 @@ _REPRODUCE = (
     "<p>RUN is the run's name or id.</p>"
 )
 
+PARAMETERS_SHOWN = 6
+"""The most parameters with a chart by epoch; the table has all."""
+
 _SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear sign of"}
 
 
 def render(params: Params, results: Results) -> str:
     """Return the page as HTML."""
-    verdict = f"Gate {'passed' if results.gate.passed else 'refused'}"
+    verdict = f"Gate {results.gate.verdict}"
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -78,49 +79,56 @@ def render(params: Params, results: Results) -> str:
 
 def _sections(params: Params, results: Results) -> list[str]:
     """Return the sections of the page below its header."""
-    evaluation = results.evaluation
-    epochs = ShownEpochs.of(results.loss, results.w, results.b)
-    checks = residuals.examine(results.x, results.y, evaluation.line, rows=results.rows)
+    evaluation, data = results.evaluation, results.data
+    kind, sample = data.model, (results.inputs, results.y)
+    checks = residuals.examine(*sample, evaluation.fitted, data)
     errors = _errors(params, results)
-    names = _names(params)
-    fit, fit_residuals = fit_charts.points(results.x, results.y, evaluation=evaluation, names=names)
+    view = View.of(kind, *sample, evaluation.fitted, evaluation.truth, views.names(params))
     return [
         html.section(
-            "Fitted and true" if evaluation.truth else "The fitted line",
-            _coefficients(evaluation) + _rows_fitted(evaluation),
+            "Fitted and true" if evaluation.truth else f"The fitted {view.noun}",
+            _coefficients(evaluation, kind) + _rows_fitted(evaluation),
         ),
         html.section(errors.title, html.figures([errors], headed=True)),
         html.section(
             "The fit and what it leaves",
-            html.figures([fit, fit_residuals]) + _checks(checks, normal=_has_normal_noise(params)),
+            html.figures([*fit_charts.points(view, evaluation)])
+            + _checks(checks, params, normal=_has_normal_noise(params)),
         ),
-        html.section(
-            "How the training went",
-            html.figures(
-                [
-                    _loss(epochs, results),
-                    epoch_charts.distance(epochs, evaluation),
-                    epoch_charts.coefficient(epochs, "w", evaluation),
-                    epoch_charts.coefficient(epochs, "b", evaluation),
-                    epoch_charts.path(epochs, results.rows, evaluation),
-                ]
-            )
-            + _table_of_epochs(results),
-        ),
-        html.section("From what", _provenance(params, results)),
+        html.section("How the training went", _training(results)),
+        html.section("From what", inputs.described(params, results)),
         html.section("Do it again", _REPRODUCE),
     ]
 
 
 def _about(params: Params) -> str:
-    settings = params.generate
+    settings, subject = params.generate, "A line"
+    if not equations.is_line(params.kind):
+        subject = f"The model {params.model}"
     if settings.table:
-        return f"A line through {settings.table}"
-    return f"A line through {settings.rows:,} points drawn from a known one"
+        return f"{subject} through {settings.table}"
+    return f"{subject} through {settings.rows:,} points drawn from a known one"
 
 
-def _names(params: Params) -> tuple[str, str]:
-    return params.generate.columns.short if params.generate.table else ("x", "y")
+def _training(results: Results) -> str:
+    """Return the charts by epoch, and a table of some epochs."""
+    epochs, evaluation = ShownEpochs.of(results.history), results.evaluation
+    names = evaluation.names
+    charts = html.figures(
+        [
+            _loss(epochs, results),
+            epoch_charts.distance(epochs, evaluation),
+            *(
+                epoch_charts.coefficient(epochs, name, evaluation)
+                for name in names[:PARAMETERS_SHOWN]
+            ),
+            *epoch_charts.path(epochs, results.data, evaluation),
+        ]
+    )
+    if len(names) > PARAMETERS_SHOWN:
+        charts += f"<p>The charts show the first {PARAMETERS_SHOWN} of {len(names)} parameters;"
+        charts += " the table below has all.</p>\n"
+    return charts + _table_of_epochs(results)
 
 
 def _errors(params: Params, results: Results) -> Chart:
@@ -133,31 +141,33 @@ def _errors(params: Params, results: Results) -> Chart:
 
 def _loss(epochs: ShownEpochs, results: Results) -> Chart:
     last, least = map(
-        results.rows.mean_squared_error, (results.evaluation.line, results.evaluation.ols)
+        results.data.mean_squared_error, (results.evaluation.fitted, results.evaluation.ols)
     )
     return epoch_charts.loss(epochs, last, least if results.convergence.squared else None)
 
 
-def _coefficients(evaluation: Evaluation) -> str:
-    """Return the table of fitted ± error, least squares and truth, with a column each for w and b.
+def _coefficients(evaluation: Evaluation, kind: Linear) -> str:
+    """Return the table of fitted ± error, least squares and truth, with a row per parameter.
 
-    With only two columns it fits on a phone, whatever the digits.
+    Up to two have a column each instead: so the table fits on a phone, whatever the digits.
     """
-    row_names = ["fitted", "± error", "least squares"]
-    row_names += ["true", "errors away"] if evaluation.truth else []
-    columns = []
-    for name in ("w", "b"):
-        fitted, ols, se = (
-            getattr(part, name) for part in (evaluation.line, evaluation.ols, evaluation.se)
-        )
-        column = [rounded(fitted, se), rounded(se, se), rounded(ols, se)]
+    head = ["", "fitted", "± error", "least squares"]
+    head += ["true", "errors away"] if evaluation.truth else []
+    table = [head]
+    for name in evaluation.names:
+        se = evaluation.se[name]
+        row = [name, rounded(evaluation.fitted[name], se), rounded(se, se)]
+        row.append(rounded(evaluation.ols[name], se))
         if evaluation.truth and evaluation.z:
-            z = getattr(evaluation.z, name)
-            column += [plain(getattr(evaluation.truth, name)), multiple(z, signed=True)]
-        columns.append(column)
-    rows = [list(row) for row in zip(row_names, *columns, strict=True)]
-    caption = "w: slope; b: value at x = 0; errors are standard errors."
-    return html.table(caption, ["", "w", "b"], rows)
+            z = multiple(evaluation.z[name], signed=True)
+            row += [plain(evaluation.truth[name]), z]
+        table.append(row)
+    if len(evaluation.names) <= 2:
+        table = [list(row) for row in zip(*table, strict=True)]
+    caption = "Errors are standard errors."
+    if equations.is_line(kind):
+        caption = f"{kind.varying[0]}: slope; {kind.constant}: value at x = 0; e{caption[1:]}"
+    return html.table(caption, table[0], table[1:])
 
 
 def _rows_fitted(evaluation: Evaluation) -> str:
@@ -177,30 +187,36 @@ def _rows_fitted(evaluation: Evaluation) -> str:
 
 
 def _has_normal_noise(params: Params) -> bool:
-    """Return whether the points were drawn around a line with independent normal noise."""
+    """Return whether the points were drawn around the model with independent normal noise."""
     return params.generate.table is None and params.generate.noise.kind == "normal"
 
 
-def _checks(residuals: Residuals, *, normal: bool) -> str:
+def _checks(residuals: Residuals, params: Params, *, normal: bool) -> str:
     """Return the checks of the residuals in words; normal: the noise is known to be normal."""
+    kind, levels = params.kind, params.evaluate.residual_levels
+    noun = equations.noun(kind)
+    place = "at x" if len(kind.inputs) == 1 else "where least squares has y"
     parts = [
         "<h3>Do they look like noise?</h3>",
         f"<p>{counted(residuals.rows, 'point')} looked at; the farthest lies"
-        f" {residuals.farthest:.1f} times their root mean square from the line, at x ="
+        f" {residuals.farthest:.1f} times their root mean square from the {noun}, {place} ="
         f" {minus(to_gap(residuals.farthest_x, residuals.gap))}.",
     ]
     if residuals.unchecked:
         return "\n".join([*parts, f"No more can be said: {residuals.unchecked}.</p>"])
     if any(check.of_the_fit for check in residuals.checks):
         parts[-1] += (
-            " The trend is the fitted line's own; the rest is asked of what least squares leaves,"
-            " so that the optimiser's part is not taken for the noise's."
+            f" The trend is the fitted {noun}'s own; the rest is asked of what least squares"
+            " leaves, so that the optimiser's part is not taken for the noise's."
         )
-    parts[-1] += " None of this decides the gate."
+    deciding = (
+        f"The gate asks for {', '.join(levels)}." if levels else "None of this decides the gate."
+    )
+    parts[-1] += f" {deciding}"
     if normal and any(check.sign != "none" for check in residuals.checks):
         parts[-1] += (
-            " These points were drawn from a line with normal noise, so a sign of anything else"
-            " is chance."
+            f" These points were drawn from a {noun} with normal noise, so a sign of anything"
+            " else is chance."
         )
     parts[-1] += "</p>"
     findings = []
@@ -217,72 +233,19 @@ def _checks(residuals: Residuals, *, normal: bool) -> str:
 
 def _table_of_epochs(results: Results) -> str:
     """Return a table of some epochs, few enough to read."""
-    last = len(results.loss) - 1
+    history, last = results.history, results.history.epochs - 1
     epochs = sorted({*range(min(last, 9)), *np.geomspace(1, last + 1, 12).astype(int) - 1, last})
     rows = [
         [
             f"{epoch:,}",
-            *(
-                significant(float(values[epoch]), 6)
-                for values in (results.loss, results.w, results.b)
-            ),
+            *(significant(float(values[epoch]), 6) for values in (history.loss, *history.values)),
         ]
         for epoch in epochs
     ]
+    left = "line" if equations.is_line(results.data.model) else "parameters"
     table = html.table(
-        "The loss an epoch began with, and the line it left.", ["epoch", "loss", "w", "b"], rows
+        f"The loss an epoch began with, and the {left} it left.",
+        ["epoch", "loss", *history.names],
+        rows,
     )
     return f"<details><summary>The curves as numbers</summary>\n{table}\n</details>"
-
-
-def _provenance(params: Params, results: Results) -> str:
-    train = params.train
-    facts = [
-        ("Points", _points(params)),
-        (
-            "Rows",
-            f"{results.evaluation.rows:,} to fit, {results.evaluation.holdout_rows:,} held out",
-        ),
-        (
-            "Training",
-            f"{counted(train.epochs, 'epoch')} of gradient descent at learning rate"
-            f" {plain(train.learning_rate)}, {train.dtype},"
-            f" x {'standardised' if train.standardize else 'as it is'}, on"
-            f" {'three points that have the loss of all rows' if train.compress else 'all rows'}",
-        ),
-        (_DATA, results.data_sha256),
-    ]
-    terms = "\n".join(
-        f"<div><dt>{name}</dt><dd>{html.code(text) if name == _DATA else safe(text)}</dd></div>"
-        for name, text in facts
-    )
-    parameters = params.flat().items()
-    rows = [[key, value if isinstance(value, str) else in_yaml(value)] for key, value in parameters]
-    table = html.table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
-    return (
-        f"<dl>\n{terms}\n</dl>\n<p>The SHA-256 is that of data/SHA256SUMS, which lists every data"
-        " file. The same inputs give the same page, so no time, machine or commit is on it: MLflow"
-        " has them with the run.</p>\n"
-        f"<details><summary>Every parameter</summary>\n{table}\n</details>"
-    )
-
-
-def _points(params: Params) -> str:
-    settings = params.generate
-    if settings.table:
-        return f"{settings.table}, {settings.columns.y} against {settings.columns.x}"
-    noise, x = settings.noise, settings.x
-    assert params.truth  # drawn points have one
-    line = equations.of_truth(Line(params.truth.w, params.truth.b))
-    meanings = {
-        "normal": "standard deviation",
-        "integer": "up to",
-        "shared-integer": "one for all, up to",
-    }
-    spacing = "evenly spaced" if x.spacing == "grid" else "at random"
-    return (
-        f"{settings.rows:,} drawn from {line} + {noise.kind} noise"
-        f" ({meanings[noise.kind]} {plain(noise.scale)}), x {spacing} from {plain(x.low)} to"
-        f" {plain(x.high)},"
-        f" seed {settings.seed}"
-    )

@@ -5,9 +5,7 @@ Figures are drawn without pyplot, so that they share no state. Knows nothing of 
 
 import io
 import logging
-import math
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 # On import it warns twice about a home folder without write access, which does no harm.
@@ -21,14 +19,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from knownline.core.formatting import minus, shown_of, significant
-from knownline.core.line import Line
-from knownline.core.moments import Compressed
-from knownline.report import equations
+from knownline.core.history import History
+from knownline.core.kinds import Parameters
+from knownline.core.least_squares import LeastSquares
+from knownline.report import views
+from knownline.report.views import View
 
 Array = npt.NDArray[np.float64]
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 POINTS, FITTED, TRUE = "#8fa6bd", "#c4421a", "#1f6f4a"
+
+_CURVES: dict[str, Any] = {
+    "true": {"color": TRUE, "lw": 4, "alpha": 0.45},
+    "fitted": {"color": FITTED, "lw": 1.6},
+}
 
 _STYLE: Any = {
     # The user's matplotlibrc must not change bytes that DVC hashes.
@@ -55,53 +60,35 @@ _STYLE: Any = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The labels of the axes."""
+def fit(view: View, of: int) -> bytes:
+    """Return a PNG of a fit with its points, a sample of `of` rows.
 
-    x: str = "x"
-    y: str = "y"
-
-
-def fit(x: Array, y: Array, *, line: Line, truth: Line | None, of: int, names: Names) -> bytes:
-    """Return a PNG of the line with points, x and y of (shown,) each, a sample of `of` rows.
-
-    The upper plot has the points and the lines. The lower one has their distances from the fitted
-    line, which make the noise and the truth visible.
+    The upper plot has the points and the curves. The lower one has their distances from the fit,
+    which make the noise and the truth visible.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 6.4), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
-        ends = np.array([x.min(), x.max()])
-        size = 26 if len(x) <= 200 else 8
-        for axes, base in ((above, Line(0.0, 0.0)), (below, line)):
-            axes.scatter(
-                x,
-                y - base.at(x),
-                s=size,
-                color=POINTS,
-                linewidths=0,
-                label=shown_of(len(x), of, "point"),
-            )
-            if truth is not None:
-                true = f"true: {equations.of_truth(truth)}"
-                axes.plot(
-                    ends, truth.at(ends) - base.at(ends), color=TRUE, lw=4, alpha=0.45, label=true
-                )
-            axes.plot(ends, line.at(ends) - base.at(ends), color=FITTED, lw=1.6,
-                      label=f"fitted: {equations.of_fit(x, y, line)}")  # fmt: skip
-        above.set_title("The fitted line and its points", pad=22.0)
-        # Above the axes: at their side, long names of the two would overlap.
-        for axes, name in ((above, names.y), (below, f"{names.y} − fitted")):
+        size = 26 if len(view.x) <= 200 else 8
+        for axes, name, y, curves in (
+            (above, view.y_name, view.y, view.curves),
+            (below, view.residual_name, view.residuals, view.residual_curves),
+        ):
+            label = shown_of(len(view.x), of, "point")
+            axes.scatter(view.x, y, s=size, color=POINTS, linewidths=0, label=label)
+            for kind, heights in curves.items():
+                axes.plot(view.at, heights, label=view.labels[kind], **_CURVES[kind])
+            # Above the axes: at their side, long names of the two would overlap.
             axes.annotate(name, (0, 1), xytext=(0, 6), xycoords="axes fraction",
                           textcoords="offset points", color=INK, parse_math=False)  # fmt: skip
+        above.set_title(f"The fitted {view.noun} and its points", pad=22.0)
         above.legend(loc="best")
-        below.set_xlabel(names.x, parse_math=False)
+        below.set_xlabel(view.x_name, parse_math=False)
         return _png(figure)
 
 
 def loss(losses: Array, least: float | None) -> bytes:
-    """Return a PNG of the loss by epoch, (epochs,), with the smallest loss that any line has.
+    """Return a PNG of the loss by epoch, (epochs,), with the smallest loss there is.
 
     least: the smallest loss, None if the loss is not the mean squared error.
     """
@@ -122,50 +109,59 @@ def loss(losses: Array, least: float | None) -> bytes:
         return _png(figure)
 
 
-def path(w: Array, b: Array, *, rows: Compressed, truth: Line | None) -> bytes:
-    """Return a PNG of the path of (w, b) from 0, (epochs,) each, over ellipses of equal loss."""
+def path(history: History, data: LeastSquares, truth: Parameters | None) -> bytes | None:
+    """Return a PNG of the path of the two parameters from 0, over ellipses of equal loss.
+
+    None if the model does not have two parameters, of which one is the constant.
+    """
+    names = views.axes_of_path(data.model)
+    if names is None:
+        return None
+    w, b = names
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 5.2), layout="constrained")
         axes = figure.subplots()
-        ols = rows.least_squares()
-        path_w, path_b = np.concatenate([[0.0], w]), np.concatenate([[0.0], b])
+        ols = data.solution
+        across, up = (np.concatenate([[0.0], history.of(name)]) for name in names)
         goals = [ols, truth] if truth else [ols]
-        axes.set_xlim(*_limits([*path_w, *(goal.w for goal in goals)]))
-        axes.set_ylim(*_limits([*path_b, *(goal.b for goal in goals)]))
-        _contours(axes, rows, ols)
-        axes.plot(path_w, path_b, color=FITTED, lw=1.4, marker="o", ms=3.5, label="(w, b) by epoch")
+        limits = (
+            _limits([*across, *(goal[w] for goal in goals)]),
+            _limits([*up, *(goal[b] for goal in goals)]),
+        )
+        _contours(axes, data, limits, (ols[w], ols[b]))
+        axes.plot(
+            across, up, color=FITTED, lw=1.4, marker="o", ms=3.5, label=f"({w}, {b}) by epoch"
+        )
         axes.plot([0], [0], "o", color="white", mec=FITTED, ms=8, label="start")
         if truth is not None:
             axes.plot(
-                [truth.w], [truth.b], "s", color="none", mec=TRUE, mew=1.8, ms=11, label="truth"
+                [truth[w]], [truth[b]], "s", color="none", mec=TRUE, mew=1.8, ms=11, label="truth"
             )
-        axes.plot([ols.w], [ols.b], "+", color=INK, mew=1.8, ms=12, label="least squares")
-        axes.set_title("The path of (w, b) over the loss")
-        axes.set_xlabel("w")
-        axes.set_ylabel("b")
+        axes.plot([ols[w]], [ols[b]], "+", color=INK, mew=1.8, ms=12, label="least squares")
+        axes.set_xlim(*limits[0])
+        axes.set_ylim(*limits[1])
+        axes.set_title(f"The path of ({w}, {b}) over the loss")
+        axes.set_xlabel(w)
+        axes.set_ylabel(b)
         axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=0.9)
         return _png(figure)
 
 
-def _contours(axes: Axes, rows: Compressed, ols: Line) -> None:
+Limits = tuple[tuple[float, float], tuple[float, float]]
+
+
+def _contours(axes: Axes, data: LeastSquares, limits: Limits, centre: tuple[float, float]) -> None:
     """Draw ellipses of equal loss around least squares, each with ten times the next one's excess.
 
     They are drawn as curves: contours from a grid would be broken where raw x makes them narrow.
     """
     angles = np.linspace(0.0, 2 * np.pi, 721)
-    corners = [(w - ols.w, b - ols.b) for w in axes.get_xlim() for b in axes.get_ylim()]
-    largest = max(rows.mean_squared_error(Line(ols.w + dw, ols.b + db)) for dw, db in corners)
-    limits = axes.get_xlim(), axes.get_ylim()
-    if not 0 < largest < 1e150:
-        return  # a path that diverged so far is outside any ellipse
-    for power in range(7):
-        radius = math.sqrt(largest * 10.0**-power)
-        dw = radius / rows.sd_x * np.cos(angles)
-        db = radius * np.sin(angles) - dw * rows.mean_x
-        label = "equal squared error, ten times the next" if power == 0 else None
-        axes.plot(ols.w + dw, ols.b + db, color=FAINT, lw=0.8, alpha=0.7, label=label)
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
+    label: str | None = "equal squared error, ten times the next"
+    for a, c, d in views.ellipses(data, *limits):
+        across = centre[0] + a * np.cos(angles)
+        up = centre[1] + (d * np.sin(angles) + c * np.cos(angles))
+        axes.plot(across, up, color=FAINT, lw=0.8, alpha=0.7, label=label)
+        label = None
 
 
 def _limits(values: list[float]) -> tuple[float, float]:

@@ -2,10 +2,10 @@
 
 from knownline.core import folders
 from knownline.core.layout import PLOTS, REPORT
-from knownline.core.line import Line
 from knownline.evaluate.results import Results
 from knownline.params import Params
-from knownline.report import page, plots
+from knownline.report import page, plots, views
+from knownline.report.views import View
 from samerun.core import files
 
 
@@ -25,16 +25,14 @@ def main() -> int:
 
 def _plots(params: Params, results: Results) -> dict[str, bytes]:
     """Return the files of reports/plots/ by name, as PNG."""
-    rows, line = results.rows, results.evaluation.line
-    truth = Line(params.truth.w, params.truth.b) if params.truth else None
-    has_table = params.generate.table is not None
-    names = plots.Names(*params.generate.columns.short) if has_table else plots.Names()
-    squared = results.convergence.squared
-    least = rows.mean_squared_error(results.evaluation.ols) if squared else None
-    return {
-        "fit.png": plots.fit(
-            results.x, results.y, line=line, truth=truth, of=rows.rows, names=names
-        ),
-        "loss.png": plots.loss(results.loss, least),
-        "path.png": plots.path(results.w, results.b, rows=rows, truth=truth),
+    data, found = results.data, results.evaluation
+    view = View.of(
+        data.model, results.inputs, results.y, found.fitted, found.truth, views.names(params)
+    )
+    least = data.mean_squared_error(found.ols) if results.convergence.squared else None
+    images = {
+        "fit.png": plots.fit(view, found.rows),
+        "loss.png": plots.loss(results.history.loss, least),
+        "path.png": plots.path(results.history, data, found.truth),
     }
+    return {name: png for name, png in images.items() if png is not None}

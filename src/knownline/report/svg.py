@@ -160,7 +160,7 @@ class Panel:
             (self.x_name, f'class="name" x="{self.left + width / 2:g}" y="{HEIGHT - 12:g}"'),
             (self.y_name, 'class="name first" x="0" y="14"'),
         ):
-            parts.append(f"<text {place}>{safe(name)}</text>")
+            parts.append(f"<text {place}>{safe(shortened(name, int(WIDTH / LETTER)))}</text>")
         return "\n".join([*parts, "</svg>"])
 
     def _x_ticks(self, width: float) -> list[tuple[float, float, str]]:
@@ -234,6 +234,11 @@ def bars(description: str, rows: list[tuple[str, float, str]], limit: tuple[floa
 def safe(text: str) -> str:
     """Return text escaped for a page, since the name of a table or column can be anything."""
     return escape(_CONTROLS.sub("\ufffd", text))
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters, cut off at its end if it has more."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _power(exponent: int) -> float:

@@ -7,7 +7,8 @@ completes it. Knows nothing of why a champion is replaced.
 
 from datetime import UTC, datetime
 
-from knownline.retrain.registry import CHAMPION, PREVIOUS, Model, Registry, Version
+from knownline.retrain.registry import CHAMPION, PREVIOUS, Registry, Version
+from knownline.retrain.served import Model
 from samerun.core.errors import StoreError
 
 

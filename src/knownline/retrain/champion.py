@@ -1,5 +1,7 @@
 """`knownline champion`: prints which model version is in production, since when, and why."""
 
+from knownline.params import Params
+from knownline.retrain.problem import Problem
 from knownline.retrain.registry import CHAMPION, PREVIOUS, Registry
 from samerun import config
 from samerun.core.errors import StoreError
@@ -7,16 +9,19 @@ from samerun.mlflow import tracking
 
 
 def main() -> int:
-    """Print the champion. Raises: StoreError if there is none."""
+    """Print the champion of the problem in params.yaml. Raises: StoreError if there is none."""
+    problem = Problem.of(Params.read())
     store = tracking.Store(config.here(), create=False)
-    registry = Registry(store)
+    registry = Registry(store, problem)
     version = registry.by_alias(CHAMPION)
     if version is None:
-        raise StoreError(f"knownline must have a champion in {store.shown_uri} (got none)")
+        raise StoreError(f"{registry.name} must have a champion in {store.shown_uri} (got none)")
     previous = registry.by_alias(PREVIOUS)
     tags = version.tags
     facts = {
-        "champion": f"{version.name} of knownline",
+        "champion": f"{version.name} of {registry.name}",
+        "serve": f"models:/{registry.name}@{CHAMPION}",
+        "problem": problem.words,
         "since": tags.get("champion_since", "unknown"),
         "why": tags.get("champion_why", "unknown"),
         "run": version.run_id,

@@ -12,13 +12,15 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from knownline.core.layout import DATA, LINE, METRICS, PARAMS
-from knownline.core.line import Line
+from knownline.core.layout import DATA, METRICS, MODEL, PARAMS
+from knownline.core.model_file import Fitted
 from knownline.params import Params, with_seed
 from knownline.retrain import aliases, pipeline, policy, reporting, scoring
 from knownline.retrain.branch import Branch
-from knownline.retrain.policy import Challenger, Decision, Verdict
-from knownline.retrain.registry import CHALLENGER, CHAMPION, Registry, Version
+from knownline.retrain.policy import Challenger, Champion, Decision, Verdict
+from knownline.retrain.problem import Problem, described
+from knownline.retrain.registry import CHALLENGER, CHAMPION, PROBLEM, Registry, Version
+from knownline.retrain.served import answers
 from samerun import config, git
 from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
@@ -61,7 +63,7 @@ def _retrain(params: Params, request: Request) -> int:
         _sync_store(store_sync.pull)
     pipeline.pull()
     store = tracking.Store(config.here())
-    registry = Registry(store)
+    registry = Registry(store, Problem.of(params))
     commit = _commit_data(params, request, branch)
     pipeline.repro(commit, force=request.force)
     params = Params.read()
@@ -88,19 +90,21 @@ def _compare(
 ) -> Decision:
     """Register a run as the challenger, decide between it and the champion, and report it."""
     metrics = json.loads(METRICS.read_text())
-    line = Line.from_json(LINE.read_text())
-    new = registry.register(run.run_id, _tags(run, line, request))
+    new = registry.register(run.run_id, _tags(run, params, request))
     registry.set_alias(CHALLENGER, new)
     old = _opponent(registry, new)
-    scoring.challenger_model(new)
+    scoring.challenger_model(new, params.kind)
     challenger = _as_challenger(run, new, metrics)
-    champion = scoring.champion_standing(old, new, request.day, params.retrain) if old else None
+    champion = _of_another_problem(registry, old, Problem.of(params))
+    if old and champion is None:
+        champion = scoring.champion_standing(old, new, request.day, params)
     decision = _earlier_decision(registry, new)
     decision = decision or policy.decide(challenger, champion, params.retrain)
     _publish(branch, request, params)
     if decision.verdict == Verdict.PROMOTED:
         aliases.promote(registry, new, old, branch.day, "; ".join(decision.reasons))
-    comparison = reporting.Comparison(run, new, metrics, old, champion, decision)
+    compared = old if champion and not champion.other_problem else None
+    comparison = reporting.Comparison(run, new, metrics, compared, champion, decision)
     card = reporting.card_of(registry, store, params, request.day, comparison)
     reporting.publish(registry, comparison, card)
     if request.push:
@@ -218,7 +222,8 @@ def _recorded_run(store: tracking.Store, recorded: Pipeline, commit: str) -> Rec
     return run
 
 
-def _tags(run: RecordedRun, line: Line, request: Request) -> dict[str, str]:
+def _tags(run: RecordedRun, params: Params, request: Request) -> dict[str, str]:
+    fitted = Fitted.read(MODEL)
     return {
         "fingerprint": run.tags["fingerprint"],
         "data_sha256": files.sha256_of(DATA / "SHA256SUMS"),
@@ -226,8 +231,9 @@ def _tags(run: RecordedRun, line: Line, request: Request) -> dict[str, str]:
         "git_dirty": run.tags["git_dirty"],
         "gate": run.tags["gate"],
         "retrained_on": request.day.isoformat(),
-        "line": line.to_json(),
-        "sample": scoring.training_sample().to_json(),
+        "model": fitted.to_json(),
+        "answers": answers(params.kind, fitted.parameters),
+        "sample": scoring.training_sample(params).to_json(),
     }
 
 
@@ -237,9 +243,29 @@ def _as_challenger(run: RecordedRun, new: Version, metrics: dict[str, Any]) -> C
         gate=[] if gate["passed"] is True else gate["reasons"] or ["it gave no reason"],
         clean=run.tags.get("git_dirty") == "false" and run.tags.get("git_commit") != "none",
         complete=run.status == "FINISHED",
-        finite=all(isinstance(metrics[name], float | int) for name in ("w", "b")),
+        finite=all(isinstance(metrics[name], float | int) for name in metrics["se"]),
         rolled_back=new.tags.get("rolled_back"),
     )
+
+
+def _of_another_problem(
+    registry: Registry, old: Version | None, problem: Problem
+) -> Champion | None:
+    """Return the champion that must not be compared, since it solves another problem, or None.
+
+    It is the champion of another registered model, unless somebody moved an alias by hand.
+    """
+    if old is None:
+        if (elsewhere := registry.champion_elsewhere()) is None:
+            return None
+        version, solved = elsewhere
+        return Champion(
+            f"{version.name} of {version.model_name}", 0, other_problem=described(solved)
+        )
+    solved = old.tags.get(PROBLEM, problem.to_json())
+    if solved == problem.to_json():
+        return None
+    return Champion(old.name, 0, other_problem=described(solved))
 
 
 def _opponent(registry: Registry, new: Version) -> Version | None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from knownline.core.formatting import UNKNOWN, plain, r_squared, rounded, significant
+from knownline.core.kinds import Parameters
 from knownline.retrain.drift import Drift
 from knownline.retrain.policy import Decision, PairedErrors
+from knownline.retrain.problem import Problem
 
 LONGEST = 5_000
 """The most characters that MLflow stores of a version's description."""
@@ -19,20 +21,24 @@ LONGEST = 5_000
 class ModelCard:
     """The content of a report on a retraining.
 
-    day: of the retraining, UTC. data: a name of the fresh data. version, run_id, commit: of the
-    challenger. metrics: the content of metrics.json. champion: its name, or None. changed: the
-    differences between the champion's run and the challenger's, in words. links: addresses by name.
+    day: of the retraining, UTC. data: a name of the fresh data. problem: what is fitted to what.
+    model_name: of the registered model. version, run_id, commit: of the challenger. metrics: the
+    content of metrics.json. champion: its name, or None; champion_parameters: None if unknown.
+    changed: the differences between the champion's run and the challenger's, in words. links:
+    addresses by name.
     """
 
     day: str
     decision: Decision
     data: str
+    problem: Problem
+    model_name: str
     version: str
     run_id: str
     commit: str
     metrics: dict[str, Any]
     champion: str | None
-    champion_line: str | None
+    champion_parameters: Parameters | None
     drift: Drift | None
     scores: PairedErrors | None
     changed: Sequence[str]
@@ -71,7 +77,7 @@ class ModelCard:
     def _fit(self) -> str:
         metrics = self.metrics
         rows = ["## The fit", "", "| | fitted | ± | true |", "|---|---:|---:|---:|"]
-        for name in ("w", "b"):
+        for name in metrics["se"]:
             value, error, true = metrics[name], metrics["se"][name], metrics["truth"][name]
             fitted = UNKNOWN if value is None else rounded(value, error or 0.0)
             rows.append(
@@ -85,8 +91,9 @@ class ModelCard:
         if self.champion is None:
             return "## Champion and challenger\n\nThere was no champion to compare with."
         lines = ["## Champion and challenger", ""]
-        if self.champion_line:
-            lines += [f"The champion was {self.champion}: {self.champion_line}.", ""]
+        if self.champion_parameters:
+            values = [f"{n} = {significant(v, 6)}" for n, v in self.champion_parameters.items()]
+            lines += [f"The champion was {self.champion}: {', '.join(values)}.", ""]
         if self.scores:
             lines += [
                 f"| on the same {self.scores.rows:,} held-out rows | RMSE |",
@@ -104,14 +111,15 @@ class ModelCard:
             lines += [
                 "| drift of the fresh data from the champion's | F | p |",
                 "|---|---:|---:|",
-                f"| the line, (w, b) at once | {significant(drift.line_f, 3)}"
-                f" | {significant(drift.line_p, 2)} |",
+                f"| the {drift.model}, {', '.join(self.metrics['se'])} at once"
+                f" | {significant(drift.fit_f, 3)} | {significant(drift.fit_p, 2)} |",
                 f"| the noise, ratio of variances | {significant(drift.variance_f, 3)}"
                 f" | {significant(drift.variance_p, 2)} |",
                 f"| both | | {significant(drift.p, 2)} |",
                 "",
-                f"Drift is p below {plain(drift.level)}:"
-                f" **{'drifted' if drift.drifted else 'no drift'}**.",
+                f"Drift is p below {plain(drift.level)}, of a change that matters:"
+                f" **{'drifted' if drift.drifted else 'no drift'}**."
+                f" {drift.effect_words[0].upper()}{drift.effect_words[1:]}.",
             ]
         return "\n".join(lines).rstrip()
 
@@ -127,16 +135,19 @@ class ModelCard:
             [
                 "## The model",
                 "",
-                "- Intended use: the y of one x within the range of the data, by y = w*x + b.",
+                f"- Intended use: {self.problem.target} from {', '.join(self.problem.inputs)},"
+                f" within the range of the data, by the model `{self.problem.model}`"
+                f" (parameters {', '.join(self.metrics['se'])}).",
                 f"- Data: {self.data}; {self.metrics['rows']:,} rows fitted,"
                 f" {holdout['rows']:,} held out.",
                 f"- Metrics: holdout RMSE {significant(holdout['rmse'], 5)},"
                 f" R² = {r_squared(holdout['r2'])}; training RMSE"
                 f" {significant(self.metrics['train']['rmse'], 5)}.",
-                "- Limits: one straight line. Errors and tests take the noise to be independent,"
-                " normal and equally wide everywhere; outside the data's x nothing is known.",
+                "- Limits: one model for all rows. Errors and tests take the noise to be"
+                " independent, normal and equally wide everywhere; outside the range of the data"
+                " nothing is known.",
                 f"- Reproduce: `samerun reproduce {self.run_id}`.",
-                f"- Serve: `mlflow models serve -m models:/knownline/{self.version}"
+                f"- Serve: `mlflow models serve -m models:/{self.model_name}/{self.version}"
                 " --env-manager local`, with MLFLOW_TRACKING_URI set to this store:"
                 " `sqlite:///mlruns/mlflow.db`, or the server's address.",
                 f"- Commit: `{self.commit}`.",

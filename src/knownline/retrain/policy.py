@@ -49,6 +49,18 @@ class PairedErrors:
         return self.mean / (self.sd / math.sqrt(self.rows))
 
     @property
+    def effect(self) -> float:
+        """By how much the worse model misses y in addition, in RMSEs of the better one.
+
+        It is the root of the difference of their mean squared errors. For a model that is off by
+        that much everywhere, 0.1 makes the RMSE 0.5% larger.
+        """
+        better = min(self.champion_rmse, self.challenger_rmse)
+        if better == 0:
+            return math.inf if self.mean else 0.0
+        return math.sqrt(abs(self.mean)) / better
+
+    @property
     def p_better(self) -> float:
         """How often noise alone would make the challenger look this much better."""
         return float(special.stdtr(self.rows - 1, -self.t))
@@ -62,7 +74,7 @@ class PairedErrors:
 def compare_errors(chunks: Iterable[tuple[Array, Array]]) -> PairedErrors | None:
     """Return the comparison of errors, champion's and challenger's of (rows,) each, by chunks.
 
-    None if there are fewer than two rows. Source: the merge is that of `core.moments.Moments`.
+    None if there are fewer than two rows. Source: the merge is that of `core.moments.merge`.
     """
     rows, mean, squares, totals = 0, 0.0, 0.0, np.zeros(2)
     for champion, challenger in chunks:
@@ -103,11 +115,13 @@ class Champion:
     """The current champion and its performance on the fresh data.
 
     name: for the reasons, e.g. "version 3". days: since it became champion.
-    damaged: why its model cannot serve, or None. drift, scores: None if unknown.
+    other_problem: the problem that it solves, if it is not the challenger's: then nothing is
+    compared. damaged: why its model cannot serve, or None. drift, scores: None if unknown.
     """
 
     name: str
     days: int
+    other_problem: str | None = None
     damaged: str | None = None
     drift: Drift | None = None
     scores: PairedErrors | None = None
@@ -128,6 +142,14 @@ def decide(challenger: Challenger, champion: Champion | None, rules: Retrain) ->
         return Decision(Verdict.REFUSED, objections)
     if champion is None:
         return Decision(Verdict.PROMOTED, ["the gate passed and there is no champion yet"])
+    if champion.other_problem:
+        return Decision(
+            Verdict.PROMOTED,
+            [
+                "the gate passed and there is no champion yet of this problem",
+                f"{champion.name} solves another problem ({champion.other_problem}): not compared",
+            ],
+        )
     if champion.damaged:
         return Decision(
             Verdict.PROMOTED,
@@ -167,20 +189,27 @@ def _compare(champion: Champion, scores: PairedErrors, rules: Retrain) -> Decisi
         f"holdout RMSE {significant(scores.challenger_rmse, 4)} against the champion's"
         f" {significant(scores.champion_rmse, 4)} on the same {scores.rows:,} rows"
     )
-    if scores.p_worse < level:
+    matters = scores.effect > rules.minimum_effect
+    if scores.p_worse < level and matters:
         return Decision(
             Verdict.KEPT,
             [f"the challenger is worse beyond noise: {scored} {_p_clause(scores.p_worse, level)}"],
         )
     drift = champion.drift
     drift_reasons = [drift.words] if drift and drift.drifted else []
-    if scores.p_better < level:
+    if scores.p_better < level and matters:
         better = (
             f"the challenger is better beyond noise: {scored} {_p_clause(scores.p_better, level)}"
         )
         return Decision(Verdict.PROMOTED, [better, *drift_reasons])
     p = min(scores.p_better, scores.p_worse)
     tie = f"neither is better beyond noise: {scored} {_p_clause(p, level)}"
+    if p < level:
+        tie = (
+            f"the difference is beyond noise, but too small to matter: {scored}"
+            f" {_p_clause(p, level)}; the worse one misses y by {significant(scores.effect, 2)}"
+            f" RMSEs more (more than {plain(rules.minimum_effect)} matters)"
+        )
     stale = champion.days >= rules.stale_after_days
     reasons = drift_reasons + (
         [f"the champion is stale: {champion.days} days, {rules.stale_after_days} make it so"]

@@ -1,34 +1,37 @@
-"""The registered model `knownline` in MLflow: its versions, their tags and its aliases.
+"""The registered models in MLflow, one for each problem: their versions, tags and aliases.
+
+The first problem of a store has the project's name, `knownline`; the name of any other continues
+with the model, the target and a hash (docs/decisions/0017-problems.md).
 
 MLflow cannot move two aliases at once. So the version that another one replaced is written to a tag
 before the alias moves; the alias `previous` only shows it and decides nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from samerun.mlflow.errors import ABSENT_CODES, store_errors
 
 # isort: split
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from knownline.core.line import Line
+from knownline.core.model_file import Fitted
+from knownline.retrain.problem import Problem
 from samerun.core.errors import StoreError
-from samerun.mlflow import models, tracking
-
-Array = npt.NDArray[np.float64]
+from samerun.mlflow import tracking
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
+PROBLEM = "problem"
+"""The tag, of a registered model and of its versions, that says what they are fitted for."""
+
 DESCRIPTION = (
-    "A straight line, y = w*x + b. The alias `champion` serves, `challenger` is the latest that was"
-    " tried, `previous` is what `knownline rollback` puts back."
+    "The alias `champion` is in production, `challenger` is the latest that was tried, `previous`"
+    " is what `knownline rollback` puts back."
 )
 _LONGEST = 5_000  # the most characters that MLflow stores of a version's tag or description
 
@@ -48,31 +51,70 @@ class Version:
         return f"version {self.number}"
 
     @property
-    def line(self) -> Line | None:
-        """The line it was registered with, or None if knownline did not register it."""
+    def fitted(self) -> Fitted | None:
+        """The model it was registered with, or None if knownline did not register it."""
         try:
-            return Line.from_json(self.tags["line"])
-        except (KeyError, ValueError):
+            return Fitted.from_json(self.text("model"))
+        except ValueError:
             return None
 
+    def text(self, key: str) -> str:
+        """Return the text that `Registry.tag` wrote as one tag, or more if it is long; else ""."""
+        parts = takewhile(lambda part: part in self.tags, _parts(key))
+        return "".join(self.tags[part] for part in parts)
 
-class DamagedModelError(Exception):
-    """A version's model cannot be loaded, or is not the line it was registered with."""
+
+def _parts(key: str) -> Iterator[str]:
+    """Yield the keys of the tags that a long text is divided into."""
+    yield key
+    for number in count(2):
+        yield f"{key}.{number}"
 
 
 class Registry:
-    """The versions of the registered model in one store."""
+    """The versions of the registered model of one problem in one store."""
 
-    def __init__(self, store: tracking.Store) -> None:
-        self._store = store
+    def __init__(self, store: tracking.Store, problem: Problem) -> None:
+        self._store, self._problem = store, problem
         self._client = store.client
-        self._name = store.name
+        self._project = store.name
+        solved = self._solved(self._project)
+        own = solved in (None, problem.to_json())
+        self._name = self._project if own else f"{self._project}-{problem.suffix()}"
+
+    @property
+    def name(self) -> str:
+        """The name of the registered model."""
+        return self._name
+
+    def champion_elsewhere(self) -> tuple[Version, str] | None:
+        """Return the champion of the project's first problem, if it is another, and that problem.
+
+        The problem is as `Problem.to_json` writes it.
+        """
+        if self._name == self._project:
+            return None
+        version = self._by_alias(self._project, CHAMPION)
+        return (version, self._solved(self._project) or "") if version else None
+
+    def _solved(self, name: str) -> str | None:
+        """Return the problem of a registered model; None if there is no such model or no tag."""
+        with self._store_errors():
+            try:
+                return dict(self._client.get_registered_model(name).tags).get(PROBLEM)
+            except MlflowException as error:
+                if error.error_code not in ABSENT_CODES:
+                    raise
+                return None
 
     def by_alias(self, alias: str) -> Version | None:
         """Return the version that an alias points to, or None."""
+        return self._by_alias(self._name, alias)
+
+    def _by_alias(self, name: str, alias: str) -> Version | None:
         with self._store_errors():
             try:
-                return _version(self._client.get_model_version_by_alias(self._name, alias))
+                return _version(self._client.get_model_version_by_alias(name, alias))
             except MlflowException as error:
                 if error.error_code not in ABSENT_CODES:
                     raise
@@ -100,6 +142,7 @@ class Registry:
 
     def register(self, run_id: str, tags: dict[str, str]) -> Version:
         """Return the version of a run; register it first if it has none."""
+        tags = _divided({**tags, PROBLEM: self._problem.to_json()})
         version = self.by_run(run_id)
         with self._store_errors():
             if version is None:
@@ -161,11 +204,20 @@ class Registry:
                 self._client.download_artifacts(run_id, name, str(folder))
 
     def _create_model(self) -> None:
+        text, tags = f"{self._problem.words}. {DESCRIPTION}", {PROBLEM: self._problem.to_json()}
         try:
-            self._client.create_registered_model(self._name, description=DESCRIPTION)
+            self._client.create_registered_model(self._name, tags=tags, description=text)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+            solved = self._solved(self._name)
+            if solved is None:  # somebody created it by hand, or an older version did
+                self._client.set_registered_model_tag(self._name, PROBLEM, tags[PROBLEM])
+            elif solved != tags[PROBLEM]:
+                raise StoreError(
+                    f"{self._name} must be free for the problem {self._problem.words} (got another"
+                    " problem's: somebody was quicker; repeat this)"
+                ) from None
 
     def _latest(self, query: str) -> Version | None:
         with self._store_errors():
@@ -178,33 +230,13 @@ class Registry:
             yield
 
 
-class Model:
-    """A version's model, loaded from the registry with pickle forbidden."""
-
-    def __init__(self, version: Version) -> None:
-        """Load the model and compare its predictions with the registered line, if that is known.
-
-        Raises: DamagedModelError, or StoreError if its files cannot be reached.
-        """
-        x_values = [-1.0, 0.0, 0.5, 3.0, 1e6]
-        try:
-            self._model: Any = models.load(f"models:/{version.model_name}/{version.number}")
-            predictions = self.predict(np.array(x_values))
-        except StoreError:
-            raise  # a store out of reach does not mean a damaged model
-        except Exception as error:  # a damaged model can raise anything
-            first_line = str(error).strip().splitlines() or [""]
-            reason = f"{type(error).__name__}: {first_line[0][:160]}"
-            raise DamagedModelError(f"its model does not answer ({reason})") from error
-        line = version.line
-        if line is None:
-            return
-        if [float(y).hex() for y in predictions] != [float(line.at(x)).hex() for x in x_values]:
-            raise DamagedModelError("its model is not the line it was registered as")
-
-    def predict(self, x: Array) -> Array:
-        """Return the predictions for x, (rows,) each."""
-        return np.asarray(self._model.predict(pd.DataFrame({"x": x})), dtype=np.float64)
+def _divided(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return tags that are short enough for MLflow: a longer text is divided."""
+    return {
+        part: value[at : at + _LONGEST]
+        for key, value in tags.items()
+        for part, at in zip(_parts(key), range(0, max(len(value), 1), _LONGEST), strict=False)
+    }
 
 
 def _version(entity: Any) -> Version:

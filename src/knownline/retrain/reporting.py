@@ -9,11 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from knownline.core.formatting import rounded
 from knownline.core.layout import RETRAINED
 from knownline.params import Params
 from knownline.retrain.model_card import ModelCard
 from knownline.retrain.policy import Champion, Decision
+from knownline.retrain.problem import Problem
 from knownline.retrain.registry import Registry, Version
 from samerun.core import files
 from samerun.core.errors import StoreError
@@ -45,7 +45,7 @@ def card_of(
     run, opponent, champion = comparison.run, comparison.opponent, comparison.champion
     settings = params.generate
     data = f"drawn, seed {settings.seed}" if settings.table is None else settings.table
-    line = opponent.line if opponent else None
+    fitted = opponent.fitted if opponent else None
     links = {"Run": run.run_id}
     if store.uri.startswith("http"):
         links["Run"] = f"{store.shown_uri}/#/experiments/{store.experiment}/runs/{run.run_id}"
@@ -53,12 +53,14 @@ def card_of(
         day=day.isoformat(),
         decision=comparison.decision,
         data=f"{data} (SHA-256 {comparison.version.tags['data_sha256'][:12]}…)",
+        problem=Problem.of(params),
+        model_name=comparison.version.model_name,
         version=comparison.version.number,
         run_id=run.run_id,
         commit=run.tags["git_commit"],
         metrics=comparison.metrics,
         champion=opponent.name if opponent else None,
-        champion_line=f"w = {rounded(line.w, 1e-4)}, b = {rounded(line.b, 1e-2)}" if line else None,
+        champion_parameters=fitted.parameters if fitted else None,
         drift=champion.drift if champion else None,
         scores=champion.scores if champion else None,
         changed=_changes(registry, opponent, comparison.version) if opponent else [],
@@ -129,8 +131,9 @@ def publish(registry: Registry, comparison: Comparison, card: ModelCard) -> None
     if drift:
         tags |= {
             "drift_p": repr(drift.p),
-            "drift_p_line": repr(drift.line_p),
+            "drift_p_fit": repr(drift.fit_p),
             "drift_p_noise": repr(drift.variance_p),
+            "drift_distance": repr(drift.distance),
         }
     registry.tag_run(card.run_id, tags)
     _append("GITHUB_STEP_SUMMARY", description)

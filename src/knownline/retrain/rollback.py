@@ -1,7 +1,10 @@
 """`knownline rollback`: makes the previous champion the champion again."""
 
+from knownline.params import Params
 from knownline.retrain import aliases
-from knownline.retrain.registry import DamagedModelError, Registry
+from knownline.retrain.problem import Problem
+from knownline.retrain.registry import Registry
+from knownline.retrain.served import DamagedModelError
 from samerun import config
 from samerun.core.errors import StoreError, UsageError
 from samerun.execution.lock import exclusive
@@ -9,14 +12,15 @@ from samerun.mlflow import store_sync, tracking
 
 
 def main(*, reason: str, push: bool = False) -> int:
-    """Restore the previous champion and write the reason to both versions."""
+    """Restore the previous champion of this problem and write the reason to both versions."""
     reason = " ".join(reason.split())
     if not reason:
         raise UsageError("--reason must say why (got an empty text)")
+    problem = Problem.of(Params.read())
     with exclusive():
         if push:
             print(f"rollback: {store_sync.pull()}")
-        registry = Registry(tracking.Store(config.here(), create=False))
+        registry = Registry(tracking.Store(config.here(), create=False), problem)
         try:
             removed, restored = aliases.roll_back(registry, reason)
         except DamagedModelError as error:

@@ -10,36 +10,44 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core import parquet
+from knownline.core.kinds import Linear
 from knownline.core.layout import HOLDOUT, SUMMARY
+from knownline.core.least_squares import LeastSquares
+from knownline.core.moments import Compressed
 from knownline.core.summary import Summary
-from knownline.params import Retrain
+from knownline.params import Params
 from knownline.retrain import drift, policy
 from knownline.retrain.drift import Drift, Sample
 from knownline.retrain.policy import Champion
-from knownline.retrain.registry import DamagedModelError, Model, Version
+from knownline.retrain.registry import Version
+from knownline.retrain.served import DamagedModelError, Model, answers, are_alike
 from samerun.core.errors import StoreError
 
 Array = npt.NDArray[np.float64]
 
 
-def training_sample() -> Sample:
+def training_sample(params: Params) -> Sample:
     """Return the sample of the current training rows."""
-    return Sample.of(Summary.read(SUMMARY).train)
+    return _sample(params, Summary.of(params.kind, SUMMARY).train)
 
 
-def challenger_model(challenger: Version) -> Model:
+def _sample(params: Params, rows: Compressed) -> Sample:
+    return Sample.of(params.model, LeastSquares(params.kind, rows))
+
+
+def challenger_model(challenger: Version, kind: Linear) -> Model:
     """Return the challenger's model.
 
-    Raises: StoreError if it is not the line that was registered: such a model cannot be promoted.
+    Raises: StoreError if it is not what was registered: such a model cannot be promoted.
     """
     try:
-        return Model(challenger)
+        return Model(challenger, kind.inputs)
     except DamagedModelError as error:
         raise StoreError(f"{challenger.name} must be what was recorded (got: {error})") from error
 
 
 def champion_standing(
-    champion: Version, challenger: Version, today: date, rules: Retrain
+    champion: Version, challenger: Version, today: date, params: Params
 ) -> Champion:
     """Return the champion's performance on the data that the challenger was trained with.
 
@@ -47,21 +55,34 @@ def champion_standing(
     """
     days = _days(champion, today)
     try:
-        champion_model = Model(champion)
+        champion_model = Model(champion, params.kind.inputs)
     except DamagedModelError as error:
         return Champion(champion.name, days, damaged=str(error))
-    new_model = challenger_model(challenger)
-    scores = policy.compare_errors(_errors(champion_model, new_model))
-    return Champion(champion.name, days, drift=_drift(champion, rules.drift_level), scores=scores)
+    new_model = challenger_model(challenger, params.kind)
+    errors = _errors(params.kind, champion_model, new_model)
+    scores = policy.compare_errors(errors)
+    return Champion(champion.name, days, drift=_drift(champion, params), scores=scores)
 
 
-def _drift(champion: Version, level: float) -> Drift | None:
-    """Return the drift tests; None for a champion that knownline did not register."""
-    try:
-        sample = Sample.from_json(champion.tags["sample"])
-    except (KeyError, ValueError):
+def _drift(champion: Version, params: Params) -> Drift | None:
+    """Return the drift tests.
+
+    None for a champion that knownline did not register, or whose terms model.py has no more: the
+    parameters of other terms cannot be compared.
+    """
+    kind, rules, fitted = params.kind, params.retrain, champion.fitted
+    if fitted is None or set(fitted.parameters) != set(kind.names):
         return None
-    return drift.compare(sample, Sample.of(Summary.read(SUMMARY).all_rows), level=level)
+    if not are_alike(answers(kind, fitted.parameters), champion.tags.get("answers", "")):
+        return None
+    fresh = _sample(params, Summary.of(kind, SUMMARY).all_rows)
+    try:
+        sample = Sample.from_json(champion.text("sample"))
+        return drift.compare(
+            sample, fresh, level=rules.drift_level, minimum_effect=rules.minimum_effect
+        )
+    except ValueError:
+        return None
 
 
 def _days(champion: Version, today: date) -> int:
@@ -72,7 +93,7 @@ def _days(champion: Version, today: date) -> int:
         return 0
 
 
-def _errors(champion: Model, challenger: Model) -> Iterator[tuple[Array, Array]]:
-    for x, y in parquet.read(HOLDOUT):
-        if len(x):
-            yield champion.predict(x) - y, challenger.predict(x) - y
+def _errors(kind: Linear, champion: Model, challenger: Model) -> Iterator[tuple[Array, Array]]:
+    for *inputs, y in parquet.read(HOLDOUT, kind.inputs):
+        if len(y):
+            yield champion.predict(inputs) - y, challenger.predict(inputs) - y

@@ -37,12 +37,11 @@ FIRST_AFTER = 1.0
 class Checkpoint:
     """The state of a training that has not ended.
 
-    w, b: the parameters of the loop, for the scaled x. history: loss, w and b in the data's units,
-    (3, epochs).
+    raw: the parameters of the loop, for the scaled columns. history: loss and parameters in the
+    data's units, (1 + parameters, epochs).
     """
 
-    w: float
-    b: float
+    raw: tuple[float, ...]
     history: Array
 
     @property
@@ -101,8 +100,7 @@ class Checkpoints:
 def _pack(digest: str, checkpoint: Checkpoint) -> bytes:
     header = {
         "inputs": digest,
-        "w": checkpoint.w.hex(),
-        "b": checkpoint.b.hex(),
+        "raw": [value.hex() for value in checkpoint.raw],
         "epochs": checkpoint.epochs,
     }
     history = np.ascontiguousarray(checkpoint.history, dtype="<f8").tobytes()
@@ -119,5 +117,6 @@ def _unpack(digest: str, content: bytes) -> Checkpoint:
     header = json.loads(first_line)
     if header["inputs"] != digest:
         raise ValueError("it is of another training")
-    columns = np.frombuffer(history, dtype="<f8").reshape(3, header["epochs"])
-    return Checkpoint(float.fromhex(header["w"]), float.fromhex(header["b"]), columns)
+    raw = tuple(map(float.fromhex, header["raw"]))
+    columns = np.frombuffer(history, dtype="<f8").reshape(1 + len(raw), header["epochs"])
+    return Checkpoint(raw, columns)

@@ -5,8 +5,7 @@ MLflow or of the truth.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,9 @@ import numpy.typing as npt
 import torch
 
 from knownline.core.errors import DeviceError, DivergedError
-from knownline.core.line import Line
+from knownline.core.history import History
+from knownline.core.kinds import Linear
+from knownline.core.least_squares import Scaling
 from knownline.train import summation
 
 Array = npt.NDArray[np.float64]
@@ -24,59 +25,27 @@ Device = torch.device
 class Step(NamedTuple):
     """An epoch that has just ended.
 
-    loss, w, b: as in History. raw_w, raw_b: the parameters of the loop, for the scaled x; the loop
-    needs nothing else to resume. columns: loss, w and b by epoch, (3, epochs), filled up to here.
+    loss, values: as in History. raw: the parameters of the loop, for the scaled columns; the loop
+    needs nothing else to resume. history: loss and parameters by epoch, (1 + parameters, epochs),
+    filled up to here.
     """
 
     epoch: int
     loss: float
-    w: float
-    b: float
-    raw_w: float
-    raw_b: float
-    columns: Array
+    values: list[float]
+    raw: list[float]
+    history: Array
 
 
 class ResumePoint(NamedTuple):
-    """Where to resume a training: raw_w, raw_b and the filled columns of the last Step."""
+    """Where to resume a training: `raw` and the filled part of `history` of the last Step."""
 
-    w: float
-    b: float
-    columns: Array
+    raw: Sequence[float]
+    history: Array
 
 
 Watcher = Callable[[Step], object]
 """Called after every epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """How the x of the fit relates to the x of the data: (x - mean) / sd."""
-
-    mean: float = 0.0
-    sd: float = 1.0
-
-    def in_data_units(self, w: float, b: float) -> Line:
-        """Return the line for the data's x, given w and b for the scaled x."""
-        return Line(w / self.sd, b - (w / self.sd) * self.mean)
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Loss, w and b of every epoch, from epoch 0 on: (epochs,) each, w and b in the data's units.
-
-    loss is the mean squared error before the epoch's step, as the article prints it; w and b are
-    the coefficients after the step.
-    """
-
-    loss: Array
-    w: Array
-    b: Array
-
-    @property
-    def line(self) -> Line:
-        """The line after the last step."""
-        return Line(float(self.w[-1]), float(self.b[-1]))
 
 
 def choose_device(name: str, dtype: str) -> torch.device:
@@ -97,17 +66,18 @@ def choose_device(name: str, dtype: str) -> torch.device:
     return torch.device(name)
 
 
-def stable_learning_rate(x: Array) -> float:
-    """Return the learning rate below which descent on x, (rows,), cannot diverge: 2 / λmax.
+def stable_learning_rate(columns: Sequence[Array], level: float) -> float:
+    """Return the learning rate below which descent on columns, (rows,) each, cannot diverge.
 
-    λmax is the largest eigenvalue of the Hessian of the mean squared error in (w, b),
-    2 [[mean x², mean x], [mean x, 1]].
+    That is 2 / λmax, where λmax is the largest eigenvalue of the Hessian of the mean squared error,
+    twice the mean of the products of each pair of columns. level: of the constant column, 0 if
+    there is none.
     """
-    # x is divided by its largest value, so that x² cannot overflow.
-    size = max(1.0, float(np.max(np.abs(x))))
-    scaled = x / size
-    square, mean, one = float(np.mean(scaled**2)), float(np.mean(scaled)) / size, 1 / size / size
-    largest = (square + one) + math.hypot(square - one, 2 * mean)
+    # Columns are divided by their largest value, so that no square overflows.
+    size = max(1.0, *(float(np.max(np.abs(column))) for column in columns))
+    constant = np.full_like(columns[0], level / size)
+    scaled = np.stack([*(column / size for column in columns), constant])
+    largest = 2 * float(np.linalg.eigvalsh(scaled @ scaled.T / scaled.shape[1])[-1])
     return 2 / largest / size / size
 
 
@@ -120,35 +90,37 @@ def _divergence_reason(epoch: int, rate: float, stable: float, dtype: str) -> st
     )
 
 
-def row_bytes(dtype: str, device: torch.device) -> dict[torch.device, int]:
-    """Return the bytes of memory that `fit` needs per row, by device.
+def row_bytes(count: int, dtype: str, device: torch.device) -> dict[torch.device, int]:
+    """Return the bytes of memory that `fit` needs per row, by device, for so many columns.
 
-    x and y are float64 on the CPU. Autograd's own memory was measured: 15 to 19 numbers per row on
-    a CPU, 9 to 10.5 on a GPU.
+    The columns and y are float64 on the CPU. Autograd's own memory was measured for one column: 15
+    to 19 numbers per row on a CPU, 9 to 10.5 on a GPU; each more takes six at the most.
     """
     cpu, size = torch.device("cpu"), {"float64": 8, "float32": 4}[dtype]
-    columns = 2 * 8
-    return {cpu: columns + 20 * size} if device == cpu else {cpu: columns, device: 12 * size}
+    columns = (count + 1) * 8
+    own = (20 if device == cpu else 12) + 6 * (count - 1)
+    return {cpu: columns + own * size} if device == cpu else {cpu: columns, device: own * size}
 
 
 def fit(
-    x: Array,
+    columns: Sequence[Array],
     y: Array,
     *,
+    kind: Linear,
     epochs: int,
     learning_rate: float,
     dtype: str,
     device: torch.device,
-    scaling: Scaling = Scaling(),
+    scaling: Scaling | None = None,
     halving: bool = False,
     start: ResumePoint | None = None,
     watch: Watcher | None = None,
 ) -> History:
-    """Fit y = w*x + b by full-batch gradient descent from w = b = 0.
+    """Fit a linear model by full-batch gradient descent, with all parameters 0 at first.
 
-    x: (rows,), already scaled if it is to be scaled.
+    columns: of the terms that vary, (rows,) each, already scaled if they are to be scaled.
     y: (rows,) in the data's units.
-    scaling: how x relates to the data's x, for the w and b that are returned.
+    scaling: how the columns relate to the terms, for the parameters that are returned.
     halving: sum over rows by halving, for many rows; torch's own order of summation depends on
     threads and SIMD unless the rows are few.
     start: where to resume; the result is that of a training without a break.
@@ -156,80 +128,99 @@ def fit(
 
     Raises: DivergedError at the first loss that is not finite.
     """
-    kind = {"float64": torch.float64, "float32": torch.float32}[dtype]
-    inputs = torch.as_tensor(x).to(device=device, dtype=kind)
-    targets = torch.as_tensor(y).to(device=device, dtype=kind)
-    start = start or ResumePoint(0.0, 0.0, np.empty((3, 0)))
-    w = torch.tensor(start.w, dtype=kind, device=device, requires_grad=True)
-    b = torch.tensor(start.b, dtype=kind, device=device, requires_grad=True)
-    columns = np.empty((3, epochs))
-    first = start.columns.shape[1]
-    columns[:, :first] = start.columns
-    take_step = _gradient_step(inputs, targets, w, b, learning_rate, halving=halving)
+    number = {"float64": torch.float64, "float32": torch.float32}[dtype]
+    scaling = scaling or Scaling(kind)
+    inputs = [torch.as_tensor(column).to(device=device, dtype=number) for column in columns]
+    targets = torch.as_tensor(y).to(device=device, dtype=number)
+    count = len(kind.names)
+    start = start or ResumePoint([0.0] * count, np.empty((1 + count, 0)))
+    raw = [
+        torch.tensor(value, dtype=number, device=device, requires_grad=True) for value in start.raw
+    ]
+    history = np.empty((1 + count, epochs))
+    first = start.history.shape[1]
+    history[:, :first] = start.history
+    take_step = _gradient_step(
+        kind, scaling.level, inputs, targets, raw, learning_rate, halving=halving
+    )
     if device.type == "cuda":
-        take_step = _captured(take_step, w, b)
+        take_step = _captured(take_step, raw)
     fetch = _fetch_each if device.type == "cpu" else _fetch_at_once
     for epoch in range(first, epochs):
-        raw_w, raw_b, last_loss = fetch(w, b, take_step())
-        line = scaling.in_data_units(raw_w, raw_b)
-        columns[:, epoch] = last_loss, line.w, line.b
-        if not (math.isfinite(last_loss) and math.isfinite(line.w) and math.isfinite(line.b)):
-            stable = stable_learning_rate(x)
+        *numbers, last_loss = fetch(*raw, take_step())
+        values = scaling.in_data_units(numbers)
+        history[:, epoch] = last_loss, *values
+        if not (math.isfinite(last_loss) and all(map(math.isfinite, values))):
+            stable = stable_learning_rate(columns, scaling.level)
             raise DivergedError(_divergence_reason(epoch, learning_rate, stable, dtype))
         if watch:
-            watch(Step(epoch, last_loss, line.w, line.b, raw_w, raw_b, columns))
-    return History(*columns)
+            watch(Step(epoch, last_loss, values, numbers, history))
+    return History(kind.names, history[0], history[1:])
 
 
 def _gradient_step(
-    inputs: torch.Tensor,
+    kind: Linear,
+    level: float,
+    inputs: Sequence[torch.Tensor],
     targets: torch.Tensor,
-    w: torch.Tensor,
-    b: torch.Tensor,
+    raw: Sequence[torch.Tensor],
     learning_rate: float,
     *,
     halving: bool,
 ) -> Callable[[], torch.Tensor]:
-    """Return a function that moves w and b down the gradient and returns the loss before that."""
-    shared, mean = summation.sums_for(inputs, halving=halving)
+    """Return a function that moves raw down the gradient and returns the loss before that.
+
+    level: the value of the constant column.
+    """
+    shared, mean = summation.sums_for(targets, halving=halving)
+    columns = dict(zip(kind.varying, inputs, strict=True))
+
+    def part(name: str, parameter: torch.Tensor) -> torch.Tensor:
+        if name == kind.constant:
+            return shared(parameter) if level == 1 else shared(parameter) * level
+        return columns[name] * shared(parameter)
 
     def take_step() -> torch.Tensor:
-        prediction = inputs * shared(w) + shared(b)
+        parts = [part(name, each) for name, each in zip(kind.names, raw, strict=True)]
+        prediction = parts[0]
+        for each in parts[1:]:
+            prediction = prediction + each
         losses = (prediction - targets) ** 2
         loss = mean(losses)
         loss.backward()  # type: ignore[no-untyped-call]
-        assert w.grad is not None
-        assert b.grad is not None
         with torch.no_grad():
-            w.sub_(learning_rate * w.grad)
-            b.sub_(learning_rate * b.grad)
-        w.grad = b.grad = None
+            for parameter in raw:
+                assert parameter.grad is not None
+                parameter.sub_(learning_rate * parameter.grad)
+        for parameter in raw:
+            parameter.grad = None
         return loss
 
     return take_step
 
 
 def _captured(
-    take_step: Callable[[], torch.Tensor], w: torch.Tensor, b: torch.Tensor
+    take_step: Callable[[], torch.Tensor], raw: Sequence[torch.Tensor]
 ) -> Callable[[], torch.Tensor]:
     """Return the step as one CUDA graph: the same kernels in the same order, launched together.
 
-    If the rows are few, launching a kernel takes longer than running it. w and b do not change.
+    If the rows are few, launching a kernel takes longer than running it. `raw` does not change.
     Source: https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
     """
-    initial = w.detach().clone(), b.detach().clone()
-    stream = torch.cuda.Stream(w.device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(w.device))
+    initial = [parameter.detach().clone() for parameter in raw]
+    device = raw[0].device
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(3):  # warm up: the set-up of a first call must not be captured
             take_step()
-    torch.cuda.current_stream(w.device).wait_stream(stream)
+    torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         loss = take_step()
     with torch.no_grad():
-        w.copy_(initial[0])
-        b.copy_(initial[1])
+        for parameter, value in zip(raw, initial, strict=True):
+            parameter.copy_(value)
 
     def replay() -> torch.Tensor:
         graph.replay()

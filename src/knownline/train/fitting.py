@@ -7,40 +7,49 @@ import hashlib
 import json
 
 import numpy as np
+import numpy.typing as npt
 
-from knownline.core import checksums, history, parquet
+from knownline.core import checksums, parquet
 from knownline.core.errors import DivergedError, ParamsError
-from knownline.core.layout import DATA, HISTORY, LINE, TRAIN
-from knownline.core.line import Line
+from knownline.core.history import History
+from knownline.core.layout import DATA, HISTORY, MODEL, TRAIN
+from knownline.core.least_squares import LeastSquares, Scaling
+from knownline.core.model_file import Fitted
 from knownline.core.moments import Compressed
-from knownline.params import Train
+from knownline.params import Params
 from knownline.train import descent, memory
 from knownline.train.checkpoints import Checkpoint, Checkpoints
 from knownline.train.live import Live
 from samerun.core import files, progress
 
+Array = npt.NDArray[np.float64]
 
-def fit(settings: Train, rows: Compressed) -> Line:
-    """Fit the training rows, which `rows` compresses; write the line and its history; return it.
+MOST_IN_ORDER = 3
+"""Points that are added one after the other, which torch does on every device alike."""
+
+
+def fit(params: Params, rows: Compressed) -> Fitted:
+    """Fit the training rows, which `rows` compresses; write the model and its history.
 
     Raises: DeviceError if the device is not available, ParamsError if the rows cannot be fitted
     with these parameters, DivergedError if the fit diverged.
     """
-    device = descent.choose_device(settings.device, settings.dtype)
+    device = descent.choose_device(params.train.device, params.train.dtype)
     with memory.limit_of(device):
-        fitted = _fit(settings, rows, device)
-    files.write_text(LINE, fitted.line.to_json())
-    files.write_text(
-        HISTORY, history.as_csv(fitted.loss.tolist(), fitted.w.tolist(), fitted.b.tolist())
-    )
-    return fitted.line
+        history = _fit(params, rows, device)
+    fitted = Fitted(params.model, params.kind.inputs, history.parameters())
+    fitted.write(MODEL)
+    files.write_text(HISTORY, history.to_csv())
+    return fitted
 
 
-def _fit(settings: Train, rows: Compressed, device: descent.Device) -> descent.History:
+def _fit(params: Params, rows: Compressed, device: descent.Device) -> History:
     """Fit, from the checkpoint if there is one; save checkpoints, show epochs and progress."""
-    x, y, scaling = inputs(settings, rows, device)
-    checkpoints = Checkpoints(inputs_digest(settings))
+    settings, kind = params.train, params.kind
+    columns, y, scaling = inputs(params, rows, device)
+    checkpoints = Checkpoints(inputs_digest(params))
     checkpoint = checkpoints.load()
+    start = descent.ResumePoint(checkpoint.raw, checkpoint.history) if checkpoint else None
     last: descent.Step | None = None
     with (
         progress.bar(
@@ -49,28 +58,29 @@ def _fit(settings: Train, rows: Compressed, device: descent.Device) -> descent.H
             total=settings.epochs,
             done=checkpoint.epochs if checkpoint else 0,
         ) as bar,
-        Live(str(device)) as live,
+        Live(str(device), kind.names) as live,
     ):
 
         def watch(step: descent.Step) -> None:
             nonlocal last
             last = step
-            live.add(step.epoch, step.loss, step.w, step.b)
+            live.add(step.epoch, step.loss, step.values)
             bar.update()
             if checkpoints.due:
                 checkpoints.save(_checkpoint(step))
 
         try:
             return descent.fit(
-                x,
+                columns,
                 y,
+                kind=kind,
                 epochs=settings.epochs,
                 learning_rate=settings.learning_rate,
                 dtype=settings.dtype,
                 device=device,
                 scaling=scaling,
-                halving=not settings.compress,
-                start=_resume_point(checkpoint) if checkpoint else None,
+                halving=not settings.compress or len(y) > MOST_IN_ORDER,
+                start=start,
                 watch=watch,
             )
         except KeyboardInterrupt:
@@ -83,40 +93,44 @@ def _fit(settings: Train, rows: Compressed, device: descent.Device) -> descent.H
 
 
 def _checkpoint(step: descent.Step) -> Checkpoint:
-    return Checkpoint(step.raw_w, step.raw_b, step.columns[:, : step.epoch + 1])
+    return Checkpoint(tuple(step.raw), step.history[:, : step.epoch + 1])
 
 
-def _resume_point(checkpoint: Checkpoint) -> descent.ResumePoint:
-    return descent.ResumePoint(checkpoint.w, checkpoint.b, checkpoint.history)
-
-
-def inputs_digest(settings: Train) -> str:
-    """Return the SHA-256 of what a training depends on: its parameters and the data."""
-    content = {"train": settings.model_dump(mode="json"), "data": checksums.digest(DATA)}
+def inputs_digest(params: Params) -> str:
+    """Return the SHA-256 of what a training depends on: its parameters, its model and the data."""
+    content = {
+        "train": params.train.model_dump(mode="json"),
+        "model": [params.model, *params.kind.names],
+        "data": checksums.digest(DATA),
+    }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def inputs(
-    settings: Train, rows: Compressed, device: descent.Device
-) -> tuple[descent.Array, descent.Array, descent.Scaling]:
-    """Return x and y for the fit, (points,) each, and how that x relates to the data's.
+    params: Params, rows: Compressed, device: descent.Device
+) -> tuple[list[Array], Array, Scaling]:
+    """Return the columns and y for the fit, (points,) each, and how the columns follow from terms.
 
     Raises: ParamsError if the rows do not fit into memory; without train.compress, MissingError or
     DamagedError if a file of data/train does not match its checksum.
     """
-    scaling = descent.Scaling(rows.mean_x, rows.sd_x) if settings.standardize else descent.Scaling()
+    settings, kind = params.train, params.kind
+    fitted = LeastSquares(kind, rows)
+    scaling = fitted.scaling if settings.standardize else Scaling(kind)
     if settings.compress:
-        return *rows.three_points(standardize=settings.standardize), scaling
-    refuse_too_many(rows.rows, descent.row_bytes(settings.dtype, device))
+        return *fitted.points(standardize=settings.standardize), scaling
+    count = len(kind.varying)
+    refuse_too_many(rows.rows, descent.row_bytes(count, settings.dtype, device))
     checksums.check(DATA, TRAIN)
-    x, y = np.empty((2, rows.rows))
+    *columns, y = np.empty((count + 1, rows.rows))
     start = 0
-    for chunk_x, chunk_y in parquet.read(TRAIN):
-        stop = start + len(chunk_x)
-        x[start:stop], y[start:stop] = chunk_x, chunk_y
-        start = stop
-    np.subtract(x, scaling.mean, out=x)
-    return np.divide(x, scaling.sd, out=x), y, scaling
+    for *chunk, chunk_y in parquet.read(TRAIN, kind.inputs):
+        own = slice(start, start + len(chunk_y))
+        for column, values in zip(columns, scaling.columns(kind.columns(chunk)), strict=True):
+            column[own] = values
+        y[own] = chunk_y
+        start = own.stop
+    return columns, y, scaling
 
 
 def refuse_too_many(rows: int, row_bytes: dict[descent.Device, int]) -> None:

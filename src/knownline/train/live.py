@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,9 +26,8 @@ MOST_EPOCHS = 300
 The run's complete history comes from reports/history.csv.
 """
 
-_NAMES = ("loss", "w", "b")
-
-Row = tuple[int, float, float, float]
+Row = tuple[int, list[float]]
+"""An epoch, its loss and its parameters."""
 
 
 class Live:
@@ -36,8 +36,9 @@ class Live:
     Each epoch is one line of JSON: {"step": 12, "loss": …, "w": …, "b": …}.
     """
 
-    def __init__(self, device: str) -> None:
-        """device: where the training runs; it is the first line, {"device": "cpu"}."""
+    def __init__(self, device: str, names: Sequence[str]) -> None:
+        """names: of the parameters. device: where the training runs, written as the first line."""
+        self._names = ("loss", *names)
         path = os.environ.get(VARIABLE)
         self._path = Path(path) if path else None
         self._unwritten = _line({"device": device})
@@ -47,11 +48,11 @@ class Live:
         self._stride = 1
         self._next = math.inf
 
-    def add(self, epoch: int, loss: float, w: float, b: float) -> None:
+    def add(self, epoch: int, loss: float, values: Sequence[float]) -> None:
         """Queue an epoch; this costs the training a look at the clock and an append to a list."""
         if self._path is None:
             return
-        self._latest = (epoch, loss, w, b)
+        self._latest = (epoch, [loss, *values])
         if epoch % self._stride == 0:
             self._pending.append(self._latest)
         if time.monotonic() >= self._next:
@@ -93,7 +94,7 @@ class Live:
         """
         if self._path is None:
             return
-        content = self._unwritten + b"".join(map(_line_of, rows))
+        content = self._unwritten + b"".join(map(self._line_of, rows))
         try:
             with self._path.open("ab", buffering=0) as stream:
                 count = stream.write(content) if content else 0
@@ -105,13 +106,14 @@ class Live:
         self._written = rows[-1] if rows else self._written
         self._next = time.monotonic() + INTERVAL
 
-
-def _line_of(row: Row) -> bytes:
-    epoch, *values = row
-    numbers = {
-        name: value for name, value in zip(_NAMES, values, strict=True) if math.isfinite(value)
-    }
-    return _line({"step": epoch, **numbers})
+    def _line_of(self, row: Row) -> bytes:
+        epoch, values = row
+        numbers = {
+            name: value
+            for name, value in zip(self._names, values, strict=True)
+            if math.isfinite(value)
+        }
+        return _line({"step": epoch, **numbers})
 
 
 def _line(entries: dict[str, object]) -> bytes:

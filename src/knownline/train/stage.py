@@ -1,4 +1,4 @@
-"""The stage `train`: fits the training rows, writes models/line.json and reports/history.csv."""
+"""The stage `train`: fits the training rows, writes models/model.json and reports/history.csv."""
 
 from knownline.core import formatting
 from knownline.core.layout import SUMMARY
@@ -8,12 +8,13 @@ from samerun.core.interrupts import importing
 
 
 def main() -> int:
-    """Fit the line and write it with its history."""
+    """Fit the model and write it with its history."""
     params = Params.read()
-    rows = Summary.read(SUMMARY).train
+    rows = Summary.of(params.kind, SUMMARY).train
     with importing():  # torch: a second or two
         from knownline.train import fitting
-    line = fitting.fit(params.train, rows)
+    parameters = fitting.fit(params, rows).parameters
     epochs = formatting.counted(params.train.epochs, "epoch")
-    print(f"train: w = {line.w!r}, b = {line.b!r} after {epochs}")
+    values = ", ".join(f"{name} = {value!r}" for name, value in parameters.items())
+    print(f"train: {values} after {epochs}")
     return 0

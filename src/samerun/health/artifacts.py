@@ -99,8 +99,8 @@ def _model(folder: Path, locked: Mapping[str, str], declared: Any) -> Iterator[s
     made_of = {path: locked[path] for path in paths if path in locked} | code
     for path, md5 in made_of.items():
         name = Path(path).name
-        places = [folder / MODEL / "artifacts" / name, folder / MODEL / name]
-        found = [hashing.digest(str(place)) for place in places if place.exists()]
+        places = [place for place in (folder / MODEL).rglob("*") if place.name == name]
+        found = [hashing.digest(str(place)) for place in places]
         if not found:
             yield f"its model lacks {name}"
         elif str(md5) not in found:

@@ -1,6 +1,5 @@
 """A run's model in MLflow: logged as code, and loaded with pickle forbidden."""
 
-import ast
 import atexit
 import json
 import os
@@ -9,9 +8,8 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Collection
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,9 @@ from mlflow.tracking import MlflowClient
 
 from samerun.core import address
 from samerun.core.errors import StoreError, WorkspaceError
+from samerun.mlflow import model_files
 from samerun.mlflow.content import RunContent
-from samerun.pipeline import Pipeline
+from samerun.mlflow.model_files import ModelFiles
 
 MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
@@ -46,48 +45,6 @@ _RUN_KEYS = ("artifact_path", "model_id", "model_size_bytes", "model_uuid", "run
 
 _ENVIRONMENT_KEYS = ("mlflow_version", "cloudpickle_version", "python_version")
 """Keys of MLmodel that differ from environment to environment."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """The files that a model is made of. model: what the pipeline made. code: what serves it."""
-
-    model: Path
-    code: Path
-
-
-def files_of(pipeline: Pipeline) -> ModelFiles | None:
-    """Return the model of a pipeline; None if it has none. Raises: WorkspaceError.
-
-    `meta.samerun.model` names the code, an entry of `artifacts:` with `type: model` the file.
-    """
-    code = pipeline.config.model
-    if code is None:
-        return None
-    entries = pipeline.project.artifacts(pipeline.stage.file).values()
-    paths = [entry["path"] for entry in entries if entry.get("type") == "model"]
-    if len(paths) != 1:
-        raise WorkspaceError(
-            "dvc.yaml must have one entry with `type: model` under artifacts:, since"
-            f" meta.samerun.model names its code (got {len(paths)})"
-        )
-    files = ModelFiles(pipeline.folder / paths[0], pipeline.project.path(code))
-    if not files.model.exists():
-        raise WorkspaceError(
-            f"the model {paths[0]}, which artifacts: in dvc.yaml names, must be there"
-        )
-    _check_code(code, files.code)
-    return files
-
-
-def _check_code(name: str, path: Path) -> None:
-    """Raise WorkspaceError if a file is no Python: it would end the recording half way."""
-    try:
-        ast.parse(path.read_bytes())
-    except OSError as error:
-        raise WorkspaceError(f"{name}, the model's code, must be a file ({cause(error)})") from None
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise WorkspaceError(f"{name}, the model's code, must be Python (got {error})") from None
 
 
 def log(
@@ -127,7 +84,7 @@ def log(
 
 def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
     """Write a model's files into a new folder. mlmodel: the content of its MLmodel so far."""
-    files = _copied(files, folder.parent)
+    files = model_files.copied(files, folder.parent)
     try:
         code = runpy.run_path(str(files.code))
     except Exception as error:  # it is the project's own code
@@ -136,51 +93,19 @@ def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
         ) from error
     plain = callable(code.get("load"))  # otherwise it is MLflow's own "models from code"
     # Records, and so drops, a warning that `predict` has no type hints, which it need not have.
-    with warnings.catch_warnings(record=True):
+    with warnings.catch_warnings(record=True), _without_bytecode():
         mlflow.pyfunc.save_model(
             str(folder),
             python_model=str(_SERVED if plain else files.code),
             artifacts={
                 "model": str(files.model),
                 **({"code": str(files.code)} if plain else {}),
+                **model_files.entries_beside(files),
             },
-            input_example=code.get("INPUT_EXAMPLE"),
-            pip_requirements=_requirements(files.code),
+            input_example=model_files.input_example(code, files),
+            pip_requirements=model_files.requirements(files.code, *files.beside),
             mlflow_model=mlmodel,
         )
-
-
-def _copied(files: ModelFiles, scratch: Path) -> ModelFiles:
-    """Return copies of a model's files: MLflow takes no links, as DVC may make into its cache."""
-    copies = ModelFiles(scratch / "of" / files.model.name, scratch / "by" / files.code.name)
-    for source, copy in ((files.model, copies.model), (files.code, copies.code)):
-        copy.parent.mkdir()
-        if source.is_dir():
-            shutil.copytree(source, copy)
-        else:
-            shutil.copyfile(source, copy)
-    return copies
-
-
-def _requirements(code: Path) -> list[str]:
-    """Return the packages that a file imports, with their versions, and mlflow."""
-    names = {"mlflow"}
-    for node in ast.walk(ast.parse(code.read_bytes())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.partition(".")[0])
-    pins = (_pin(name) for name in names - set(sys.stdlib_module_names))
-    return sorted(pin for pin in pins if pin)
-
-
-def _pin(name: str) -> str | None:
-    """Return NAME==VERSION of the package that an imported name comes from; None if unknown."""
-    try:
-        return f"{name}=={metadata.version(name).partition('+')[0]}"
-    except metadata.PackageNotFoundError:
-        packages = metadata.packages_distributions().get(name)
-        return _pin(packages[0]) if packages and packages[0] != name else None
 
 
 def contents(folder: Path, ignored: Collection[str] = ()) -> dict[str, bytes]:
@@ -269,12 +194,18 @@ def _load(uri: str) -> Any:
     model's code beside it. Unless their path has a %: MLflow decodes it twice, so it gets a copy.
     """
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
-    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
+    with _without_bytecode():
         if "%" in str(address.workspace()):
             copy = tempfile.mkdtemp(prefix="samerun-model-")
             atexit.register(shutil.rmtree, copy, ignore_errors=True)  # it may read files later
             return mlflow.pyfunc.load_model(uri, dst_path=copy)
         return mlflow.pyfunc.load_model(uri)
+
+
+@contextmanager
+def _without_bytecode() -> Iterator[None]:
+    previous, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
     finally:
         sys.dont_write_bytecode = previous

@@ -96,7 +96,9 @@ def _table(plots: Iterable[tuple[str, Table]], path: str) -> Table | None:
     if not tables:
         return None
     axes = [one.axis for one in tables if one.axis]
-    return Table(axes[-1] if axes else None, frozenset().union(*(one.columns for one in tables)))
+    columns = [one.columns for one in tables]
+    every = frozenset[str]() if not all(columns) else frozenset[str]().union(*columns)
+    return Table(axes[-1] if axes else None, every)
 
 
 def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:

@@ -24,7 +24,7 @@ from samerun.core.errors import StoreError
 from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import connection, models, run_writer
 from samerun.mlflow.content import RunContent, experiment_tags
-from samerun.mlflow.models import ModelFiles
+from samerun.mlflow.model_files import ModelFiles
 
 _IDENTITY = ("fingerprint", "results")
 """The tags by which an attempt to record knows that an earlier one has completed its run."""
@@ -89,13 +89,16 @@ class Store:
         return _recorded(run) if run else None
 
     def find(self, reference: str) -> RecordedRun:
-        """Return the run that a reference names: `champion`, an id, the start of one, or a name.
+        """Return the run that an id, the start of one, a name, or a champion stands for.
+
+        `champion` is the one of the model registered as the experiment, else `NAME@champion`.
 
         Raises: StoreError if it names no run, or more than one.
         """
         with store_errors(self.uri, every=True):
-            if reference == "champion":
-                return self._champion()
+            model, _, alias = reference.rpartition("@")
+            if reference == "champion" or (model and alias == "champion"):
+                return self._champion(model or self.name)
             runs = self._all()
         matches = [run for run in runs if run.info.run_id.startswith(reference)]
         matches = matches or [run for run in runs if run.info.run_name == reference]
@@ -258,16 +261,15 @@ class Store:
         run = self._first(f"tags.execution = '{content.execution}'")
         return run or run_writer.create_run(self.client, self.experiment, content)
 
-    def _champion(self) -> RecordedRun:
-        """Return the run of the registered model's champion. Raises: StoreError if it has none."""
+    def _champion(self, model: str) -> RecordedRun:
+        """Return the run of a registered model's champion. Raises: StoreError if it has none."""
         try:
-            version = self.client.get_model_version_by_alias(self.name, "champion")
+            version = self.client.get_model_version_by_alias(model, "champion")
         except MlflowException as error:
             if error.error_code not in ABSENT_CODES:
                 raise
-            raise StoreError(
-                f"{self.name} must have a champion in {self.shown_uri} (got none)"
-            ) from None
+            rule = f"{model} must have a champion in {self.shown_uri}"
+            raise StoreError(f"{rule} (got none)") from None
         return _recorded(self.client.get_run(str(version.run_id)))
 
     def _all(self) -> list[Run]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from samerun.core.errors import one_line
-from samerun.mlflow import content, models, steps
-from samerun.mlflow.models import ModelFiles
+from samerun.mlflow import content, model_files, models, steps
+from samerun.mlflow.model_files import ModelFiles
 from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.proof import comparison
@@ -91,7 +91,7 @@ def model_differences(pipeline: Pipeline, folder: Path, ignored: Collection[str]
     folder: the model of the run. ignored: names of its files that are not compared. Nothing of it
     is executed before its bytes are known to be equal.
     """
-    files = models.files_of(pipeline)
+    files = model_files.files_of(pipeline)
     if files is None:
         return
     recorded, expected = models.contents(folder, ignored), models.expected(files, ignored)
@@ -111,9 +111,9 @@ def model_differences(pipeline: Pipeline, folder: Path, ignored: Collection[str]
 def _predictions(files: ModelFiles, folder: Path) -> Iterator[str]:
     """Yield how the predictions of a run's model differ from those of its code, for its example."""
     code = runpy.run_path(str(files.code))
-    if "INPUT_EXAMPLE" not in code or "load" not in code:
+    frame = model_files.input_example(code, files)
+    if frame is None or "load" not in code:
         return
-    frame = code["INPUT_EXAMPLE"]
     try:
         expected = _plain(code["load"](files.model)(frame))
     except Exception:  # its example is not in the form in which MLflow gives it to the code

@@ -11,7 +11,7 @@ from samerun.core.errors import UserError, WorkspaceError
 from samerun.execution import reported
 from samerun.health import inputs
 from samerun.live import _first, _follow_table
-from samerun.mlflow import content, models, steps
+from samerun.mlflow import content, model_files, models, steps
 from samerun.pipeline import Pipeline
 from tests.samerun.projects.toy import Toy, project
 
@@ -142,7 +142,7 @@ def test_the_names_that_it_has_are_taken(here: Toy) -> None:
 def test_code_of_a_model_that_is_no_python_is_refused_before_a_run(here: Toy, code: str) -> None:
     with_meta(here, {"samerun": {"model": code}})
     with pytest.raises(UserError, match=code):
-        models.files_of(Pipeline.here())
+        model_files.files_of(Pipeline.here())
 
 
 def test_nothing_is_written_for_a_mistake(here: Toy) -> None:
@@ -152,7 +152,7 @@ def test_nothing_is_written_for_a_mistake(here: Toy) -> None:
 
 def test_code_of_a_model_that_fails_is_named_in_one_line(here: Toy, tmp_path: Path) -> None:
     with_meta(here, {"samerun": {"model": "raises.py"}})
-    files = models.files_of(Pipeline.here())
+    files = model_files.files_of(Pipeline.here())
     assert files
     with pytest.raises(WorkspaceError, match="must run"):
         models.expected(files)

@@ -269,3 +269,48 @@ def test_changed_code_of_the_model_is_a_run_whose_model_has_it(toy: Toy) -> None
     assert run.tags["git_dirty"] == "true"
     assert predictions(first[0].run_id) == "[105.0, 210.0]"
     assert predictions(run.run_id) == "[106.0, 211.0]"
+
+
+SERVE_BY_RULE = """
+import json, runpy
+from pathlib import Path
+
+RULE = runpy.run_path(str(Path(__file__).parent / "lib/rule.py"))["rule"]
+
+
+def input_example(path):
+    import pandas
+    return pandas.DataFrame({name: [1.0, 2.0] for name in json.loads(Path(path).read_text())})
+
+
+def load(path):
+    slope = json.loads(Path(path).read_text())["slope"]
+    return lambda frame: RULE(frame["slope"], slope)
+"""
+
+
+def test_a_file_beside_the_code_of_the_model_belongs_to_the_run_and_to_its_model(
+    toy: Toy,
+) -> None:
+    (toy.path / "code/lib").mkdir()
+    (toy.path / "code/lib/rule.py").write_text("def rule(x, slope):\n    return x * slope\n")
+    (toy.path / "code/serve.py").write_text(SERVE_BY_RULE)
+    toy.replace("dvc.yaml", "model: code/serve.py", "model: [code/serve.py, code/lib/rule.py]")
+    toy.replace("dvc.yaml", "      - code/serve.py\n", "      - code/serve.py\n      - code/lib\n")
+    commit(toy, "a rule of its own")
+    before = toy.runs()
+    assert toy.repro() == ["record"]
+    first = toy.new_run(before)
+    assert first.tags["git_dirty"] == "false"
+    assert toy.samerun("reproduce", first.run_id).returncode == 0
+
+    toy.replace("code/lib/rule.py", "x * slope", "x * slope + 1")
+    assert toy.repro() == ["record"]
+    second = toy.new_run([*before, first])
+    assert second.tags["fingerprint"] != first.tags["fingerprint"]
+    assert second.tags["git_dirty"] == "true"
+    rules = toy.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/lib/rule.py")
+    assert sorted(path.read_text().count("+ 1") for path in rules) == [0, 1]
+
+    toy.replace("dvc.yaml", "code/lib/rule.py]", "data/raw.csv]")
+    toy.refused("samerun", "record", says="must name files in the folder of code/serve.py")

@@ -1,0 +1,64 @@
+"""models/model.json: the fitted parameters, as numbers for people and as hex floats to the bit."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from knownline.core.kinds import Parameters
+from samerun.core import files
+from samerun.core.errors import DamagedError, MissingError
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted model. model: its name in params.yaml. inputs: the names of its columns."""
+
+    model: str
+    inputs: tuple[str, ...]
+    parameters: Parameters
+
+    def to_json(self) -> str:
+        """Return the model as JSON."""
+        content = {
+            "model": self.model,
+            "inputs": list(self.inputs),
+            "parameters": self.parameters,
+            "hex": {name: value.hex() for name, value in self.parameters.items()},
+        }
+        return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Fitted":
+        """Read what `to_json` wrote.
+
+        Raises: ValueError if the text is not such JSON, or its two notations disagree.
+        """
+        try:
+            content = json.loads(text)
+            decimal = {name: float(value) for name, value in content["parameters"].items()}
+            exact = {name: float.fromhex(value) for name, value in content["hex"].items()}
+            fitted = cls(str(content["model"]), tuple(map(str, content["inputs"])), exact)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"no model is written there ({error})") from error
+        if not exact or not all(map(math.isfinite, exact.values())):
+            raise ValueError(f"no model is written there ({exact})")
+        if {k: v.hex() for k, v in decimal.items()} != {k: v.hex() for k, v in exact.items()}:
+            raise ValueError(f"its numbers {decimal} and its hex floats {exact} differ")
+        return fitted
+
+    def write(self, path: Path) -> None:
+        """Write the model to a file."""
+        files.write_text(path, self.to_json())
+
+    @classmethod
+    def read(cls, path: Path) -> "Fitted":
+        """Return the model in a file. Raises: MissingError or DamagedError if there is none."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise MissingError(f"{path} must be there: run `dvc repro` (got no file)") from None
+        except (ValueError, OSError) as error:
+            raise DamagedError(
+                f"{path} must be what `train` wrote: run `dvc repro --force` (got: {error})"
+            ) from error

@@ -1,0 +1,69 @@
+"""What a model is fitted for. Models of different problems are never compared.
+
+Why, and what counts as another problem: docs/decisions/0017-problems.md.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+
+from knownline.core.parquet import TARGET
+from knownline.params import Params
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A model, and the columns it is fitted to.
+
+    model: its name in params.yaml. inputs, target: the columns, as the table or the drawn data have
+    them. data: "drawn" or "table"; not which table, since fresh rows may come in another file.
+    """
+
+    model: str
+    inputs: tuple[str, ...]
+    target: str
+    data: str
+
+    @classmethod
+    def of(cls, params: Params) -> "Problem":
+        """Return the problem of params.yaml."""
+        if params.generate.table is None:
+            return cls(params.model, params.kind.inputs, TARGET, "drawn")
+        columns = params.generate.columns
+        return cls(params.model, tuple(columns.x), columns.y, "table")
+
+    def to_json(self) -> str:
+        """Return the problem as JSON: equal problems have equal texts."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Problem":
+        """Read what `to_json` wrote. Raises: ValueError if the text is not such JSON."""
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "inputs": tuple(fields["inputs"])})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no problem is written there ({error})") from error
+
+    @property
+    def words(self) -> str:
+        """The problem in a sentence: line, y from x, drawn data."""
+        data = "drawn data" if self.data == "drawn" else "a table"
+        return f"{self.model}, {self.target} from {', '.join(self.inputs)}, {data}"
+
+    def suffix(self) -> str:
+        """Return what follows the project's name in the name of a registered model.
+
+        MLflow allows neither / nor : there. Eight digits of a hash tell equal words apart.
+        """
+        words = re.sub(r"[^A-Za-z0-9_]+", "-", f"{self.model}-{self.target}").strip("-")
+        return f"{words[:80]}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:8]}"
+
+
+def described(text: str) -> str:
+    """Return a problem in words, given its JSON; any other text as it is."""
+    try:
+        return Problem.from_json(text).words
+    except ValueError:
+        return text

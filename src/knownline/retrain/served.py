@@ -1,0 +1,81 @@
+"""The model of a version, as MLflow serves it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from knownline.core.kinds import Linear, Parameters
+from knownline.retrain.registry import Version
+from samerun.core.errors import StoreError
+from samerun.mlflow import models
+
+Array = npt.NDArray[np.float64]
+
+_PROBE = [-1.0, 0.0, 0.5, 3.0, 1e6]
+
+
+class DamagedModelError(Exception):
+    """A version's model cannot be loaded, or does not predict what it was registered with."""
+
+
+def probe(count: int) -> list[Array]:
+    """Return rows that a model is asked for: `count` inputs of (5,) each, which all differ."""
+    return [np.roll(_PROBE, index) + index // len(_PROBE) for index in range(count)]
+
+
+def answers(kind: Linear, parameters: Parameters) -> str:
+    """Return a model's predictions for the probe, exact to the bit, for a tag."""
+    with np.errstate(all="ignore"):  # a term may not be defined there
+        y = np.broadcast_to(kind.at(parameters, probe(len(kind.inputs))), len(_PROBE))
+    return _exact(y)
+
+
+def are_alike(one: str, other: str) -> bool:
+    """Return whether two answers are the same but for what processors round differently.
+
+    The last digit of numpy's powers and logarithms depends on the width of SIMD.
+    """
+    a, b = ([float.fromhex(value) for value in text.split()] for text in (one, other))
+    return len(a) == len(b) and np.allclose(a, b, rtol=1e-12, atol=0.0, equal_nan=True)
+
+
+def _exact(y: Array) -> str:
+    return " ".join(float(value).hex() for value in y)
+
+
+class Model:
+    """A version's model, loaded from the registry with pickle forbidden."""
+
+    def __init__(self, version: Version, inputs: Sequence[str] = ()) -> None:
+        """Load the model and compare its predictions with those at its registration, if known.
+
+        inputs: the names of its inputs; by default those of its registration, or of its signature.
+
+        Raises: DamagedModelError, or StoreError if its files cannot be reached.
+        """
+        try:
+            self._model: Any = models.load(f"models:/{version.model_name}/{version.number}")
+            fitted = version.fitted
+            self._inputs = list(inputs) or list(fitted.inputs if fitted else self._signature())
+            with np.errstate(all="ignore"):
+                predictions = self.predict(probe(len(self._inputs)))
+        except StoreError:
+            raise  # a store out of reach does not mean a damaged model
+        except Exception as error:  # a damaged model can raise anything
+            first_line = str(error).strip().splitlines() or [""]
+            reason = f"{type(error).__name__}: {first_line[0][:160]}"
+            raise DamagedModelError(f"its model does not answer ({reason})") from error
+        registered = version.tags.get("answers")
+        if registered is not None and not are_alike(_exact(predictions), registered):
+            raise DamagedModelError("its model is not the one it was registered as")
+
+    def _signature(self) -> list[str]:
+        return list(self._model.metadata.get_input_schema().input_names())
+
+    def predict(self, inputs: Sequence[Array]) -> Array:
+        """Return the predictions, (rows,), for inputs of (rows,) each, in the order of `inputs`."""
+        frame = pd.DataFrame(dict(zip(self._inputs, inputs, strict=True)))
+        return np.asarray(self._model.predict(frame), dtype=np.float64)

@@ -1,0 +1,56 @@
+"""A model of a user's own that cannot be used is refused in one line, before anything is fitted."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from knownline import model
+from knownline.core.kinds import Linear
+from knownline.params import models
+
+
+def linear(**terms: Any) -> Linear:
+    return Linear(("x",), terms)
+
+
+REFUSED = {
+    "a mean over rows": (linear(w=lambda x: x - x.mean()), "by that row's inputs alone"),
+    "random": (linear(w=lambda x: np.random.rand(len(x))), "by that row's inputs alone"),
+    "fewer rows": (linear(w=lambda x: x[:3]), "by that row's inputs alone"),
+    "in place": (linear(w=lambda x: x.__imul__(2)), "read-only"),
+    "raises": (linear(w=lambda x: 1 / 0), "term w: ZeroDivisionError: division by zero"),
+    "not for arrays": (linear(w=lambda x: math.log(x)), "term w: TypeError"),
+    "a list": (linear(w=lambda x: [1.0] * 4), "list, not an array"),
+    "text": (linear(w=lambda x: x.astype(str)), "an array of <U"),
+    "two constants": (linear(w=lambda x: x, b=lambda x: 1.0, c=lambda x: 2.0), "got own: b, c"),
+    "a mean": (linear(w=lambda x: x, b=lambda x: float(np.mean(x))), "constant term that is a"),
+    "a zero": (linear(w=lambda x: x, b=lambda x: 0.0), "constant term that is a number, not 0"),
+    "constant alone": (linear(b=lambda x: 1.0), "must have a term that varies"),
+    "no terms": (linear(), "a dict of terms"),
+    "inputs as text": (Linear("x", {"w": lambda x: x}), "a tuple of inputs"),  # type: ignore[arg-type]
+    "a comma": (linear(**{"a,b": lambda x: x}), "named by a letter"),
+    "a metric": (linear(step=lambda x: x), "no parameter named step"),
+    "no model": (lambda columns: None, "must be a Linear, or a function"),
+    "a function that raises": (lambda columns: 1 / 0, "ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_model_that_cannot_be_used_is_refused(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, words = REFUSED[case]
+    monkeypatch.setattr(model, "OWN", own, raising=False)
+    with pytest.raises(models.ModelError) as refused:
+        models.named("own", ("x",))
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_terms_of_numbers_of_any_kind_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = linear(w=lambda x: x > 2, v=lambda x: np.log(x - 2), u=np.float32, b=lambda x: 2)
+    monkeypatch.setattr(model, "OWN", own, raising=False)
+    assert models.named("own", ("x",)).names == ("w", "v", "u", "b")
+    y = own.at({"w": 1.0, "v": 0.0, "u": 3.0, "b": 1.0}, [np.array([3.0, 4.0])])
+    assert y.dtype == np.float64
+    assert y.tolist() == [12.0, 15.0]
