@@ -6,6 +6,7 @@ Imports nothing large: Linux counts the memory of the process that starts a side
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,6 +39,8 @@ Side = Callable[[], Run]
 
 def stage(name: str, workspace: Path, **env: str) -> Run:
     """Run a stage of knownline as DVC does, and time the whole process."""
+    for old in ("train", "holdout") if name == "generate" else ():  # outputs, which DVC removes
+        shutil.rmtree(workspace / "data" / old, ignore_errors=True)
     return _run([sys.executable, "src/knownline", name], workspace, env)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import sys
 import time
 from functools import partial
@@ -99,6 +100,8 @@ def generate(workspace: str) -> Any:
     from knownline.generate import stage
 
     os.chdir(workspace)
+    for old in ("data/train", "data/holdout"):  # DVC removes a stage's outputs before it runs
+        shutil.rmtree(old, ignore_errors=True)
     began = time.perf_counter()
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         stage.main()

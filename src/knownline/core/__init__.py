@@ -1,1 +1,1 @@
-"""What every stage shares: the line, moments, history, Parquet, number formats, errors."""
+"""What every stage shares: models, moments, history, Parquet, number formats, errors."""

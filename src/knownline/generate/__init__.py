@@ -1,1 +1,1 @@
-"""The stage `generate`: draw points around the true line or read a table; choose the holdout."""
+"""The stage `generate`: draw points around the truth or read a table; choose the holdout."""

@@ -59,8 +59,7 @@ class Job:
 class Task:
     """A shard to write.
 
-    pivot: the line that the moments of training rows are taken about; None in the first shard,
-    which chooses it.
+    pivot: what the moments of training rows are taken about; None where each shard chooses it.
     """
 
     job: Job

@@ -22,7 +22,7 @@ from samerun.core.flatten import flatten
 
 
 class Train(Section):
-    """How the line is fitted."""
+    """How the model is fitted."""
 
     epochs: Annotated[int, Field(gt=0, lt=10**9)]
     learning_rate: Positive

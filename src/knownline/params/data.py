@@ -96,7 +96,7 @@ def _is_by_input(value: Any) -> str:
 
 
 class Noise(Section):
-    """The noise that is added to the true line, in the units of y."""
+    """The noise that is added to the true model, in the units of y."""
 
     kind: Literal["normal", "integer", "shared-integer"]
     scale: Annotated[float, Field(ge=0, allow_inf_nan=False)]

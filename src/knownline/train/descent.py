@@ -1,6 +1,6 @@
 """The article's loop: gradient descent on the mean squared error, by autograd.
 
-The same loop runs on all rows or on three points with the same loss. Knows nothing of files, of
+The same loop runs on all rows or on a few points with the same loss. Knows nothing of files, of
 MLflow or of the truth.
 """
 
