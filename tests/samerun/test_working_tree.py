@@ -318,6 +318,7 @@ def test_a_large_change_is_refused_before_it_is_read(repository: Path, state: st
         git(repository, "add", "--all")
     sparse(repository / name, 3_000_000_000)
     (repository / "small.bin").write_bytes(b"x" * 2_000_000)
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of other tests' children
     started = time.monotonic()
     for call in (working_tree.commit, working_tree.check_size):
         with pytest.raises(WorkspaceError) as refused:
@@ -328,7 +329,7 @@ def test_a_large_change_is_refused_before_it_is_read(repository: Path, state: st
             f" (got 3,002 MB: {name} 3,000 MB, small.bin 2 MB)"
         )
     assert time.monotonic() - started < 2
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_000_000
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(largest, 1_000_000)
     working_tree.check_size(["small.bin"])
     assert working_tree.commit(paths=["small.bin"]).paths == ["small.bin"]
 
