@@ -119,6 +119,7 @@ def draw(results: Results, path: Path) -> None:
                 arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7,
                             "relpos": (0, 0.5), "shrinkA": 2, "shrinkB": 4},
             )  # fmt: skip
+        axes.set_ylim(top=2 * lowest)
         axes.yaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="rows of the table", ylabel="seconds")
         axes.set_title("From a Parquet table to the fitted line, whole processes", pad=22)
