@@ -324,3 +324,19 @@ def test_a_parquet_whose_footer_counts_more_rows_than_there_are_is_refused(
         rf"data/own/t\.parquet must have the {rows + more} rows that its footer counts"
         rf" \(got {rows}\)"
     )
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_kill_between_the_data_and_its_summary_leaves_no_old_summary(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The summary of other rows would be fitted without a word."""
+    generate(generate__seed=1)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("knownline.core.checksums.write", killed)
+    write_params(generate__seed=2)
+    assert main(["generate"]) == 130
+    assert not Path("data/summary.json").exists()

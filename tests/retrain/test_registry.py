@@ -17,7 +17,7 @@ from knownline.retrain import aliases
 from knownline.retrain.drift import Sample
 from knownline.retrain.problem import Problem
 from knownline.retrain.registry import CHAMPION, Registry, Version
-from knownline.retrain.served import DamagedModelError, Model, answers, probe
+from knownline.retrain.served import DamagedModelError, Model, answers, are_alike, probe
 from samerun.config import Config
 from samerun.core.errors import StoreError
 from samerun.mlflow.content import RunContent
@@ -119,3 +119,15 @@ def test_a_term_that_is_not_defined_everywhere_is_asked_all_the_same() -> None:
     words = answers(log, {"w": 1.0, "b": 0.0}).split()
     assert words[:2] == ["nan", "-inf"]
     assert float.fromhex(words[-1]) == np.log(1e6)
+
+
+def test_answers_that_another_processor_rounds_otherwise_are_alike() -> None:
+    """numpy's powers and logarithms differ in the last digit by the width of SIMD."""
+    values = [1.1, -2.3e5, 7e-9, 0.0]
+    text = " ".join(value.hex() for value in values)
+    near = " ".join(float(np.nextafter(value, np.inf)).hex() for value in values[:3])
+    assert are_alike(text, f"{near} {(0.0).hex()}")
+    assert are_alike("nan 0x1p+0", "nan 0x1p+0")
+    assert not are_alike(text, text.replace("0x1.1", "0x1.2", 1))
+    assert not are_alike(text, f"{text} 0x0p+0")
+    assert not are_alike(text, "")

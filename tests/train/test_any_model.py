@@ -21,7 +21,7 @@ from knownline.core.model_file import Fitted
 from knownline.core.moments import compress
 from knownline.core.summary import Summary
 from knownline.params import Params
-from knownline.train import checkpoints, fitting, live
+from knownline.train import checkpoints, descent, fitting, live
 from knownline.train.descent import ResumePoint, Step, stable_learning_rate
 from tests.models import KINDS, design, drawn, least_squares, write_params
 from tests.train.test_descent import bits, fitted
@@ -277,3 +277,21 @@ def test_live_lines_and_the_model_file_name_every_parameter(
     assert list(parameters.items()) == list(zip(names, history.values[:, -1], strict=True))
     said = capsys.readouterr().out
     assert ", ".join(f"{name} = {value!r}" for name, value in parameters.items()) in said
+
+
+@shipped
+def test_more_points_than_three_are_added_in_an_order_of_ours(
+    model: str, train: Callable[..., History], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch adds three numbers alike on every device, and no more."""
+    orders: list[tuple[int, bool]] = []
+    fit = descent.fit
+
+    def noted(columns: Any, y: Any, **options: Any) -> History:
+        orders.append((len(y), options["halving"]))
+        return fit(columns, y, **options)
+
+    monkeypatch.setattr(descent, "fit", noted)
+    train(model)
+    ((points, halving),) = orders
+    assert halving == (points > 3)
