@@ -9,8 +9,9 @@ from typing import Any
 
 from knownline.core.formatting import UNKNOWN, plain, r_squared, rounded, significant
 from knownline.core.kinds import Parameters
+from knownline.core.paired import PairedErrors
 from knownline.retrain.drift import Drift
-from knownline.retrain.policy import Decision, PairedErrors
+from knownline.retrain.policy import Decision
 from knownline.retrain.problem import Problem
 
 LONGEST = 5_000

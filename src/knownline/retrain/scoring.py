@@ -14,9 +14,10 @@ from knownline.core.kinds import Linear
 from knownline.core.layout import HOLDOUT, SUMMARY
 from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import Compressed
+from knownline.core.paired import compare_errors
 from knownline.core.summary import Summary
 from knownline.params import Params
-from knownline.retrain import drift, policy
+from knownline.retrain import drift
 from knownline.retrain.drift import Drift, Sample
 from knownline.retrain.policy import Champion
 from knownline.retrain.registry import Version
@@ -60,7 +61,7 @@ def champion_standing(
         return Champion(champion.name, days, damaged=str(error))
     new_model = challenger_model(challenger, params.kind)
     errors = _errors(params.kind, champion_model, new_model)
-    scores = policy.compare_errors(errors)
+    scores = compare_errors(errors)
     return Champion(champion.name, days, drift=_drift(champion, params), scores=scores)
 
 
