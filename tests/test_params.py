@@ -46,13 +46,14 @@ DEFAULTS: dict[str, Any] = {
     "evaluate.min_r2": None,
     "evaluate.max_rmse": None,
     "evaluate.beats_mean": False,
+    "evaluate.beats_champion": False,
     "evaluate.bend": None,
     "evaluate.scatter": None,
     "evaluate.normality": None,
 }
 OPTIONAL = ["model", "generate.csv"]
 OPTIONAL += [f"generate.csv.{key}" for key in ("separator", "decimal")]
-OPTIONAL += [f"evaluate.{key}" for key in ("min_r2", "max_rmse", "beats_mean")]
+OPTIONAL += [f"evaluate.{key}" for key in ("min_r2", "max_rmse", "beats_mean", "beats_champion")]
 OPTIONAL += [f"evaluate.{key}" for key in ("bend", "scatter", "normality")]
 """Keys that may be left out of params.yaml."""
 FLOATS = [key for key, value in DEFAULTS.items() if type(value) is float]

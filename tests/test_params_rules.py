@@ -313,6 +313,12 @@ def test_no_rule_of_quality_is_set_in_the_shipped_file_and_each_can_be() -> None
         assert found.residual_levels == ({key: value} if is_test else {})
 
 
+def test_a_rule_about_the_champion_is_none_that_the_gate_judges() -> None:
+    found = Params.parse(changed({"evaluate.beats_champion": True})).evaluate
+    assert found.beats_champion
+    assert not found.has_quality
+
+
 # The number of rows in the holdout
 
 

@@ -106,6 +106,17 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(promoted: Workspace) 
     assert aliases(promoted)["champion"] == 1
 
 
+def test_a_champion_that_must_be_beaten_outlasts_its_days(promoted: Workspace) -> None:
+    change_params(promoted, "beats_champion: false", "beats_champion: true")
+    why = (
+        "the champion is stale: 8 days",
+        "but evaluate.beats_champion asks for a better challenger",
+    )
+    expect(retrain(promoted, "2026-11-09"), 0, "kept: version 1 stays", *why)
+    assert aliases(promoted) == {"champion": 1, "challenger": 2}
+    assert versions(promoted)[2]["gate"] == "passed"
+
+
 def test_how_a_retraining_decides_runs_nothing_again(workspace: Workspace) -> None:
     before = (workspace.path / "dvc.lock").read_text()
     workspace.replace("params.yaml", "stale_after_days: 7", "stale_after_days: 8")

@@ -87,6 +87,55 @@ def test_the_verdict_follows_the_rules(
     assert why in decision.reasons[0] + decision.reasons[-1]
 
 
+STALE = "the champion is stale: 7 days, 7 make it so"
+ASKED = "evaluate.beats_champion asks for a better challenger"
+WOULD = f"that would have promoted this one, but {ASKED}"
+
+
+@pytest.mark.parametrize(
+    ("champion", "reasons"),
+    [
+        (CURRENT, [ASKED]),
+        (replace(CURRENT, drift=None), [ASKED, "drift could not be tested"]),
+        (replace(CURRENT, days=7), [STALE, WOULD]),
+        (replace(CURRENT, drift=DRIFTED), [DRIFTED.words, WOULD]),
+        (replace(CURRENT, drift=DRIFTED, days=7), [DRIFTED.words, STALE, WOULD]),
+        (replace(CURRENT, scores=NEAR), [ASKED]),
+        (replace(CURRENT, scores=NEAR, days=7), [STALE, WOULD]),
+        (replace(CURRENT, scores=NEAR, drift=DRIFTED), [DRIFTED.words, WOULD]),
+        (replace(CURRENT, scores=WORSE), [ASKED]),
+        (replace(CURRENT, scores=WORSE, days=7, drift=DRIFTED), [ASKED]),
+        (replace(CURRENT, scores=replace(TIE, mean=math.nan), days=7), [ASKED]),
+    ],
+)
+def test_where_the_champion_must_be_beaten_a_challenger_that_is_not_better_is_not_promoted(
+    champion: Champion, reasons: list[str]
+) -> None:
+    decision = decide(GOOD, champion, RULES, must_beat_champion=True)
+    assert decision.verdict == Verdict.KEPT
+    assert decision.reasons[1:] == reasons  # the first is what the comparison found
+
+
+@pytest.mark.parametrize(
+    "champion",
+    [
+        None,
+        replace(CURRENT, other_problem="plane", scores=WORSE),
+        replace(CURRENT, damaged="line.json is gone"),
+        replace(CURRENT, scores=None, drift=DRIFTED, days=7),
+        replace(CURRENT, scores=BETTER),
+        replace(CURRENT, scores=BETTER, drift=DRIFTED, days=7),
+        replace(CURRENT, scores=AHEAD),
+    ],
+)
+@pytest.mark.parametrize("challenger", [GOOD, replace(GOOD, clean=False)])
+def test_that_rule_changes_nothing_where_nothing_is_compared_or_the_challenger_is_better(
+    challenger: Challenger, champion: Champion | None
+) -> None:
+    asked = decide(challenger, champion, RULES, must_beat_champion=True)
+    assert asked == decide(challenger, champion, RULES)
+
+
 def test_the_levels_are_those_of_the_parameters() -> None:
     loose = Retrain(comparison_level=0.49, stale_after_days=99, minimum_effect=0.06)
     assert decide(GOOD, replace(CURRENT, days=50), loose).verdict == Verdict.PROMOTED

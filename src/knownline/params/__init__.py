@@ -42,13 +42,14 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """How the fit is judged."""
+    """How the fit is judged: by the gate, and by `knownline retrain` if beats_champion is set."""
 
     z: Positive
     optimiser_tolerance: Positive
     min_r2: Annotated[float, Field(lt=1, allow_inf_nan=False)] | None = None
     max_rmse: Positive | None = None
     beats_mean: bool = False
+    beats_champion: bool = False
     bend: SimulatedLevel | None = None
     scatter: SimulatedLevel | None = None
     normality: SimulatedLevel | None = None
@@ -61,7 +62,7 @@ class Evaluate(Section):
 
     @property
     def has_quality(self) -> bool:
-        """Whether any rule of quality is set."""
+        """Whether any rule of quality is set that the gate judges; it knows no champion."""
         limits = (self.min_r2, self.max_rmse)
         return self.beats_mean or bool(self.residual_levels) or limits != (None, None)
 

@@ -99,7 +99,9 @@ def _compare(
     if old and champion is None:
         champion = scoring.champion_standing(old, new, request.day, params)
     decision = _earlier_decision(registry, new)
-    decision = decision or policy.decide(challenger, champion, params.retrain)
+    decision = decision or policy.decide(
+        challenger, champion, params.retrain, must_beat_champion=params.evaluate.beats_champion
+    )
     _publish(branch, request, params)
     if decision.verdict == Verdict.PROMOTED:
         aliases.promote(registry, new, old, branch.day, "; ".join(decision.reasons))

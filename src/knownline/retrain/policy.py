@@ -12,6 +12,8 @@ from knownline.core.paired import PairedErrors
 from knownline.params import Retrain
 from knownline.retrain.drift import Drift
 
+BETTER_IS_ASKED_FOR = "evaluate.beats_champion asks for a better challenger"
+
 
 class Verdict(StrEnum):
     """The outcome for a challenger."""
@@ -62,8 +64,18 @@ class Decision:
     reasons: list[str] = field(default_factory=list)
 
 
-def decide(challenger: Challenger, champion: Champion | None, rules: Retrain) -> Decision:
-    """Return the verdict on a challenger. A model that is not known to be good is not promoted."""
+def decide(
+    challenger: Challenger,
+    champion: Champion | None,
+    rules: Retrain,
+    *,
+    must_beat_champion: bool = False,
+) -> Decision:
+    """Return the verdict on a challenger. A model that is not known to be good is not promoted.
+
+    must_beat_champion: evaluate.beats_champion. If set, a challenger that is compared is promoted
+    only if it is better beyond noise: not because the champion is stale or its data has drifted.
+    """
     objections = _objections(challenger)
     if objections:
         return Decision(Verdict.REFUSED, objections)
@@ -87,7 +99,7 @@ def decide(challenger: Challenger, champion: Champion | None, rules: Retrain) ->
             Verdict.KEPT,
             ["there are not two held-out rows to compare on: set generate.holdout"],
         )
-    return _compare(champion, champion.scores, rules)
+    return _compare(champion, champion.scores, rules, must_beat_champion)
 
 
 def _objections(challenger: Challenger) -> list[str]:
@@ -107,21 +119,20 @@ def _objections(challenger: Challenger) -> list[str]:
     return objections
 
 
-def _compare(champion: Champion, scores: PairedErrors, rules: Retrain) -> Decision:
+def _compare(champion: Champion, scores: PairedErrors, rules: Retrain, must_beat: bool) -> Decision:
     """Decide by the scores on the holdout; if they tie, by drift and by the champion's age."""
     level = rules.comparison_level
+    asked = [BETTER_IS_ASKED_FOR] if must_beat else []
     if not all(map(math.isfinite, (scores.mean, scores.sd))):
-        return Decision(Verdict.KEPT, ["the squared errors on the holdout are not finite"])
+        return Decision(Verdict.KEPT, ["the squared errors on the holdout are not finite", *asked])
     scored = (
         f"holdout RMSE {significant(scores.challenger_rmse, 4)} against the champion's"
         f" {significant(scores.champion_rmse, 4)} on the same {scores.rows:,} rows"
     )
     matters = scores.effect > rules.minimum_effect
     if scores.p_worse < level and matters:
-        return Decision(
-            Verdict.KEPT,
-            [f"the challenger is worse beyond noise: {scored} {_p_clause(scores.p_worse, level)}"],
-        )
+        worse = f"the challenger is worse beyond noise: {scored} {_p_clause(scores.p_worse, level)}"
+        return Decision(Verdict.KEPT, [worse, *asked])
     drift = champion.drift
     drift_reasons = [drift.words] if drift and drift.drifted else []
     if scores.p_better < level and matters:
@@ -143,10 +154,13 @@ def _compare(champion: Champion, scores: PairedErrors, rules: Retrain) -> Decisi
         if stale
         else []
     )
+    if reasons and must_beat:
+        but = f"that would have promoted this one, but {BETTER_IS_ASKED_FOR}"
+        return Decision(Verdict.KEPT, [tie, *reasons, but])
     if reasons:
         return Decision(Verdict.PROMOTED, [*reasons, tie])
     unknown = [] if drift else ["drift could not be tested"]
-    return Decision(Verdict.KEPT, [f"{tie}; a tie keeps the champion", *unknown])
+    return Decision(Verdict.KEPT, [f"{tie}; a tie keeps the champion", *asked, *unknown])
 
 
 def _p_clause(p: float, level: float) -> str:
