@@ -67,6 +67,7 @@ bench: $(READY)  ## time generate, train and samerun beside their peers (an hour
 	@python -m pip install --quiet --constraint requirements.lock --editable '.[bench,cluster]'
 	@python -m benchmarks.scale
 	@python -m benchmarks.peers --picture docs/pictures/scale.png
+	@python -m benchmarks.peers --inputs 10 --sizes 10000000
 	@python -m benchmarks.serial
 	@python -m benchmarks.gpu
 	@python -m benchmarks.whole_run

@@ -88,14 +88,20 @@ def _median(runs: list[Run]) -> Run:
     return Run(seconds, peak, len(runs), runs[-1].answer)
 
 
+def goal(what: str, value: float, limit: float, *, least: bool = False) -> str:
+    """Return a row of a table in Markdown: the value, its limit, and whether the goal is met."""
+    met = "met" if (value >= limit if least else value <= limit) else "missed"
+    return f"| {what} | {value:.3g} | at {'least' if least else 'most'} {limit:g} | {met} |"
+
+
 def workspace(root: Path, **settings: object) -> Path:
-    """Make a workspace; settings: of the section `generate` in its params.yaml."""
+    """Make a workspace; settings: keys of its params.yaml, at the top or of `generate`."""
     (root / "data" / "own").mkdir(parents=True)
     (root / "src").symlink_to(ROOT / "src")
     (root / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")
     text = (ROOT / "params.yaml").read_text()
     for key, value in settings.items():
-        text, count = re.subn(rf"(?m)^  {key}: .*$", f"  {key}: {value}", text, count=1)
+        text, count = re.subn(rf"(?m)^(  )?{key}: .*$", rf"\g<1>{key}: {value}", text, count=1)
         assert count, key
     (root / "params.yaml").write_text(text)
     return root

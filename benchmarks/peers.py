@@ -1,8 +1,10 @@
-"""From a Parquet table to the fitted line: ours and its peers, 10³ to 10⁸ rows; a table, a picture.
+"""From a Parquet table to the fitted parameters: ours and its peers, by rows; a table, a picture.
+
+A line and 10³ to 10⁸ rows; with --inputs N, a plane over N columns, and goals for time and memory.
 
 Each side is a process (ours is two, `generate` and `train`), timed from its start to its end, on
-the same table in the system's cache. All sides that fit must find the same line. Ours also writes a
-copy of the table, which the peers do not. Run it on a machine that does nothing else.
+the same table in the system's cache. All sides that fit must find the same parameters. Ours also
+writes a copy of the table, which the peers do not. Run it on a machine that does nothing else.
 """
 
 import argparse
@@ -11,20 +13,27 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Run, Side, in_turn, side, stage, workspace
+from benchmarks.measure import Run, Side, goal, in_turn, side, stage, workspace
 
 SIZES = (10**3, 10**4, 10**5, 10**6, 10**7, 10**8)
 OURS = "knownline, generate and train"
+SCIKIT_LEARN = "scikit-learn"
 ARTICLE = "the article's loop, 100 epochs"
 PEERS = {
     "DuckDB, regr_slope": "duckdb",
     "polars, streaming": "polars",
-    "scikit-learn": "scikit_learn",
+    SCIKIT_LEARN: "scikit_learn",
     ARTICLE: "article",
+}
+PLANE_PEERS = {
+    "DuckDB, sums of products": "plane_duckdb",
+    "polars, streaming sums of products": "plane_polars",
+    SCIKIT_LEARN: "plane_scikit_learn",
+    "statsmodels, OLS": "plane_statsmodels",
 }
 NOTE = (
     "¹ once. Ours checks every value and writes"
@@ -38,44 +47,65 @@ def main() -> None:
     """Time every side at every size; print the table; draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="rows (10³ … 10⁸)")
+    parser.add_argument("--inputs", type=int, default=1, help="columns beside y: 1 is a line (1)")
     parser.add_argument("--times", type=int, default=5, help="repetitions a side (5)")
     parser.add_argument("--folder", type=Path, help="where the data goes (the system's)")
     parser.add_argument("--picture", type=Path, help="a PNG to draw")
     given = parser.parse_args()
-    results: Results = {name: {} for name in (OURS, *PEERS)}
+    peers = PEERS if given.inputs == 1 else PLANE_PEERS
+    results: Results = {name: {} for name in (OURS, *peers)}
     for rows in given.sizes:
         with tempfile.TemporaryDirectory(dir=given.folder) as scratch:
             print(f"{rows:,} rows", file=sys.stderr)
-            runs = in_turn(_sides(Path(scratch).resolve(), rows), given.times, long_once=True)
-        _check_line(runs)
+            sides = _sides(Path(scratch).resolve(), rows, given.inputs, peers)
+            runs = in_turn(sides, given.times, long_once=True)
+        _check_parameters(runs, 1e-6 if given.inputs == 1 else 1e-8)
         for name, run in runs.items():
             results[name][rows] = run
     print("\n".join(table(results, given.sizes)))
+    if given.inputs > 1:
+        print("\n".join(["", *goals({name: at[given.sizes[-1]] for name, at in results.items()})]))
     if given.picture:
         draw(results, given.picture)
 
 
-def _sides(root: Path, rows: int) -> dict[str, Side]:
-    folder = workspace(root / "work", table="data/own/table.parquet", holdout=0)
-    path = folder / "data/own/table.parquet"
-    side("table", path, rows)
+def _sides(root: Path, rows: int, inputs: int, peers: Mapping[str, str]) -> dict[str, Side]:
+    own, settings = "data/own/table.parquet", {}
+    if inputs > 1:
+        columns = ", ".join(f"x{index}" for index in range(inputs))
+        settings = {"model": "plane", "truth": "null", "columns": f"{{x: [{columns}], y: y}}"}
+    folder = workspace(root / "work", table=own, holdout=0, **settings)
+    path = folder / own
+    side(*("table", path, rows) if inputs == 1 else ("plane_table", path, rows, inputs))
 
     def ours() -> Run:
         shutil.rmtree(folder / "data/train", ignore_errors=True)
         runs = stage("generate", folder), stage("train", folder)
-        line = json.loads((folder / "models/model.json").read_text())["parameters"]
+        fitted = json.loads((folder / "models/model.json").read_text())["parameters"]
         seconds, peak = sum(run.seconds for run in runs), max(run.peak for run in runs)
-        return Run(seconds, peak, answer={"line": (float(line["w"]), float(line["b"]))})
+        return Run(seconds, peak, answer={"parameters": list(map(float, fitted.values()))})
 
-    return {OURS: ours, **{name: partial(side, key, path) for name, key in PEERS.items()}}
+    return {OURS: ours, **{name: partial(side, key, path) for name, key in peers.items()}}
 
 
-def _check_line(runs: dict[str, Run]) -> None:
-    """Fail if two sides found different lines: a quick wrong answer is no peer."""
-    lines = {name: run.answer["line"] for name, run in runs.items() if "line" in run.answer}
-    for line in lines.values():
-        for one, other in zip(line, lines[OURS], strict=True):
-            assert math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-6), lines
+def _check_parameters(runs: dict[str, Run], tolerance: float) -> None:
+    """Fail if two sides found different parameters: a quick wrong answer is no peer."""
+    key = "parameters"
+    found = {name: run.answer[key] for name, run in runs.items() if key in run.answer}
+    for parameters in found.values():
+        for one, other in zip(parameters, found[OURS], strict=True):
+            assert math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance), found
+
+
+def goals(runs: Mapping[str, Run]) -> list[str]:
+    """Return the goals for a plane, with what was measured, as a table in Markdown."""
+    ours, peer = runs[OURS], runs[SCIKIT_LEARN]
+    return [
+        "| goal | measured | aim | |",
+        "|---|---:|---|---|",
+        goal("seconds, over scikit-learn's", ours.seconds / peer.seconds, 0.5),
+        goal("memory, over scikit-learn's", ours.peak / peer.peak, 0.1),
+    ]
 
 
 def table(results: Results, sizes: Sequence[int]) -> list[str]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import cluster
-from benchmarks.measure import Run, Side, in_turn, side, stage, workspace
+from benchmarks.measure import Run, Side, goal, in_turn, side, stage, workspace
 
 FEW, TRAIN_FEW, TRAIN = "`generate`, 99 rows", "`train`, 99 rows", "`train`"
 DRAWN, BY_ONE = "`generate`, 2 threads", "`generate`, 1 thread"
@@ -108,10 +108,6 @@ def table(runs: Mapping[str, Run], rows: int) -> list[str]:
 def goals(runs: Mapping[str, Run]) -> list[str]:
     """Return each goal with what came of it as a table in Markdown."""
     s = {name: run.seconds for name, run in runs.items()}
-
-    def goal(what: str, value: float, limit: float, *, least: bool = False) -> str:
-        met = "met" if (value >= limit if least else value <= limit) else "missed"
-        return f"| {what} | {value:.3g} | at {'least' if least else 'most'} {limit:g} | {met} |"
 
     def more(name: str) -> float:
         return (runs[name].peak - runs[FEW].peak) / 2**20

@@ -1,7 +1,7 @@
 """One side of a comparison, in a process of its own: `python -m benchmarks.sides SIDE ARGUMENT…`.
 
-Prints an answer as JSON: the line that was fitted, the SHA-256 of files, or seconds by a clock of
-its own where the start of the process is not to count.
+Prints an answer as JSON: the parameters that were fitted, the SHA-256 of files, or seconds by a
+clock of its own where the start of the process is not to count.
 """
 
 import contextlib
@@ -12,7 +12,9 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,20 @@ def table(path: str, rows: str) -> Any:
     return {}
 
 
+def plane_table(path: str, rows: str, inputs: str) -> Any:
+    """Write a table of so many inputs, x0, x1, …, all uniform from 1 to 99, and y: as above."""
+    count, random, slopes = int(rows), np.random.default_rng(7), np.arange(1.0, int(inputs) + 1)
+    names = [*(f"x{index}" for index in range(len(slopes))), "y"]
+    schema = pa.schema([pa.field(name, pa.float64(), nullable=False) for name in names])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, TABLE_GROUP):
+            size = min(TABLE_GROUP, count - start)
+            columns = random.uniform(1.0, 99.0, (len(slopes), size))
+            y = slopes @ columns + 5.0 + 1.5 * random.standard_normal(size)
+            writer.write_table(pa.table([*columns, y], schema=schema))
+    return {}
+
+
 def rewrite(
     folder: str, path: str, *, settings: dict[str, Any] = PLAIN, hashed: bool = False
 ) -> Any:
@@ -125,7 +141,7 @@ def epochs() -> Any:
 def duckdb(path: str) -> Any:
     """DuckDB's regr_slope and regr_intercept, its own number of threads."""
     sql = f"select regr_slope(y, x), regr_intercept(y, x) from read_parquet('{path}')"
-    return {"line": importlib.import_module("duckdb").sql(sql).fetchall()[0]}
+    return {"parameters": importlib.import_module("duckdb").sql(sql).fetchall()[0]}
 
 
 def polars(path: str) -> Any:
@@ -136,7 +152,7 @@ def polars(path: str) -> Any:
         w=pl.cov(x, y, ddof=0) / x.var(ddof=0), x=x.mean(), y=y.mean()
     )
     w, mean_x, mean_y = rows.collect(engine="streaming").row(0)
-    return {"line": (w, mean_y - w * mean_x)}
+    return {"parameters": (w, mean_y - w * mean_x)}
 
 
 def scikit_learn(path: str) -> Any:
@@ -145,7 +161,57 @@ def scikit_learn(path: str) -> Any:
 
     x, y = pq.read_table(path)
     fit = LinearRegression().fit(x.to_numpy()[:, None], y.to_numpy())
-    return {"line": (float(fit.coef_[0]), float(fit.intercept_))}
+    return {"parameters": (float(fit.coef_[0]), float(fit.intercept_))}
+
+
+def plane_scikit_learn(path: str) -> Any:
+    """The same with any number of inputs, as fast as it goes: by pandas, and no copy in the fit."""
+    import pandas as pd
+    from sklearn.linear_model import LinearRegression
+
+    rows = pd.read_parquet(path)
+    fit = LinearRegression(copy_X=False).fit(rows.drop(columns="y"), rows["y"])
+    return {"parameters": [*fit.coef_.tolist(), float(fit.intercept_)]}
+
+
+def plane_statsmodels(path: str) -> Any:
+    """OLS of statsmodels by a QR decomposition, which is faster than its default, an inverse."""
+    import pandas as pd
+    import statsmodels.api as sm
+
+    rows = pd.read_parquet(path)
+    design = sm.add_constant(rows.drop(columns="y"), prepend=False)
+    return {"parameters": sm.OLS(rows["y"], design).fit(method="qr").params.tolist()}
+
+
+def plane_duckdb(path: str) -> Any:
+    """DuckDB's sums of products; covar_pop and the more exact fsum take several times as long."""
+    pairs = combinations_with_replacement([*_inputs(path), "1", "y"], 2)
+    sql = f"select {', '.join(f'sum({a} * {b})' for a, b in pairs)} from read_parquet('{path}')"
+    return {"parameters": _solution(importlib.import_module("duckdb").sql(sql).fetchall()[0])}
+
+
+def plane_polars(path: str) -> Any:
+    """Polars' sums of products, streaming."""
+    pl: Any = importlib.import_module("polars")
+    pairs = combinations_with_replacement([*_inputs(path), "1", "y"], 2)
+    sums = [(pl.col(a) * pl.col(b)).sum().alias(f"{a} {b}") for a, b in pairs]
+    rows = pl.scan_parquet(path).with_columns(pl.lit(1.0).alias("1"))
+    return {"parameters": _solution(rows.select(sums).collect(engine="streaming").row(0))}
+
+
+def _inputs(path: str) -> list[str]:
+    return [name for name in pq.read_schema(path).names if name != "y"]
+
+
+def _solution(products: Sequence[float]) -> list[float]:
+    """Return the parameters, given the sum of products of each pair of the inputs, 1 and y."""
+    size = int((2 * len(products)) ** 0.5)  # of size (size + 1) / 2 pairs
+    matrix = np.zeros((size, size))
+    matrix[np.triu_indices(size)] = products
+    matrix += np.triu(matrix, 1).T
+    solution: list[float] = np.linalg.solve(matrix[:-1, :-1], matrix[:-1, -1]).tolist()
+    return solution
 
 
 def article(path: str) -> Any:
@@ -170,6 +236,8 @@ def article(path: str) -> Any:
 SIDES = {
     **{f.__name__: f for f in (draw, table, rewrite, generate, epochs)},
     **{f.__name__: f for f in (duckdb, polars, scikit_learn, article)},
+    **{f.__name__: f for f in (plane_table, plane_scikit_learn, plane_statsmodels)},
+    **{f.__name__: f for f in (plane_duckdb, plane_polars)},
     "draw_pcg64": partial(draw, philox=False),
     "draw_defaults": partial(draw, settings=DEFAULTS),
     "rewrite_defaults": partial(rewrite, settings=DEFAULTS),

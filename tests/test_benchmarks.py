@@ -42,6 +42,28 @@ def test_a_goal_is_met_or_missed(seconds: float, word: str) -> None:
     assert drawing.endswith(f"| at most 0.55 | {word} |")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "megabytes", "words"),
+    [(0.5, 10, ["met", "met"]), (0.501, 10, ["missed", "met"]), (0.5, 11, ["met", "missed"])],
+)
+def test_the_goals_of_a_plane_are_ratios_over_scikit_learn(
+    seconds: float, megabytes: int, words: list[str]
+) -> None:
+    runs = {peers.OURS: result(seconds, megabytes), peers.SCIKIT_LEARN: result(1.0)}
+    _, _, *lines = peers.goals(runs)
+    assert [line.split("|")[-2].strip() for line in lines] == words
+
+
+def test_other_parameters_than_ours_are_no_result() -> None:
+    def runs(value: float) -> dict[str, Run]:
+        ours, peer = ({"parameters": [2.0, number]} for number in (20.0, value))
+        return {peers.OURS: Run(1.0, 1, answer=ours), "peer": Run(1.0, 1, answer=peer)}
+
+    peers._check_parameters(runs(20.0 + 1e-7), 1e-8)
+    with pytest.raises(AssertionError, match="peer"):
+        peers._check_parameters(runs(20.0 + 3e-7), 1e-8)
+
+
 def told(name: str, *arguments: str) -> str:
     """Run a benchmark and return what it prints."""
     done = subprocess.run(
@@ -73,6 +95,12 @@ def test_ours_and_scikit_learn_find_one_line(
                                       "--picture", str(tmp_path / "scale.png")])  # fmt: skip
     peers.main()
     assert (tmp_path / "scale.png").stat().st_size
+
+
+@pytest.mark.slow
+def test_ours_and_every_peer_find_one_plane() -> None:
+    lines = told("peers", "--inputs", "3", "--sizes", "1000").splitlines()
+    assert sum(line.endswith(("| met |", "| missed |")) for line in lines) == 2
 
 
 @pytest.mark.slow
