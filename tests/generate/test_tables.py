@@ -219,12 +219,13 @@ def test_a_csv_value_that_is_no_finite_number_is_refused_with_its_row_and_line(
 ) -> None:
     row = f"{field},1" if column == "x" else f"1,{field}"
     path.write_text(f"x,y\n1,2\n\n{row}\n3,4\n", encoding="utf-8")
-    line = 5 if "\n" in field else 4
     hint = ": a date\\? convert it to a number, .*" if field in LIKE_DATES else ""
+    if field == '"1,5"':
+        hint = re.escape(': a decimal comma? set generate.csv.decimal to ","')
     with pytest.raises(
         TableError,
         match=rf"table\.csv column {column} must hold a finite number in every row"
-        rf" \(got {re.escape(NO_NUMBERS[field])} in row 2, line {line}{hint}\)$",
+        rf" \(got {re.escape(NO_NUMBERS[field])} in row 2, line 4{hint}\)$",
     ):
         read(path)
 
@@ -245,7 +246,7 @@ def test_the_row_of_a_large_csv_is_right_and_blank_lines_count_only_as_lines(
 
 def test_the_line_is_right_with_crlf_a_bom_and_texts_of_two_lines(path: Path) -> None:
     path.write_bytes(b'\xef\xbb\xbfx,y,note\r\n1,2,"two\r\nlines"\r\n\r\n1,oops,"two\r\nlines"\r\n')
-    with pytest.raises(TableError, match=r"\(got oops in row 2, line [56]\)$"):
+    with pytest.raises(TableError, match=r"\(got oops in row 2, line 5\)$"):
         read(path)
 
 
@@ -367,11 +368,14 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, suffix: str, ke
 def test_a_csv_with_another_separator_is_refused_with_a_hint(
     path: Path, parquet: Path, sign: str
 ) -> None:
-    path.write_text(f"x{sign}y\n1,5{sign}2\n")
     shown = {"\t": r"\t"}.get(sign, sign)
-    hint = re.escape(f'(set generate.csv.separator to "{shown}"?)')
-    with pytest.raises(TableError, match=rf" {hint} \(got x\)$"):
-        read(path)
+    for row, hint in (
+        (f"1.5{sign}2", f'(set generate.csv.separator to "{shown}"?)'),
+        (f"1,5{sign}2", f'(set generate.csv to {{separator: "{shown}", decimal: ","}}?)'),
+    ):
+        path.write_text(f"x{sign}y\n{row}\n")
+        with pytest.raises(TableError, match=rf" {re.escape(hint)} \(got x\)$"):
+            read(path)
     write_parquet(parquet, {f"x{sign}y": [1.0]})  # a name like any other
     with pytest.raises(TableError, match=r"which has x.y \(got x\)$"):
         read(parquet)

@@ -3,15 +3,13 @@
 Rows are counted from 1, without the header. Knows nothing of how the rows are used.
 """
 
-import csv
 import os
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +18,17 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from knownline.core.errors import TableError
-from knownline.generate import values
+from knownline.generate import columns, csv_file, values
+from knownline.generate.csv_file import CheckedFile, CsvError
+from knownline.generate.csv_scan import ScanError
 from knownline.generate.values import BadValueError
 
 Array = npt.NDArray[np.float64]
 
 _BATCH_ROWS = 1 << 16
+
+_HEADER_ROWS = 100
+"""Rows of a CSV in which its header is looked for, if the first is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,9 @@ class Table:
                 return []
             with pq.ParquetFile(self._file, pre_buffer=False) as file:
                 self._require_columns(file.schema_arrow.names)
-                return self._ends(file)
+                ends = self._ends(file)
+                self._check_footer("rows", file.metadata.num_rows, ends[-1] if ends else 0)
+                return ends
 
     def unused(self) -> list[str]:
         """Return the names of the columns that are not read."""
@@ -106,8 +111,8 @@ class Table:
             raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
         try:
             yield
-        except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-            raise TableError(f"{self.path} must be a readable table ({error})") from error
+        except (pa.ArrowException, CsvError, ScanError, UnicodeDecodeError) as error:
+            raise TableError(f"{self.path} {self._fault() or _unreadable(error)}") from error
         except FileNotFoundError:  # since it was looked for
             raise TableError(
                 f"{self.path} must not change while it is read (got no file)"
@@ -116,7 +121,16 @@ class Table:
             if error.errno is not None:
                 raise
             # without an errno, it is Arrow that cannot parse the bytes
-            raise TableError(f"{self.path} must be a readable table ({error})") from error
+            raise TableError(f"{self.path} {_unreadable(error)}") from error
+
+    def _fault(self) -> str:
+        """Return the first thing that is wrong with a CSV, and where; nothing if it is unknown."""
+        if not self.is_parquet:
+            try:
+                csv_file.check(self._file, self.separator)
+            except CsvError as fault:
+                return str(fault)
+        return ""
 
     @staticmethod
     def _ends(file: Any) -> list[int]:
@@ -132,69 +146,94 @@ class Table:
             self._require_columns(file.schema_arrow.names)
             ends = self._ends(file)
             stop = ends[-1] if ends and stop is None else stop or 0
-            first = bisect_right(ends, start)
-            row = ends[first - 1] if first else 0
-            groups = range(first, min(bisect_left(ends, stop) + 1, len(ends)))
+            bounds = list(pairwise([0, *ends]))
+            groups = [
+                number
+                for number, (begin, end) in enumerate(bounds)
+                # with those that say they are empty, to check that they are
+                if (begin < stop and end > start) or (start <= begin == end <= stop)
+            ]
+            row = bounds[groups[0]][0] if groups else 0
             # Without Arrow's threads: other threads read other groups.
             for batch in file.iter_batches(_BATCH_ROWS, groups, self._names, use_threads=False):
                 own = slice(max(start - row, 0), max(min(stop - row, len(batch)), 0))
                 row += len(batch)
                 if own.start < own.stop:
                     yield batch.slice(own.start, own.stop - own.start)
+            # Not before: of a damaged footer, Arrow's reader raises, but its metadata ends Python.
+            self._check_counts(file, groups)
+
+    def _check_counts(self, file: Any, groups: Sequence[int]) -> None:
+        """Raise a TableError if a column has more or fewer values than its row group has rows.
+
+        Arrow would read as many as the row group says, without a word.
+        """
+        indices = {file.schema.column(i).path: i for i in range(len(file.schema))}
+        used = [indices[name] for name in self._names if name in indices]  # nested ones are refused
+        for number in groups:
+            group = file.metadata.row_group(number)
+            for index in used:
+                values = group.column(index).num_values
+                self._check_footer(f"rows in row group {number}", group.num_rows, values)
+
+    def _check_footer(self, what: str, stated: int, found: int) -> None:
+        if stated != found:
+            raise TableError(
+                f"{self.path} must have a footer that counts its rows: copy the file again"
+                f" (got {stated} {what}, which has {found})"
+            )
 
     def _read_csv(self) -> Iterator[Any]:
-        self._require_columns(self._header())
-        if not self._has_rows():
+        first = list(islice(self._rows(), 2))
+        self._require_columns(first[0].fields if first else [])
+        if len(first) < 2:  # Arrow rejects a header of nothing else
             return
-        with pa.csv.open_csv(
-            self._file,
-            parse_options=pa.csv.ParseOptions(delimiter=self.separator, newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(
-                include_columns=self._names,
-                column_types=dict.fromkeys(self._names, pa.string()),
-                strings_can_be_null=False,
-            ),
-        ) as reader:
-            yield from reader
+        rows = 1
+        with (
+            closing(CheckedFile(self._file, self.separator)) as file,
+            pa.csv.open_csv(
+                file,
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=self.separator, newlines_in_values=True
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    include_columns=self._names,
+                    column_types=dict.fromkeys(self._names, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            ) as reader,
+        ):
+            for batch in reader:
+                rows += len(batch)
+                yield batch
+        if rows != file.rows:
+            rule = f"must be read to its end, {file.rows - 1} rows"
+            raise TableError(f"{self.path} {rule} (got {rows - 1})")
 
-    def _has_rows(self) -> bool:
-        """Return whether anything follows the header; Arrow rejects a file of nothing else."""
-        with self._open_text() as stream:
-            return sum(1 for _ in zip(range(2), self._rows(stream), strict=False)) > 1
-
-    def _open_text(self) -> TextIO:
-        return self._file.open(encoding="utf-8-sig", newline="", errors="replace")
-
-    def _rows(self, stream: TextIO) -> Iterator[list[str]]:
-        csv.field_size_limit(2**31 - 1)  # the default refuses texts past 128 KiB
-        return (fields for fields in csv.reader(stream, delimiter=self.separator) if fields)
+    def _rows(self) -> Iterator[csv_file.Row]:
+        return csv_file.rows(self._file, self.separator)
 
     def _header(self) -> list[str]:
-        try:
-            with self._file.open(encoding="utf-8-sig", newline="") as stream:
-                return next(self._rows(stream), [])
-        except UnicodeDecodeError as error:
-            raise TableError(
-                f"{self.path} must be UTF-8 (got byte {error.object[error.start]:#x})"
-            ) from error
+        return next((row.fields for row in self._rows()), [])
 
     def _require_columns(self, names: list[str]) -> None:
         for key, name in (*(("x", name) for name in self.inputs), ("y", self.target)):
-            if names.count(name) != 1:
-                rule = "a column" if name not in names else "only one column"
-                raise TableError(
-                    f"generate.columns.{key} must name {rule} of {self.path},"
-                    f" which has {_list_names(names)}{self._separator_hint(names)}"
-                    f" (got {_quote(name)})"
-                )
-
-    def _separator_hint(self, names: list[str]) -> str:
-        """Return a hint if the only column looks like several with another separator."""
-        found = next((each for each in ";\t|," if each in "".join(names)), None)
-        if len(names) != 1 or found is None or self.is_parquet:
-            return ""
-        shown = {"\t": "\\t"}.get(found, found)
-        return f' (set generate.csv.separator to "{shown}"?)'
+            if names.count(name) == 1:
+                continue
+            first = [] if self.is_parquet else list(islice(self._rows(), _HEADER_ROWS))
+            for row in first[1:]:
+                if set(self._names) <= set(row.fields):
+                    line = columns.quoted(self.separator.join(names))
+                    raise TableError(
+                        f"{self.path} must have its header in the first line: delete the lines"
+                        f" before it (got {line}, and the header in line {row.line})"
+                    )
+            rule = "a column" if name not in names else "only one column"
+            hint = columns.dialect_hint(*(row.fields for row in first[:2])) if first else ""
+            raise TableError(
+                f"generate.columns.{key} must name {rule} of {self.path},"
+                f" which has {columns.listed(names)}{hint} (got {columns.quoted(name)})"
+            )
 
     def _numbers(self, batch: Any, name: str, first: int) -> Array:
         """Return a column of a batch as float64; `first` is the row number of its first value."""
@@ -209,24 +248,12 @@ class Table:
                 f" (got {error.got} in row {row}{self._line_hint(row)}{why})"
             ) from None
 
-    def _line_hint(self, row: int) -> str:
-        """Return the line of a CSV's row, for an editor to jump to."""
-        if self.path.suffix != ".csv":
+    def _line_hint(self, number: int) -> str:
+        """Return the line that a CSV's row begins in, for an editor to jump to."""
+        if self.is_parquet:
             return ""
-        with self._open_text() as stream:
-            csv.field_size_limit(2**31 - 1)
-            reader = csv.reader(stream, delimiter=self.separator)
-            rows = (fields for fields in reader if fields)
-            for _ in zip(range(row + 1), rows, strict=False):
-                pass
-            return f", line {reader.line_num}"
+        return next((f", line {row.line}" for row in islice(self._rows(), number, None)), "")
 
 
-def _list_names(names: list[str]) -> str:
-    shown = ", ".join(_quote(name) for name in names[:12])
-    return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown or "none"
-
-
-def _quote(name: str) -> str:
-    """Return a name as it is, or quoted if it begins or ends with white space."""
-    return name[:40] if name == name.strip() else repr(name[:40])
+def _unreadable(error: Exception) -> str:
+    return f"must be a readable table ({error})"

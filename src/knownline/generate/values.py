@@ -18,6 +18,8 @@ _EXACT = float(2**53)
 
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([T ].*)?|\d{1,2}:\d\d.*")
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+
 _CONVERT = "convert it to a number, such as the days or seconds since a first date"
 
 
@@ -80,6 +82,8 @@ def _from_text(column: Any, decimal: str) -> Any:
         row = next(i for i, each in enumerate(text.to_pylist()) if not _is_number(each))
         got = column[row].as_py()
         why = f"a date? {_CONVERT}" if _DATE.fullmatch(got) else ""
+        if decimal == "." and _DECIMAL_COMMA.fullmatch(got):
+            why = 'a decimal comma? set generate.csv.decimal to ","'
         raise BadValueError(row, _shown(got), why=why) from None
 
 
