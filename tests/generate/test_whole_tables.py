@@ -182,6 +182,31 @@ def test_lines_before_the_header_are_the_reason_that_is_given(path: Path, first:
         rows(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted", "shown", "got"),
+    [
+        ("boiling\xa0point", "boiling point", r"boiling\u00a0point", "boiling point"),
+        ("gro\u0308ße", "größe", r"gro\u0308\u00dfe", r"gr\u00f6\u00dfe"),
+        ("µg", "μg", r"\u00b5g", r"\u03bcg"),  # the micro sign, and mu
+        ("\ufeffx", "x", r"\ufeffx", "x"),
+        ("a–b", "a-b", r"a\u2013b", "a-b"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_name_that_looks_like_the_wanted_one_is_shown_as_it_is_to_be_written(
+    tmp_path: Path, suffix: str, name: str, wanted: str, shown: str, got: str
+) -> None:
+    path = tmp_path / f"table.{suffix}"
+    path.write_text(f"y,{name}\n1,2\n", encoding="utf-8")
+    if suffix == "parquet":
+        pq.write_table(pa.table({"y": [1.0], name: [2.0]}), path)
+    message = f'which has y, "{shown}" (got "{got}", which looks the same: write "{shown}" in'
+    with pytest.raises(TableError, match=re.escape(message)):
+        rows(path, x=wanted)
+    assert rows(path, x=name) == [(2.0, 1.0)]
+
+
 # Files as instruments and R write them
 
 
@@ -195,6 +220,16 @@ def test_tables_from_the_field_are_read(path: Path) -> None:
 
 
 # Parquet
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_numbers_in_any_kind_of_text_column_are_taken(tmp_path: Path, kind: Any) -> None:
+    path = tmp_path / "table.parquet"
+    x = pa.array(["1", "2.5", "1"]).cast(kind)
+    pq.write_table(pa.table({"x": x, "y": [2.0, 4.0, 6.0], "other": x}), path)
+    assert rows(path) == [(1, 2), (2.5, 4), (1, 6)]
 
 
 ROWS = 45

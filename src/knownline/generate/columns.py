@@ -3,7 +3,9 @@
 Knows nothing of files.
 """
 
+import json
 import re
+import unicodedata
 from collections.abc import Sequence
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*")
@@ -12,15 +14,41 @@ _SHOWN = 12
 """The most names in a message."""
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], wanted: str) -> str:
     """Return the names that a table has, in words."""
-    shown = ", ".join(map(quoted, names[:_SHOWN]))
+    shown = ", ".join(
+        _escaped(name) if _looks_like(name, wanted) else quoted(name) for name in names[:_SHOWN]
+    )
     return f"{shown}, … ({len(names)} in all)" if len(names) > _SHOWN else shown or "none"
+
+
+def got(wanted: str, names: Sequence[str]) -> str:
+    """Return the name of a column that a table lacks; if it has one that looks alike, say so."""
+    other = next((name for name in names if _looks_like(name, wanted)), None)
+    if other is None:
+        return quoted(wanted)
+    return f"{_escaped(wanted)}, which looks the same: write {_escaped(other)} in params.yaml"
 
 
 def quoted(name: str) -> str:
     """Return a name as it is, or quoted if it begins or ends with white space."""
     return name[:40] if name == name.strip() else repr(name[:40])
+
+
+def _looks_like(name: str, other: str) -> bool:
+    """Return whether two names differ only in how characters outside ASCII are written."""
+    unequal = name != other and not (name.isascii() and other.isascii())
+    return unequal and _letters(name) == _letters(other) != ""
+
+
+def _letters(name: str) -> str:
+    """Return the letters and digits of a name, without accents."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", name)))
+
+
+def _escaped(name: str) -> str:
+    """Return a name as params.yaml takes it, in ASCII."""
+    return json.dumps(name)
 
 
 def dialect_hint(header: Sequence[str], row: Sequence[str] = ()) -> str:

@@ -232,7 +232,7 @@ class Table:
             hint = columns.dialect_hint(*(row.fields for row in first[:2])) if first else ""
             raise TableError(
                 f"generate.columns.{key} must name {rule} of {self.path},"
-                f" which has {columns.listed(names)}{hint} (got {columns.quoted(name)})"
+                f" which has {columns.listed(names, name)}{hint} (got {columns.got(name, names)})"
             )
 
     def _numbers(self, batch: Any, name: str, first: int) -> Array:
