@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from knownline import model
+from knownline.core.errors import ParamsError
 from knownline.core.kinds import Linear
-from knownline.params import Params
+from knownline.params import Params, with_seed
 from knownline.params.data import Columns, holdout_rows
 from tests.test_params import SHIPPED, TABLE, changed, error_for, error_of
 
@@ -341,3 +342,21 @@ def test_the_holdout_is_the_decimal_share_of_the_rows_with_halves_rounded_up(
     held_out = holdout_rows(rows, fraction)
     assert held_out == (2 * rows * numerator + 10**digits) // twice
     assert holdout_rows(rows + 1, fraction) - held_out in (0, 1)  # it only ever grows
+
+
+# The seed of a retraining
+
+
+@pytest.mark.parametrize("old", ["20200910", "0o17", "1_000"])
+def test_another_seed_changes_nothing_else_of_the_file(old: str) -> None:
+    text = SHIPPED.replace("seed: 20200910", f"seed: {old}  # größe, 📈")
+    text = "# größe, 📈\n" + text
+    assert text.count(old) == 1
+    assert with_seed(text, 7) == text.replace(old, "7")
+
+
+def test_another_seed_is_refused_if_an_alias_shares_it() -> None:
+    text = SHIPPED.replace("seed: 20200910", "seed: &s 5").replace("seed: 0", "seed: *s")
+    assert Params.parse(text).train.seed == 5
+    with pytest.raises(ParamsError, match=r"^generate\.seed must be a plain number "):
+        with_seed(text, 7)

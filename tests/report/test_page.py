@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import yaml
 from scipy import special
 
 from knownline import model
+from knownline.core import yaml_text
 from knownline.core.formatting import minus
 from knownline.core.history import History
 from knownline.core.kinds import Linear
@@ -201,7 +201,7 @@ def test_every_input_is_on_the_page() -> None:
     for key, value in PARAMS.flat().items():
         shown = re.search(rf"{re.escape(key)} (\S+)", table)
         assert shown
-        assert (shown[1] if isinstance(value, str) else yaml.safe_load(shown[1])) == value
+        assert (shown[1] if isinstance(value, str) else yaml_text.load(shown[1])) == value
 
 
 def test_the_residuals_are_described_in_words() -> None:

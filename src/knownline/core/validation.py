@@ -4,6 +4,7 @@ Knows none of the keys: the pydantic model that has them is an argument.
 """
 
 import difflib
+import math
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -102,18 +103,14 @@ def _got_clause(error: ErrorDetails, value: Any) -> str:
     if isinstance(value, bool):
         return f" (got {str(value).lower()})"
     if isinstance(value, str):
-        has_exponent = "e" in value.lower() and _is_number(value)
-        if has_exponent and error["type"].startswith("int"):
-            hint = "; write it out: 1000000"
-        else:
-            hint = "; YAML wants a point and a sign: 1.0e-3" if has_exponent else ""
+        wants_number = error["type"].startswith(("int_", "float_"))
+        hint = "; a number has no quotes" if wants_number and _is_number(value) else ""
         return f" (got the text '{value[:80]}'{hint})"
     return f" (got {str(value)[:80]})"
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True

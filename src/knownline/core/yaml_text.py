@@ -1,39 +1,47 @@
-"""Reads YAML, refusing repeated keys, and writes values as params.yaml takes them."""
+"""Reads and writes params.yaml as DVC does: YAML 1.2, by ruamel.yaml.
 
-import math
+In YAML 1.1, which PyYAML reads, 1e-06 is text, `on` is true and 1:30 is 90. DVC writes numbers as
+Python prints them, so a value that `dvc exp run --set-param` has set would not be what was set.
+"""
+
+import io
+import re
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
 
 from knownline.core.errors import ParamsError
 
 
 def load(text: str) -> Any:
     """Return the value of a YAML text. Raises: ParamsError if it is invalid or repeats a key."""
-    try:
-        return yaml.load(text, Loader=_UniqueKeys)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ParamsError(f"params.yaml must be valid YAML ({str(error)[:200]})") from error
+    return _read(YAML(typ="safe").load, text)
+
+
+def compose(text: str) -> Any:
+    """Return the node of a YAML text, with its marks. Raises: ParamsError if it is invalid."""
+    return _read(YAML(typ="safe", pure=True).compose, text)
 
 
 def in_yaml(value: Any) -> str:
-    """Return a value as YAML text: 1.0e-09, since YAML would read 1e-09 as a string."""
-    text = str(yaml.safe_dump(value, default_flow_style=True, width=math.inf))
-    return text.splitlines()[0]
+    """Return a value as YAML text, in one line."""
+    writer, stream = YAML(typ="safe"), io.StringIO()
+    writer.default_flow_style, writer.width = True, 2**31 - 1
+    writer.dump(value, stream)
+    return stream.getvalue().splitlines()[0]
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A loader that refuses a repeated key, of which PyYAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float | bool | None):
-                if key in seen:
-                    line = key_node.start_mark.line + 1
-                    raise ParamsError(
-                        f"params.yaml must have each key once ({key} again, line {line})"
-                    )
-                seen.add(key)
-        return super().construct_mapping(node, deep)
+def _read(reader: Any, text: str) -> Any:
+    try:
+        return reader(text)
+    except DuplicateKeyError as error:
+        found = re.match('found duplicate key "(.*?)" with', error.problem, re.DOTALL)
+        key = found[1] if found else "one"
+        line = error.problem_mark.line + 1
+        raise ParamsError(
+            f"params.yaml must have each key once ({key[:40]} again, line {line})"
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ParamsError(f"params.yaml must be valid YAML ({str(error)[:200]})") from error

@@ -152,7 +152,7 @@ def _stalled_advice(error: float, train: Train) -> str:
     if train.dtype != "float64":
         if error > _FLOAT32_ERROR:
             return "float64? a larger learning rate?"
-        # With a point, since YAML reads 1e-6 as text.
+        # With a point: a number in every version of YAML.
         return f"float64? optimiser_tolerance 1.0e{max(math.ceil(math.log10(error)), -6)}?"
     return "a larger learning rate?" if train.learning_rate < 1 else ""
 

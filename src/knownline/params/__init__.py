@@ -6,8 +6,8 @@ params.yaml itself has a comment for each key. Knows nothing of what the stages 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
+from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from knownline.core import validation, yaml_text
 from knownline.core.errors import ParamsError
@@ -165,11 +165,11 @@ def with_seed(text: str, seed: int) -> str:
 
     Raises: ParamsError if there is no such key, or a YAML alias of another key refers to it.
     """
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml_text.compose(text)
     for name in ("generate", "seed"):
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        pairs = node.value if isinstance(node, MappingNode) else []
         node = next((value_node for key_node, value_node in pairs if key_node.value == name), None)
-    if not isinstance(node, yaml.ScalarNode):
+    if not isinstance(node, ScalarNode):
         raise ParamsError("generate.seed must be given (got nothing)")
     changed = f"{text[: node.start_mark.index]}{seed}{text[node.end_mark.index :]}"
     expected = Params.parse(text).model_dump()
