@@ -1,6 +1,7 @@
 """A run of `generate` that fails leaves data/ exactly as it was, and reports the earliest error."""
 
 import errno
+import math
 import os
 import threading
 import time
@@ -15,10 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from knownline.__main__ import main
+from knownline.core.layout import SUMMARY
+from knownline.core.least_squares import LeastSquares
+from knownline.core.summary import Summary
 from knownline.generate import shards
 from knownline.generate.draw import CHUNK_ROWS
 from knownline.generate.holdout import held_out
 from knownline.generate.tables import Table
+from knownline.model import LINE
 from samerun.core import files
 from tests.file_contents import tree
 from tests.generate.running import generate, small_chunks, write_params
@@ -139,6 +144,12 @@ def bad_squares() -> Iterator[Any]:
     yield pytest.param({"truth__w": 0.0, "generate__x": wide}, id="x")
     tiny = {"spacing": "grid", "low": 1e-200, "high": 1e-190}
     yield pytest.param({"generate__x": tiny}, id="x whose squares vanish")
+    tiny = {"spacing": "grid", "low": 1e-160, "high": 9e-160}
+    yield pytest.param({"generate__x": tiny}, id="x whose squares lose digits")
+    for scale in (1e-200, 1e-160):
+        small = {"truth__w": 20 * scale, "truth__b": 5 * scale, "generate__noise__scale": scale}
+        yield pytest.param(small, id=f"y about {scale}")
+        yield pytest.param(small | {"generate__rows": 200_000}, id=f"many y about {scale}")
     yield pytest.param({"truth__w": 1e200, "generate__holdout": 0.0}, id="no holdout")
     yield pytest.param({"truth__w": 1e200, "generate__rows": 200_000}, id="many rows")
 
@@ -178,6 +189,23 @@ def test_the_largest_squares_within_float64_are_taken(capsys: pytest.CaptureFixt
     for low, high in ((1e-150, 1e-140), (1e140, 1e150)):
         generate(generate__x={"spacing": "grid", "low": low, "high": high}, truth__w=1.0)
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("scale", [1e-130, 1.0, 1e130])
+def test_rescaled_y_give_the_rescaled_fit(scale: float) -> None:
+    x = np.arange(1.0, 30.0)
+    y = 3 * x + np.sin(x)
+    generate(generate__table=write_table("csv", x, y * scale), generate__holdout=0.0, truth=None)
+    fit = LeastSquares(LINE, Summary.read(SUMMARY, ("x",)).train)
+    expected = np.polyfit(x, y, 1, full=True)
+    assert fit.solution["w"] / scale == pytest.approx(expected[0][0])
+    mse = fit.mean_squared_error(fit.solution)
+    assert math.sqrt(mse) / scale == pytest.approx(math.sqrt(expected[1][0] / len(x)))
+
+
+@pytest.mark.parametrize("y", [0.0, 1e-200, 5.0])
+def test_y_that_are_all_equal_are_taken_however_small(y: float) -> None:
+    generate(truth__w=0.0, truth__b=y, generate__noise__scale=0.0)
 
 
 # Disks and interrupts

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from knownline.core import checksums, folders, moments, summary
 from knownline.core.errors import ParamsError, TableError
@@ -21,6 +22,10 @@ from knownline.generate.source import Source
 from knownline.params import Params
 from knownline.params.data import fewest_rows, holdout_rows
 from samerun.core import files, progress
+
+Array = npt.NDArray[np.float64]
+
+_EPS = float(np.finfo(np.float64).eps)
 
 
 def main() -> int:
@@ -134,7 +139,9 @@ def _summary(written: _Written, params: Params) -> Summary:
         if np.isnan(total):
             rule = "model must have terms that are finite numbers for every row"
             raise ParamsError(f"{rule} (got {name}, which is not)")
-    usable = train.finite and all(total > 0 for total in fitted.factor.totals)
+    numbers, *columns = np.concatenate([part.sample for part in written.train], axis=1)
+    usable = train.finite and all(map(_is_precise, fitted.factor.totals))
+    usable = usable and _y_is_resolved(train, params, columns[-1])
     if not usable or (holdout and not holdout.finite):
         raise ParamsError(
             f"{TRAIN}/ must have squares within float64, neither too large nor too small:"
@@ -151,9 +158,26 @@ def _summary(written: _Written, params: Params) -> Summary:
             f"model must have terms that do not follow from each other in {TRAIN}/ (got"
             f" {fitted.collinear}, which follows from the terms before it)"
         )
-    numbers, *columns = np.concatenate([part.sample for part in written.train], axis=1)
     chosen = numbers % summary.stride(train.rows) == 0
     return Summary(params.kind.inputs, train, holdout, np.array(columns)[:, chosen])
+
+
+def _y_is_resolved(rows: Compressed, params: Params, sample: Array) -> bool:
+    """Return whether an error in the last digit of y has a square within float64.
+
+    Otherwise any fit would look perfect. sample: y of some rows, (points,).
+    """
+    centred = params.kind.constant is not None
+    spread = np.ptp(sample) if centred else np.max(np.abs(sample))
+    if spread == 0 and rows.mean_r == 0:
+        return True
+    mean_square = rows.var_y + (0.0 if centred else rows.mean_y * rows.mean_y)
+    return _is_precise(rows.rows * mean_square * _EPS)
+
+
+def _is_precise(squares: float) -> bool:
+    """Return whether a sum of squares has all digits; some are lost below the smallest float64."""
+    return bool(squares * _EPS >= np.finfo(np.float64).tiny)
 
 
 def _compressed(parts: list[Part]) -> Compressed:
