@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from knownline.core.errors import TableError
 from knownline.generate.csv_scan import Scan, ScanError
 from knownline.generate.tables import Table
+from tests.generate.running import generate
 
 FAR = 300_000
 """Rows that no two blocks of a CSV hold."""
@@ -107,6 +108,18 @@ def test_the_rows_of_any_csv_are_counted_as_python_reads_them(
     assert found == expected
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_last_line_that_may_be_cut_short_is_pointed_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = Path("data/own/t.csv")
+    text = "; the table's last line has no line break: is the file complete?\n"
+    for content, cut in (("x,y\n1,2\n3,5\n4,61", True), ("x,y\n1,2\n3,5\n4,61\n", False)):
+        table.write_text(content)
+        generate(generate__table=str(table), generate__holdout=0.0, truth=None)
+        assert capsys.readouterr().out.endswith(text) == cut
+
+
 # Bytes that are no text
 
 
@@ -148,7 +161,7 @@ def test_a_character_may_cross_the_blocks_that_are_read(path: Path) -> None:
     ("content", "got"),
     [
         ("x,y\n1,2\n2,3\n3,4,\n4,5\n", "3 in row 3, line 4: the last one is empty, .*"),
-        ("x,y\n1,10,20\n2,11,22\n", "3 in row 1, line 2: has the header no name .*"),
+        ("x,y\n1,10,20\n2,11,22\n", "3 in row 1, line 2: does the header lack .*"),
         ("x,y\n\n1,2\n\n3\n", "1 in row 2, line 5"),
         ("x,y\n1,2\n   \n", "1 in row 2, line 3"),
         ("x,y\n1,2\n1,2,3,4\n", "4 in row 2, line 3"),

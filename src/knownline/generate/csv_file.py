@@ -96,7 +96,7 @@ def _reason(row: Row, width: int) -> str:
         return ""
     if not row.fields[-1]:
         return ": the last one is empty, a separator too many"
-    return ": has the header no name for the first column?" if row.number == 1 else ""
+    return ": does the header lack a name for the first column?" if row.number == 1 else ""
 
 
 class CheckedFile:

@@ -100,17 +100,19 @@ class Scan:
         return inside
 
     def _without_literal(self, data: Bytes) -> Bits:
-        """Return the quotes but those amid an unquoted field, which are mere characters."""
-        quoted, text_end = self._quoted, -1 if self._text_ended else None
-        flags = np.zeros(len(data), dtype=np.bool_)
-        for place in np.flatnonzero(data == _QUOTE).tolist():
-            begins_field = (
-                data[place - 1] in (_LF, _CR, self._separator) if place else self._may_begin
-            )
+        """Return the quotes without those amid an unquoted field, which are mere characters."""
+        places = np.flatnonzero(data == _QUOTE)
+        may_begin = np.isin(data[places - 1], (_LF, _CR, self._separator))
+        if places[0] == 0:
+            may_begin[0] = self._may_begin
+        quoted, text_end, real = self._quoted, -1 if self._text_ended else None, []
+        for place, begins_field in zip(places.tolist(), may_begin.tolist(), strict=True):
             if quoted or begins_field or text_end == place - 1:
                 quoted = not quoted
                 text_end = None if quoted else place
-                flags[place] = True
+                real.append(place)
+        flags = np.zeros(len(data), dtype=np.bool_)
+        flags[real] = True
         return _bits(flags)
 
 

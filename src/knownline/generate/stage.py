@@ -45,6 +45,8 @@ def main() -> int:
     kept.write(SUMMARY)
     unused = source.table.unused() if source.table else []
     more = f"; columns not used: {', '.join(unused)}" if unused else ""
+    if source.table and source.table.ends_amid_a_line():
+        more += "; the table's last line has no line break: is the file complete?"
     print(f"generate: {written.rows:,} rows, {written.held_out:,} of them held out{more}")
     return 0
 

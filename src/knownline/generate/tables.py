@@ -90,6 +90,14 @@ class Table:
                 names = self._header()
         return [name for name in names if name not in self._names]
 
+    def ends_amid_a_line(self) -> bool:
+        """Return whether a CSV has no line break at its end; a download may have ended early."""
+        if self.is_parquet:
+            return False
+        with self._naming(), self._file.open("rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            return stream.read() not in (b"\n", b"\r")
+
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[list[Array]]:
         """Yield the columns of rows start..stop-1, (rows,) each, batch by batch, the target last.
 
