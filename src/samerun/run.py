@@ -139,7 +139,7 @@ class Execution:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, lambda signum, frame: None)
         signal.signal(signal.SIGTERM, lambda signum, frame: self._signal(signum))
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if ignored, nobody learns how a child ends
+        processes.wake_on_signals()
         try:
             self._child = os.posix_spawnp(command[0], command, env, setsigdef=_IGNORED_BY_PYTHON)
         except OSError as error:
@@ -152,7 +152,7 @@ class Execution:
         child = self._child
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return _exit_code(os.waitpid(child, 0)[1])
-        os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        processes.wait_until_ended(child)
         with self._signalling:
             self._child = 0
             return _exit_code(os.waitpid(child, 0)[1])

@@ -5,6 +5,8 @@ unique among all processes that ever ran on any machine.
 """
 
 import os
+import select
+import signal
 from collections.abc import Mapping
 
 _INITIAL = "pid:[4026531836]"
@@ -135,3 +137,31 @@ def started(pid: int) -> str | None:
     except PermissionError:
         pass
     return "-"
+
+
+_woken: list[int] = []
+"""The end of a pipe that has something to read after any signal; `wake_on_signals` makes it."""
+
+
+def wake_on_signals() -> None:
+    """Let `wait_until_ended` learn of every signal that this process has a handler for.
+
+    SIGCHLD gets one too: if it is ignored, nobody learns how a child ends.
+    """
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    _woken[:] = [reading]
+
+
+def wait_until_ended(child: int) -> None:
+    """Wait until a child has ended, and leave it there to be waited for; handlers run meanwhile.
+
+    Not by a call that blocks: a signal just before such a call, while this thread hands on the
+    interpreter's lock, does not interrupt it, and its handler would wait for the child to end.
+    """
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        select.select(_woken, [], [])
+        os.read(_woken[0], 4096)

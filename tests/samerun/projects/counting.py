@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,12 +197,13 @@ class Running:
 
         wait_for(lambda: done() or None, f"step {step}")
 
-    def wait_for_run(self, *, steps: int = 1) -> Run:
-        """Wait until the run is visible in MLflow, with at least so many steps; return it."""
+    def wait_for_run(self, *, steps: int = 1, tags: Collection[str] = ()) -> Run:
+        """Wait until the run is visible in MLflow, with so many steps and some tags; return it."""
 
         def visible() -> Run | None:
             assert self.dvc.poll() is None, self.shown()
             found = [run for run in self.project.runs() if run.status == "RUNNING"]
+            found = [run for run in found if run.tags.keys() >= set(tags)]
             return next((run for run in found if len(run.steps.get("value", [])) >= steps), None)
 
         return wait_for(visible, "a run under way")

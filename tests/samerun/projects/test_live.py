@@ -41,7 +41,7 @@ def counting(tmp_path: Path) -> Counting:
 def test_a_long_stage_is_visible_with_its_steps_tags_and_parameters(counting: Counting) -> None:
     with repro(counting, SAMERUN_LIVE_AFTER="1") as running:
         counting.allow(3)
-        live = running.wait_for_run(steps=3)
+        live = running.wait_for_run(steps=3, tags=["device"])
         assert live.steps["value"] == live.steps["reported"] == [0, 1, 2]
         assert live.last["value"] == 102
         assert live.last["reported"] == 98
