@@ -60,6 +60,17 @@ def parser() -> Parser:
         help="write the run into MLflow, once",
         description="Write the run into MLflow, once. DVC calls it, as the last stage.",
     )
+    init = commands.add_parser(
+        "init",
+        help="add the stage that records to dvc.yaml",
+        description="Add the stage that records to dvc.yaml, with what it must depend on. Comments"
+        " and order stay, and no code changes. Called again, it says what the stage lacks. Exit"
+        " status: 0 done or nothing to do, 1 something lacks, 2 could not run.",
+        example="samerun init --wrap",
+    )
+    init.add_argument(
+        "--wrap", action="store_true", help="put `samerun run -- ` before the stages' commands"
+    )
     _add_proof(commands)
     _add_store(commands)
     return top

@@ -1,0 +1,123 @@
+"""Edits of the text of a dvc.yaml, which keep every comment, the order and the style of the rest.
+
+Knows nothing of what is written, or why.
+"""
+
+import re
+import shlex
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from samerun.core.errors import WorkspaceError
+
+_SEPARATORS = set("&|;()")
+"""Characters outside of quotes by which a command may be more than one program."""
+
+
+def with_stage(text: str, name: str, body: str) -> str:
+    """Return the text of a dvc.yaml with a stage added as the last one.
+
+    body: the stage's lines, indented by 0. Raises: WorkspaceError if `stages` has braces.
+    """
+    stages = _stages(text)
+    if stages.flow_style or not stages.value:
+        raise WorkspaceError("stages of dvc.yaml must be written line by line (got braces)")
+    indent = " " * stages.start_mark.column
+    ending = "\r\n" if "\r\n" in text else "\n"
+    lines = text.splitlines(keepends=True)
+    end = stages.end_mark.line + bool(stages.end_mark.column)  # the file may end within a line
+    while end and _is_between(lines[end - 1]):
+        end -= 1
+    if not lines[end - 1].endswith("\n"):
+        lines[end - 1] += ending
+    added = [f"{indent}{name}:", *(f"{indent}  {line}" for line in body.splitlines())]
+    changed = "".join([*lines[:end], *(f"{line}{ending}" for line in added), *lines[end:]])
+    expected = _load(text)
+    expected["stages"][name] = yaml.safe_load(body)
+    return _checked(changed, expected)
+
+
+def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
+    """Return the text with a prefix before the commands of stages, and which have it and have not.
+
+    A command gets it if it starts one program, not a word of the shell; those that begin with
+    `samerun` are left alone and not listed. Stages of `foreach` and `matrix` count as one.
+    """
+    places, done, left = [], [], []
+    expected = _load(text)
+    for key, stage in _stages(text).value:
+        node, fields = _command(stage)
+        if node is None:
+            continue
+        command = node.value if isinstance(node, yaml.ScalarNode) else ""
+        lines = [one.value for one in node.value] if isinstance(node.value, list) else [command]
+        if any("samerun" in str(line).split() for line in lines):
+            continue
+        if getattr(node, "style", "") in ("|", ">") or not _is_one_program(command):
+            left.append(key.value)
+            continue
+        places.append(node.start_mark.index + (1 if node.style in ("'", '"') else 0))
+        done.append(key.value)
+        target = expected["stages"][key.value]
+        for field in fields:
+            target = target[field]
+        target["cmd"] = prefix + target["cmd"]
+    for place in sorted(places, reverse=True):
+        text = text[:place] + prefix + text[place:]
+    return _checked(text, expected), done, left
+
+
+def _is_one_program(command: str) -> bool:
+    """Return whether a shell would start one program, by name, and nothing else."""
+    if "\n" in command or re.match(r"\s*\w+=", command):  # a variable that is set for the command
+        return False
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:  # a quote that is not closed
+        return False
+    if not words or any(_SEPARATORS.issuperset(word) for word in words):
+        return False
+    return "/" in words[0] or shutil.which(words[0]) is not None
+
+
+def _command(stage: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the node of a stage's command, and the keys that lead to its mapping."""
+    pairs = {key.value: value for key, value in stage.value} if stage.value else {}
+    if "cmd" in pairs:
+        return pairs["cmd"], ()
+    if "do" in pairs:
+        inner = {key.value: value for key, value in pairs["do"].value}
+        return inner.get("cmd"), ("do",)
+    return None, ()
+
+
+def _stages(text: str) -> Any:
+    """Return the node of `stages`. Raises: WorkspaceError if there are none."""
+    top = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = top.value if isinstance(top, yaml.MappingNode) else []
+    found = next((value for key, value in pairs if key.value == "stages"), None)
+    if not isinstance(found, yaml.MappingNode):
+        raise WorkspaceError("dvc.yaml must have stages (got none)")
+    return found
+
+
+def _is_between(line: str) -> bool:
+    """Return whether a line belongs to what follows the stages: it is empty, or a comment there."""
+    return not line.strip() or line.startswith("#")
+
+
+def _load(text: str) -> dict[str, Any]:
+    loaded = yaml.safe_load(text)
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def _checked(text: str, expected: Mapping[str, Any]) -> str:
+    if yaml.safe_load(text) != expected:
+        raise WorkspaceError("dvc.yaml must be plain YAML to be edited (got anchors or the like)")
+    return text

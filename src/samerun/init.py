@@ -1,0 +1,275 @@
+"""`samerun init`: adds the stage that records to a project's dvc.yaml.
+
+It writes what it can know. Where it cannot, it says so; no line of the project's code changes.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from samerun import git
+from samerun.core import files
+from samerun.core.errors import MissingError, WorkspaceError
+from samerun.dvc import edits
+from samerun.dvc.commands import RECORD
+from samerun.dvc.paths import contains, overlap
+from samerun.dvc.project import Project
+from samerun.dvc.stage import Item, Stage
+from samerun.pipeline import Pipeline
+
+FILE = Path("dvc.yaml")
+
+MARKER = "mlruns/recorded.json"
+
+BYTECODE = ("__pycache__/", "*.pyc")
+"""What .dvcignore must name, or a run of the code changes the hash of its folder."""
+
+_PREFIX = "samerun run -- "
+
+_WHY = "runs then have a device and times, and are seen while they run"
+
+_WIDTH = 96
+
+
+def main(*, wrap: bool = False) -> int:
+    """Return 0, or 1 if a stage that is there already lacks something. Raises: UserError."""
+    _check_repository()
+    project = Project()
+    own = [stage for stage in project.stages if stage.file == FILE.resolve()]
+    if not own:
+        raise WorkspaceError("dvc.yaml must have stages (got none)")
+    recorders = [stage for stage in own if stage.records]
+    old = text = FILE.read_bytes().decode()
+    said: list[str] = []
+    if not recorders:
+        text, line = _with_record(project, own, text)
+        said.append(line)
+    wrappable: list[str] = []
+    if wrap:
+        text, done, left = edits.with_prefix(text, _PREFIX)
+        said += _said_of_wrapping(done, left)
+    else:
+        with contextlib.suppress(WorkspaceError):
+            _, wrappable, _ = edits.with_prefix(text, _PREFIX)
+    if text != old:
+        _check_committed()
+        _check_place(project)
+    said += _ignored(project, own)  # first: after a kill, another call does the rest
+    if text != old:
+        files.write_bytes(FILE.resolve(), text.encode())
+    said += [] if recorders else _unknown(project, own)
+    lacking = [line for stage in recorders for line in _lacking(project, stage, own)]
+    for line in [*said, *lacking] or ["nothing to do: dvc.yaml has all that a record stage needs"]:
+        print(f"init: {line}")
+    if wrappable:
+        names = ", ".join(wrappable)
+        print(f"init: `samerun init --wrap` puts `{_PREFIX}` before {names}: {_WHY}")
+    if text != old:
+        print("init: next: commit what changed, then `dvc repro`")
+    return 1 if lacking else 0
+
+
+def _check_repository() -> None:
+    """Raise a UserError unless dvc.yaml is there, in a git repository."""
+    if not FILE.is_file():
+        raise MissingError(f"dvc.yaml must be in this folder (got none in {Path.cwd()})")
+    if not git.is_installed() or git.call("rev-parse", "--show-toplevel").returncode:
+        raise WorkspaceError("the project must be a git repository: run `git init` (got none)")
+
+
+def _check_committed() -> None:
+    """Raise a WorkspaceError if dvc.yaml has edits that git does not have."""
+    if git.run("status", "--porcelain", "--", str(FILE)):
+        raise WorkspaceError(
+            "dvc.yaml must be committed, so that you see what changes (got uncommitted edits)"
+        )
+
+
+def _check_place(project: Project) -> None:
+    """Raise a WorkspaceError if the marker cannot lie where it should."""
+    folder = Path(MARKER).parent
+    if folder.exists() and not folder.is_dir():
+        raise WorkspaceError(f"{folder} must be a folder for the local store (got a file)")
+    for made in (out.path for stage in project.stages if not stage.records for out in stage.outs):
+        if overlap(str(os.path.relpath(project.path(made))), folder.as_posix()):
+            raise WorkspaceError(f"{folder} must be no output of a stage (got {made})")
+
+
+def _with_record(project: Project, own: list[Stage], text: str) -> tuple[str, str]:
+    """Return the text of dvc.yaml with the stage, and what to say of it."""
+    taken = {stage.short.partition("@")[0] for stage in own}
+    name = next(each for each in ("record", "record-run", "samerun") if each not in taken)
+    changed = edits.with_stage(text, name, _body(project, own))
+    count = len(changed.splitlines()) - len(text.splitlines())
+    return changed, f"dvc.yaml: added the stage {name} ({count} lines)"
+
+
+def _body(project: Project, own: list[Stage]) -> str:
+    """Return the lines of the stage."""
+    stages = _recorded(project, own)
+    deps, params = list(_deps(project, stages)), _params(project, stages)
+    lines = [f"cmd: {RECORD}"]
+    lines += [f"deps: {_flow(_shortest(deps))}"]
+    lines += [f"params: {_flow(params)}"] if params else []
+    lines += [
+        "outs:",
+        f"  - {MARKER}: {{cache: false, persist: true}}",
+        "meta:",
+        f"  samerun: {{experiment: {_flow(_experiment())}}}",
+    ]
+    return "\n".join(lines)
+
+
+def _recorded(project: Project, own: list[Stage]) -> list[Stage]:
+    """Return the stages of dvc.yaml, and of others what they need."""
+    names = {stage.name for stage in own}
+    names |= {one.name for stage in own for one in project.upstream(stage)}
+    return [stage for stage in project.stages if stage.name in names and not stage.records]
+
+
+def _deps(project: Project, stages: list[Stage]) -> Iterator[str]:
+    """Yield what a record stage depends on, relative to dvc.yaml.
+
+    These are the inputs that no stage makes, metrics, plots, models, and what no other stage reads.
+    """
+    for stage in stages:
+        yield from (_path(project, dep) for dep in stage.deps if not _is_made(project, dep))
+    models = [str(each.get("path")) for each in project.artifacts(FILE.resolve()).values()]
+    for stage in stages:
+        read = [dep.path for other in stages for dep in other.deps if other is not stage]
+        outs = [out for out in stage.outs if not any(contains(out.path, one) for one in read)]
+        outs = [out for out in outs if not any(contains(one, out.path) for one in read)]
+        last = outs if len(outs) == len(stage.outs) else []
+        for out in stage.outs:
+            if out.kind or out in last or _path(project, out) in models:
+                yield _path(project, out)
+
+
+def _is_made(project: Project, dep: Item) -> bool:
+    return any(contains(one, dep.path) for one in project.made)
+
+
+def _path(project: Project, item: Item) -> str:
+    if "://" in item.path:
+        return item.path
+    return Path(os.path.relpath(project.path(item.path))).as_posix()
+
+
+def _shortest(paths: Iterable[str]) -> list[str]:
+    """Return paths without those that lie in another of them, each once."""
+    unique = list(dict.fromkeys(paths))
+    return [one for one in unique if not any(o != one and contains(o, one) for o in unique)]
+
+
+def _params(project: Project, stages: list[Stage]) -> list[Any]:
+    """Return the parameters of stages, as a stage lists them."""
+    keys: dict[str, list[str]] = {}
+    for each in (params for stage in stages for params in stage.params):
+        name = Path(os.path.relpath(project.path(each.file))).as_posix()
+        found = keys.setdefault(name, [])
+        found += [key for key in each.keys or [""] if key not in found]
+    listed: list[Any] = []
+    for name, found in keys.items():
+        if "" in found:
+            listed.append({name: None})
+            continue
+        own = [key for key in found if not any(key.startswith(f"{one}.") for one in found)]
+        listed += own if name == "params.yaml" else [{name: own}]
+    return listed
+
+
+def _experiment() -> str:
+    """Return a name for the experiment: that of the repository, and of the folder in it."""
+    remote = git.call("config", "remote.origin.url").stdout.decode(errors="replace").strip()
+    top = Path(os.fsdecode(git.call("rev-parse", "--show-toplevel").stdout).strip())
+    name = (
+        re.sub(r"\.git$", "", remote.rstrip("/")).replace(":", "/").rpartition("/")[2] or top.name
+    )
+    below = Path.cwd().resolve().relative_to(top.resolve()).parts
+    return re.sub(r"[/:]+", "-", "-".join([name, *below])) or "samerun"
+
+
+def _flow(value: Any) -> str:
+    """Return a value as YAML in one line, or in lines of _WIDTH."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=_WIDTH, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
+
+
+def _said_of_wrapping(done: list[str], left: list[str]) -> list[str]:
+    """Return what to say of stages whose commands were wrapped, and of others."""
+    said = [f"dvc.yaml: wrapped {', '.join(done)}; DVC will run them again"] if done else []
+    said += [
+        f"{name}: not wrapped, since its command is more than one program on one line; write"
+        " `samerun run -- sh -c '...'` by hand"
+        for name in left
+    ]
+    return said
+
+
+def _ignored(project: Project, own: list[Stage]) -> Iterator[str]:
+    """Write what git and DVC must not look at; yield what was written."""
+    ignore = Path(MARKER).parent / ".gitignore"
+    if not ignore.exists():
+        files.write_text(ignore, "*\n!.gitignore\n")
+        yield f"{ignore}: git keeps nothing of the local store"
+    deps = [project.path(dep.path) for stage in own for dep in stage.deps]
+    path = project.root / ".dvcignore"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    missing = [line for line in BYTECODE if line not in text.splitlines()]
+    if missing and any(dep.is_dir() for dep in deps):
+        gap = "" if not text or text.endswith("\n") else "\n"
+        files.write_text(path, text + gap + "".join(f"{line}\n" for line in missing))
+        yield f"{os.path.relpath(path)}: added {' and '.join(missing)}, since folders are read"
+
+
+def _unknown(project: Project, own: list[Stage]) -> Iterator[str]:
+    """Yield what cannot be known from dvc.yaml."""
+    entries = project.artifacts(FILE.resolve()).values()
+    models = [str(each["path"]) for each in entries if each.get("type") == "model"]
+    for path in models:
+        yield (
+            f"not known: which code serves {path}; name it as meta.samerun.model, and runs have a"
+            " model that MLflow can load"
+        )
+    for stage in own:
+        if not stage.records and not stage.outs:
+            yield f"{stage.short}: it has no outputs, so DVC cannot let a record stage follow it"
+
+
+def _lacking(project: Project, stage: Stage, own: list[Stage]) -> Iterator[str]:
+    """Yield what is wrong with a record stage that is there."""
+    pipeline = Pipeline(project, stage)
+    try:
+        _ = pipeline.marker
+    except WorkspaceError as error:
+        yield str(error)
+    for mistake in pipeline.mistakes():
+        yield f"meta.samerun of {stage.short}: {mistake}"
+    for name in pipeline.lacking():
+        kind = "params" if name.startswith("the parameter ") else "deps"
+        yield f"{stage.short} lacks {name}: add it to its {kind}"
+    reached = {up.name for other in own if other.records for up in project.upstream(other)}
+    for one in own:
+        if one.records or not one.outs or one.name in reached:
+            continue
+        outs = [_path(project, out) for out in one.outs]
+        wanted = f"one of {', '.join(outs)}" if len(outs) > 1 else outs[0]
+        yield f"{stage.short} does not follow {one.short}: add {wanted} to its deps"
+        yield from _unread(project, stage, one)
+
+
+def _unread(project: Project, stage: Stage, one: Stage) -> Iterator[str]:
+    """Yield the inputs of a stage that a record stage does not depend on either."""
+    have = {dep.path for dep in stage.deps}
+    for dep in one.deps:
+        if not _is_made(project, dep) and not any(contains(path, dep.path) for path in have):
+            yield f"{stage.short} lacks {_path(project, dep)}: add it to its deps"
+    known = [item for item in _params(project, [stage]) if isinstance(item, str)]
+    for key in (item for item in _params(project, [one]) if isinstance(item, str)):
+        if not any(key == name or key.startswith(f"{name}.") for name in known):
+            yield f"{stage.short} lacks the parameter {key}: add it to its params"
