@@ -27,6 +27,9 @@ Array = npt.NDArray[np.float64]
 
 _BATCH_ROWS = 1 << 16
 
+_BUFFER = 1 << 16
+"""Bytes of a column that are read at a time."""
+
 _HEADER_ROWS = 100
 """Rows of a CSV in which its header is looked for, if the first is none."""
 
@@ -149,8 +152,8 @@ class Table:
 
     def _read_groups(self, start: int, stop: int | None) -> Iterator[Any]:
         """Yield batches of rows start..stop-1 of a Parquet file."""
-        # Without pre_buffer=False it keeps the whole file in memory.
-        with pq.ParquetFile(self._file, pre_buffer=False) as file:
+        # By default it keeps the whole file in memory, or a row group of all columns.
+        with pq.ParquetFile(self._file, pre_buffer=False, buffer_size=_BUFFER) as file:
             self._require_columns(file.schema_arrow.names)
             ends = self._ends(file)
             stop = ends[-1] if ends and stop is None else stop or 0
