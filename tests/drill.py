@@ -342,7 +342,7 @@ def flipped(scratch: Path, dice: random.Random, count: int) -> str:
             tried += each_byte(path, dice, count, check)
         os.environ[VARIABLE] = str(scratch)
         checkpoints = Checkpoints("f" * 64)
-        checkpoints.save(Checkpoint((3.0, 4.0), np.ones((3, 50))))
+        checkpoints.save(Checkpoint({"raw": np.array([3.0, 4.0])}, np.ones((3, 50))))
         path = scratch / NAME
 
         def load() -> None:

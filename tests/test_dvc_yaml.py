@@ -171,7 +171,7 @@ def test_record_follows_whatever_decides_a_run() -> None:
     for file in imported:
         assert any(file == dep or file.startswith(f"{dep}/") for dep in record["deps"]), file
     params = {name.partition(".")[0] for stage in deciding for name in stage["params"]}
-    assert {*record["params"]} == params == set(Params.model_fields) - {"retrain"}
+    assert {*record["params"]} == {*params, "experiment"} == set(Params.model_fields) - {"retrain"}
     assert tuple(config["not_identity"]) == PRESENTING
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from knownline import model
-from knownline.core.kinds import Linear
+from knownline.core.kinds import Linear, Network, Nonlinear
 from knownline.params import models
 
 
@@ -15,10 +15,18 @@ def linear(**terms: Any) -> Linear:
     return Linear(("x",), terms)
 
 
-REFUSED = {
-    "a mean over rows": (linear(w=lambda x: x - x.mean()), "by that row's inputs alone"),
-    "random": (linear(w=lambda x: np.random.rand(len(x))), "by that row's inputs alone"),
-    "fewer rows": (linear(w=lambda x: x[:3]), "by that row's inputs alone"),
+def curve(function: Any, start: Any) -> Nonlinear:
+    return Nonlinear(("x",), function, start)
+
+
+def decay(x: Any, a: float, k: float) -> Any:
+    return a * np.exp(-k * x)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "a mean over rows": (linear(w=lambda x: x - x.mean()), "by the inputs of that row alone"),
+    "random": (linear(w=lambda x: np.random.rand(len(x))), "by the inputs of that row alone"),
+    "fewer rows": (linear(w=lambda x: x[:3]), "by the inputs of that row alone"),
     "in place": (linear(w=lambda x: x.__imul__(2)), "read-only"),
     "raises": (linear(w=lambda x: 1 / 0), "term w: ZeroDivisionError: division by zero"),
     "not for arrays": (linear(w=lambda x: math.log(x)), "term w: TypeError"),
@@ -32,8 +40,33 @@ REFUSED = {
     "inputs as text": (Linear("x", {"w": lambda x: x}), "a tuple of inputs"),  # type: ignore[arg-type]
     "a comma": (linear(**{"a,b": lambda x: x}), "named by a letter"),
     "a metric": (linear(step=lambda x: x), "no parameter named step"),
-    "no model": (lambda columns: None, "must be a Linear, or a function"),
+    "no model": (lambda columns: None, "must be a Linear, a Nonlinear or a Network, or a function"),
     "a function that raises": (lambda columns: 1 / 0, "ZeroDivisionError"),
+    "a start of another": (
+        curve(decay, {"a": 1.0, "b": 2.0}),
+        "for each of a, k, and",
+    ),
+    "half a start": (
+        curve(decay, {"a": 1.0}),
+        "nothing else (got own: a)",
+    ),
+    "no start": (curve(decay, 5), "must have a start: a number for each parameter"),
+    "a start of text": (curve(decay, {"a": "one", "k": 2.0}), "must have a start: a number"),
+    "a start that raises": (curve(decay, lambda x, y: 1 / 0), "own: ZeroDivisionError"),
+    "a start for fewer": (curve(decay, lambda x: {"a": 1.0, "k": 1.0}), "own: TypeError"),
+    "a curve that raises": (curve(lambda x, a: 1 / 0, {"a": 1.0}), "function: ZeroDivisionError"),
+    "a curve of a mean": (curve(lambda x, a: a * x.mean() + x, {"a": 1.0}), "inputs of that row"),
+    "a curve of one number": (curve(lambda x, a: a, {"a": 1.0}), "inputs of that row alone"),
+    "a curve of text": (curve(lambda x, a: x.astype(str), {"a": 1.0}), "an array of <U"),
+    "a curve in place": (curve(lambda x, a: x.__imul__(a), {"a": 1.0}), "read-only"),
+    "no parameters": (curve(lambda x: x, {}), "a function of them and of named parameters"),
+    "any parameters": (curve(lambda x, *a: x, {}), "a function of them and of named parameters"),
+    "a built-in": (curve(np.exp, {}), "a function of them and of named parameters"),
+    "no function": (curve(None, {}), "a function of them and of named parameters"),
+    "a curve's metric": (curve(lambda x, linear: linear * x, {"linear": 1.0}), "named linear"),
+    "a network to be": (Network(("x",), None), "that builds a torch.nn.Module"),  # type: ignore[arg-type]
+    "a network of y": (Network(("y",), dict), "must not name a column y"),
+    "a network of more": (Network(("u", "v"), dict), "must name 2 columns for the model own"),
 }
 
 

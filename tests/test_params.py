@@ -36,7 +36,9 @@ DEFAULTS: dict[str, Any] = {
     "generate.holdout": 0.2,
     "generate.seed": 20200910,
     "train.epochs": 100,
+    "train.optimizer": "gd",
     "train.learning_rate": 0.25,
+    "train.batch_size": None,
     "train.standardize": True,
     "train.compress": True,
     "train.dtype": "float64",
@@ -47,12 +49,14 @@ DEFAULTS: dict[str, Any] = {
     "evaluate.min_r2": None,
     "evaluate.max_rmse": None,
     "evaluate.beats_mean": False,
+    "evaluate.beats_linear": 0.01,
     "evaluate.beats_champion": False,
     "evaluate.bend": None,
     "evaluate.scatter": None,
     "evaluate.normality": None,
 }
-OPTIONAL = ["model", "generate.csv"]
+OPTIONAL = ["model", "generate.csv", "train.optimizer", "train.batch_size"]
+OPTIONAL += ["evaluate.beats_linear", "experiment"]
 OPTIONAL += [f"generate.csv.{key}" for key in ("separator", "decimal")]
 OPTIONAL += [f"evaluate.{key}" for key in ("min_r2", "max_rmse", "beats_mean", "beats_champion")]
 OPTIONAL += [f"evaluate.{key}" for key in ("bend", "scatter", "normality")]
@@ -63,12 +67,14 @@ BOOLS = [key for key, value in DEFAULTS.items() if type(value) is bool]
 CHOICES = {
     "generate.x.spacing": "grid or uniform",
     "generate.noise.kind": "normal, integer or shared-integer",
+    "train.optimizer": "gd, adam or lbfgs",
     "train.dtype": "float64 or float32",
     "train.device": "auto, cpu, cuda, mps or xpu",
 }
 NAMES = ["model", "generate.columns.y", "generate.csv.separator", "generate.csv.decimal"]
 TESTS = ["bend", "scatter", "normality"]
 NULLABLE = [f"evaluate.{key}" for key in ("min_r2", "max_rmse", "bend", "scatter", "normality")]
+NULLABLE += ["train.batch_size", "evaluate.beats_linear"]
 SECTIONS = ["truth", "generate", "generate.columns", "generate.csv", "generate.x"]
 SECTIONS += ["generate.noise", "train", "evaluate"]
 TABLE = "data/own/a.csv"

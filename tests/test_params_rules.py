@@ -1,5 +1,6 @@
 """params.yaml: rules that bind several keys, and how many rows a share of them is."""
 
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_a_model_has_its_parameters_and_the_truth_is_in_their_order(
 
 @pytest.mark.parametrize("name", ["cubic", "Line", "LINE", "", "any", "callable", "re", "linear"])
 def test_another_name_than_a_models_is_refused_with_their_names(name: str) -> None:
-    models = "line, quadratic, plane, each an object in capitals in model.py"
+    models = "line, quadratic, plane, exponential, mlp, each an object in capitals in model.py"
     assert error_for("model", name) == f"model must be one of {models} (got the text '{name}')"
 
 
@@ -318,6 +319,34 @@ def test_a_rule_about_the_champion_is_none_that_the_gate_judges() -> None:
     found = Params.parse(changed({"evaluate.beats_champion": True})).evaluate
     assert found.beats_champion
     assert not found.has_quality
+
+
+# A network
+
+NETWORK: dict[str, Any] = {"model": "mlp", "truth": None, "generate.table": TABLE}
+
+
+def test_a_network_has_a_table_and_no_truth() -> None:
+    assert Params.parse(changed(NETWORK)).kind.names == ()
+    assert error_of(changed(NETWORK | {"truth": {"w": 1.0}})).startswith(
+        "truth must be null for the model mlp, whose parameters have no names (got "
+    )
+    assert error_of(changed(NETWORK | {"generate.table": None})) == (
+        "generate.table must name a table: no points can be drawn around the model mlp (got null)"
+    )
+    assert error_of(changed({"model": "mlp"})).startswith("truth must be null for the model mlp")
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "all", True, 2**48])
+def test_a_minibatch_is_a_number_of_rows(size: Any) -> None:
+    assert error_for("train.batch_size", size)
+    assert Params.parse(changed({"train.batch_size": 1})).train.batch_size == 1
+
+
+@pytest.mark.parametrize("level", [0, 1, -0.1, 2, math.nan, "no", True])
+def test_the_level_at_which_a_network_beats_the_linear_model_is_one(level: Any) -> None:
+    assert error_for("evaluate.beats_linear", level)
+    assert Params.parse(changed({"evaluate.beats_linear": None})).evaluate.beats_linear is None
 
 
 # The number of rows in the holdout

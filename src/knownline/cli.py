@@ -92,7 +92,7 @@ def _add_stages(command: Callable[..., Parser]) -> None:
         "knownline.generate.stage",
         "draw the points, or read the table in data/own/ (stage 1)",
     )
-    command("train", "knownline.train.stage", "fit the model by gradient descent (stage 2)")
+    command("train", "knownline.train.stage", "fit the model (stage 2)")
     command(
         "evaluate",
         "knownline.evaluate.stage",

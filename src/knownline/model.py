@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .core.kinds import Linear
+from .core.kinds import Linear, Network, Nonlinear
 
 LINE = Linear(inputs=("x",), terms={"w": lambda x: x, "b": lambda x: 1.0})
 
@@ -29,6 +29,43 @@ def PLANE(inputs: tuple[str, ...]) -> Linear:  # noqa: N802 — a model is named
 
     terms = {f"w_{_word(name)}": term(index) for index, name in enumerate(inputs)}
     return Linear(inputs, {**terms, "b": lambda *_: 1.0})
+
+
+def _decay(x: Any, y: Any) -> dict[str, float]:
+    """Return where a fit of an exponential starts: the best of some rates k, growth included.
+
+    For a given k the model is a line in exp(-k x), so its a and c follow.
+    """
+    rates = np.geomspace(0.1, 100.0, 61) / (x.max() - x.min())
+    best: tuple[float, dict[str, float]] = (np.inf, {})
+    for k in (*rates, *-rates):
+        origin = x.min() if k > 0 else x.max()
+        part = np.exp(-k * (x - origin))
+        along = part - part.mean()
+        slope = (along * y).mean() / (along * along).mean()
+        left = ((y - y.mean() - slope * along) ** 2).mean()
+        if left < best[0]:
+            start = {"a": slope * np.exp(k * origin), "k": k, "c": y.mean() - slope * part.mean()}
+            best = left, start
+    return best[1]
+
+
+EXPONENTIAL = Nonlinear(
+    inputs=("x",), function=lambda x, a, k, c: a * np.exp(-k * x) + c, start=_decay
+)
+
+
+def MLP(inputs: tuple[str, ...]) -> Network:  # noqa: N802
+    """Return a network of two hidden layers for any columns."""
+
+    def build() -> Any:
+        from torch import nn  # here, since it takes seconds to import
+
+        return nn.Sequential(
+            nn.Linear(len(inputs), 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1)
+        )
+
+    return Network(inputs, build)
 
 
 def _word(name: str) -> str:

@@ -1,11 +1,12 @@
-"""The served model: predicts y by model.py, with the parameters in models/model.json.
+"""The served model: predicts y by model.py, with the parameters or the weights in models/.
 
 MLflow stores this file with the model and executes it where the model is loaded ("models from
-code"). Beside it lie copies of model.py and core/kinds.py, as dvc.yaml says. So nothing is pickled,
-and neither torch nor an installed knownline is needed there: the files import numpy and pandas
-alone.
+code"). Beside it lie copies of model.py and of what that imports, as dvc.yaml says. So nothing is
+pickled, and no installed knownline is needed there: the files import numpy and pandas, and for a
+network torch.
 """
 
+import hashlib
 import importlib
 import json
 import sys
@@ -20,36 +21,61 @@ import numpy.typing as npt
 import pandas as pd
 
 
-def input_example(path: Path) -> pd.DataFrame:
-    """Return two rows of the inputs of the model in a file: (2, inputs)."""
-    return pd.DataFrame({name: [1.0, 2.0] for name in json.loads(path.read_text())["inputs"]})
+def packages(folder: Path) -> list[str] | None:
+    """Return what has to be importable besides the imports at the top of these files.
+
+    None, for a network, stands for every import in them: model.py imports torch where it needs it.
+    """
+    return None if "weights" in _content(folder) else []
 
 
-def load(path: Path) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]]:
-    """Return the function that predicts by the model in a file.
+def input_example(folder: Path) -> pd.DataFrame:
+    """Return two rows of the inputs of the model in a folder: (2, inputs)."""
+    return pd.DataFrame({name: [1.0, 2.0] for name in _content(folder)["inputs"]})
+
+
+def load(folder: Path) -> Callable[[pd.DataFrame], npt.NDArray[np.float64]]:
+    """Return the function that predicts by the model in a folder.
 
     It takes a data frame with a column for each input, by name, and returns (rows,).
     """
-    content = json.loads(path.read_text())
+    content = _content(folder)
     names = tuple(content["inputs"])
     parameters = {name: float.fromhex(value) for name, value in content["hex"].items()}
-    found: Any = getattr(_model_beside(), content["model"].upper())
+    found: Any = getattr(_beside("model"), content["model"].upper())
     kind = found(names) if callable(found) else found
+    network = None
+    if "weights" in content:
+        weights = (folder / "weights.safetensors").read_bytes()
+        if hashlib.sha256(weights).hexdigest() != content["weights"]:
+            raise ValueError(
+                "weights.safetensors must be what model.json names (got other weights)"
+            )
+        network = _beside("core.network").load(folder / "weights.safetensors", kind.build)
 
     def predict(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
         inputs = [frame[name].to_numpy(dtype=np.float64) for name in names]
-        y = np.asarray(kind.at(parameters, inputs), dtype=np.float64)
+        y = np.asarray(network(inputs) if network else kind.at(parameters, inputs), np.float64)
         return y if y.ndim else np.full(len(frame), y)  # a model of a constant term alone
 
     return predict
 
 
-def _model_beside() -> ModuleType:
-    """Import the model.py beside this file, in a package whose name nothing else in a process has.
+def _content(folder: Path) -> Any:
+    return json.loads((folder / "model.json").read_text())
 
-    By its usual name, an installed knownline or the model of another version would take its place.
-    """
-    package = ModuleType(f"served_{uuid.uuid4().hex}")
-    package.__path__ = [str(Path(__file__).resolve().parent)]
-    sys.modules[package.__name__] = package
-    return importlib.import_module(f"{package.__name__}.model")
+
+_PACKAGE = f"served_{uuid.uuid4().hex}"
+"""A name that nothing else in a process has.
+
+By their usual name, an installed knownline or the model of another version would take their place.
+"""
+
+
+def _beside(name: str) -> ModuleType:
+    """Import a module beside this file."""
+    if _PACKAGE not in sys.modules:
+        package = ModuleType(_PACKAGE)
+        package.__path__ = [str(Path(__file__).resolve().parent)]
+        sys.modules[_PACKAGE] = package
+    return importlib.import_module(f"{_PACKAGE}.{name}")

@@ -50,7 +50,7 @@ def _verdict(metrics: dict[str, Any]) -> list[str]:
     lines.append(
         f"  {metrics['rows']:,} rows fitted, {holdout['rows']:,} held out{_holdout_clause(holdout)}"
     )
-    lines += ["", f"  gate {verdict(gate)}"]
+    lines += ["", f"  gate {verdict(metrics)}"]
     return lines + [f"    - {reason}" for reason in gate["reasons"]]
 
 

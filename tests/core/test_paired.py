@@ -17,7 +17,7 @@ def test_the_effect_is_the_distance_that_makes_the_worse_model_worse(distance: f
     found = compare_errors([(noise + 1.5 * distance, noise)])
     assert found is not None
     assert found.effect**2 == pytest.approx(distance**2, abs=6 * distance / math.sqrt(200_000))
-    assert found.challenger_rmse < found.champion_rmse
+    assert found.candidate_rmse < found.reference_rmse
 
 
 def test_the_effect_without_errors_is_none_or_unlimited() -> None:
@@ -42,7 +42,7 @@ def test_the_paired_test_is_scipys_however_the_rows_are_chunked(seed: int) -> No
     pieces = compare_errors((champion[a:b], challenger[a:b]) for a, b in pairwise(cuts))
     assert pieces is not None
     assert pieces.t == pytest.approx(whole.t, rel=1e-9)
-    assert pieces.champion_rmse == pytest.approx(np.sqrt(np.mean(champion**2)), rel=1e-12)
+    assert pieces.reference_rmse == pytest.approx(np.sqrt(np.mean(champion**2)), rel=1e-12)
 
 
 def test_fewer_than_two_rows_give_no_comparison() -> None:

@@ -278,6 +278,29 @@ def test_an_optimiser_that_moves_is_advised_more_epochs(trend: Any) -> None:
     assert advice(5e-8, FLOAT32, Convergence(trend)) == "more epochs? float64?"
 
 
+@pytest.mark.parametrize(
+    ("trend", "optimizer", "rate", "words"),
+    [
+        ("shrinks", "gd", 0.25, "train.optimizer lbfgs? more epochs?"),
+        ("grows", "adam", 1.0, "train.optimizer lbfgs? more epochs?"),
+        ("shrinks", "lbfgs", 1.0, "more epochs? an x nearer to 0? another start in model.py?"),
+        ("stands still", "gd", 1.0, "train.optimizer lbfgs?"),
+        ("stands still", "lbfgs", 0.25, "it stands still: a larger learning rate?"),
+        ("stands still", "lbfgs", 1.0, "an x nearer to 0? another start in model.py?"),
+    ],
+)
+def test_a_model_that_is_not_linear_is_advised_lbfgs_and_never_nothing(
+    trend: Any, optimizer: str, rate: float, words: str
+) -> None:
+    train = training(optimizer=optimizer, learning_rate=rate)
+    assert advice(1e-6, train, Convergence(trend, linear=False)) == words
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_only_plain_descent_of_a_line_is_advised_a_rate_below_1(optimizer: str) -> None:
+    assert advice(1e-6, training(optimizer=optimizer, learning_rate=1.0)) == "more epochs?"
+
+
 def test_another_loss_is_advised_another_tolerance() -> None:
     assert "optimiser_tolerance?" in advice(0.01, None, Convergence(squared=False))
 

@@ -203,13 +203,13 @@ def test_a_large_offset_of_y_does_not_hide_a_slope_that_was_not_fitted() -> None
     data = data_of(x, 20.0 * x + 1e12)
     level = line(0.0, data.rows.mean_y)
     assert optimiser_error(level, data) == pytest.approx(1.0, rel=1e-6)
-    assert optimiser_rounding(data.rows) < 1e-4
+    assert optimiser_rounding(data) < 1e-4
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e8])
 def test_a_finished_training_has_no_optimiser_error_but_rounding(offset: float) -> None:
     data = data_of(*drawn(4, offset=offset))
-    assert optimiser_error(descended(data), data) <= max(1e-13, optimiser_rounding(data.rows))
+    assert optimiser_error(descended(data), data) <= max(1e-13, optimiser_rounding(data))
 
 
 def test_an_unfinished_training_has_an_optimiser_error() -> None:

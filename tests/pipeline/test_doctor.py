@@ -49,11 +49,11 @@ def test_flipped_bytes_of_outputs(workspace: Workspace) -> None:
 def test_changed_artifacts_of_a_run(workspace: Workspace) -> None:
     (run,) = workspace.runs()
     flip(run.artifacts / "reports/metrics.json")
-    (line,) = workspace.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/model.json")
+    (line,) = workspace.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/models/model.json")
     line.write_text(line.read_text().replace("20.0", "21.0"))
     name = f"run {run.name} ({run.run_id}): "
     advice = ": restore the run or delete it"
     assert doctor(workspace) == [
         f"{name}reports/metrics.json is not the reports/metrics.json of its dvc.lock{advice}",
-        f"{name}model/model.json is not the models/model.json that it was made of{advice}",
+        f"{name}model/models is not the models that it was made of{advice}",
     ]

@@ -14,6 +14,15 @@ from tests.pipeline.test_readme import with_environment
 
 pytestmark = pytest.mark.usefixtures("warm")
 
+STORE = "sqlite:///mlruns/mlflow.db"
+
+PREDICT = """\
+import json, sys
+import mlflow.pyfunc, pandas
+frame = pandas.read_parquet("data/holdout").drop(columns="y")
+print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
+"""
+
 FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
 
 
@@ -73,6 +82,8 @@ def apply(workspace: Workspace, heading: str) -> None:
     """Make the changes that a section of docs/make-it-yours.md shows as diffs."""
     text = (ROOT / "docs/make-it-yours.md").read_text()
     section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    for command in (content for kind, content in FENCED.findall(section) if kind == "sh"):
+        workspace.run("bash", "-euc", command)
     for diff in (content for kind, content in FENCED.findall(section) if kind == "diff"):
         lines: dict[str, list[str]] = {"-": [], "+": [], " ": []}
         for line in diff.splitlines():
@@ -118,3 +129,57 @@ def test_a_model_of_ones_own_is_one_object(workspace: Workspace) -> None:
     assert [metrics[name] for name in "dcwb"] == pytest.approx(best.tolist(), rel=1e-6)
     assert metrics["gate"]["passed"] is True
     assert workspace.samerun("reproduce", workspace.runs()[-1].run_id).returncode == 0
+
+
+def test_a_model_that_is_not_linear_is_one_object(workspace: Workspace) -> None:
+    apply(workspace, "A model that is not linear")
+    workspace.dvc("repro")
+    assert changed(workspace) == ["params.yaml", "src/knownline/model.py"]
+    metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
+    rows = pd.read_parquet(workspace.path / "data/train")
+
+    def logistic(x: np.ndarray, top: float, rate: float, half: float) -> np.ndarray:
+        return top / (1 + np.exp(-rate * (x - half)))
+
+    start = [80.0, 0.2, 40.0]
+    best, covariance = optimize.curve_fit(logistic, rows["x"], rows["y"], start, xtol=1e-14)
+    names = ["top", "rate", "half"]
+    assert [metrics[name] for name in names] == pytest.approx(best.tolist(), rel=1e-7)
+    errors = np.sqrt(np.diag(covariance)).tolist()
+    assert [metrics["se"][name] for name in names] == pytest.approx(errors, rel=1e-5)
+    assert metrics["gate"]["passed"] is True
+    run = workspace.runs()[-1]
+    assert run.steps["half"] == list(range(20))
+    assert workspace.samerun("reproduce", run.run_id).returncode == 0
+
+
+def test_a_network_is_one_object(workspace: Workspace) -> None:
+    apply(workspace, "A network")
+    commit(workspace, "a network")
+    workspace.dvc("repro")
+    stat = workspace.git("diff", "--stat", "HEAD~1").splitlines()
+    names = [line.split("|")[0].strip() for line in stat[:-1]]
+    own = ["data/own/friedman.csv", "params.yaml", "src/knownline/model.py"]
+    assert [name for name in names if name != "dvc.lock"] == own
+    metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
+    assert metrics["gate"]["passed"] is True
+    train, holdout = (pd.read_parquet(workspace.path / f"data/{name}") for name in
+                      ("train", "holdout"))  # fmt: skip
+    matrix, left = ([frame[c] for c in "abcde"] + [np.ones(len(frame))] for frame in
+                    (train, holdout))  # fmt: skip
+    linear = np.linalg.lstsq(np.stack(matrix, axis=1), train["y"], rcond=None)[0]
+    rmse = float(np.sqrt(np.mean((np.stack(left, axis=1) @ linear - holdout["y"]) ** 2)))
+    assert metrics["linear"]["rmse"] == pytest.approx(rmse, rel=1e-9)
+    assert 1.0 < metrics["holdout"]["rmse"] < 1.3  # 1 is the noise
+    text = (ROOT / "docs/make-it-yours.md").read_text()
+    assert f"an RMSE of {metrics['holdout']['rmse']:.2f} on held-out rows" in text
+    assert f"has {metrics['linear']['rmse']:.2f}." in " ".join(text.split())
+    run = workspace.runs()[-1]
+    assert run.steps["loss"] == list(range(100))
+    predicted = workspace.run(
+        "python", "-c", PREDICT, f"runs:/{run.run_id}/model", MLFLOW_TRACKING_URI=STORE
+    )
+    errors = np.array(json.loads(predicted.stdout)) - holdout["y"]
+    rmse = float(np.sqrt(np.mean(errors**2)))
+    assert metrics["holdout"]["rmse"] == pytest.approx(rmse, rel=1e-12)
+    assert workspace.samerun("reproduce", run.run_id).returncode == 0

@@ -236,8 +236,10 @@ def test_a_damaged_champion_is_replaced_and_cannot_come_back(
     run = versions(promoted)[1]["run"]
     (line,) = [
         path
-        for path in promoted.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/model.json")
-        if run in (path.parents[1] / "MLmodel").read_text()
+        for path in promoted.path.glob(
+            "mlruns/artifacts/models/*/artifacts/artifacts/models/model.json"
+        )
+        if run in (path.parents[2] / "MLmodel").read_text()
     ]
     damage(line)
     expect(retrain(promoted, "2026-11-02"), 0, "version 1, cannot serve", why, "promoted")

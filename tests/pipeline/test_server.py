@@ -122,7 +122,7 @@ def assert_whole(server: Server, run: Run, epochs: int) -> None:
         model,
     )
     assert set(metrics) == {(name, 1) for name in steps}
-    assert (kept / "models" / model / "artifacts/artifacts/model.json").exists()
+    assert (kept / "models" / model / "artifacts/artifacts/models/model.json").exists()
 
 
 def test_a_run_is_whole_on_a_server(trained: Workspace, server: Server) -> None:

@@ -97,7 +97,7 @@ def test_a_table_that_is_not_read_changes_nothing(workspace: Workspace) -> None:
 def test_an_experiment_runs_its_own_code(workspace: Workspace) -> None:
     workspace.replace(
         "src/knownline/train/fitting.py",
-        "history.parameters())",
+        "history.parameters(), sha256)",
         '{"w": 1.5, "b": 2.5})',
     )
     workspace.dvc("exp", "run", "--temp", "--name", "other-code")

@@ -79,7 +79,7 @@ class Training:
 
         def live() -> Run | None:
             found = [run for run in self.workspace.runs() if run.status == "RUNNING"]
-            return found[0] if found and found[0].steps.get("w") else None
+            return found[0] if found and found[0].steps.get("loss") else None
 
         self.train_until(lambda: bool(live() and self._scratch("files/checkpoint")))
         run = live()

@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from knownline.core.kinds import Linear
+from knownline.core.kinds import Linear, Model
+from knownline.model import LINE
 from knownline.report.equations import is_line, of_fit, of_truth
-from tests.report.fits import LINE, drawn, plane
+from tests.report.fits import compressed, drawn, linear, plane
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,9 @@ def test_the_equation_of_a_fitted_line_is_as_precise_as_the_noise(
     x = x + shift
     w, b0 = np.polyfit(x - x.mean(), y, 1)
     line = {"w": float(w), "b": float(b0 - w * x.mean())}
-    equation = re.fullmatch(r"y = (\S+) x ([+−]) (\S+)", of_fit(LINE, [x], y, line))
+    equation = re.fullmatch(
+        r"y = (\S+) x ([+−]) (\S+)", of_fit(compressed(LINE, [x], y), [x], y, line)
+    )
     assert equation
     w, b = (float(text.replace("−", "-")) for text in (equation[1], equation[3]))
     parsed = {"w": w, "b": -b if equation[2] == "−" else b}
@@ -49,8 +52,9 @@ def test_the_equation_of_a_fitted_line_is_as_precise_as_the_noise(
 def test_the_equation_of_the_shipped_data_has_few_digits() -> None:
     x = np.linspace(1.0, 99.0, 80)
     y = 20 * x + 5 + 1.5 * np.random.default_rng(1).standard_normal(80)
-    assert of_fit(LINE, [x], y, {"w": 20.0022, "b": 4.8012}) == "y = 20.0022 x + 4.80"
-    assert of_fit(LINE, [np.zeros(3)], np.ones(3), {"w": 0.0, "b": 1.0}) == "y = 0 x + 1"
+    data = compressed(LINE, [x], y)
+    assert of_fit(data, [x], y, {"w": 20.0022, "b": 4.8012}) == "y = 20.0022 x + 4.80"
+    assert of_fit(data, [np.zeros(3)], np.ones(3), {"w": 0.0, "b": 1.0}) == "y = 0 x + 1"
 
 
 @pytest.mark.parametrize("noise", [0.0, 1.5, 100.0])
@@ -58,8 +62,8 @@ def test_the_parameters_of_a_quadratic_are_as_precise_as_the_noise(noise: float)
     x = np.linspace(1.0, 99.0, 80)
     y = 0.1 * x * x - 3 * x + 5 + noise * np.random.default_rng(1).standard_normal(80)
     c, w, b = np.polyfit(x, y, 2)
-    kind = drawn("quadratic", {"c": 1.0, "w": 1.0, "b": 1.0}).kind
-    text = of_fit(kind, [x], y, {"c": float(c), "w": float(w), "b": float(b)})
+    kind = linear(drawn("quadratic", {"c": 1.0, "w": 1.0, "b": 1.0}))
+    text = of_fit(compressed(kind, [x], y), [x], y, {"c": float(c), "w": float(w), "b": float(b)})
     shown = re.fullmatch(r"c = (\S+), w = (\S+), b = (\S+)", text)
     assert shown
     parsed = [float(number.replace("−", "-")) for number in shown.groups()]
@@ -71,7 +75,7 @@ def test_the_parameters_of_a_quadratic_are_as_precise_as_the_noise(noise: float)
 def test_only_a_line_is_called_one() -> None:
     assert is_line(LINE)
     assert is_line(Linear(("t",), {"b": lambda t: 1.0, "w": lambda t: t}))
-    others: list[Linear] = [
+    others: list[Model] = [
         Linear(("x",), {"w": lambda x: x}),
         Linear(("x",), {"w": lambda x: x, "b": lambda x: 2.0}),
         Linear(("x",), {"w": lambda x: x * x, "b": lambda x: 1.0}),

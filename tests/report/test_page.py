@@ -17,12 +17,12 @@ from knownline.core.kinds import Linear
 from knownline.evaluate.gate import Convergence
 from knownline.evaluate.residuals import examine
 from knownline.evaluate.results import Results
+from knownline.model import LINE
 from knownline.params import Params
 from knownline.report import page
 from knownline.report.epoch_charts import EPOCHS_SHOWN, LONG, ShownEpochs
 from tests.conftest import ROOT
 from tests.report.fits import (
-    LINE,
     PARAMS,
     TRUTH,
     Array,

@@ -18,9 +18,10 @@ from matplotlib.text import Text
 
 from knownline.core.history import History
 from knownline.core.kinds import Parameters
+from knownline.model import LINE
 from knownline.report import plots
-from knownline.report.views import View
-from tests.report.fits import LINE, TRUTH, compressed, drawn, plane, results
+from knownline.report.views import Reference, View
+from tests.report.fits import TRUTH, compressed, drawn, plane, results
 
 Array = npt.NDArray[np.float64]
 
@@ -69,11 +70,15 @@ def fit(
     truth: Parameters | None = TRUTH,
     names: tuple[str, str] = XY,
 ) -> bytes:
-    return plots.fit(View.of(LINE, [x], y, line, truth, names), len(x))
+    return plots.fit(View.of(compressed(LINE, [x], y), [x], y, line, truth, names), len(x))
 
 
 def loss(*losses: float, least: float | None) -> bytes:
-    return plots.loss(np.array(losses), least)
+    return plots.loss(np.array(losses), None if least is None else least_squares(least))
+
+
+def least_squares(loss: float) -> Reference:
+    return Reference("least squares", loss)
 
 
 def path(w: Any, b: Any, x: Array = X, y: Array = Y, truth: Parameters | None = None) -> bytes:
@@ -161,8 +166,8 @@ def test_another_loss_is_not_called_the_mean_squared_error(figures: list[Figure]
 def test_a_curve_goes_through_its_points(figures: list[Figure]) -> None:
     params = drawn("quadratic", {"c": 0.1, "w": -3.0, "b": 5.0})
     found = results(params)
-    kind, fitted = params.kind, found.evaluation.fitted
-    pixels(plots.fit(View.of(kind, found.inputs, found.y, fitted, params.true_parameters), 79))
+    data, fitted = found.data, found.evaluation.fitted
+    pixels(plots.fit(View.of(data, found.inputs, found.y, fitted, params.true_parameters), 79))
     (true, curve), (_, zero) = (axes.lines for axes in figures[0].axes)
     (x,) = found.inputs
     expected = np.polyval([fitted["c"], fitted["w"], fitted["b"]], x)
@@ -176,7 +181,7 @@ def test_several_inputs_are_drawn_as_observed_against_fitted(figures: list[Figur
     params = plane(10)
     found = results(params)
     fitted = found.evaluation.fitted
-    pixels(plots.fit(View.of(params.kind, found.inputs, found.y, fitted, None, ("?", "price")), 79))
+    pixels(plots.fit(View.of(found.data, found.inputs, found.y, fitted, None, ("?", "price")), 79))
     above, below = figures[0].axes
     predicted = np.stack([*found.inputs, np.ones(79)], axis=1) @ list(fitted.values())
     for axes, y in ((above, found.y), (below, found.y - predicted)):
@@ -218,9 +223,11 @@ EXTREME: dict[str, Callable[[], bytes]] = {
     "loss that reaches 0": lambda: loss(1.0, 0.1, 0.0, least=0.0),
     "loss that is least": lambda: loss(2.0, 2.0, 2.0, least=2.0),
     "loss 0 above a least": lambda: loss(0.0, 0.0, least=1e-30),
-    "loss diverging": lambda: plots.loss(np.geomspace(1.0, 1e307, 100), 1.0),
+    "loss diverging": lambda: plots.loss(np.geomspace(1.0, 1e307, 100), least_squares(1.0)),
     "loss over all float64": lambda: loss(1e300, 1e-300, least=1e-300),
-    "loss of 100,000 epochs": lambda: plots.loss(1.0 + np.exp(-np.arange(1e5) / 1e4), 1.0),
+    "loss of 100,000 epochs": lambda: plots.loss(
+        1.0 + np.exp(-np.arange(1e5) / 1e4), least_squares(1.0)
+    ),
     "path of one epoch": lambda: path([3.0], [2.0]),
     "path that stays": lambda: path([0.0, 0.0], [0.0, 0.0], y=np.zeros(80)),
     "path for constant y": lambda: path([0.0, 0.0], [3.0, 7.0], y=np.full(80, 7.0)),

@@ -12,14 +12,14 @@ from tests.conftest import ROOT
 SCRIPT = """
 import hashlib
 from knownline.report import page, plots
-from knownline.report.views import View
-from tests.report.fits import LINE, PARAMS, TRUTH, plane, results
+from knownline.report.views import Reference, View
+from tests.report.fits import PARAMS, TRUTH, plane, results
 fit = results()
 for content in (
     page.render(PARAMS, fit).encode(),
     page.render(plane(3), results(plane(3))).encode(),
-    plots.fit(View.of(LINE, fit.inputs, fit.y, fit.evaluation.fitted, TRUTH), 79),
-    plots.loss(fit.history.loss, 2.25),
+    plots.fit(View.of(fit.data, fit.inputs, fit.y, fit.evaluation.fitted, TRUTH), 79),
+    plots.loss(fit.history.loss, Reference("least squares", 2.25)),
     plots.path(fit.history, fit.data, TRUTH),
 ):
     print(hashlib.sha256(content).hexdigest())

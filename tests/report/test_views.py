@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from knownline.core.kinds import Linear
+from knownline.model import LINE
 from knownline.report.views import View, axes_of_path, ellipses
-from tests.report.fits import LINE, compressed, plane
+from tests.report.fits import compressed, linear, plane
 
 X = np.linspace(1.0, 99.0, 80)
 Y = 20 * X + 5 + 1.5 * np.random.default_rng(1).standard_normal(80)
@@ -40,7 +41,7 @@ def test_every_point_of_an_ellipse_has_the_same_loss_ten_times_the_next_ones_exc
 
 
 def test_only_a_slope_and_a_constant_have_ellipses() -> None:
-    assert axes_of_path(plane(2).kind) is None
+    assert axes_of_path(linear(plane(2))) is None
     assert axes_of_path(Linear(("x",), {"w": lambda x: x})) is None
     assert axes_of_path(Linear(("x",), {"c": lambda x: x * x, "w": lambda x: x})) is None
 
@@ -50,7 +51,8 @@ def test_a_curve_has_a_label_with_up_to_four_parameters() -> None:
         names = [f"p{power}" for power in range(count)]
         terms = {name: lambda x, power=power: x**power for power, name in enumerate(names, 1)}
         fitted = dict.fromkeys(names, 1.0)
-        return View.of(Linear(("x",), terms), [X], Y, fitted, fitted).labels
+        data = compressed(Linear(("x",), terms), [X], Y)
+        return View.of(data, [X], Y, fitted, fitted).labels
 
     assert labels(4)["true"] == "true: p0 = 1, p1 = 1, p2 = 1, p3 = 1"
     assert labels(5) == {"fitted": "fitted", "true": "true"}

@@ -48,13 +48,14 @@ def registered(store: Store, problem: Problem, fitted: Fitted, kind: Linear) -> 
     """Record a run with the model as the pipeline does, and register it."""
     folder = Path(f"{problem.model}-{len(store.runs())}").absolute()
     (folder / "artifacts").mkdir(parents=True)
+    (folder / "models").mkdir()
     (folder / "artifacts/a.json").write_text("{}")
-    fitted.write(folder / "model.json")
-    beside = (SOURCE / "model.py", SOURCE / "core/kinds.py")
-    files = ModelFiles(folder / "model.json", SOURCE / "serve.py", beside)
+    fitted.write(folder / "models/model.json")
+    beside = (SOURCE / "model.py", SOURCE / "core/kinds.py", SOURCE / "core/network.py")
+    files = ModelFiles(folder / "models", SOURCE / "serve.py", beside)
     content = RunContent(folder.name, "a run", {}, {}, 1, 2)
     run = store.record(content, model=files, artifacts=folder / "artifacts")
-    tags = {"model": fitted.to_json(), "answers": answers(kind, fitted.parameters)}
+    tags = {"model": fitted.to_json(), "answers": answers(kind, fitted)}
     return Registry(store, problem).register(run.run_id, tags)
 
 
@@ -85,7 +86,8 @@ def test_each_problem_has_a_line_of_champions_of_its_own(store: Store) -> None:
     assert np.array_equal(
         Model(other).predict(rows), PLANE_KIND.at(PLANE_FIT.parameters, rows)
     )  # by what it was registered with
-    changed = {"answers": answers(PLANE_KIND, PLANE_FIT.parameters | {"b": -0.71})}
+    moved = replace(PLANE_FIT, parameters=PLANE_FIT.parameters | {"b": -0.71})
+    changed = {"answers": answers(PLANE_KIND, moved)}
     with pytest.raises(DamagedModelError, match="is not the one it was registered as"):
         Model(replace(other, tags=other.tags | changed))
     foreign = replace(one, tags={})  # its inputs are known from its signature
@@ -116,7 +118,7 @@ def test_every_input_of_the_probe_has_other_values() -> None:
 
 def test_a_term_that_is_not_defined_everywhere_is_asked_all_the_same() -> None:
     log = Linear(inputs=("x",), terms={"w": lambda x: np.log(x), "b": lambda x: 1.0})
-    words = answers(log, {"w": 1.0, "b": 0.0}).split()
+    words = answers(log, Fitted("log", ("x",), {"w": 1.0, "b": 0.0})).split()
     assert words[:2] == ["nan", "-inf"]
     assert float.fromhex(words[-1]) == np.log(1e6)
 

@@ -143,7 +143,7 @@ def test_a_resumed_training_has_the_bits_of_one_without_a_break(
     kept: list[ResumePoint] = []
 
     def keep(step: Step) -> None:
-        kept.append(ResumePoint(step.raw, step.history[:, : step.epoch + 1].copy()))
+        kept.append(step.resume_point)
 
     whole = bits(fitted(*points, epochs=12, watch=keep, **how))
     for start in kept:
@@ -230,7 +230,7 @@ def test_a_checkpoint_holds_every_parameter(
     whole = bits(train(model))
     monkeypatch.setenv(checkpoints.VARIABLE, "scratch")
     params = Params.read()
-    rows = Summary.read(SUMMARY, params.kind.inputs).train
+    summary = Summary.of(params.kind, SUMMARY)
     seen: list[int] = []
 
     def add(_: live.Live, epoch: int, *__: object) -> None:
@@ -241,15 +241,15 @@ def test_a_checkpoint_holds_every_parameter(
     with monkeypatch.context() as patched:
         patched.setattr(live.Live, "add", add)
         with pytest.raises(KeyboardInterrupt):
-            fitting.fit(params, rows)
+            fitting.fit(params, summary)
     kept = checkpoints.Checkpoints(fitting.inputs_digest(params)).load()
     assert kept
-    assert len(kept.raw) == len(params.kind.names)
+    assert len(kept.state["raw"]) == len(params.kind.names)
     assert kept.history.shape == (1 + len(params.kind.names), 41)
     seen.clear()
     with monkeypatch.context() as patched:
         patched.setattr(live.Live, "add", lambda _, epoch, *__: seen.append(epoch))
-        fitting.fit(params, rows)
+        fitting.fit(params, summary)
     assert seen == list(range(41, 100))
     assert bits(History.read(HISTORY, params.kind.names)) == whole
 

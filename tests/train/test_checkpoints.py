@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from knownline.train import checkpoints
 from knownline.train.checkpoints import VARIABLE, Checkpoint, Checkpoints
 
 DIGEST = "f" * 64
-RAW = (0.1, -0.0, 5e-324, 1e300)
+STATE: dict[str, npt.NDArray[Any]] = {
+    "raw": np.array([0.1, -0.0, 5e-324, 1e300]),
+    "step": np.array(3.0, dtype=np.float32),
+    "structure": np.frombuffer(b'{"dict": []}', dtype=np.uint8),
+    "count": np.array([], dtype=np.int64),
+}
 PATH = Path("scratch/checkpoint")
 
 
@@ -25,7 +31,7 @@ def _scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def checkpoint(epochs: int = 3) -> Checkpoint:
-    return Checkpoint(RAW, np.random.default_rng(0).normal(size=(1 + len(RAW), epochs)))
+    return Checkpoint(STATE, np.random.default_rng(0).normal(size=(5, epochs)))
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 1000])
@@ -34,7 +40,11 @@ def test_a_checkpoint_is_loaded_bit_for_bit(epochs: int) -> None:
     Checkpoints(DIGEST).save(saved)
     loaded = Checkpoints(DIGEST).load()
     assert loaded is not None
-    assert [value.hex() for value in loaded.raw] == [value.hex() for value in RAW]
+    assert set(loaded.state) == set(STATE)
+    for name, values in STATE.items():
+        found = loaded.state[name]
+        assert (found.dtype, found.shape) == (values.dtype, values.shape)
+        assert found.tobytes() == values.tobytes()
     assert loaded.history.tobytes() == saved.history.tobytes()
     assert loaded.epochs == epochs
 
@@ -68,10 +78,22 @@ def test_a_damaged_checkpoint_is_discarded_with_a_warning(
     Checkpoints(DIGEST).save(checkpoint())
     whole = PATH.read_bytes()
     flipped = [whole[:n] + bytes([whole[n] ^ 0x20]) + whole[n + 1 :] for n in range(len(whole))]
-    _, head, history = whole.split(b"\n", 2)
-    body = head.replace(b'"raw"', b'"row"') + b"\n" + history
-    no_key = hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-    for damaged in (*flipped, *(whole[:length] for length in (0, 1, 64, 65, 200)), no_key):
+    _, body = whole.split(b"\n", 1)
+    header = int.from_bytes(body[:8], "little")
+    # With the right sum, but nothing that was ever written: only safetensors can refuse these.
+    forged = [
+        hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+        for content in (
+            body.replace(b'"history"', b'"histori"'),
+            body.replace(b'"__metadata__"', b'"__metedata__"'),
+            body.replace(b'"F64"', b'"F99"'),
+            body[:-1],
+            body[: 8 + header],
+            (2**63).to_bytes(8, "little") + body[8:],
+            b"",
+        )
+    ]
+    for damaged in (*flipped, *(whole[:length] for length in (0, 1, 64, 65, 200)), *forged):
         PATH.write_bytes(damaged)
         assert Checkpoints(DIGEST).load() is None, damaged
         assert not PATH.exists()

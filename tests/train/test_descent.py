@@ -232,7 +232,7 @@ def checkpoints(x: Array, y: Array, **how: Any) -> list[ResumePoint]:
     kept: list[ResumePoint] = []
 
     def keep(step: Step) -> None:
-        kept.append(ResumePoint(step.raw, step.history[:, : step.epoch + 1].copy()))
+        kept.append(step.resume_point)
 
     fitted(x, y, watch=keep, **how)
     return kept

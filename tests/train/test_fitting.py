@@ -14,7 +14,8 @@ from knownline.core.errors import DivergedError
 from knownline.core.history import History
 from knownline.core.layout import HISTORY, MODEL
 from knownline.core.least_squares import LeastSquares, Scaling
-from knownline.core.moments import Compressed, compress
+from knownline.core.moments import compress
+from knownline.core.summary import Summary
 from knownline.model import LINE
 from knownline.params import Params
 from knownline.train import checkpoints, descent, fitting, live
@@ -57,10 +58,10 @@ def rows_of_train() -> tuple[Array, Array]:
     return frame["x"].to_numpy(copy=True), frame["y"].to_numpy(copy=True)
 
 
-def compressed() -> Compressed:
-    """Return all training rows, compressed."""
+def summarised() -> Summary:
+    """Return all training rows, compressed; the sample is not read here."""
     x, y = rows_of_train()
-    return compress([([x], y)])
+    return Summary(("x",), compress([([x], y)]), None, np.array([x, y]))
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         trained.clear()
         with monkeypatch.context() as patched:
             patched.setattr(live.Live, "add", add)
-            fitting.fit(Params.parse(text), compressed())
+            fitting.fit(Params.parse(text), summarised())
         return tree(Path("models")) | tree(Path("reports"))
 
     return run
@@ -189,7 +190,7 @@ def test_row_by_row_it_is_the_articles_loop_over_all_rows_in_order(
                     ("learning_rate: 0.25", "learning_rate: 1.0e-4")]  # fmt: skip
     train(*changes)
     x, y = rows_of_train()
-    whole = LeastSquares(LINE, compressed())
+    whole = LeastSquares(LINE, summarised().train)
     scaling = whole.scaling if standardize else Scaling(LINE)
     if standardize:
         assert scaling.means[0] == pytest.approx(x.mean(), rel=1e-14)
@@ -253,7 +254,7 @@ def test_row_by_row_every_file_is_compared_with_its_sum_first(
     error: type[Exception],
     match: str,
 ) -> None:
-    whole = compressed()
+    whole = summarised()
     damage(TRAIN / "part-00001.parquet")
     params = Params.parse(TEXT.replace(*ROW_BY_ROW))
     with pytest.raises(error, match=match):

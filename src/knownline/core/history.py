@@ -18,7 +18,8 @@ Array = npt.NDArray[np.float64]
 class History:
     """A training by epoch, from epoch 0 on.
 
-    names: of the parameters. loss: before the epoch's step, as the article prints it, (epochs,).
+    names: of the parameters, none of a network. loss: before the epoch's step, as the article
+    prints it, (epochs,).
     values: the parameters after the step, in the units of the data, (parameters, epochs).
     """
 
@@ -74,8 +75,8 @@ class History:
         if len(epochs) == 0 or not np.array_equal(epochs, np.arange(len(epochs))):
             got = f"got {len(epochs)} rows"
             raise DamagedError(f"{path} must have every epoch once, from 0 on ({got})")
-        return cls(tuple(names), columns[0], np.array(columns[1:]))
+        return cls(tuple(names), columns[0], np.array(columns[1:]).reshape(len(names), len(epochs)))
 
 
 def _header(names: Sequence[str]) -> str:
-    return f"epoch,loss,{','.join(names)}\n"
+    return ",".join(("epoch", "loss", *names)) + "\n"

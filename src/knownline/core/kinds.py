@@ -1,9 +1,10 @@
-"""The kinds of models that can be fitted.
+"""The kinds of models that can be fitted: linear in the parameters, not linear, and networks.
 
 A model says which inputs it has, how its parameters are called, and how y follows from both.
 Whatever has names, from history.csv to MLflow, takes them from here. Knows nothing of files.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,11 @@ class Linear:
     def names(self) -> tuple[str, ...]:
         """The names of the parameters."""
         return tuple(self.terms)
+
+    @property
+    def summarised(self) -> "Linear":
+        """The linear model whose moments stand for the rows: this one."""
+        return self
 
     @cached_property
     def constant(self) -> str | None:
@@ -76,6 +82,85 @@ class Linear:
             else:
                 total = total + part
         return total
+
+
+@dataclass(frozen=True)
+class Nonlinear:
+    """A model with named parameters in which it is not linear.
+
+    inputs: the names of the inputs. function: of the inputs, in order, and then of the parameters,
+    whose names it gives: lambda x, a, k: a * np.exp(-k * x) has the parameters a and k. It is
+    called with arrays of (rows,) and with tensors, which numpy's functions take too. start: the
+    parameters a fit starts from, by name; or a function that returns them for a sample of the rows,
+    the inputs and then y, (shown,) each.
+    """
+
+    inputs: tuple[str, ...]
+    function: Callable[..., Any]
+    start: Mapping[str, float] | Callable[..., Mapping[str, float]]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters."""
+        return tuple(inspect.signature(self.function).parameters)[len(self.inputs) :]
+
+    @cached_property
+    def summarised(self) -> Linear:
+        """The linear model whose moments are kept beside the rows."""
+        return linear_in(self.inputs)
+
+    def at(self, parameters: Mapping[str, float], inputs: Sequence[Any]) -> Any:
+        """Return y for inputs, arrays of (rows,) each or numbers."""
+        fixed = [_read_only(values) for values in inputs]
+        y = self.function(*fixed, *(parameters[name] for name in self.names))
+        return np.asarray(y, dtype=np.float64) if isinstance(y, np.ndarray) else y
+
+    def starting(self, inputs: Sequence[Array], y: Array) -> Parameters:
+        """Return the parameters that a fit starts from, in order. inputs, y: a sample of rows."""
+        start = self.start(*inputs, y) if callable(self.start) else self.start
+        return {name: float(start[name]) for name in self.names}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model without named parameters: a torch.nn.Module.
+
+    inputs: the names of the inputs. build: returns a new module, which takes a tensor of
+    (rows, inputs) and returns one of (rows, 1) or (rows,): y. Inputs and y are standardised there:
+    of mean 0 and variance 1 over the training rows.
+    """
+
+    inputs: tuple[str, ...]
+    build: Callable[[], Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters: none."""
+        return ()
+
+    @cached_property
+    def summarised(self) -> Linear:
+        """The linear model that a network has to beat."""
+        return linear_in(self.inputs)
+
+
+Parametric = Linear | Nonlinear
+"""A model with named parameters."""
+
+Model = Linear | Nonlinear | Network
+
+
+def linear_in(inputs: tuple[str, ...]) -> Linear:
+    """Return the model that is linear in its inputs, with an intercept."""
+
+    def term(index: int) -> Callable[..., Any]:
+        return lambda *columns: columns[index]
+
+    terms = {name: term(index) for index, name in enumerate(inputs)}
+    constant = "intercept"
+    while constant in terms:
+        constant += "_"
+    return Linear(inputs, {**terms, constant: lambda *_: 1.0})
 
 
 def _read_only(values: Any) -> Any:

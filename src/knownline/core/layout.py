@@ -11,6 +11,7 @@ SUMMARY = DATA / "summary.json"
 
 MODELS = Path("models")
 MODEL = MODELS / "model.json"
+WEIGHTS = MODELS / "weights.safetensors"
 
 REPORTS = Path("reports")
 HISTORY = REPORTS / "history.csv"

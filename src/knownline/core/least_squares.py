@@ -74,6 +74,11 @@ class LeastSquares:
         self.model, self.rows = model, rows
         self._centred = model.constant is not None
 
+    @property
+    def start(self) -> Parameters:
+        """The parameters that a training starts from: all are 0."""
+        return dict.fromkeys(self.model.names, 0.0)
+
     @cached_property
     def factor(self) -> Factor:
         """The factor of the sums of products of the terms and y (of r, if they are centred)."""
@@ -137,6 +142,14 @@ class LeastSquares:
     def _level(self, parameters: Mapping[str, float]) -> float:
         constant = self.model.constant
         return parameters[constant] * self.model.level if constant else 0.0
+
+    def predict(self, parameters: Mapping[str, float], inputs: Sequence[Array]) -> Array:
+        """Return the model's y, (rows,), for inputs of (rows,) each."""
+        return np.broadcast_to(self.model.at(parameters, inputs), inputs[0].shape)
+
+    def tangent(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return what y changes by with each parameter that is not the constant's, (rows,) each."""
+        return self.model.columns(inputs)
 
     def mean_squared_error(self, parameters: Mapping[str, float]) -> float:
         """Return the mean over the rows of (the model's y - y)²."""

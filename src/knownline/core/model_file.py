@@ -1,4 +1,7 @@
-"""models/model.json: the fitted parameters, as numbers for people and as hex floats to the bit."""
+"""models/model.json: the fitted parameters, as numbers for people and as hex floats to the bit.
+
+A network has no named parameters; its weights are in models/weights.safetensors.
+"""
 
 import json
 import math
@@ -6,17 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knownline.core.kinds import Parameters
+from knownline.core.layout import WEIGHTS
 from samerun.core import files
 from samerun.core.errors import DamagedError, MissingError
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A fitted model. model: its name in params.yaml. inputs: the names of its columns."""
+    """A fitted model.
+
+    model: its name in params.yaml. inputs: the names of its columns. weights: of a network, the
+    SHA-256 of the file with its weights.
+    """
 
     model: str
     inputs: tuple[str, ...]
     parameters: Parameters
+    weights: str = ""
 
     def to_json(self) -> str:
         """Return the model as JSON."""
@@ -25,6 +34,7 @@ class Fitted:
             "inputs": list(self.inputs),
             "parameters": self.parameters,
             "hex": {name: value.hex() for name, value in self.parameters.items()},
+            **({"weights": self.weights} if self.weights else {}),
         }
         return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
@@ -38,26 +48,36 @@ class Fitted:
             content = json.loads(text)
             decimal = {name: float(value) for name, value in content["parameters"].items()}
             exact = {name: float.fromhex(value) for name, value in content["hex"].items()}
-            fitted = cls(str(content["model"]), tuple(map(str, content["inputs"])), exact)
+            inputs, weights = tuple(map(str, content["inputs"])), str(content.get("weights", ""))
+            fitted = cls(str(content["model"]), inputs, exact, weights)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"no model is written there ({error})") from error
-        if not exact or not all(map(math.isfinite, exact.values())):
+        if not (exact or weights) or not all(map(math.isfinite, exact.values())):
             raise ValueError(f"no model is written there ({exact})")
         if {k: v.hex() for k, v in decimal.items()} != {k: v.hex() for k, v in exact.items()}:
             raise ValueError(f"its numbers {decimal} and its hex floats {exact} differ")
         return fitted
 
-    def write(self, path: Path) -> None:
-        """Write the model to a file."""
+    def write(self, path: Path, weights: bytes | None = None) -> None:
+        """Write the model to a file. weights: of a network, the content of the file beside it."""
+        beside = path.with_name(WEIGHTS.name)
+        if weights is None:
+            beside.unlink(missing_ok=True)
+        else:
+            files.write_bytes(beside, weights)
         files.write_text(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> "Fitted":
         """Return the model in a file. Raises: MissingError or DamagedError if there is none."""
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise MissingError(f"{path} must be there: run `dvc repro` (got no file)") from None
+            fitted = cls.from_json(path.read_text(encoding="utf-8"))
+            if fitted.weights and files.sha256_of(path.with_name(WEIGHTS.name)) != fitted.weights:
+                raise ValueError(f"{WEIGHTS.name} beside it holds other weights")
+            return fitted
+        except FileNotFoundError as error:
+            absent = error.filename or path
+            raise MissingError(f"{absent} must be there: run `dvc repro` (got no file)") from None
         except (ValueError, OSError) as error:
             raise DamagedError(
                 f"{path} must be what `train` wrote: run `dvc repro --force` (got: {error})"

@@ -113,6 +113,25 @@ def read(folder: Path, inputs: Sequence[str]) -> Iterator[list[Array]]:
                 raise pa.ArrowInvalid(f"it must have {file.metadata.num_rows} rows, not {rows}")
 
 
+def load(folder: Path, inputs: Sequence[str], rows: int) -> tuple[list[Array], Array]:
+    """Return all rows of a folder's files, of which there are `rows`: inputs and y, (rows,) each.
+
+    Raises: DamagedError as `read` does, and if there are more rows or fewer.
+    """
+    columns, start = np.empty((len(inputs) + 1, rows)), 0
+    for batch in read(folder, inputs):
+        stop = start + len(batch[-1])
+        if stop <= rows:
+            columns[:, start:stop] = batch
+        start = stop
+    if start != rows:
+        raise DamagedError(
+            f"{folder} must have {rows:,} rows: run `dvc repro --force` (got {start:,})"
+        )
+    *values, y = columns
+    return values, y
+
+
 def _check_is_file(path: Path) -> None:
     """Raise DamagedError if `path` is not a file: opening a pipe would wait for a writer."""
     if not path.is_file():

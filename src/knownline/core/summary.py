@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core import checksums, moments
-from knownline.core.kinds import Linear
+from knownline.core.kinds import Model
 from knownline.core.moments import Compressed, Pivot
 from knownline.core.parquet import TARGET
 from samerun.core import files
@@ -89,14 +89,14 @@ class Summary:
         return summary
 
     @classmethod
-    def of(cls, kind: Linear, path: Path) -> "Summary":
+    def of(cls, kind: Model, path: Path) -> "Summary":
         """Return what `write` wrote, of rows of a model.
 
         Raises: MissingError or DamagedError as `read` does, and if the model has other terms.
         """
         summary = cls.read(path, kind.inputs)
         count = len(summary.train.pivot.terms)
-        if count != len(kind.varying):
+        if count != len(kind.summarised.varying):
             raise DamagedError(_damaged(path, f"a summary of another model, with {count} terms"))
         return summary
 

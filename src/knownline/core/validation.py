@@ -11,6 +11,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 
+class Words(str):
+    """What was got, in words: not a text of params.yaml."""
+
+    __slots__ = ()
+
+
 def rule_error(key: str, rule: str, got: Any) -> PydanticCustomError:
     """Return the error of a rule that involves several keys; the message names `key`."""
     return PydanticCustomError("rule", "{rule}", {"key": key, "rule": rule, "got": got})
@@ -67,7 +73,9 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     if "key" in context:
         path, value = [*path, context["key"]], context["got"]
     name = ".".join(path) or "params.yaml"
-    rule = _RULES.get(first["type"], first["msg"]).format(**context).replace("'", "")
+    if "expected" in context:
+        context["expected"] = context["expected"].replace("'", "")
+    rule = _RULES.get(first["type"], first["msg"]).format(**context)
     return f"{name} {rule}{_suggestion(name, first, model)}{_got_clause(first, value)}"
 
 
@@ -102,6 +110,8 @@ def _got_clause(error: ErrorDetails, value: Any) -> str:
         return " (got null)"
     if isinstance(value, bool):
         return f" (got {str(value).lower()})"
+    if isinstance(value, Words):
+        return f" (got {value[:200]})"
     if isinstance(value, str):
         wants_number = error["type"].startswith(("int_", "float_"))
         hint = "; a number has no quotes" if wants_number and _is_number(value) else ""

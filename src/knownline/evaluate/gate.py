@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from knownline.core.fits import Fit
 from knownline.core.formatting import multiple, plain, rounded, significant
 from knownline.core.history import History
-from knownline.core.kinds import Parameters
-from knownline.core.least_squares import LeastSquares
+from knownline.core.kinds import Linear, Parameters
 from knownline.evaluate import quality
 from knownline.evaluate.residuals import Check
 from knownline.evaluate.statistics import Evaluation, optimiser_error, ratio
@@ -30,21 +30,26 @@ class Convergence:
     trend: whether the distance to least squares shrank or grew in the last tenth of the epochs.
     "stands still" means that parameters repeat earlier ones, so more epochs would change nothing.
     squared: whether the training's loss is the mean squared error (docs/make-it-yours.md).
+    linear: whether the model is linear in its parameters.
     """
 
     trend: Literal["shrinks", "grows", "stands still"] = "shrinks"
     squared: bool = True
+    linear: bool = True
 
     @classmethod
-    def of(cls, history: History, data: LeastSquares) -> "Convergence":
-        """Return the convergence of a training in which all parameters were 0 at first."""
-        return cls(_trend(history, data), _is_squared(float(history.loss[0]), data))
+    def of(cls, history: History, data: Fit) -> "Convergence":
+        """Return the convergence of a training of named parameters; of a network, the default."""
+        if not data.model.names:
+            return cls(linear=False)
+        squared = _is_squared(float(history.loss[0]), data)
+        return cls(_trend(history, data), squared, isinstance(data.model, Linear))
 
 
-def _trend(history: History, data: LeastSquares) -> Literal["shrinks", "grows", "stands still"]:
+def _trend(history: History, data: Fit) -> Literal["shrinks", "grows", "stands still"]:
     last = history.epochs - 1
     if np.any(np.all(history.values[:, :last] == history.values[:, last:], axis=0)):
-        return "stands still"  # a step depends on the parameters alone
+        return "stands still"  # plain descent then repeats itself, and others stand too
     earlier = min(int(0.9 * last), last - 1)
     if earlier < 0:
         return "shrinks"
@@ -54,9 +59,9 @@ def _trend(history: History, data: LeastSquares) -> Literal["shrinks", "grows", 
     return "grows" if last_error > earlier_error else "shrinks"
 
 
-def _is_squared(first_loss: float, data: LeastSquares) -> bool:
-    """Return whether the first loss is the mean squared error where all parameters are 0."""
-    mean_squared = data.mean_squared_error(dict.fromkeys(data.model.names, 0.0))
+def _is_squared(first_loss: float, data: Fit) -> bool:
+    """Return whether the first loss is the mean squared error where the training starts."""
+    mean_squared = data.mean_squared_error(data.start)
     return not math.isfinite(mean_squared) or math.isclose(first_loss, mean_squared, rel_tol=1e-3)
 
 
@@ -70,13 +75,6 @@ class Gate:
     passed: bool
     reasons: list[str]
     quality_judged: bool = True
-
-    @property
-    def verdict(self) -> str:
-        """The verdict in words."""
-        if not self.passed:
-            return "refused"
-        return "passed" if self.quality_judged else "passed (converged; quality not judged)"
 
 
 def judge(
@@ -94,23 +92,14 @@ def judge(
     table: the file the rows were read from, None if they were drawn around the truth. checks: of
     the residuals, where a rule asks for them.
     """
-    failures = _not_finite(evaluation)
-    error = evaluation.optimiser_error
-    tolerance = max(rules.optimiser_tolerance, evaluation.optimiser_rounding)
-    passes = [
-        f"the fit lies {significant(error, 2)} (relative) from least squares;"
-        f" {significant(tolerance, 6)} is allowed"
-    ]
-    if tolerance > rules.optimiser_tolerance:
-        passes[0] += " (float64 leaves so much here)"
-    converged = 0 <= error <= tolerance < math.inf
-    if not converged:
-        advice = _advice(error, train, convergence or Convergence())
-        failures.append(f"{passes[0]}: the optimiser has not arrived ({advice})")
-    if evaluation.truth is None:
-        if not rules.has_quality:
-            passes.append(quality.NOT_JUDGED)
-    else:
+    failures, converged = _not_finite(evaluation), True
+    passes: list[str] = []
+    if evaluation.optimiser_error is not None:
+        converged, reason = _convergence_reason(evaluation, rules, train, convergence)
+        (passes if converged else failures).append(reason)
+    if not quality.is_judged(evaluation, rules):
+        passes.append(quality.NOT_JUDGED)
+    if evaluation.truth is not None:
         coefficients = [
             _truth_reason(evaluation, name, rules.z, converged=converged)
             for name in evaluation.names
@@ -127,6 +116,25 @@ def judge(
     return Gate(not failures, failures or passes, quality.is_judged(evaluation, rules))
 
 
+def _convergence_reason(
+    evaluation: Evaluation, rules: Evaluate, train: Train | None, convergence: Convergence | None
+) -> tuple[bool, str]:
+    """Return whether the optimiser has converged, and a reason."""
+    error = evaluation.optimiser_error
+    assert error is not None
+    tolerance = max(rules.optimiser_tolerance, evaluation.optimiser_rounding)
+    reason = (
+        f"the fit lies {significant(error, 2)} (relative) from least squares;"
+        f" {significant(tolerance, 6)} is allowed"
+    )
+    if tolerance > rules.optimiser_tolerance:
+        reason += " (float64 leaves so much here)"
+    if 0 <= error <= tolerance < math.inf:
+        return True, reason
+    advice = _advice(error, train, convergence or Convergence())
+    return False, f"{reason}: the optimiser has not arrived ({advice})"
+
+
 def _advice(error: float, train: Train | None, convergence: Convergence) -> str:
     """Return what may bring the optimiser nearer, leaving out what is set already."""
     if error > 1e3:
@@ -136,15 +144,28 @@ def _advice(error: float, train: Train | None, convergence: Convergence) -> str:
     if train and convergence.trend == "stands still" and (advice := _stalled_advice(error, train)):
         return f"it stands still: {advice}"
     hints = []
-    if train is None or not train.standardize or train.learning_rate < 1:
+    if train and not convergence.linear and train.optimizer != "lbfgs":
+        hints.append("train.optimizer lbfgs?")
+    if not _never_arrives(train, convergence):
         hints.append("more epochs?")
-    if train is None or (train.standardize and train.learning_rate >= 1):
+    if train is None or (convergence.linear and _never_arrives(train, convergence)):
         hints.append("a learning rate below 1?")
     if train is None or not train.standardize:
         hints.append("standardize?")
     if train is None or train.dtype != "float64":
         hints.append("float64?")
-    return " ".join(hints)
+    if not convergence.linear and train and train.optimizer == "lbfgs":
+        hints += ["an x nearer to 0?", "another start in model.py?"]
+    return " ".join(hints) or "optimiser_tolerance?"
+
+
+def _never_arrives(train: Train | None, convergence: Convergence) -> bool:
+    """Return whether more epochs of the same would not help, as far as that is known."""
+    if not convergence.linear:
+        return convergence.trend == "stands still"
+    if train is None or train.optimizer != "gd":
+        return False
+    return train.standardize and train.learning_rate >= 1
 
 
 def _stalled_advice(error: float, train: Train) -> str:
@@ -189,7 +210,7 @@ def as_metrics(evaluation: Evaluation, gate: Gate) -> dict[str, Any]:
         "se": finite(evaluation.se),
         "z": finite(evaluation.z) if evaluation.z else unknown,
         # Four digits: MLflow's table would cut off the exponent of 4.10383623516e-10.
-        "optimiser_error": _or_null(float(f"{evaluation.optimiser_error:.4g}")),
+        "optimiser_error": _or_null(_rounded(evaluation.optimiser_error)),
         "rows": evaluation.rows,
         "train": {"rmse": _or_null(evaluation.train_rmse)},
         "holdout": {
@@ -197,12 +218,25 @@ def as_metrics(evaluation: Evaluation, gate: Gate) -> dict[str, Any]:
             "rmse": _or_null(evaluation.holdout_rmse),
             "r2": _or_null(evaluation.holdout_r2),
         },
+        **_linear(evaluation),
         "gate": {
             "passed": gate.passed,
             "reasons": gate.reasons,
             **({} if gate.quality_judged else {"quality": "not judged"}),
         },
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _linear(evaluation: Evaluation) -> dict[str, Any]:
+    """Return how the linear model of a network's inputs does on the held-out rows."""
+    if evaluation.linear is None:
+        return {}
+    linear = evaluation.linear
+    return {"linear": {"rmse": _or_null(linear.reference_rmse), "p": _or_null(linear.p_better)}}
 
 
 def _not_finite(evaluation: Evaluation) -> list[str]:
@@ -217,11 +251,14 @@ def _not_finite(evaluation: Evaluation) -> list[str]:
         values.append(("the holdout error", evaluation.holdout_rmse))
     if evaluation.holdout_r2 is not None:
         values.append(("the holdout's R²", evaluation.holdout_r2))
-    return [
+    failures = [
         f"{name} is not a finite number"
         for name, value in values
         if value is None or not math.isfinite(value)
     ]
+    if math.inf in evaluation.se.values():
+        failures.append("parameters determine each other, so there is no single best fit")
+    return failures
 
 
 def _or_null(value: float | None) -> float | None:

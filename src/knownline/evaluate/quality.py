@@ -6,6 +6,7 @@ Knows nothing of files or of how the model was fitted.
 from collections.abc import Iterator, Sequence
 
 from knownline.core.formatting import UNKNOWN, plain, r_squared, significant
+from knownline.core.paired import PairedErrors
 from knownline.evaluate.residuals import SAMPLES, Check
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Evaluate
@@ -15,7 +16,8 @@ NOT_JUDGED = "quality not judged: there is no truth (truth: null) and no rule fo
 
 def is_judged(evaluation: Evaluation, rules: Evaluate) -> bool:
     """Return whether anything but the optimiser is judged."""
-    return evaluation.truth is not None or rules.has_quality
+    beats_linear = evaluation.is_network and rules.beats_linear is not None
+    return evaluation.truth is not None or rules.has_quality or beats_linear
 
 
 def reasons(
@@ -26,6 +28,8 @@ def reasons(
     Errors are those on held-out rows, where there are any. checks: of the residuals; a check that
     could not be made is not met, unless the model follows any bend there could be.
     """
+    if evaluation.is_network and rules.beats_linear is not None:
+        yield _linear_reason(evaluation.linear, rules.beats_linear)
     held_out = evaluation.holdout_rows > 0
     where = "held-out rows" if held_out else "the training rows"
     rmse = evaluation.holdout_rmse if held_out else evaluation.train_rmse
@@ -44,6 +48,22 @@ def reasons(
         yield met, f"the error on {where} is {worse} that of predicting their mean"
     for name, level in rules.residual_levels.items():
         yield _residual_reason(name, level, checks)
+
+
+def _linear_reason(errors: PairedErrors | None, level: float) -> tuple[bool, str]:
+    if errors is None:
+        return False, (
+            "it is not known whether the network beats the linear model of its inputs: that takes"
+            " two held-out rows (set generate.holdout, or beats_linear: null)"
+        )
+    met = errors.p_better < level and errors.sd > 0  # of equal differences, a test says nothing
+    p = _beside(level, errors.p_better, significant(errors.p_better, 2))
+    return met, (
+        f"the network {'beats' if met else 'does not beat'} the linear model of its inputs beyond"
+        f" noise: RMSE {significant(errors.candidate_rmse, 4)} against"
+        f" {significant(errors.reference_rmse, 4)} on {errors.rows:,} held-out rows, p = {p}; below"
+        f" {plain(level)} is asked for"
+    )
 
 
 def _residual_reason(name: str, level: float, checks: Sequence[Check]) -> tuple[bool, str]:

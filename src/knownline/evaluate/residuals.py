@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.kinds import Parameters
-from knownline.core.least_squares import LeastSquares
+from knownline.core.fits import Fit
+from knownline.core.kinds import Linear, Model, Parameters
 from knownline.core.sums import sums
 
 Array = npt.NDArray[np.float64]
@@ -82,7 +82,7 @@ class Residuals:
     unchecked: str
 
 
-def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: LeastSquares) -> Residuals:
+def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: Fit) -> Residuals:
     """Return the residuals of a model in numbers, and the checks of them.
 
     inputs, y: the points to examine, (shown,) each. data: the model and all training rows. Bend,
@@ -91,19 +91,18 @@ def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: LeastSq
     """
     kind, ols = data.model, data.solution
     with np.errstate(over="ignore", invalid="ignore"):
-        along = inputs[0] if len(inputs) == 1 else kind.at(ols, inputs)
-        residuals, noise = y - kind.at(fitted, inputs), y - kind.at(ols, inputs)
+        expected = data.predict(ols, inputs)
+        along = inputs[0] if len(inputs) == 1 else expected
+        residuals, noise = y - data.predict(fitted, inputs), y - expected
         sd, noise_sd = float(_rms(residuals)), float(_rms(noise))
-        terms = dict(zip(kind.varying, kind.columns(inputs), strict=True))
-        sizes = [float(_rms(ols[name] * term)) for name, term in terms.items()]
-        level = abs(ols[kind.constant] * kind.level) if kind.constant else 0.0
-        scale = max(float(_rms(y)), *sizes, level)
+        terms = data.tangent(inputs)
+        scale = max([float(_rms(y)), *_sizes(kind, ols, terms)])
     rounding = 16 * float(np.finfo(np.float64).eps) * scale
     if not math.isfinite(sd) or sd == 0:
         return Residuals(len(y), sd, float(along[0]), 0.0, _gap(along, 0), [], _ONLY_ROUNDING)
     farthest = int(np.argmax(np.abs(residuals)))
     unchecked, checks = "", []
-    fewest = MIN_ROWS + len(kind.names) - 2
+    fewest = MIN_ROWS + max(len(kind.names) - 2, 0)
     if sd < rounding:
         unchecked = _ONLY_ROUNDING
     elif not noise_sd >= rounding:
@@ -112,7 +111,7 @@ def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: LeastSq
         unchecked = f"{len(y)} rows are too few, {fewest} are needed"
     else:
         with np.errstate(all="ignore"):  # what is not finite is left out
-            basis = _basis(list(terms.values()))
+            basis = _basis(terms or [along])  # whatever a network leaves along y is no bend
             trend = _trend(fitted, len(y), data)
             axis = "x" if len(inputs) == 1 else "the fitted y"
             checks = _checks(along, axis, basis, noise / noise_sd, trend)
@@ -121,12 +120,21 @@ def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: LeastSq
     return Residuals(len(y), sd, float(along[farthest]), distance, gap, checks, unchecked)
 
 
+def _sizes(kind: Model, ols: Parameters, terms: Sequence[Array]) -> list[float]:
+    """Return the sizes of the parts that add up to y, whose rounding is in the residuals."""
+    if not isinstance(kind, Linear):
+        return [float(_rms(term)) * abs(ols[name]) for name, term in zip(ols, terms, strict=True)]
+    level = abs(ols[kind.constant] * kind.level) if kind.constant else 0.0
+    named = zip(kind.varying, terms, strict=True)
+    return [*(float(_rms(ols[name] * term)) for name, term in named), level]
+
+
 def _gap(x: Array, index: int) -> float:
     distances = np.abs(x / 2 - x[index] / 2)  # halved, so that none overflows
     return 2 * float(np.min(distances[distances > 0], initial=math.inf))
 
 
-def _trend(fitted: Parameters, count: int, data: LeastSquares) -> float:
+def _trend(fitted: Parameters, count: int, data: Fit) -> float:
     """Return n times the squared correlation of a fit's residuals with the terms, over all rows.
 
     Not over the examined points: the least-squares residuals are uncorrelated with the terms over

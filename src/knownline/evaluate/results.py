@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import checksums
+from knownline.core import checksums, fits
+from knownline.core.fits import Fit
 from knownline.core.history import History
+from knownline.core.kinds import Network
 from knownline.core.layout import DATA, HISTORY, MODEL, SUMMARY
-from knownline.core.least_squares import LeastSquares
 from knownline.core.model_file import Fitted
 from knownline.core.summary import Summary
 from knownline.evaluate import gate, residuals, statistics
@@ -31,7 +32,7 @@ class Results:
     evaluation: Evaluation
     gate: Gate
     convergence: Convergence
-    data: LeastSquares
+    data: Fit
     inputs: list[Array]
     y: Array
     history: History
@@ -46,17 +47,18 @@ class Results:
         kind = params.kind
         summary = Summary.of(kind, SUMMARY)
         *inputs, y = summary.sample
-        data = LeastSquares(kind, summary.train)
         fitted = Fitted.read(MODEL)
-        if (fitted.model, tuple(fitted.parameters)) != (params.model, kind.names):
+        own = (fitted.model, fitted.inputs, tuple(fitted.parameters), bool(fitted.weights))
+        if own != (params.model, kind.inputs, kind.names, isinstance(kind, Network)):
             raise DamagedError(
                 f"{MODEL} must be of the model {params.model}: run `dvc repro` (got {fitted.model})"
             )
         history = History.read(HISTORY, kind.names)
+        data = fits.of_training_rows(kind, summary, fitted)
         evaluation = statistics.assess(
             fitted.parameters,
             train=data,
-            holdout=LeastSquares(kind, summary.holdout) if summary.holdout else None,
+            holdout=fits.of_held_out_rows(kind, summary, fitted),
             truth=params.true_parameters,
             last_loss=float(history.loss[-1]),
         )

@@ -16,5 +16,5 @@ def main() -> int:
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     files.write_text(VERDICT, verdict.description(metrics))
     reasons = "; ".join(results.gate.reasons)
-    print(f"evaluate: gate {verdict.verdict(metrics['gate'])}: {reasons}")
+    print(f"evaluate: gate {verdict.verdict(metrics)}: {reasons}")
     return 0

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from knownline.core import paired
+from knownline.core.fits import Fit, NetworkFit
 from knownline.core.kinds import Parameters
 from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import Compressed
+from knownline.core.paired import PairedErrors
 
 Array = npt.NDArray[np.float64]
 
@@ -27,14 +30,17 @@ class Evaluation:
     points were drawn with, or None.
     se: standard errors of the least-squares parameters. z: (fitted - truth) / se, None without a
     truth.
+    All of these are empty for a network.
     optimiser_error: root mean square over the training rows of the difference between the
     predictions of the fit and of least squares, relative to the standard deviation of y (if that
-    is 0, to the root mean square of y).
+    is 0, to the root mean square of y). None of a network.
     optimiser_rounding: the optimiser error that float64 rounding alone can cause.
     train_rmse, holdout_rmse: root mean squared error of the fit, in units of y.
     train_r2, holdout_r2: 1 - squared error / squared distance from the mean of these rows; None if
     there are fewer than two rows or all their y are equal.
     last_loss: the loss before the step of the last epoch.
+    linear: of a network, its errors on the held-out rows beside those of the linear model of its
+    inputs; None if there are fewer than two such rows.
     """
 
     fitted: Parameters
@@ -42,7 +48,7 @@ class Evaluation:
     truth: Parameters | None
     se: Parameters
     z: Parameters | None
-    optimiser_error: float
+    optimiser_error: float | None
     optimiser_rounding: float
     rows: int
     train_rmse: float
@@ -51,6 +57,7 @@ class Evaluation:
     holdout_rmse: float | None
     holdout_r2: float | None
     last_loss: float
+    linear: PairedErrors | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,12 +65,17 @@ class Evaluation:
         return tuple(self.fitted)
 
     @property
+    def is_network(self) -> bool:
+        """Whether the model is a network, without named parameters."""
+        return not self.fitted
+
+    @property
     def only_rounding(self) -> bool:
         """Whether float64 rounding explains the whole optimiser error."""
-        return self.optimiser_error <= self.optimiser_rounding
+        return self.optimiser_error is not None and self.optimiser_error <= self.optimiser_rounding
 
 
-def standard_errors(data: LeastSquares) -> Parameters:
+def standard_errors(data: Fit) -> Parameters:
     """Return the standard errors of the least-squares parameters.
 
     The residual variance (n - p degrees of freedom) has a lower limit, the variance that rounding y
@@ -76,17 +88,22 @@ def standard_errors(data: LeastSquares) -> Parameters:
     return data.standard_errors(max(residual_variance, n * (_EPS * _rms(data.rows)) ** 2))
 
 
-def optimiser_error(parameters: Mapping[str, float], data: LeastSquares) -> float:
+def optimiser_error(parameters: Mapping[str, float], data: Fit) -> float:
     """Return the distance of a fit from least squares: see `Evaluation.optimiser_error`."""
     return ratio(data.distance(parameters), _scale(data.rows))
 
 
-def optimiser_rounding(rows: Compressed) -> float:
+def optimiser_rounding(data: Fit) -> float:
     """Return the optimiser error that float64 rounding leaves in a fit that has converged.
 
-    It is tiny, unless y is so far from zero that the last digit of y itself is coarse.
+    It is tiny, unless y is so far from zero that the last digit of y itself is coarse. Optimizers
+    of models that are not linear look at the loss, which does not change within a distance of the
+    root of its rounding from its minimum.
     """
-    return ratio(8 * _EPS * _rms(rows), _scale(rows))
+    rounding = 8 * _EPS * _rms(data.rows)
+    if not isinstance(data, LeastSquares):
+        rounding = max(rounding, math.sqrt(_EPS * data.mean_squared_error(data.solution)))
+    return ratio(rounding, _scale(data.rows))
 
 
 def _scale(rows: Compressed) -> float:
@@ -102,8 +119,8 @@ def _rms(rows: Compressed) -> float:
 def assess(
     fitted: Parameters,
     *,
-    train: LeastSquares,
-    holdout: LeastSquares | None,
+    train: Fit,
+    holdout: Fit | None,
     truth: Parameters | None,
     last_loss: float,
 ) -> Evaluation:
@@ -120,8 +137,8 @@ def assess(
         truth=truth,
         se=se,
         z=z,
-        optimiser_error=optimiser_error(fitted, train),
-        optimiser_rounding=optimiser_rounding(train.rows),
+        optimiser_error=None if isinstance(train, NetworkFit) else optimiser_error(fitted, train),
+        optimiser_rounding=optimiser_rounding(train),
         rows=train.rows.rows,
         train_rmse=train_rmse,
         train_r2=train_r2,
@@ -129,10 +146,19 @@ def assess(
         holdout_rmse=rmse,
         holdout_r2=r2,
         last_loss=last_loss,
+        linear=_beside_linear(train, holdout),
     )
 
 
-def _errors(fitted: Parameters, data: LeastSquares) -> tuple[float, float | None]:
+def _beside_linear(train: Fit, holdout: Fit | None) -> PairedErrors | None:
+    """Return `Evaluation.linear`."""
+    if not (isinstance(train, NetworkFit) and isinstance(holdout, NetworkFit)):
+        return None
+    linear = LeastSquares(train.model.summarised, train.rows).solution
+    return paired.compare_errors([(holdout.linear_errors(linear), holdout.errors)])
+
+
+def _errors(fitted: Parameters, data: Fit) -> tuple[float, float | None]:
     """Return the root mean squared error of a fit on rows, and R²."""
     mse, var_y = data.mean_squared_error(fitted), data.rows.var_y
     return math.sqrt(mse), 1 - mse / var_y if data.rows.rows > 1 and var_y > 0 else None

@@ -9,9 +9,10 @@ from knownline.core.formatting import UNKNOWN, r_squared, rounded, significant
 def description(metrics: Mapping[str, Any]) -> str:
     """Return the content of metrics.json in words: the verdict with its reasons, then the table."""
     gate, holdout = metrics["gate"], metrics["holdout"]
-    lines = [f"**Gate {verdict(gate)}**", ""]
+    lines = [f"**Gate {verdict(metrics)}**", ""]
     lines += [f"- {reason}" for reason in gate["reasons"]]
-    lines += ["", "| | fitted | ± | true | standard errors away |", "|---|---:|---:|---:|---:|"]
+    if metrics["se"]:
+        lines += ["", "| | fitted | ± | true | standard errors away |", "|---|---:|---:|---:|---:|"]
     lines += [
         f"| {name} | {_fitted(metrics[name], metrics['se'][name])}"
         f" | {significant(metrics['se'][name], 2)}"
@@ -22,17 +23,26 @@ def description(metrics: Mapping[str, Any]) -> str:
         "",
         f"{metrics['rows']:,} rows fitted, {holdout['rows']:,} held out;"
         f" holdout RMSE {significant(holdout['rmse'], 4)}, R² = {r_squared(holdout['r2'])}."
-        f" Optimiser error {significant(metrics['optimiser_error'], 2)}.",
+        f"{_optimiser(metrics)}",
         "",
     ]
     return "\n".join(lines)
 
 
-def verdict(gate: Mapping[str, Any]) -> str:
+def _optimiser(metrics: Mapping[str, Any]) -> str:
+    if not metrics["se"]:  # a network
+        return ""
+    return f" Optimiser error {significant(metrics['optimiser_error'], 2)}."
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
     """Return the gate's verdict, as metrics.json has it, in words."""
+    gate, is_network = metrics["gate"], not metrics["se"]
     if not gate["passed"]:
         return "refused"
-    return "passed (converged; quality not judged)" if "quality" in gate else "passed"
+    if "quality" not in gate:
+        return "passed"
+    return f"passed ({'' if is_network else 'converged; '}quality not judged)"
 
 
 def _fitted(value: float | None, error: float | None) -> str:

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.kinds import Linear, Parameters
+from knownline.core.kinds import Parameters, Parametric
 from knownline.params.data import Generate, Noise, Spacing
 
 Array = npt.NDArray[np.float64]
@@ -78,7 +78,7 @@ class Drawing:
     Allocating it anew for every chunk adds half the time of the drawing itself.
     """
 
-    def __init__(self, settings: Generate, kind: Linear, truth: Parameters) -> None:
+    def __init__(self, settings: Generate, kind: Parametric, truth: Parameters) -> None:
         self._settings, self._kind, self._truth = settings, kind, truth
         self._columns: Array = np.empty((len(kind.inputs) + 1, CHUNK_ROWS))
 

@@ -143,12 +143,13 @@ def _pivot(job: Job) -> Pivot | None:
             break
     *inputs, y = (np.concatenate(parts)[:CHUNK_ROWS] for parts in zip(*pieces, strict=True))
     with ignoring_overflow():
-        pivot, good = pivot_of(job.source.kind.columns(inputs), y)
+        pivot, good = pivot_of(job.source.kind.summarised.columns(inputs), y)
     return pivot if good else None
 
 
 def _write(task: Task, blocks: Iterator[Block]) -> Shard:
-    job, kind, name = task.job, task.job.source.kind, f"part-{task.shard:05d}.parquet"
+    job, name = task.job, f"part-{task.shard:05d}.parquet"
+    kind = job.source.kind.summarised
     begin, end = task.shard * SHARD_ROWS, (task.shard + 1) * SHARD_ROWS
     next_shard = block_of(end, job.fraction)
     first = task.shard == 0  # writes both files, so that there is one

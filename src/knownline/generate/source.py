@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core.errors import ParamsError, TableError
-from knownline.core.kinds import Linear, Parameters
+from knownline.core.kinds import Model, Network, Parameters
 from knownline.generate.draw import CHUNK_ROWS, Drawing
 from knownline.generate.tables import Table
 from knownline.params import Params, models
@@ -77,7 +77,7 @@ class Source:
         return cls(params.model, settings, truth, table, rows, ends, stamp)
 
     @property
-    def kind(self) -> Linear:
+    def kind(self) -> Model:
         """The model; not a field, since its terms cannot be sent to another process."""
         return models.named(self.model, tuple(self.settings.columns.x))
 
@@ -105,7 +105,9 @@ class Source:
 
     def _draw(self, numbers: range) -> Iterator[Block]:
         assert self.truth is not None  # a rule of Params
-        drawing = Drawing(self.settings, self.kind, self.truth)
+        kind = self.kind
+        assert not isinstance(kind, Network)  # another
+        drawing = Drawing(self.settings, kind, self.truth)
         for number in numbers:
             if number * CHUNK_ROWS >= self.settings.rows:
                 return

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from knownline.core import checksums, folders, moments, summary
 from knownline.core.errors import ParamsError, TableError
+from knownline.core.kinds import Network, Nonlinear
 from knownline.core.layout import DATA, HOLDOUT, SUMMARY, TRAIN
 from knownline.core.least_squares import LeastSquares
 from knownline.core.moments import Compressed
@@ -136,8 +137,9 @@ def _summary(written: _Written, params: Params) -> Summary:
     """
     train = _compressed(written.train)
     holdout = _compressed(written.holdout) if written.held_out else None
-    fitted = LeastSquares(params.kind, train)
-    for name, total in zip(params.kind.varying, fitted.factor.totals, strict=True):
+    kind = params.kind.summarised
+    fitted = LeastSquares(kind, train)
+    for name, total in zip(kind.varying, fitted.factor.totals, strict=True):
         if np.isnan(total):
             rule = "model must have terms that are finite numbers for every row"
             raise ParamsError(f"{rule} (got {name}, which is not)")
@@ -149,12 +151,18 @@ def _summary(written: _Written, params: Params) -> Summary:
             f"{TRAIN}/ must have squares within float64, neither too large nor too small:"
             " rescale it (got one that is not)"
         )
-    if fitted.collinear:
+    if fitted.collinear and not isinstance(params.kind, Nonlinear):
         grids = {spacing.spacing for spacing in params.generate.spacings} == {"grid"}
         if params.generate.table is None and len(params.kind.inputs) > 1 and grids:
             raise ParamsError(
                 "generate.x must have spacing uniform for all inputs but one, since grids rise"
                 " together (got grid for each)"
+            )
+        if isinstance(params.kind, Network):
+            raise ParamsError(
+                "generate.columns.x must name columns that do not follow from each other: the"
+                " network is compared with the linear model of them (got"
+                f" {_column(params, fitted.collinear)}, which follows from those before it)"
             )
         raise ParamsError(
             f"model must have terms that do not follow from each other in {TRAIN}/ (got"
@@ -164,12 +172,17 @@ def _summary(written: _Written, params: Params) -> Summary:
     return Summary(params.kind.inputs, train, holdout, np.array(columns)[:, chosen])
 
 
+def _column(params: Params, name: str) -> str:
+    """Return the name in the table of an input."""
+    return params.generate.columns.x[params.kind.inputs.index(name)]
+
+
 def _y_is_resolved(rows: Compressed, params: Params, sample: Array) -> bool:
     """Return whether an error in the last digit of y has a square within float64.
 
     Otherwise any fit would look perfect. sample: y of some rows, (points,).
     """
-    centred = params.kind.constant is not None
+    centred = params.kind.summarised.constant is not None
     spread = np.ptp(sample) if centred else np.max(np.abs(sample))
     if spread == 0 and rows.mean_r == 0:
         return True

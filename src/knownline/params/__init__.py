@@ -11,7 +11,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from knownline.core import validation, yaml_text
 from knownline.core.errors import ParamsError
-from knownline.core.kinds import Linear, Parameters
+from knownline.core.kinds import Model, Network, Parameters
 from knownline.core.layout import PARAMS
 from knownline.core.validation import missing_error, rule_error
 from knownline.params import models
@@ -25,7 +25,9 @@ class Train(Section):
     """How the model is fitted."""
 
     epochs: Annotated[int, Field(gt=0, lt=10**9)]
+    optimizer: Literal["gd", "adam", "lbfgs"] = "gd"
     learning_rate: Positive
+    batch_size: Annotated[int, Field(gt=0, lt=2**48)] | None = None
     standardize: bool
     compress: bool
     dtype: Literal["float64", "float32"]
@@ -49,6 +51,7 @@ class Evaluate(Section):
     min_r2: Annotated[float, Field(lt=1, allow_inf_nan=False)] | None = None
     max_rmse: Positive | None = None
     beats_mean: bool = False
+    beats_linear: Level | None = 0.01
     beats_champion: bool = False
     bend: SimulatedLevel | None = None
     scatter: SimulatedLevel | None = None
@@ -84,12 +87,16 @@ class Params(Section):
     generate: Generate
     train: Train
     evaluate: Evaluate
+    experiment: str = "knownline"
     retrain: Retrain = Retrain()
 
     @model_validator(mode="after")
-    def _must_have_a_truth(self) -> Self:
-        if self.truth is None and self.generate.table is None:
-            raise rule_error("truth", "must be given where generate.table is null", None)
+    def _must_name_an_experiment(self) -> Self:
+        name = self.experiment
+        usual = name.isprintable() and name == name.strip() and not set(name) & set("/:'\"\\`")
+        if not usual or not 1 <= len(name) <= 100:
+            rule = "must be a name in MLflow: 1 to 100 characters, without quotes, / and :"
+            raise rule_error("experiment", rule, name)
         return self
 
     @model_validator(mode="after")
@@ -99,6 +106,15 @@ class Params(Section):
             kind = models.named(self.model, tuple(self.generate.columns.x))
         except models.ModelError as error:
             raise rule_error(error.key, error.rule, error.got) from None
+        if isinstance(kind, Network):
+            if self.truth is not None:
+                rule = f"must be null for the model {self.model}, whose parameters have no names"
+                raise rule_error("truth", rule, dict(self.truth))
+            if self.generate.table is None:
+                rule = f"must name a table: no points can be drawn around the model {self.model}"
+                raise rule_error("generate.table", rule, None)
+        if self.truth is None and self.generate.table is None:
+            raise rule_error("truth", "must be given where generate.table is null", None)
         for name in self.truth or ():
             if name not in kind.names:
                 rule = f"is no parameter of the model {self.model}, which has"
@@ -119,7 +135,7 @@ class Params(Section):
         return self
 
     @property
-    def kind(self) -> Linear:
+    def kind(self) -> Model:
         """The model that `model` names, for the columns of `generate.columns`."""
         return models.named(self.model, tuple(self.generate.columns.x))
 
@@ -157,7 +173,7 @@ class Params(Section):
 
     def flat(self) -> dict[str, Any]:
         """Return the parameters of all stages by dotted name: {"train.epochs": 100, ...}."""
-        return flatten(self.model_dump(mode="json", exclude={"retrain"}))
+        return flatten(self.model_dump(mode="json", exclude={"experiment", "retrain"}))
 
 
 def with_seed(text: str, seed: int) -> str:

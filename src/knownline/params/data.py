@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_serializer, field_validator, model_validator
 
 from knownline.core import validation
-from knownline.core.kinds import Linear
+from knownline.core.kinds import Model
 from knownline.core.validation import rule_error
 from knownline.params.section import Finite, Section, Seed
 
@@ -150,9 +150,12 @@ class Generate(Section):
         return self
 
 
-def fewest_rows(kind: Linear) -> int:
-    """Return the fewest rows for a model and its error: one per parameter, and one for noise."""
-    return len(kind.names) + 1
+def fewest_rows(kind: Model) -> int:
+    """Return the fewest rows for a model and its error: one per parameter, and one for noise.
+
+    Of a network, as many as the linear model of its inputs needs.
+    """
+    return len(kind.names or kind.summarised.names) + 1
 
 
 def holdout_rows(rows: int, fraction: float) -> int:

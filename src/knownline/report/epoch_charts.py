@@ -9,18 +9,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from knownline.core.fits import Fit
 from knownline.core.formatting import (
     counted,
     minus,
+    multiple,
     plain,
     rounded,
     significant,
 )
 from knownline.core.history import History
+from knownline.core.kinds import Parameters
 from knownline.core.least_squares import LeastSquares
-from knownline.evaluate.statistics import Evaluation
+from knownline.evaluate.statistics import Evaluation, ratio
 from knownline.report import views
 from knownline.report.svg import Panel, Scale
+from knownline.report.views import Reference
 
 Array = npt.NDArray[np.float64]
 
@@ -80,29 +84,30 @@ class ShownEpochs:
         return Scale(*ends, whole=True)
 
 
-def loss(course: ShownEpochs, last: float, least: float | None) -> Chart:
+def loss(course: ShownEpochs, last: float, reference: Reference | None, caption: str = "") -> Chart:
     """Return the loss by epoch.
 
-    last, least: the mean squared error of the fit, and the smallest there is; least is
-    None if the training's loss is not the mean squared error.
+    last: the mean squared error of the fit. reference: None if the training's loss is not the mean
+    squared error.
     """
-    if least is None:
+    if reference is None:
         return _other_loss(course)
+    name, least, article = reference
     log = least > 0 or float(course.loss.min()) > 0
     y = Scale.over(course.loss, least, log=True) if log else Scale.over(course.loss, 0.0)
     first = minus(significant(float(course.loss[0]), 4))
     best = minus(significant(least, 4))
     description = (
         f"The mean squared error goes from {first} to {minus(significant(last, 4))} in"
-        f" {counted(course.epochs, 'epoch')}; least squares has {best}."
+        f" {counted(course.epochs, 'epoch')}; {article}{name} has {best}."
     )
     panel = Panel(description, course.scale, y, "epoch", "mean squared error")
     key = [("fitted", "loss")]
     if not log or least > 0:
         panel.level(least, "least")
-        key.append(("least", f"least squares: {best}"))
+        key.append(("least", f"{name}: {best}"))
     _curve(panel, course.shown, course.loss, "fitted")
-    return Chart("The loss by epoch", str(panel), key, "")
+    return Chart("The loss by epoch", str(panel), key, caption)
 
 
 def _other_loss(course: ShownEpochs) -> Chart:
@@ -120,8 +125,13 @@ def _other_loss(course: ShownEpochs) -> Chart:
     return Chart("The loss by epoch", str(panel), [("fitted", "the training's loss")], "")
 
 
-def coefficient(course: ShownEpochs, name: str, evaluation: Evaluation) -> Chart:
-    """Return a parameter by epoch, with the values of least squares and of the truth."""
+def coefficient(
+    course: ShownEpochs, name: str, evaluation: Evaluation, start: Parameters | None
+) -> Chart:
+    """Return a parameter by epoch, with the values of least squares and of the truth.
+
+    start: where the training started, None if at 0.
+    """
     values, ols, se = course.history.of(name), evaluation.ols[name], evaluation.se[name]
     true = evaluation.truth[name] if evaluation.truth else None
     y = Scale.over(values, ols, *([true] if true is not None else []))
@@ -137,18 +147,28 @@ def coefficient(course: ShownEpochs, name: str, evaluation: Evaluation) -> Chart
         key.append(("true", f"true: {minus(plain(true))}"))
     panel.level(ols, "least")
     _curve(panel, course.shown, values, "fitted")
-    return Chart(f"{name} by epoch", str(panel), key, "")
+    caption = f"The training starts from {name} = {measured(start[name], se)}." if start else ""
+    return Chart(f"{name} by epoch", str(panel), key, caption)
 
 
-def distance(course: ShownEpochs, evaluation: Evaluation) -> Chart:
+def distance(course: ShownEpochs, evaluation: Evaluation, start: Parameters | None) -> Chart:
     """Return the distances from least squares by epoch, in standard errors.
 
-    There is a curve for each parameter, or, if they would be too many, one for the farthest.
+    There is a curve for each parameter, or, if they would be too many, one for the farthest. start:
+    where the training started, None if at 0.
     """
     ols, se = (np.array(list(each.values())) for each in (evaluation.ols, evaluation.se))
     distances = np.abs(course.history.values - ols[:, None]) / np.where(se, se, math.nan)[:, None]
     largest = distances.max(axis=0)
     caption = _optimisers_part(course, largest, evaluation)
+    if start:
+        away = max(
+            abs(ratio(start[name] - evaluation.ols[name], evaluation.se[name])) for name in start
+        )
+        caption = (
+            f"The training starts {minus(multiple(away))} standard errors away from least squares,"
+            f" in the parameter that is farthest. {caption}"
+        )
     subject, curves = (
         " and ".join(evaluation.names),
         dict(zip(evaluation.names, distances, strict=True)),
@@ -186,13 +206,12 @@ def _optimisers_part(course: ShownEpochs, largest: Array, evaluation: Evaluation
     )
 
 
-def path(course: ShownEpochs, data: LeastSquares, evaluation: Evaluation) -> list[Chart]:
+def path(course: ShownEpochs, data: Fit, evaluation: Evaluation) -> list[Chart]:
     """Return the path of the two parameters from (0, 0), over ellipses of equal loss.
 
-    None if the model does not have two parameters, of which one is the constant.
+    None if the model is not linear with two parameters, of which one is the constant.
     """
-    axes = views.axes_of_path(data.model)
-    if axes is None:
+    if not isinstance(data, LeastSquares) or (axes := views.axes_of_path(data.model)) is None:
         return []
     w, b = axes
     ols, truth = evaluation.ols, evaluation.truth

@@ -95,8 +95,8 @@ def points(view: View, evaluation: Evaluation) -> tuple[Chart, Chart]:
     key = [("points", shown), ("fitted", fitted), *(("true", label) for label in true)]
     fit = _panel(view, view.y, view.curves, view.y_name)
     fit.description = (
-        f"{shown}, {view.y_name} against {view.x_name}, with the fitted {view.noun};"
-        f" {'; '.join([fitted, *true])}."
+        f"{shown}, {view.y_name} against {view.x_name}, with the fitted "
+        f"{'; '.join([view.noun, *(label for label in (fitted, *true) if label != view.noun)])}."
     )
     left = _panel(view, view.residuals, view.residual_curves, view.residual_name, "loose")
     left.description = (

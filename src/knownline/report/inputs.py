@@ -4,6 +4,7 @@ Knows nothing of the page that shows it, nor of files.
 """
 
 from knownline.core.formatting import counted, plain
+from knownline.core.kinds import Linear, Network, Nonlinear
 from knownline.core.yaml_text import in_yaml
 from knownline.evaluate.results import Results
 from knownline.params import Params
@@ -11,6 +12,8 @@ from knownline.report import equations, html
 from knownline.report.svg import safe
 
 _DATA = "Data, SHA-256"
+
+_OPTIMIZERS = {"gd": "gradient descent", "adam": "Adam", "lbfgs": "L-BFGS"}
 
 
 def described(params: Params, results: Results) -> str:
@@ -24,9 +27,9 @@ def described(params: Params, results: Results) -> str:
         ),
         (
             "Training",
-            f"{counted(train.epochs, 'epoch')} of gradient descent at learning rate"
+            f"{counted(train.epochs, 'epoch')} of {_OPTIMIZERS[train.optimizer]} at learning rate"
             f" {plain(train.learning_rate)}, {train.dtype},"
-            f" {_terms(params)}, on {_fitted_points(params)}",
+            f" {_terms(params)}, on {_fitted_points(params, results.evaluation.rows)}",
         ),
         (_DATA, results.data_sha256),
     ]
@@ -47,13 +50,25 @@ def described(params: Params, results: Results) -> str:
 
 def _terms(params: Params) -> str:
     standardised = params.train.standardize
+    if isinstance(params.kind, Network):
+        return "inputs and y standardised"
+    if isinstance(params.kind, Nonlinear):
+        return "parameters scaled" if standardised else "parameters as they are"
     if equations.is_line(params.kind):
         return "x standardised" if standardised else "x as it is"
     return "terms standardised" if standardised else "terms as they are"
 
 
-def _fitted_points(params: Params) -> str:
-    if not params.train.compress:
+def batch_size(params: Params, rows: int) -> int | None:
+    """Return the rows of a minibatch; None if every step takes all rows."""
+    size = params.train.batch_size
+    return size if isinstance(params.kind, Network) and size and size < rows else None
+
+
+def _fitted_points(params: Params, rows: int) -> str:
+    if size := batch_size(params, rows):
+        return f"minibatches of {counted(size, 'row')}"
+    if not (params.train.compress and isinstance(params.kind, Linear)):
         return "all rows"
     count = len(params.kind.names) + 1
     return f"{'three' if count == 3 else count} points that have the loss of all rows"

@@ -4,29 +4,29 @@ It has no script and loads nothing, so it can be read without a network, in prin
 reader. The same numbers give the same bytes. Knows nothing of the files' paths.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from knownline.core.formatting import (
     counted,
     minus,
-    multiple,
-    plain,
-    r_squared,
-    rounded,
     significant,
     to_gap,
 )
-from knownline.core.kinds import Linear
+from knownline.core.kinds import Linear, Network
 from knownline.evaluate import residuals
+from knownline.evaluate.gate import as_metrics
 from knownline.evaluate.residuals import SAMPLES, Residuals
 from knownline.evaluate.results import Results
 from knownline.evaluate.statistics import Evaluation
+from knownline.evaluate.verdict import verdict as describe
 from knownline.params import Params
-from knownline.report import epoch_charts, equations, fit_charts, html, inputs, views
+from knownline.report import epoch_charts, equations, fit_charts, html, inputs, tables, views
 from knownline.report.epoch_charts import Chart, ShownEpochs
 from knownline.report.svg import safe
-from knownline.report.views import View
+from knownline.report.views import Reference, View
 
 Array = npt.NDArray[np.float64]
 
@@ -46,7 +46,7 @@ _SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear si
 
 def render(params: Params, results: Results) -> str:
     """Return the page as HTML."""
-    verdict = f"Gate {results.gate.verdict}"
+    verdict = f"Gate {describe(as_metrics(results.evaluation, results.gate))}"
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -82,20 +82,23 @@ def _sections(params: Params, results: Results) -> list[str]:
     evaluation, data = results.evaluation, results.data
     kind, sample = data.model, (results.inputs, results.y)
     checks = residuals.examine(*sample, evaluation.fitted, data)
-    errors = _errors(params, results)
-    view = View.of(kind, *sample, evaluation.fitted, evaluation.truth, views.names(params))
+    names = views.names(params)
+    view = View.of(data, *sample, evaluation.fitted, evaluation.truth, names)
+    reference = views.reference(data)
+    if isinstance(kind, Network):
+        fitted = tables.network(evaluation, reference, names[1])
+    else:
+        fitted = tables.coefficients(evaluation, kind) + tables.rows_fitted(evaluation)
+    errors = [_errors(params, results)] if _has_errors(evaluation) else []
     return [
-        html.section(
-            "Fitted and true" if evaluation.truth else f"The fitted {view.noun}",
-            _coefficients(evaluation, kind) + _rows_fitted(evaluation),
-        ),
-        html.section(errors.title, html.figures([errors], headed=True)),
+        html.section("Fitted and true" if evaluation.truth else f"The fitted {view.noun}", fitted),
+        *(html.section(chart.title, html.figures([chart], headed=True)) for chart in errors),
         html.section(
             "The fit and what it leaves",
             html.figures([*fit_charts.points(view, evaluation)])
             + _checks(checks, params, normal=_has_normal_noise(params)),
         ),
-        html.section("How the training went", _training(results)),
+        html.section("How the training went", _training(params, results, reference)),
         html.section("From what", inputs.described(params, results)),
         html.section("Do it again", _REPRODUCE),
     ]
@@ -110,16 +113,17 @@ def _about(params: Params) -> str:
     return f"{subject} through {settings.rows:,} points drawn from a known one"
 
 
-def _training(results: Results) -> str:
+def _training(params: Params, results: Results, reference: Reference) -> str:
     """Return the charts by epoch, and a table of some epochs."""
     epochs, evaluation = ShownEpochs.of(results.history), results.evaluation
-    names = evaluation.names
+    names, has_errors = evaluation.names, _has_errors(evaluation)
+    start = None if isinstance(results.data.model, Linear) else results.data.start
     charts = html.figures(
         [
-            _loss(epochs, results),
-            epoch_charts.distance(epochs, evaluation),
+            _loss(epochs, params, results, reference),
+            *([epoch_charts.distance(epochs, evaluation, start)] if has_errors else []),
             *(
-                epoch_charts.coefficient(epochs, name, evaluation)
+                epoch_charts.coefficient(epochs, name, evaluation, start)
                 for name in names[:PARAMETERS_SHOWN]
             ),
             *epoch_charts.path(epochs, results.data, evaluation),
@@ -128,7 +132,12 @@ def _training(results: Results) -> str:
     if len(names) > PARAMETERS_SHOWN:
         charts += f"<p>The charts show the first {PARAMETERS_SHOWN} of {len(names)} parameters;"
         charts += " the table below has all.</p>\n"
-    return charts + _table_of_epochs(results)
+    return charts + tables.epochs(results)
+
+
+def _has_errors(evaluation: Evaluation) -> bool:
+    """Return whether there are standard errors to measure by: not of a network."""
+    return bool(evaluation.se) and all(map(math.isfinite, evaluation.se.values()))
 
 
 def _errors(params: Params, results: Results) -> Chart:
@@ -139,51 +148,14 @@ def _errors(params: Params, results: Results) -> Chart:
     )
 
 
-def _loss(epochs: ShownEpochs, results: Results) -> Chart:
-    last, least = map(
-        results.data.mean_squared_error, (results.evaluation.fitted, results.evaluation.ols)
+def _loss(epochs: ShownEpochs, params: Params, results: Results, reference: Reference) -> Chart:
+    last = results.data.mean_squared_error(results.evaluation.fitted)
+    caption = ""
+    if inputs.batch_size(params, results.evaluation.rows):
+        caption = "The loss of an epoch is the mean over its minibatches, each before its step."
+    return epoch_charts.loss(
+        epochs, last, reference if results.convergence.squared else None, caption
     )
-    return epoch_charts.loss(epochs, last, least if results.convergence.squared else None)
-
-
-def _coefficients(evaluation: Evaluation, kind: Linear) -> str:
-    """Return the table of fitted ± error, least squares and truth, with a row per parameter.
-
-    Up to two have a column each instead: so the table fits on a phone, whatever the digits.
-    """
-    head = ["", "fitted", "± error", "least squares"]
-    head += ["true", "errors away"] if evaluation.truth else []
-    table = [head]
-    for name in evaluation.names:
-        se = evaluation.se[name]
-        row = [name, rounded(evaluation.fitted[name], se), rounded(se, se)]
-        row.append(rounded(evaluation.ols[name], se))
-        if evaluation.truth and evaluation.z:
-            z = multiple(evaluation.z[name], signed=True)
-            row += [plain(evaluation.truth[name]), z]
-        table.append(row)
-    if len(evaluation.names) <= 2:
-        table = [list(row) for row in zip(*table, strict=True)]
-    caption = "Errors are standard errors."
-    if equations.is_line(kind):
-        caption = f"{kind.varying[0]}: slope; {kind.constant}: value at x = 0; e{caption[1:]}"
-    return html.table(caption, table[0], table[1:])
-
-
-def _rows_fitted(evaluation: Evaluation) -> str:
-    sentence = f"{counted(evaluation.rows, 'row')} fitted, root mean squared error"
-    sentence += f" {significant(evaluation.train_rmse, 4)}."
-    if evaluation.holdout_rmse is None:
-        sentence += " None held out."
-    else:
-        sentence += f" {evaluation.holdout_rows:,} held out,"
-        sentence += f" error there {significant(evaluation.holdout_rmse, 4)}"
-        if evaluation.holdout_r2 is not None:
-            sentence += f", R²\u00a0=\u00a0{r_squared(evaluation.holdout_r2)}".replace(
-                " − ", "\u00a0−\u00a0"
-            )
-        sentence += "."
-    return f"<p>{minus(sentence)}</p>"
 
 
 def _has_normal_noise(params: Params) -> bool:
@@ -195,7 +167,9 @@ def _checks(residuals: Residuals, params: Params, *, normal: bool) -> str:
     """Return the checks of the residuals in words; normal: the noise is known to be normal."""
     kind, levels = params.kind, params.evaluate.residual_levels
     noun = equations.noun(kind)
-    place = "at x" if len(kind.inputs) == 1 else "where least squares has y"
+    place = f"where {'the network' if isinstance(kind, Network) else 'least squares'} has y"
+    if len(kind.inputs) == 1:
+        place = "at x"
     parts = [
         "<h3>Do they look like noise?</h3>",
         f"<p>{counted(residuals.rows, 'point')} looked at; the farthest lies"
@@ -229,23 +203,3 @@ def _checks(residuals: Residuals, params: Params, *, normal: bool) -> str:
     return "\n".join(
         [*parts, html.bullets([finding[0].upper() + finding[1:] for finding in findings])]
     )
-
-
-def _table_of_epochs(results: Results) -> str:
-    """Return a table of some epochs, few enough to read."""
-    history, last = results.history, results.history.epochs - 1
-    epochs = sorted({*range(min(last, 9)), *np.geomspace(1, last + 1, 12).astype(int) - 1, last})
-    rows = [
-        [
-            f"{epoch:,}",
-            *(significant(float(values[epoch]), 6) for values in (history.loss, *history.values)),
-        ]
-        for epoch in epochs
-    ]
-    left = "line" if equations.is_line(results.data.model) else "parameters"
-    table = html.table(
-        f"The loss an epoch began with, and the {left} it left.",
-        ["epoch", "loss", *history.names],
-        rows,
-    )
-    return f"<details><summary>The curves as numbers</summary>\n{table}\n</details>"

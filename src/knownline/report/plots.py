@@ -18,12 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from knownline.core.fits import Fit
 from knownline.core.formatting import minus, shown_of, significant
 from knownline.core.history import History
 from knownline.core.kinds import Parameters
 from knownline.core.least_squares import LeastSquares
 from knownline.report import views
-from knownline.report.views import View
+from knownline.report.views import Reference, View
 
 Array = npt.NDArray[np.float64]
 
@@ -87,35 +88,43 @@ def fit(view: View, of: int) -> bytes:
         return _png(figure)
 
 
-def loss(losses: Array, least: float | None) -> bytes:
-    """Return a PNG of the loss by epoch, (epochs,), with the smallest loss there is.
+def loss(losses: Array, reference: Reference | None) -> bytes:
+    """Return a PNG of the loss by epoch, (epochs,).
 
-    least: the smallest loss, None if the loss is not the mean squared error.
+    reference: what it is compared with, None if the loss is not the mean squared error.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(8, 4.2), layout="constrained")
         axes = figure.subplots()
         axes.plot(np.arange(len(losses)), losses, color=FITTED, lw=1.8, label="loss",
                   marker="o" if len(losses) == 1 else None)  # fmt: skip
-        if least:
-            label = f"least squares: {minus(significant(least, 4))}"
-            axes.axhline(least, color=TRUE, lw=1.4, ls=(0, (5, 3)), label=label)
-        if least or losses.min() > 0:
+        if reference and reference.loss:
+            label = f"{reference.name}: {minus(significant(reference.loss, 4))}"
+            axes.axhline(reference.loss, color=TRUE, lw=1.4, ls=(0, (5, 3)), label=label)
+        if (reference and reference.loss) or losses.min() > 0:
             axes.set_yscale("log")
         axes.set_title("Loss by epoch")
         axes.set_xlabel("epoch")
-        axes.set_ylabel("the training's loss" if least is None else "mean squared error")
-        axes.legend(loc="upper right" if losses[-1] <= losses[0] else "upper left")
+        axes.set_ylabel("the training's loss" if reference is None else "mean squared error")
+        if reference and _is_high(reference, losses):
+            axes.legend(loc="center right" if losses[-1] <= losses[0] else "center left")
+        else:
+            axes.legend(loc="upper right" if losses[-1] <= losses[0] else "upper left")
         return _png(figure)
 
 
-def path(history: History, data: LeastSquares, truth: Parameters | None) -> bytes | None:
+def _is_high(reference: Reference, losses: Array) -> bool:
+    """Return whether the level of the reference is so high that a legend above would hide it."""
+    shown = np.append(losses[losses > 0], reference.loss)  # what a logarithmic scale has room for
+    return bool(reference.loss > shown.min() ** 0.3 * shown.max() ** 0.7)
+
+
+def path(history: History, data: Fit, truth: Parameters | None) -> bytes | None:
     """Return a PNG of the path of the two parameters from 0, over ellipses of equal loss.
 
-    None if the model does not have two parameters, of which one is the constant.
+    None if the model is not linear with two parameters, of which one is the constant.
     """
-    names = views.axes_of_path(data.model)
-    if names is None:
+    if not isinstance(data, LeastSquares) or (names := views.axes_of_path(data.model)) is None:
         return None
     w, b = names
     with mpl.rc_context(_STYLE):

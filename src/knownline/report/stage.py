@@ -26,13 +26,11 @@ def main() -> int:
 def _plots(params: Params, results: Results) -> dict[str, bytes]:
     """Return the files of reports/plots/ by name, as PNG."""
     data, found = results.data, results.evaluation
-    view = View.of(
-        data.model, results.inputs, results.y, found.fitted, found.truth, views.names(params)
-    )
-    least = data.mean_squared_error(found.ols) if results.convergence.squared else None
+    view = View.of(data, results.inputs, results.y, found.fitted, found.truth, views.names(params))
+    reference = views.reference(data) if results.convergence.squared else None
     images = {
         "fit.png": plots.fit(view, found.rows),
-        "loss.png": plots.loss(results.history.loss, least),
+        "loss.png": plots.loss(results.history.loss, reference),
         "path.png": plots.path(results.history, data, found.truth),
     }
     return {name: png for name, png in images.items() if png is not None}

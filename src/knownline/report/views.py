@@ -5,11 +5,13 @@ Knows nothing of how it is drawn, nor of files.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.kinds import Linear, Parameters
+from knownline.core.fits import Fit
+from knownline.core.kinds import Linear, Network, Parameters
 from knownline.core.least_squares import LeastSquares
 from knownline.params import Params
 from knownline.report import equations
@@ -46,7 +48,7 @@ class View:
     @classmethod
     def of(
         cls,
-        kind: Linear,
+        data: Fit,
         inputs: Sequence[Array],
         y: Array,
         fitted: Parameters,
@@ -54,25 +56,29 @@ class View:
         names: tuple[str, str] = ("x", "y"),
     ) -> "View":
         """Return the view of points, (shown,) each. names: of the one input, and of the target."""
+        kind = data.model
+        noun = equations.noun(kind)
         lines = {"true": truth, "fitted": fitted} if truth else {"fitted": fitted}
-        labels = {"fitted": f"fitted: {equations.of_fit(kind, inputs, y, fitted)}"}
+        labels = {"fitted": f"fitted: {equations.of_fit(data, inputs, y, fitted)}"}
         if truth:
             labels["true"] = f"true: {equations.of_truth(kind, truth)}"
         if len(kind.names) > LISTED:
             labels = {name: name for name in labels}
+        elif not kind.names:
+            labels = {"fitted": noun}
         x_name, y_name = names
         with np.errstate(all="ignore"):
-            predicted = kind.at(fitted, inputs)
+            predicted = data.predict(fitted, inputs)
             if len(inputs) == 1:
                 x = inputs[0]
                 at = np.linspace(x.min(), x.max(), 2 if equations.is_line(kind) else CURVE)
-                curves = {name: kind.at(line, [at]) for name, line in lines.items()}
+                curves = {name: data.predict(line, [at]) for name, line in lines.items()}
             else:
                 x, at = predicted, np.array([predicted.min(), predicted.max()])
                 curves, labels = {"fitted": at}, {"fitted": "observed = fitted"}
                 x_name, y_name = f"fitted {names[1]}", f"observed {names[1]}"
             residuals = y - predicted
-        noun, residual_name = equations.noun(kind), f"{names[1]} − fitted"
+        residual_name = f"{names[1]} − fitted"
         return cls(x, y, residuals, at, curves, labels, noun, x_name, y_name, residual_name)
 
     @property
@@ -88,6 +94,23 @@ def names(params: Params) -> tuple[str, str]:
         return "x", "y"
     inputs, target = params.generate.columns.short
     return inputs[0], target
+
+
+class Reference(NamedTuple):
+    """What a training's loss is compared with: its name, mean squared error, and article."""
+
+    name: str
+    loss: float
+    article: str = ""
+
+
+def reference(data: Fit) -> Reference:
+    """Return the smallest loss there is; of a network, that of the linear model of its inputs."""
+    if not isinstance(data.model, Network):
+        return Reference("least squares", data.mean_squared_error(data.solution))
+    linear = LeastSquares(data.model.summarised, data.rows)
+    least = linear.mean_squared_error(linear.solution)
+    return Reference("linear model of the inputs", least, article="the ")
 
 
 def axes_of_path(kind: Linear) -> tuple[str, str] | None:

@@ -234,7 +234,7 @@ def _tags(run: RecordedRun, params: Params, request: Request) -> dict[str, str]:
         "gate": run.tags["gate"],
         "retrained_on": request.day.isoformat(),
         "model": fitted.to_json(),
-        "answers": answers(params.kind, fitted.parameters),
+        "answers": answers(params.kind, fitted),
         "sample": scoring.training_sample(params).to_json(),
     }
 
@@ -245,7 +245,7 @@ def _as_challenger(run: RecordedRun, new: Version, metrics: dict[str, Any]) -> C
         gate=[] if gate["passed"] is True else gate["reasons"] or ["it gave no reason"],
         clean=run.tags.get("git_dirty") == "false" and run.tags.get("git_commit") != "none",
         complete=run.status == "FINISHED",
-        finite=all(isinstance(metrics[name], float | int) for name in metrics["se"]),
+        finite=None not in (metrics["train"]["rmse"], *(metrics[n] for n in metrics["se"])),
         rolled_back=new.tags.get("rolled_back"),
     )
 

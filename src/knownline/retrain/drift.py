@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg, special
 
+from knownline.core.curve_fit import CurveFit
 from knownline.core.formatting import plain, significant
 from knownline.core.least_squares import LeastSquares
 
@@ -31,7 +32,8 @@ _EPS = float(np.finfo(np.float64).eps)
 class Sample:
     """Statistics of the rows a model was fitted to, as far as the tests need them.
 
-    model: its name. slopes: the least-squares parameters of the terms that vary, by name, (k,).
+    model: its name. slopes: the least-squares parameters of the terms that vary, by name, (k,); of
+    a model that is not linear, all of them, and its terms are those of the tangent at the solution.
     constant: whether the model has a constant term too. rows: their number, more than parameters.
     means: of the terms that vary, (k,). mean_y: of y. products: the sums of products of these
     terms, about their means if there is a constant term and about zero if not: the lower triangle
@@ -48,20 +50,23 @@ class Sample:
     residual: float
 
     @classmethod
-    def of(cls, model: str, data: LeastSquares) -> "Sample":
+    def of(cls, model: str, data: LeastSquares | CurveFit) -> "Sample":
         """Return the sample of a model, by its name, and the rows it is fitted to.
 
         The residual has a lower limit: the sum of squares that rounding y to float64 causes.
         """
         rows, kind = data.rows, data.model
+        names, means = kind.names, [0.0] * len(kind.names)
+        if isinstance(data, LeastSquares):
+            names, means = data.model.varying, rows.mean_terms
         rms_y = math.hypot(rows.mean_y, math.sqrt(rows.var_y))
         rounding = (rows.rows - len(kind.names)) * rows.rows * (_EPS * rms_y) ** 2
         return cls(
             model=model,
-            slopes={name: data.solution[name] for name in kind.varying},
-            constant=kind.constant is not None,
+            slopes={name: data.solution[name] for name in names},
+            constant=len(names) < len(kind.names),
             rows=rows.rows,
-            means=rows.mean_terms,
+            means=means,
             mean_y=rows.mean_y,
             products=[row[: i + 1] for i, row in enumerate(data.products)],
             residual=max(data.mean_squared_error(data.solution) * rows.rows, rounding),

@@ -77,7 +77,9 @@ class ModelCard:
 
     def _fit(self) -> str:
         metrics = self.metrics
-        rows = ["## The fit", "", "| | fitted | ± | true |", "|---|---:|---:|---:|"]
+        rows = ["## The fit", ""]
+        if metrics["se"]:
+            rows += ["| | fitted | ± | true |", "|---|---:|---:|---:|"]
         for name in metrics["se"]:
             value, error, true = metrics[name], metrics["se"][name], metrics["truth"][name]
             fitted = UNKNOWN if value is None else rounded(value, error or 0.0)
@@ -85,7 +87,8 @@ class ModelCard:
                 f"| {name} | {fitted} | {significant(error, 2)} | {significant(true, 15)} |"
             )
         gate = metrics["gate"]
-        rows += ["", f"Gate {'passed' if gate['passed'] else '**refused**'}:", ""]
+        rows += [""] if metrics["se"] else []
+        rows += [f"Gate {'passed' if gate['passed'] else '**refused**'}:", ""]
         return "\n".join([*rows, _list(gate["reasons"])])
 
     def _comparison(self) -> str:
@@ -99,8 +102,8 @@ class ModelCard:
             lines += [
                 f"| on the same {self.scores.rows:,} held-out rows | RMSE |",
                 "|---|---:|",
-                f"| champion | {significant(self.scores.champion_rmse, 5)} |",
-                f"| challenger | {significant(self.scores.challenger_rmse, 5)} |",
+                f"| champion | {significant(self.scores.reference_rmse, 5)} |",
+                f"| challenger | {significant(self.scores.candidate_rmse, 5)} |",
                 "",
                 f"Chance alone makes the challenger look this much better with p ="
                 f" {significant(self.scores.p_better, 2)}, worse with p ="
@@ -112,7 +115,7 @@ class ModelCard:
             lines += [
                 "| drift of the fresh data from the champion's | F | p |",
                 "|---|---:|---:|",
-                f"| the {drift.model}, {', '.join(self.metrics['se'])} at once"
+                f"| the {drift.model}, {', '.join(self.metrics['se']) or 'all parameters'} at once"
                 f" | {significant(drift.fit_f, 3)} | {significant(drift.fit_p, 2)} |",
                 f"| the noise, ratio of variances | {significant(drift.variance_f, 3)}"
                 f" | {significant(drift.variance_p, 2)} |",
@@ -130,7 +133,7 @@ class ModelCard:
         return "## What changed since the champion\n\n" + _list(self.changed or ["nothing"])
 
     def _card(self, *, pictures: bool) -> str:
-        holdout = self.metrics["holdout"]
+        holdout, names = self.metrics["holdout"], ", ".join(self.metrics["se"])
         links = [f"{name}: {address}" for name, address in self.links.items()]
         return "\n".join(
             [
@@ -138,7 +141,7 @@ class ModelCard:
                 "",
                 f"- Intended use: {self.problem.target} from {', '.join(self.problem.inputs)},"
                 f" within the range of the data, by the model `{self.problem.model}`"
-                f" (parameters {', '.join(self.metrics['se'])}).",
+                f"{f' (parameters {names})' if names else ', a network'}.",
                 f"- Data: {self.data}; {self.metrics['rows']:,} rows fitted,"
                 f" {holdout['rows']:,} held out.",
                 f"- Metrics: holdout RMSE {significant(holdout['rmse'], 5)},"

@@ -126,8 +126,8 @@ def _compare(champion: Champion, scores: PairedErrors, rules: Retrain, must_beat
     if not all(map(math.isfinite, (scores.mean, scores.sd))):
         return Decision(Verdict.KEPT, ["the squared errors on the holdout are not finite", *asked])
     scored = (
-        f"holdout RMSE {significant(scores.challenger_rmse, 4)} against the champion's"
-        f" {significant(scores.champion_rmse, 4)} on the same {scores.rows:,} rows"
+        f"holdout RMSE {significant(scores.candidate_rmse, 4)} against the champion's"
+        f" {significant(scores.reference_rmse, 4)} on the same {scores.rows:,} rows"
     )
     matters = scores.effect > rules.minimum_effect
     if scores.p_worse < level and matters:

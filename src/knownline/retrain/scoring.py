@@ -3,18 +3,20 @@
 Knows nothing of how the scores decide.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core import parquet
-from knownline.core.kinds import Linear
-from knownline.core.layout import HOLDOUT, SUMMARY
+from knownline.core import fits, paired, parquet
+from knownline.core.curve_fit import CurveFit
+from knownline.core.fits import Fit
+from knownline.core.kinds import Model as Kind
+from knownline.core.kinds import Network
+from knownline.core.layout import HOLDOUT, MODEL, SUMMARY
 from knownline.core.least_squares import LeastSquares
-from knownline.core.moments import Compressed
-from knownline.core.paired import compare_errors
+from knownline.core.model_file import Fitted
 from knownline.core.summary import Summary
 from knownline.params import Params
 from knownline.retrain import drift
@@ -29,14 +31,21 @@ Array = npt.NDArray[np.float64]
 
 def training_sample(params: Params) -> Sample:
     """Return the sample of the current training rows."""
-    return _sample(params, Summary.of(params.kind, SUMMARY).train)
+    return _sample(params, fits.of_training_rows)
 
 
-def _sample(params: Params, rows: Compressed) -> Sample:
-    return Sample.of(params.model, LeastSquares(params.kind, rows))
+def _sample(params: Params, of_rows: Callable[[Kind, Summary, Fitted], Fit]) -> Sample:
+    """Return the sample of current rows. A network's is that of the linear model of its inputs."""
+    kind, summary = params.kind, Summary.of(params.kind, SUMMARY)
+    name, fitted = params.model, Fitted.read(MODEL)
+    if isinstance(kind, Network):
+        kind, name = kind.summarised, f"linear model beside the {name}"
+    data = of_rows(kind, summary, fitted)
+    assert isinstance(data, LeastSquares | CurveFit)
+    return Sample.of(name, data)
 
 
-def challenger_model(challenger: Version, kind: Linear) -> Model:
+def challenger_model(challenger: Version, kind: Kind) -> Model:
     """Return the challenger's model.
 
     Raises: StoreError if it is not what was registered: such a model cannot be promoted.
@@ -61,7 +70,7 @@ def champion_standing(
         return Champion(champion.name, days, damaged=str(error))
     new_model = challenger_model(challenger, params.kind)
     errors = _errors(params.kind, champion_model, new_model)
-    scores = compare_errors(errors)
+    scores = paired.compare_errors(errors)
     return Champion(champion.name, days, drift=_drift(champion, params), scores=scores)
 
 
@@ -74,9 +83,11 @@ def _drift(champion: Version, params: Params) -> Drift | None:
     kind, rules, fitted = params.kind, params.retrain, champion.fitted
     if fitted is None or set(fitted.parameters) != set(kind.names):
         return None
-    if not are_alike(answers(kind, fitted.parameters), champion.tags.get("answers", "")):
+    if not isinstance(kind, Network) and not are_alike(
+        answers(kind, fitted), champion.tags.get("answers", "")
+    ):
         return None
-    fresh = _sample(params, Summary.of(kind, SUMMARY).all_rows)
+    fresh = _sample(params, fits.of_all_rows)
     try:
         sample = Sample.from_json(champion.text("sample"))
         return drift.compare(
@@ -94,7 +105,7 @@ def _days(champion: Version, today: date) -> int:
         return 0
 
 
-def _errors(kind: Linear, champion: Model, challenger: Model) -> Iterator[tuple[Array, Array]]:
+def _errors(kind: Kind, champion: Model, challenger: Model) -> Iterator[tuple[Array, Array]]:
     for *inputs, y in parquet.read(HOLDOUT, kind.inputs):
         if len(y):
             yield champion.predict(inputs) - y, challenger.predict(inputs) - y

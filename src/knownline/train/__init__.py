@@ -1,1 +1,1 @@
-"""The stage `train`: the article's gradient descent, its checkpoints and its device."""
+"""The stage `train`: the optimizers, checkpoints and the device."""

@@ -1,5 +1,7 @@
 """Saves and loads the checkpoint of a training, with a checksum and a digest of its inputs.
 
+Its arrays are safetensors, so nothing that is read can be executed.
+
 It is in the folder that SAMERUN_SCRATCH names: `samerun run` keeps that folder after a kill or a
 failure and empties it after a success. It is in no output of a stage, because DVC deletes a stage's
 outputs before it runs the stage. Knows nothing of torch or of MLflow.
@@ -13,9 +15,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.numpy
+from safetensors import SafetensorError
 
 from samerun.core import files
 
@@ -25,6 +30,8 @@ VARIABLE = "SAMERUN_SCRATCH"
 
 NAME = "checkpoint"
 """The file in the folder."""
+
+_HISTORY, _STATE = "history", "state."
 
 SHARE = 0.02
 """The largest share of a training's time that saving checkpoints may take."""
@@ -37,11 +44,11 @@ FIRST_AFTER = 1.0
 class Checkpoint:
     """The state of a training that has not ended.
 
-    raw: the parameters of the loop, for the scaled columns. history: loss and parameters in the
-    data's units, (1 + parameters, epochs).
+    state: what its loop needs to resume, by name: parameters or weights, and the optimizer's own.
+    history: loss and parameters in the data's units, (1 + parameters, epochs).
     """
 
-    raw: tuple[float, ...]
+    state: dict[str, npt.NDArray[Any]]
     history: Array
 
     @property
@@ -83,7 +90,7 @@ class Checkpoints:
             return None
         try:
             return _unpack(self._digest, self._path.read_bytes())
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, SafetensorError) as error:
             print(
                 f"knownline: warning: {self._path} cannot be used ({error}): training begins anew",
                 file=sys.stderr,
@@ -98,13 +105,9 @@ class Checkpoints:
 
 
 def _pack(digest: str, checkpoint: Checkpoint) -> bytes:
-    header = {
-        "inputs": digest,
-        "raw": [value.hex() for value in checkpoint.raw],
-        "epochs": checkpoint.epochs,
-    }
-    history = np.ascontiguousarray(checkpoint.history, dtype="<f8").tobytes()
-    body = json.dumps(header).encode() + b"\n" + history
+    arrays = {_HISTORY: np.asarray(checkpoint.history, dtype=np.float64, order="C")}
+    arrays |= {f"{_STATE}{name}": values for name, values in checkpoint.state.items()}
+    body = safetensors.numpy.save(arrays, {"inputs": digest})
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 
@@ -113,10 +116,9 @@ def _unpack(digest: str, content: bytes) -> Checkpoint:
     sha, _, body = content.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != sha:
         raise ValueError("its bytes are not those that were written")
-    first_line, _, history = body.partition(b"\n")
-    header = json.loads(first_line)
-    if header["inputs"] != digest:
+    size = int.from_bytes(body[:8], "little")
+    if json.loads(body[8 : 8 + size])["__metadata__"]["inputs"] != digest:
         raise ValueError("it is of another training")
-    raw = tuple(map(float.fromhex, header["raw"]))
-    columns = np.frombuffer(history, dtype="<f8").reshape(1 + len(raw), header["epochs"])
-    return Checkpoint(raw, columns)
+    arrays = safetensors.numpy.load(body)
+    history = arrays.pop(_HISTORY)
+    return Checkpoint({name.removeprefix(_STATE): each for name, each in arrays.items()}, history)

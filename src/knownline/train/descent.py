@@ -1,4 +1,4 @@
-"""The article's loop: gradient descent on the mean squared error, by autograd.
+"""The article's loop: descent on the mean squared error by autograd, for named parameters.
 
 The same loop runs on all rows or on a few points with the same loss. Knows nothing of files, of
 MLflow or of the truth.
@@ -6,7 +6,7 @@ MLflow or of the truth.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ import torch
 
 from knownline.core.errors import DeviceError, DivergedError
 from knownline.core.history import History
-from knownline.core.kinds import Linear
+from knownline.core.kinds import Linear, Parametric
 from knownline.core.least_squares import Scaling
-from knownline.train import summation
+from knownline.train import optimizers, predictions, summation
+from knownline.train.optimizers import State
+from knownline.train.predictions import Start
 
 Array = npt.NDArray[np.float64]
 Device = torch.device
@@ -25,22 +27,26 @@ Device = torch.device
 class Step(NamedTuple):
     """An epoch that has just ended.
 
-    loss, values: as in History. raw: the parameters of the loop, for the scaled columns; the loop
-    needs nothing else to resume. history: loss and parameters by epoch, (1 + parameters, epochs),
-    filled up to here.
+    loss, values: as in History. state: returns what the loop needs to resume. history: loss and
+    parameters by epoch, (1 + parameters, epochs), filled up to here.
     """
 
     epoch: int
     loss: float
     values: list[float]
-    raw: list[float]
+    state: Callable[[], State]
     history: Array
+
+    @property
+    def resume_point(self) -> "ResumePoint":
+        """Where a training can resume."""
+        return ResumePoint(self.state(), self.history[:, : self.epoch + 1].copy())
 
 
 class ResumePoint(NamedTuple):
-    """Where to resume a training: `raw` and the filled part of `history` of the last Step."""
+    """Where to resume a training: its state, and the filled part of its history."""
 
-    raw: Sequence[float]
+    state: State
     history: Array
 
 
@@ -81,6 +87,14 @@ def stable_learning_rate(columns: Sequence[Array], level: float) -> float:
     return 2 / largest / size / size
 
 
+def left_finite_numbers(epoch: int, rate: float) -> str:
+    """Return what to say of a loss that is not finite, where no stable learning rate is known."""
+    return (
+        f"train.learning_rate must be smaller for this data (got {rate:g}): the loss left the"
+        f" finite numbers at epoch {epoch}"
+    )
+
+
 def _divergence_reason(epoch: int, rate: float, stable: float, dtype: str) -> str:
     event = f"the loss left the finite numbers at epoch {epoch}"
     if rate < stable:
@@ -102,25 +116,55 @@ def row_bytes(count: int, dtype: str, device: torch.device) -> dict[torch.device
     return {cpu: columns + own * size} if device == cpu else {cpu: columns, device: own * size}
 
 
+def epochs_of(
+    take: Callable[[int], tuple[float, list[float]]],
+    *,
+    names: tuple[str, ...],
+    epochs: int,
+    state: Callable[[], State],
+    start: Array | None,
+    watch: Watcher | None,
+    diverged: Callable[[int], str],
+) -> History:
+    """Run the epochs of a training, and return its history.
+
+    take: runs one epoch; returns its loss and the parameters after it. start: the history so far.
+    diverged: what to say of a loss that is not finite. Raises: DivergedError at the first one.
+    """
+    history = np.empty((1 + len(names), epochs))
+    first = 0 if start is None else start.shape[1]
+    if start is not None:
+        history[:, :first] = start
+    for epoch in range(first, epochs):
+        loss, values = take(epoch)
+        history[:, epoch] = loss, *values
+        if not (math.isfinite(loss) and all(map(math.isfinite, values))):
+            raise DivergedError(diverged(epoch))
+        if watch:
+            watch(Step(epoch, loss, values, state, history))
+    return History(names, history[0], history[1:])
+
+
 def fit(
     columns: Sequence[Array],
     y: Array,
     *,
-    kind: Linear,
+    kind: Parametric,
     epochs: int,
     learning_rate: float,
     dtype: str,
     device: torch.device,
-    scaling: Scaling | None = None,
+    scaling: Scaling | Start | None = None,
+    optimizer: str = "gd",
     halving: bool = False,
     start: ResumePoint | None = None,
     watch: Watcher | None = None,
 ) -> History:
-    """Fit a linear model by full-batch gradient descent, with all parameters 0 at first.
+    """Fit a model with named parameters, each epoch a step on all rows.
 
-    columns: of the terms that vary, (rows,) each, already scaled if they are to be scaled.
-    y: (rows,) in the data's units.
-    scaling: how the columns relate to the terms, for the parameters that are returned.
+    columns: of a linear model its terms that vary, already scaled if they are to be scaled; of
+    another its inputs; (rows,) each. y: (rows,) in the data's units.
+    scaling: how the parameters of the loop, which are all 0 at first, become the model's.
     halving: sum over rows by halving, for many rows; torch's own order of summation depends on
     threads and SIMD unless the rows are few.
     start: where to resume; the result is that of a training without a break.
@@ -129,71 +173,84 @@ def fit(
     Raises: DivergedError at the first loss that is not finite.
     """
     number = {"float64": torch.float64, "float32": torch.float32}[dtype]
-    scaling = scaling or Scaling(kind)
     inputs = [torch.as_tensor(column).to(device=device, dtype=number) for column in columns]
     targets = torch.as_tensor(y).to(device=device, dtype=number)
-    count = len(kind.names)
-    start = start or ResumePoint([0.0] * count, np.empty((1 + count, 0)))
-    raw = [
-        torch.tensor(value, dtype=number, device=device, requires_grad=True) for value in start.raw
-    ]
-    history = np.empty((1 + count, epochs))
-    first = start.history.shape[1]
-    history[:, :first] = start.history
-    take_step = _gradient_step(
-        kind, scaling.level, inputs, targets, raw, learning_rate, halving=halving
-    )
-    if device.type == "cuda":
+    raw = [torch.zeros((), dtype=number, device=device, requires_grad=True) for _ in kind.names]
+    sums = summation.sums_for(targets, halving=halving)
+    if isinstance(kind, Linear):
+        scaling = scaling if isinstance(scaling, Scaling) else Scaling(kind)
+        predict = predictions.linear(kind, scaling.level, inputs, sums[0])
+        # Gradient descent goes the same way in any unit; the others must not depend on it.
+        unit = 1.0 if optimizer == "gd" else float(np.std(y)) or 1.0
+    else:
+        assert isinstance(scaling, Start)
+        predict, unit = predictions.nonlinear(kind, scaling, inputs, sums[0]), scaling.unit
+    chosen = optimizers.named(optimizer, raw, learning_rate)
+    if start:
+        _restore(start.state, raw, chosen)
+    take_step = _step(chosen, raw, unit, predict, targets, sums[1])
+    if device.type == "cuda" and optimizer == "gd":
         take_step = _captured(take_step, raw)
     fetch = _fetch_each if device.type == "cpu" else _fetch_at_once
-    for epoch in range(first, epochs):
-        *numbers, last_loss = fetch(*raw, take_step())
-        values = scaling.in_data_units(numbers)
-        history[:, epoch] = last_loss, *values
-        if not (math.isfinite(last_loss) and all(map(math.isfinite, values))):
-            stable = stable_learning_rate(columns, scaling.level)
-            raise DivergedError(_divergence_reason(epoch, learning_rate, stable, dtype))
-        if watch:
-            watch(Step(epoch, last_loss, values, numbers, history))
-    return History(kind.names, history[0], history[1:])
+
+    def take(_: int) -> tuple[float, list[float]]:
+        *numbers, loss = fetch(*raw, take_step())
+        if unit == 1.0:
+            return loss, scaling.in_data_units(numbers)
+        return loss * unit * unit, scaling.in_data_units([each * unit for each in numbers])
+
+    def diverged(epoch: int) -> str:
+        if not isinstance(scaling, Scaling) or optimizer != "gd":
+            return left_finite_numbers(epoch, learning_rate)
+        stable = stable_learning_rate(columns, scaling.level)
+        return _divergence_reason(epoch, learning_rate, stable, dtype)
+
+    return epochs_of(
+        take,
+        names=kind.names,
+        epochs=epochs,
+        state=lambda: {"raw": _numbers(raw), **optimizers.state_of(chosen)},
+        start=start.history if start else None,
+        watch=watch,
+        diverged=diverged,
+    )
 
 
-def _gradient_step(
-    kind: Linear,
-    level: float,
-    inputs: Sequence[torch.Tensor],
-    targets: torch.Tensor,
+def _numbers(raw: Sequence[torch.Tensor]) -> Any:
+    return torch.stack([each.detach() for each in raw]).cpu().numpy()
+
+
+def _restore(state: State, raw: Sequence[torch.Tensor], optimizer: optimizers.Optimizer) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(raw, state["raw"].tolist(), strict=True):
+            parameter.fill_(value)
+    optimizers.restore(optimizer, state)
+
+
+def _step(
+    optimizer: optimizers.Optimizer,
     raw: Sequence[torch.Tensor],
-    learning_rate: float,
-    *,
-    halving: bool,
+    unit: float,
+    predict: predictions.Prediction,
+    targets: torch.Tensor,
+    mean: summation.Sum,
 ) -> Callable[[], torch.Tensor]:
-    """Return a function that moves raw down the gradient and returns the loss before that.
+    """Return a function that takes a step and returns the loss before that, in units of unit².
 
-    level: the value of the constant column.
+    unit: of the parameters of the loop and of y, in the data's units.
     """
-    shared, mean = summation.sums_for(targets, halving=halving)
-    columns = dict(zip(kind.varying, inputs, strict=True))
 
-    def part(name: str, parameter: torch.Tensor) -> torch.Tensor:
-        if name == kind.constant:
-            return shared(parameter) if level == 1 else shared(parameter) * level
-        return columns[name] * shared(parameter)
-
-    def take_step() -> torch.Tensor:
-        parts = [part(name, each) for name, each in zip(kind.names, raw, strict=True)]
-        prediction = parts[0]
-        for each in parts[1:]:
-            prediction = prediction + each
-        losses = (prediction - targets) ** 2
-        loss = mean(losses)
-        loss.backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            for parameter in raw:
-                assert parameter.grad is not None
-                parameter.sub_(learning_rate * parameter.grad)
+    def closure() -> torch.Tensor:
         for parameter in raw:
             parameter.grad = None
+        prediction = predict(raw if unit == 1.0 else [each * unit for each in raw])
+        losses = (prediction - targets) ** 2
+        loss = mean(losses) if unit == 1.0 else mean(losses) / unit**2
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def take_step() -> torch.Tensor:
+        loss: torch.Tensor = optimizer.step(closure)
         return loss
 
     return take_step

@@ -105,10 +105,19 @@ def input_example(code: Mapping[str, Any], files: ModelFiles) -> Any:
     return example(files.model) if callable(example) else code.get("INPUT_EXAMPLE")
 
 
-def requirements(*code: Path) -> list[str]:
-    """Return the packages that files of code import, with their versions, and mlflow."""
-    names = {"mlflow"}
-    for node in (node for path in code for node in ast.walk(ast.parse(path.read_bytes()))):
+def requirements(code: Mapping[str, Any], files: ModelFiles) -> list[str]:
+    """Return the packages that a model's code imports, with their versions, and mlflow.
+
+    code: what the code defines. A function `packages` of the model's path says what this model
+    needs besides the imports at the top of the files. Without it, or if it returns None, all of
+    their imports count.
+    """
+    packages = code.get("packages")
+    more = packages(files.model) if callable(packages) else None
+    names = {"mlflow", *(more or ())}
+    nodes_of = ast.walk if more is None else ast.iter_child_nodes
+    trees = [ast.parse(path.read_bytes()) for path in (files.code, *files.beside)]
+    for node in (node for tree in trees for node in nodes_of(tree)):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

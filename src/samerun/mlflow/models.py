@@ -103,7 +103,7 @@ def _save(folder: Path, files: ModelFiles, mlmodel: Model) -> None:
                 **model_files.entries_beside(files),
             },
             input_example=model_files.input_example(code, files),
-            pip_requirements=model_files.requirements(files.code, *files.beside),
+            pip_requirements=model_files.requirements(code, files),
             mlflow_model=mlmodel,
         )
 
