@@ -96,6 +96,16 @@ def apply(workspace: Workspace, heading: str) -> None:
             workspace.replace("src/knownline/model.py", next_line, added)
 
 
+def assert_stat(workspace: Workspace, heading: str) -> None:
+    """Assert that the edits are as large as a section of docs/make-it-yours.md says."""
+    text = (ROOT / "docs/make-it-yours.md").read_text()
+    section = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    (shown,) = (content for kind, content in FENCED.findall(section) if kind == "text")
+    edited = ("params.yaml", "src/knownline/model.py")
+    lines = workspace.git("diff", "--stat=72", "--", *edited).splitlines()[:-1]
+    assert [line.strip() for line in lines] == [line.strip() for line in shown.splitlines()]
+
+
 def changed(workspace: Workspace) -> list[str]:
     """Return the files that differ from the commit, without what the pipeline writes."""
     return [name for name in workspace.git("diff", "--name-only").split() if name != "dvc.lock"]
@@ -103,6 +113,7 @@ def changed(workspace: Workspace) -> list[str]:
 
 def test_three_columns_of_a_real_table_take_params_alone(workspace: Workspace) -> None:
     apply(workspace, "Several columns of a table")
+    assert_stat(workspace, "Several columns of a table")
     workspace.dvc("repro")
     assert changed(workspace) == ["params.yaml"]
     metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
@@ -121,6 +132,7 @@ def test_three_columns_of_a_real_table_take_params_alone(workspace: Workspace) -
 
 def test_a_model_of_ones_own_is_one_object(workspace: Workspace) -> None:
     apply(workspace, "A model of your own")
+    assert_stat(workspace, "A model of your own")
     workspace.dvc("repro")
     assert changed(workspace) == ["params.yaml", "src/knownline/model.py"]
     metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
@@ -133,6 +145,7 @@ def test_a_model_of_ones_own_is_one_object(workspace: Workspace) -> None:
 
 def test_a_model_that_is_not_linear_is_one_object(workspace: Workspace) -> None:
     apply(workspace, "A model that is not linear")
+    assert_stat(workspace, "A model that is not linear")
     workspace.dvc("repro")
     assert changed(workspace) == ["params.yaml", "src/knownline/model.py"]
     metrics = json.loads((workspace.path / "reports/metrics.json").read_text())
@@ -155,6 +168,7 @@ def test_a_model_that_is_not_linear_is_one_object(workspace: Workspace) -> None:
 
 def test_a_network_is_one_object(workspace: Workspace) -> None:
     apply(workspace, "A network")
+    assert_stat(workspace, "A network")
     commit(workspace, "a network")
     workspace.dvc("repro")
     stat = workspace.git("diff", "--stat", "HEAD~1").splitlines()
