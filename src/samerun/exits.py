@@ -43,6 +43,11 @@ def status_of(command: Callable[[], int], program: str) -> int:
             if _discard_unwritten():
                 rule = "standard output must be writable"
             return _report(UserError(f"{rule} (got {error})"), program)
+        except Exception as error:
+            if type(error).__module__ != "sqlite3":  # the module need not be imported for this
+                raise
+            rule = "DVC's databases in .dvc/tmp and in DVC_SITE_CACHE_DIR must be writable"
+            return _report(UserError(f"{rule} (got {error})"), program)
         finally:
             _discard_unwritten()
     except KeyboardInterrupt:
@@ -52,8 +57,8 @@ def status_of(command: Callable[[], int], program: str) -> int:
         if (error.name or program).partition(".")[0] in (program, "samerun"):
             raise
         rule = (
-            f"{sys.executable} must have {error.name}: use `make repro`, or put .venv/bin first on"
-            " PATH (got a python without it)"
+            f"{sys.executable} must have {error.name}: install it, or put the bin folder of the"
+            " environment that has it first on PATH (got a python without it)"
         )
         print(f"{program}: error: {one_line(rule)}", file=sys.stderr)
         return 2

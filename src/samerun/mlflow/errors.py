@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from samerun.core import address, variables
 from samerun.core.errors import StoreError
@@ -27,6 +28,7 @@ os.environ.setdefault("PGCONNECT_TIMEOUT", "4")  # read by PostgreSQL's library
 
 os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"  # with a level it does not know, mlflow fails
 
+import mlflow
 import requests
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2 as codes
@@ -109,7 +111,20 @@ def cause(error: Exception) -> str:
         return f"status {match[1]}"
     if "RemoteDisconnected" in text:
         return "connection closed without an answer"
+    if match := re.search(r"\(found version (\w+), but expected (\w+)\)", text):
+        return _about_schema(match[1])
     return text.splitlines()[0][:200]
+
+
+def _about_schema(found: str) -> str:
+    """Return what to do about a database whose schema is another version's. found: that version.
+
+    MLflow advises to upgrade it in any case, which does nothing if it is of a newer MLflow.
+    """
+    own = Path(mlflow.__file__).parent / "store/db_migrations/versions"
+    if any(own.glob(f"{found}_*.py")):
+        return "the schema of an older MLflow: back it up, then run `mlflow db upgrade` on it"
+    return f"the schema of a newer MLflow than {mlflow.__version__}: install that one"
 
 
 def is_unreachable(error: BaseException | None) -> bool:

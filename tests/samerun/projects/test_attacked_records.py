@@ -1,5 +1,6 @@
 """Mistakes in dvc.yaml and odd values in files: one line, or a run that lacks nothing."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,25 @@ def test_what_a_program_reports_cannot_break_the_run_nor_take_its_tags() -> None
     ((step, values),) = reported.rows(lines)
     assert step == 1
     assert sorted(values.values()) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        ("ffffffffffff", "a newer MLflow than"),
+        ("0584bdc529eb", "back it up, then run `mlflow db upgrade`"),
+    ],
+)
+def test_a_store_of_another_mlflow_is_named_as_newer_or_older(
+    toy: Toy, version: str, says: str
+) -> None:
+    with sqlite3.connect(toy.path / "mlruns/mlflow.db") as store:
+        store.execute("update alembic_version set version_num = ?", [version])
+    toy.refused("samerun", "record", says=says)
+
+
+def test_files_that_may_not_grow_are_one_line(toy: Toy) -> None:
+    limited = toy.run("bash", "-c", "ulimit -f 8; samerun record", ok=False)
+    assert limited.returncode == 2
+    assert limited.stderr.startswith("samerun: error: ")
+    assert limited.stderr.count("\n") == 1
