@@ -35,7 +35,8 @@ retrain: $(READY)  ## a scheduled retraining, pushed: what cron and CI call (SEE
 .PHONY: prove
 prove: $(READY)  ## execute the champion's run again and compare every result
 	@samerun store pull
-	@samerun reproduce champion; status=$$?; \
+	@run=$$(knownline champion | sed -n 's/^run *//p'); [ -n "$$run" ] || exit 2; \
+	  samerun reproduce $$run; status=$$?; \
 	  if [ -n "$$(python -m dvc remote list)" ]; then samerun store push || exit; fi; \
 	  exit $$status
 
