@@ -109,3 +109,29 @@ def test_a_stage_whose_dvc_is_gone_already_is_of_a_process_that_is_gone() -> Non
         start_new_session=True,
     )  # fmt: skip
     assert done.stdout == "True\n"
+
+
+WAITING = """
+import signal, subprocess, sys, threading, time
+from samerun.execution import processes
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(5)"])
+signal.signal(signal.SIGTERM, lambda signum, frame: child.kill())
+processes.wake_on_signals()
+
+
+def send():
+    time.sleep(0.5)  # so that the main thread waits: a signal before that is no test
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+
+threading.Thread(target=send).start()
+processes.wait_until_ended(child.pid)
+print(child.wait())
+"""
+
+
+def test_a_signal_that_interrupts_no_call_of_the_waiting_thread_is_handled_all_the_same() -> None:
+    """As one is that comes just before the call; here another thread receives it."""
+    words = [sys.executable, "-c", WAITING]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{-signal.SIGKILL}\n"

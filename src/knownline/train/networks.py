@@ -142,7 +142,7 @@ def _make_deterministic(device: torch.device) -> None:
     """Make torch add in an order that does not change from run to run on this device.
 
     On a CPU one thread does: its order does not depend on the number of cores, and minibatches of a
-    few hundred rows are so small that two threads took 2.7 times as long.
+    hundred rows gain nothing from a second one.
     """
     torch.set_num_threads(1)
     if device.type == "cuda":  # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
