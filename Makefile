@@ -57,7 +57,8 @@ lint: $(READY)  ## lint, format, types and the import contract alone
 	@ruff check --quiet .
 	@ruff format --check --quiet .
 	@mypy
-	@lint-imports --verbose >/dev/null || lint-imports
+	@for each in pyproject.toml samerun/pyproject.toml; do \
+	  lint-imports --verbose --config $$each >/dev/null || lint-imports --config $$each || exit; done
 
 .PHONY: format
 format: $(READY)  ## format every file
@@ -65,7 +66,7 @@ format: $(READY)  ## format every file
 
 .PHONY: bench
 bench: $(READY)  ## time generate, train and samerun beside their peers (an hour, 10 GB of disk)
-	@python -m pip install --quiet --constraint requirements.lock --editable '.[bench,cluster]'
+	@python -m pip install --quiet --constraint requirements.lock --editable ./samerun --editable '.[bench,cluster]'
 	@python -m benchmarks.scale
 	@python -m benchmarks.peers --picture docs/pictures/scale.png
 	@python -m benchmarks.peers --inputs 10 --sizes 10000000
@@ -90,19 +91,22 @@ rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a s
 	@python -m tests.rehearsal --days $(DAYS)
 
 .PHONY: lock
-lock: $(READY)  ## compile requirements.lock from pyproject.toml
-	@python -m piptools compile --quiet --extra cluster --extra dev --extra server --strip-extras --no-emit-index-url \
-	  --no-emit-find-links --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
-	  --output-file requirements.lock pyproject.toml
-	@# A build's local label (+cpu) is no part of the pin: pip takes the build that is there.
+lock: $(READY)  ## compile requirements.lock from both pyproject.toml
+	@printf '%s\n' '--editable ./samerun[dev,server]' '--editable .[cluster,dev,server]' >.lock.in
+	@python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
+	  --output-file requirements.lock .lock.in; status=$$?; rm .lock.in; exit $$status
+	@# Without the two folders themselves. A build's local label (+cpu) is no part of the pin: pip
+	@# takes the build that is there.
 	@python -c 'import re; from pathlib import Path; p = Path("requirements.lock"); \
-	  p.write_text(re.sub(r"(?m)^(torch==[0-9.]+)\+\w+$$", r"\1", p.read_text()))'
+	  t = re.sub(r"(?m)^-e .*\n(    #.*\n)*", "", p.read_text()); \
+	  p.write_text(re.sub(r"(?m)^(torch==[0-9.]+)\+\w+$$", r"\1", t))'
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml samerun/pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(0 if sys.version_info >= (3, 11) \
 	  else "make: PYTHON must be 3.11 or newer (got " + v + "): make PYTHON=python3.12 ...")'
 	@echo "Making .venv from requirements.lock (once, some minutes) ..."
 	@$(PYTHON) -m venv .venv
 	@python -m pip install --quiet --requirement requirements.lock
-	@python -m pip install --quiet --no-deps --editable .
+	@python -m pip install --quiet --no-deps --editable ./samerun --editable .
 	@touch $@

@@ -15,7 +15,10 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.pipeline.servers import Proxy, deaf, free_port, over_sqlite
+import tests  # noqa: F401 (makes the helpers of samerun's tests importable)
+
+# isort: split
+from support.servers import Proxy, deaf, free_port, over_sqlite
 
 ROOT = Path(__file__).resolve().parent.parent
 MIDDLE = 20

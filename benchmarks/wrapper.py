@@ -18,7 +18,7 @@ STAGES = ("generate", "train", "evaluate", "report")
 EMPTY = """
   empty:
     cmd: samerun run -- true
-    deps: [src/samerun/core]
+    deps: [src/knownline/core]
 """
 
 

@@ -33,11 +33,12 @@ from knownline.core.history import History
 from knownline.model import LINE
 from knownline.train.checkpoints import NAME, VARIABLE, Checkpoint, Checkpoints
 from samerun.core.errors import UserError
+from support.warm import Warm
+from support.workspace import QUIET, inherited
 from tests import bits
-from tests.conftest import QUIET, Workspace, checkout, inherited
+from tests.conftest import Workspace, checkout
 from tests.file_contents import check_sums
 from tests.pipeline.training import EPOCHS, make_long
-from tests.warm import Warm
 
 SOON = {"SAMERUN_LIVE_AFTER": "0.5"}
 
@@ -435,7 +436,7 @@ def main() -> int:
     dice = random.Random(wanted.seed)
     with tempfile.TemporaryDirectory(prefix="knownline-warm-") as folder:
         warm = Warm(Path(folder), {**inherited(), **QUIET})
-        os.environ["KNOWNLINE_WARM"] = str(warm.bin / "python")
+        os.environ["TESTS_WARM"] = str(warm.bin / "python")
         try:
             for part, few, many in PARTS:
                 count = few if wanted.short else many

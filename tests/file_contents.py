@@ -1,18 +1,10 @@
-"""What a folder holds, and files whose bytes are damaged one way after another."""
+"""Files whose bytes are damaged one way after another."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from knownline.core import checksums
 from samerun.core import files
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    """Return every path below a folder with the file's content; None for a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in sorted(folder.rglob("*"))
-    }
 
 
 def cut_short(content: bytes) -> Iterator[bytes]:

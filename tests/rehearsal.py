@@ -22,8 +22,8 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from support.servers import Server, over_postgresql
 from tests.conftest import ROOT, Workspace, checkout
-from tests.pipeline.servers import Server, over_postgresql
 from tests.reckoning import Points, Reckoning
 
 BUILD = ROOT / "build"

@@ -12,8 +12,8 @@ import yaml
 
 from knownline import cli
 from knownline.__main__ import main
+from support.files import tree
 from tests.conftest import ROOT, Workspace
-from tests.file_contents import tree
 
 STAGES = ("generate", "train", "evaluate", "report")
 COMMANDS = (

@@ -21,8 +21,7 @@ PRESENTING = ("report",)
 
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 
-ENTRY = ("knownline/__init__.py", "knownline/__main__.py", "knownline/cli.py",
-         "samerun/__init__.py", "samerun/exits.py", "samerun/programs.py")  # fmt: skip
+ENTRY = ("knownline/__init__.py", "knownline/__main__.py", "knownline/cli.py")
 """What starts a stage and ends it, and changes none of its outputs."""
 
 ALL = {*STAGES, "record"}
@@ -30,7 +29,6 @@ DEPENDENT = {
     "src/knownline/core/summary.py": ALL,
     "src/knownline/model.py": ALL,
     "src/knownline/params/data.py": ALL,
-    "src/samerun/core/files.py": ALL,
     "src/knownline/generate/shards.py": {"generate", "record"},
     "src/knownline/train/descent.py": {"train", "record"},
     "src/knownline/evaluate/gate.py": {"evaluate", "report", "record"},
@@ -45,7 +43,7 @@ LOADED = """
 import atexit, os, runpy, sys
 def tell():
     modules = [m.__file__ for n, m in sys.modules.items()
-               if n.split(".")[0] in ("knownline", "samerun") and m.__file__]
+               if n.split(".")[0] == "knownline" and m.__file__]
     print("LOADED", *modules, file=sys.stderr, sep="\\n")
 atexit.register(tell)
 end = os._exit
@@ -103,12 +101,10 @@ def test_a_stage_depends_on_the_folders_whose_code_it_loads(fresh: Workspace) ->
             for dep in PIPELINE["stages"][stage]["deps"]
             if dep.startswith("src/")
         }
-        code = {name for name in loaded - {*ENTRY} if not name.startswith("samerun/core/")}
-        for name in code:
+        for name in loaded - {*ENTRY}:
             assert name in deps or any(name.startswith(f"{dep}/") for dep in deps), (stage, name)
         for dep in deps:
             assert any(name == dep or name.startswith(f"{dep}/") for name in loaded), (stage, dep)
-        assert "samerun/core" in deps
 
 
 def test_a_change_in_a_folder_runs_exactly_the_stages_that_depend_on_it(copy: Workspace) -> None:
@@ -131,7 +127,7 @@ def test_bytecode_and_editors_files_run_nothing(copy: Workspace) -> None:
     names = (".moments.py.swp", ".moments.py.swpx", "moments.py~", ".#moments.py", "#moments.py#",
              "moments.py.orig", "moments.py.bak", "4913", ".DS_Store",
              "__pycache__/moments.cpython-311.pyc")  # fmt: skip
-    for folder in ("src/knownline/core", "src/samerun/core", "src/knownline/train"):
+    for folder in ("src/knownline/core", "src/knownline/train"):
         for name in names:
             path = copy.path / folder / name
             path.parent.mkdir(exist_ok=True)
@@ -196,7 +192,7 @@ def test_dvc_accepts_the_file(built: Workspace) -> None:
     assert built.dvc("stage", "list", "--names-only").stdout.split() == [*STAGES, "record"]
 
 
-def test_the_entry_needs_no_installed_package(tmp_path: Path) -> None:
+def test_the_entry_need_not_be_installed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-I", str(ROOT / "src" / "knownline"), "--help"],
         cwd=tmp_path,

@@ -12,7 +12,7 @@ import pytest
 
 from knownline.core import folders
 from samerun.core import files
-from tests.file_contents import tree
+from support.files import tree
 
 
 @pytest.mark.parametrize("before", [None, {}, {"old": "1", "a": "2"}])

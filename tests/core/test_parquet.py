@@ -18,13 +18,8 @@ from hypothesis import strategies as st
 
 from knownline.core import checksums, parquet
 from samerun.core.errors import DamagedError
-from tests.file_contents import (
-    changed_bytes,
-    cut_short,
-    overwritten,
-    tree,
-    write_sums,
-)
+from support.files import tree
+from tests.file_contents import changed_bytes, cut_short, overwritten, write_sums
 
 Array = npt.NDArray[np.float64]
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import ROOT, inherited
+from support.workspace import inherited
+from tests.conftest import ROOT
 
 
 def until(holds: Callable[[], object]) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from knownline.__main__ import main
-from tests.file_contents import tree
+from support.files import tree
 from tests.generate.running import write_params
 
 NO_CODE = "stages: {}\n"

@@ -22,7 +22,8 @@ from knownline.generate import cluster, shards
 from knownline.generate.shards import Job
 from knownline.generate.source import Source
 from knownline.params import Params
-from tests.conftest import ROOT, inherited, needs
+from support.workspace import inherited, needs
+from tests.conftest import ROOT
 from tests.generate import cluster_tasks
 from tests.generate.cluster_processes import Cluster, meanwhile, running, until
 from tests.generate.cluster_tasks import Task

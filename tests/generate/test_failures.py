@@ -25,7 +25,7 @@ from knownline.generate.holdout import held_out
 from knownline.generate.tables import Table
 from knownline.model import LINE
 from samerun.core import files
-from tests.file_contents import tree
+from support.files import tree
 from tests.generate.running import generate, small_chunks, write_params
 
 pytestmark = pytest.mark.usefixtures("folder")

@@ -20,7 +20,7 @@ from knownline.core.kinds import Linear
 from knownline.core.moments import Pivot
 from knownline.generate.parts import Part, PartWriter
 from knownline.model import LINE, PLANE, QUADRATIC
-from tests.file_contents import tree
+from support.files import tree
 from tests.generate.running import small_chunks
 
 Array = npt.NDArray[np.float64]

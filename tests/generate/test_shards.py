@@ -22,7 +22,7 @@ from knownline.generate import executors, shards
 from knownline.generate.cluster import Mapper
 from knownline.generate.draw import CHUNK_ROWS
 from knownline.generate.holdout import block_of, held_out, training_rows
-from tests.file_contents import tree
+from support.files import tree
 from tests.generate.running import generate, small_chunks
 
 pytestmark = pytest.mark.usefixtures("folder")

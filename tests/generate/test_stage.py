@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from knownline.__main__ import main
-from tests.file_contents import tree
+from support.files import tree
 from tests.generate.running import PARAMS, generate, split, write_params
 
 Capture = pytest.CaptureFixture[str]

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Workspace, needs
-from tests.pipeline.servers import free_port, wait_until_it_answers
+from support.servers import free_port, wait_until_it_answers
+from support.workspace import needs
+from tests.conftest import Workspace
 
 CHROMIUM = "needs Chromium (Debian: apt-get install chromium)"
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Workspace, copied
+from support.warm import Warm
+from support.workspace import copied
+from tests.conftest import Workspace
 from tests.pipeline.retraining import expect, retrain
-from tests.warm import Warm
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +17,7 @@ def _promoted(
     workspace = copied(_built, tmp_path_factory.mktemp("promoted") / "work")
     with pytest.MonkeyPatch.context() as patch:
         if _warm:
-            patch.setenv("KNOWNLINE_WARM", str(_warm.bin / "python"))
+            patch.setenv("TESTS_WARM", str(_warm.bin / "python"))
         first = retrain(workspace)
     expect(first, 0, "promoted: version 1 is the champion", "no champion yet")
     return workspace

@@ -3,7 +3,8 @@
 import sqlite3
 import subprocess
 
-from tests.conftest import Workspace, commit
+from support.workspace import commit
+from tests.conftest import Workspace
 
 DAY = "2026-11-01"
 """The day on which the champion of the fixture `promoted` was trained."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Workspace, copied
+from support.warm import Warm
+from support.workspace import copied
+from tests.conftest import Workspace
 from tests.pipeline.browser import chromium, opened, serving_ui, sweep
-from tests.warm import Warm
 
 SECONDS = 60_000
 """Milliseconds that a page may take to show something, on a machine with other things to do."""
@@ -44,7 +45,7 @@ def swept(
     rates = [[("learning_rate: 0.25", f"learning_rate: {rate}")] for rate in ("0.05", "0.9")]
     with pytest.MonkeyPatch.context() as patch:
         if _warm:
-            patch.setenv("KNOWNLINE_WARM", str(_warm.bin / "python"))
+            patch.setenv("TESTS_WARM", str(_warm.bin / "python"))
         sweep(workspace, [*rates, own])
     return workspace
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from scipy import optimize
 
-from tests.conftest import ROOT, Workspace, commit
+from support.workspace import commit
+from tests.conftest import ROOT, Workspace
 from tests.pipeline.test_readme import with_environment
 
 pytestmark = pytest.mark.usefixtures("warm")

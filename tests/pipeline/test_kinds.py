@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.conftest import Workspace, commit
+from support.workspace import commit
+from tests.conftest import Workspace
 from tests.pipeline.retraining import DAY, expect, retrain, versions
 from tests.pipeline.training import Training
 

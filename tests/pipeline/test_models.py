@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.conftest import Workspace, commit
+from support.workspace import commit
+from tests.conftest import Workspace
 from tests.pipeline.retraining import DAY, expect, retrain
 from tests.pipeline.training import Training, make_long
 

@@ -17,8 +17,8 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
+from support.servers import free_port, postgresql, wait_until_it_answers
 from tests.conftest import ROOT, Workspace, checkout
-from tests.pipeline.servers import free_port, postgresql, wait_until_it_answers
 
 README = (ROOT / "README.md").read_text()
 CHANGED_FILES = ("status", "--short", "--", ".", ":!dvc.lock")

@@ -8,8 +8,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from support.servers import free_port, serving
 from tests.conftest import Workspace
-from tests.pipeline.servers import free_port, serving
 
 pytestmark = pytest.mark.usefixtures("warm")
 

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from tests.conftest import Run, Workspace, commit
+from support.workspace import Run, commit
+from tests.conftest import Workspace
 from tests.pipeline.test_inputs import use
 
 pytestmark = pytest.mark.usefixtures("warm")

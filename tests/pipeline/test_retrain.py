@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.conftest import Workspace, commit
+from support.servers import Proxy, free_port, over_sqlite
+from support.workspace import commit
+from tests.conftest import Workspace
 from tests.pipeline.retraining import (
     BAD_SENSOR,
     DAY,
@@ -21,7 +23,6 @@ from tests.pipeline.retraining import (
     retrain,
     versions,
 )
-from tests.pipeline.servers import Proxy, free_port, over_sqlite
 from tests.pipeline.test_inputs import use
 
 pytestmark = pytest.mark.usefixtures("warm")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Workspace, commit
+from support.workspace import commit
+from tests.conftest import ROOT, Workspace
 from tests.pipeline.retraining import DAY, aliases, expect, retrain, versions
 from tests.pipeline.test_inputs import use
 from tests.pipeline.test_readme import with_environment

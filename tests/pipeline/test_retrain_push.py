@@ -8,7 +8,8 @@ import pytest
 
 from knownline.core.layout import MODEL
 from knownline.core.model_file import Fitted
-from tests.conftest import Workspace, commit
+from support.workspace import commit
+from tests.conftest import Workspace
 from tests.pipeline.retraining import DAY, aliases, expect, retrain, versions
 from tests.pipeline.test_inputs import use
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Run, Workspace
-from tests.pipeline.servers import Proxy, Server, deaf, over_postgresql, over_sqlite
+from support.servers import Proxy, Server, deaf, over_postgresql, over_sqlite
+from support.workspace import Run
+from tests.conftest import Workspace
 from tests.pipeline.training import EPOCHS, Training, assert_every_epoch_once, make_long
 
 pytestmark = pytest.mark.usefixtures("warm")

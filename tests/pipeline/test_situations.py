@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from tests.conftest import Workspace, commit
+from support.workspace import commit
+from tests.conftest import Workspace
 
 pytestmark = pytest.mark.usefixtures("warm")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Workspace, commit
+from support.workspace import commit
+from tests.conftest import Workspace
 from tests.pipeline.retraining import aliases, expect, retrain
 
 pytestmark = pytest.mark.usefixtures("warm")

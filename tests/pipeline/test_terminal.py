@@ -40,17 +40,25 @@ def on_a_terminal(workspace: Workspace, *command: str, columns: int = 80, **env:
     return shown.decode()
 
 
-def show_bars_at_once(workspace: Workspace) -> None:
-    """Let the workspace's own code draw its bars at once, not after two seconds."""
-    workspace.replace("src/samerun/core/progress.py", "DELAY = 2.0", "DELAY = 0.0")
+AT_ONCE = """
+import runpy, sys
+from samerun.core import progress
+progress.DELAY = 0.0
+sys.argv = sys.argv[1:]
+if sys.argv[0] == "samerun":
+    from samerun.__main__ import main
+    sys.exit(main())
+sys.path.insert(0, sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""A command that draws its bars at once, not after two seconds."""
 
 
 def test_drawing_and_training_show_their_progress(fresh: Workspace) -> None:
-    show_bars_at_once(fresh)
     fresh.replace("params.yaml", "rows: 99", "rows: 3000000")
-    shown = on_a_terminal(fresh, "python", "src/knownline", "generate", columns=100)
+    shown = on_a_terminal(fresh, "python", "-c", AT_ONCE, "src/knownline", "generate", columns=100)
     assert re.search(r"generate: +\d+%.*rows/s", shown), shown
-    shown = on_a_terminal(fresh, "python", "src/knownline", "train", columns=100)
+    shown = on_a_terminal(fresh, "python", "-c", AT_ONCE, "src/knownline", "train", columns=100)
     assert re.search(r"train: +\d+%.*epochs/s", shown), shown
     assert "train: w = " in shown
 
@@ -108,8 +116,7 @@ def test_dvc_tells_two_runs_apart(workspace: Workspace) -> None:
 def test_reproducing_shows_its_steps(workspace: Workspace) -> None:
     (run,) = workspace.runs()
     again = ("samerun", "reproduce", run.run_id)
-    show_bars_at_once(workspace)
-    shown = on_a_terminal(workspace, *again, columns=60, PYTHONPATH=str(workspace.path / "src"))
+    shown = on_a_terminal(workspace, "python", "-c", AT_ONCE, *again, columns=60)
     steps = re.findall(r"reproduce: ([a-z ]+), (\d) of \d \[\d\d:\d\d\]", shown)
     assert len(set(steps)) >= 2, shown
     assert [n for _, n in steps] == sorted(n for _, n in steps)

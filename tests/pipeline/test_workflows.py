@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Workspace, commit
+from support.workspace import commit
+from tests.conftest import ROOT, Workspace
 from tests.pipeline.retraining import BAD_SENSOR, DRIFT, change_params
 from tests.pipeline.test_readme import MAKE, with_environment
 

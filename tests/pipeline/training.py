@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import pytest
 
-from tests.conftest import Run, Workspace
+from support.workspace import Run
+from tests.conftest import Workspace
 
 EPOCHS = 600
 

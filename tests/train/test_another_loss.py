@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import QUIET, ROOT
+from support.workspace import QUIET
+from tests.conftest import ROOT
 
 FAILING = {
     # The gradient is another one,

@@ -20,8 +20,9 @@ from knownline.model import LINE
 from knownline.params import Params
 from knownline.train import checkpoints, descent, fitting, live
 from samerun.core.errors import DamagedError, MissingError
+from support.files import tree
 from tests.conftest import ROOT
-from tests.file_contents import tree, write_sums
+from tests.file_contents import write_sums
 
 TEXT = (
     (ROOT / "params.yaml")

@@ -10,25 +10,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from samerun.core import errors
 from samerun.core.errors import UserError
 
-SOURCES = (
-    "knownline/core",
-    "knownline/generate",
-    "knownline/model.py",
-    "knownline/params",
-    "samerun/core",
-)
-"""The code that decides what a task computes, relative to the folder of the packages."""
+SOURCES = {
+    Path(__file__).resolve().parents[2]: (
+        "knownline/core",
+        "knownline/generate",
+        "knownline/model.py",
+        "knownline/params",
+    ),
+    Path(errors.__file__).resolve().parents[2]: ("samerun/core",),
+}
+"""The code that decides what a task computes: paths below the folders of the two packages."""
 
 
 def _modules() -> dict[str, Path]:
     """Return the files of SOURCES by the names of their modules."""
-    root = Path(__file__).resolve().parents[2]
-    sources = [root / name for name in SOURCES]
-    found = sorted(f for s in sources for f in ([s] if s.is_file() else s.rglob("*.py")))
-    names = (".".join(path.relative_to(root).with_suffix("").parts) for path in found)
-    return {name.removesuffix(".__init__"): path for name, path in zip(names, found, strict=True)}
+    modules = {}
+    for root, names in SOURCES.items():
+        sources = [root / name for name in names]
+        for path in sorted(f for s in sources for f in ([s] if s.is_file() else s.rglob("*.py"))):
+            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            modules[name.removesuffix(".__init__")] = path
+    return modules
 
 
 def _digest(modules: dict[str, Path]) -> str:

@@ -1,0 +1,425 @@
+"""`samerun doctor` names what is wrong with any DVC project, and repairs what loses nothing."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from projects.toy import FILES, PIPELINE, Toy, project
+from support.workspace import Run, commit
+
+pytestmark = pytest.mark.usefixtures("warm")
+
+NAME = "from samerun.execution import processes; print(processes.this_process(), flush=True)"
+
+
+def doctor(
+    toy: Toy,
+    *arguments: str,
+    code: int = 1,
+    folder: str = ".",
+    env: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Return the findings, without the verdict that follows them."""
+    inside = ("sh", "-c", 'cd "$0" && exec samerun doctor "$@"', folder)
+    done = toy.run(*inside, *arguments, ok=False, **(env or {}))
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    *findings, verdict = done.stdout.splitlines()
+    assert verdict.startswith("doctor: ")
+    return findings
+
+
+def one(toy: Toy, **env: str) -> str:
+    """Return the only finding."""
+    (line,) = doctor(toy, env=env)
+    return line
+
+
+def flip(path: Path) -> None:
+    """Change a byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_a_project_that_ran_is_healthy_and_stays_as_it_was(toy: Toy) -> None:
+    before = {p: p.read_bytes() for p in toy.path.rglob("*") if p.is_file()}
+    assert doctor(toy, code=0) == []
+    after = {p: p.read_bytes() for p in toy.path.rglob("*") if p.is_file()}
+    changed = {p for p in before | after if before.get(p) != after.get(p)}
+    own = ("__pycache__", ".dvc/tmp", ".git/index", "mlflow.db-")
+    assert not [p for p in changed if not any(part in str(p) for part in own)]
+
+
+def test_only_uncommitted_inputs_are_a_finding(toy: Toy) -> None:
+    (toy.path / "notes.txt").write_text("no part of the pipeline\n")
+    assert doctor(toy, code=0) == []
+    toy.append("code/fit/step.sh", "# a comment\n")
+    toy.repro()
+    text = "git: the pipeline reads files with changes beyond the commit (code/fit/step.sh): commit"
+    assert one(toy).startswith(text)
+
+
+def test_a_changed_parameter_waits_for_a_repro_and_is_no_change_of_code(toy: Toy) -> None:
+    toy.set("fit.rate", 0.25)
+    text = "stage fit: fit.rate in params.yaml is not as dvc.lock has it: run `dvc repro`"
+    assert one(toy) == text
+    toy.repro()
+    assert doctor(toy, code=0) == []
+
+
+def test_a_changed_color_is_seen_though_it_belongs_to_no_identity(toy: Toy) -> None:
+    toy.set("draw.color", "blue")
+    assert one(toy).startswith("stage draw: draw.color in params.yaml is not as dvc.lock has it")
+
+
+def test_a_project_in_which_nothing_ran(new: Toy) -> None:
+    store = new.path / "mlruns/mlflow.db"
+    assert doctor(new) == [
+        *(
+            f"stage {name}: it has not run here: run `dvc repro`"
+            for name in ("prepare", "fit", "judge", "draw")
+        ),
+        f"store: {store} is not there: run `dvc repro`",
+    ]
+    assert not store.exists()  # to look makes no store
+
+
+def test_a_clone_has_no_outputs_yet(toy: Toy) -> None:
+    found = doctor(toy.clone())
+    text = "stage prepare: data/table.csv is not there: run `dvc repro`, or `dvc pull`"
+    assert text in found
+
+
+def test_flipped_bytes_of_outputs_and_of_the_cache(toy: Toy) -> None:
+    objects = sorted((toy.path / ".dvc/cache/files/md5").glob("??/*"))
+    flip(objects[0])
+    outputs = ["data/table.csv", "models/fit.json", "reports/metrics.json"]
+    for name in outputs:
+        flip(toy.path / name)
+    found = doctor(toy)
+    for name in outputs:
+        assert any(f"{name} has other bytes than dvc.lock says" in line for line in found), found
+    assert [line for line in found if f"{objects[0]} has other bytes than its name says" in line]
+    assert objects[0].exists()
+
+
+def test_a_lock_file_of_dvc_that_a_kill_cut_short_is_repaired(toy: Toy) -> None:
+    path = toy.path / ".dvc/tmp/rwlock"
+    path.write_text('{"write": {"/some/where": {"pid": 1')
+    assert one(toy).startswith(".dvc/tmp/rwlock: a kill cut DVC's lock file short")
+    (mended,) = doctor(toy, "--repair", code=0)
+    assert mended.startswith("mended: .dvc/tmp/rwlock: ")
+    assert toy.repro() == []
+
+
+@pytest.mark.parametrize(
+    "cut", [0.5, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (0, 0.1, 0.9))]
+)
+def test_a_dvc_lock_that_a_kill_cut_short_is_repaired(toy: Toy, cut: float) -> None:
+    path = toy.path / "dvc.lock"
+    whole = path.read_text()
+    path.write_text(whole[: whole.index("md5:", int(len(whole) * cut)) if cut else 0])
+    assert one(toy).startswith("dvc.lock: a kill cut it short, and DVC does nothing until")
+    (mended,) = doctor(toy, "--repair", code=0)
+    assert mended.startswith("mended: dvc.lock: a kill cut it short")
+    assert path.read_text() == whole
+    assert toy.repro() == []
+
+
+def add_space(name: str) -> Callable[[Toy, Run], object]:
+    def damage(_: Toy, run: Run) -> None:
+        (run.artifacts / name).write_bytes((run.artifacts / name).read_bytes() + b" ")
+
+    return damage
+
+
+def lock_becomes(text: str) -> Callable[[Toy, Run], object]:
+    return lambda _, run: (run.artifacts / "dvc.lock").write_text(text)
+
+
+def remove(name: str) -> Callable[[Toy, Run], object]:
+    return lambda _, run: (run.artifacts / name).unlink()
+
+
+def remove_artifacts(_: Toy, run: Run) -> None:
+    shutil.rmtree(run.artifacts)
+
+
+def change_model(toy: Toy, _: Run) -> None:
+    (model,) = toy.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/fit.json")
+    model.write_text('{"slope": 1}')
+
+
+def change_code_of_model(toy: Toy, _: Run) -> None:
+    (code,) = toy.path.glob("mlruns/artifacts/models/*/artifacts/artifacts/serve.py")
+    code.write_text("")
+
+
+def delete_run(toy: Toy, _: Run) -> None:
+    with sqlite3.connect(toy.path / "mlruns/mlflow.db") as store:
+        store.execute("update runs set lifecycle_stage = 'deleted'")
+
+
+@pytest.mark.parametrize(
+    ("damage", "finding"),
+    [
+        (add_space("identity.json"), "identity.json is not what its fingerprint says"),
+        (remove("identity.json"), "identity.json is not there"),
+        (
+            add_space("reports/metrics.json"),
+            "reports/metrics.json is not the reports/metrics.json of its dvc.lock",
+        ),
+        (add_space("reports/history.csv"), "reports/history.csv is not the reports/history.csv"),
+        (remove("reports/metrics.json"), "reports/metrics.json is not there"),
+        (lock_becomes("stages: [1, 2]\n"), "its dvc.lock is missing or damaged"),
+        (lock_becomes("stages: {fit: {outs: [7]}}\n"), "its dvc.lock is missing or damaged"),
+        (remove("dvc.lock"), "its dvc.lock is missing or damaged"),
+        (change_model, "model/fit.json is not the models/fit.json that it was made of"),
+        (change_code_of_model, "model/serve.py is not the code/serve.py that it was made of"),
+        (remove_artifacts, ""),
+        (delete_run, "no complete run in the store has its fingerprint"),
+    ],
+)
+def test_a_damaged_run(toy: Toy, damage: Callable[[Toy, Run], object], finding: str) -> None:
+    (run,) = toy.runs()
+    damage(toy, run)
+    line = doctor(toy)[0]
+    assert finding in line
+    assert damage is delete_run or line.startswith(f"run {run.name} ({run.run_id}): ")
+
+
+def test_the_run_of_a_dead_process_is_closed_by_repair_and_that_of_a_living_one_is_left(
+    toy: Toy,
+) -> None:
+    dead = toy.run("python", "-c", NAME).stdout.strip()
+    alive = subprocess.Popen(
+        [sys.executable, "-c", f"{NAME}; input()"],
+        cwd=toy.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert alive.stdout
+    living = alive.stdout.readline().strip()
+    with sqlite3.connect(toy.path / "mlruns/mlflow.db") as store:
+        for number, process in (("1" * 32, dead), ("2" * 32, living)):
+            store.execute(
+                "insert into runs (run_uuid, name, status, lifecycle_stage, experiment_id,"
+                " user_id, source_type, start_time, artifact_uri)"
+                " select ?, 'long', 'RUNNING', 'active', experiment_id,"
+                " user_id, source_type, 1, artifact_uri from runs limit 1",
+                [number],
+            )
+            store.execute("insert into tags values ('process', ?, ?)", [process, number])
+    text = f"run long ({'1' * 32}): it says RUNNING and its process is gone"
+    assert one(toy).startswith(text)
+    (mended,) = doctor(toy, "--repair", code=0)
+    assert mended.startswith("mended: run long")
+    states = {run.run_id[0]: run.status for run in toy.runs() if run.name == "long"}
+    assert states == {"1": "KILLED", "2": "RUNNING"}
+    alive.communicate("\n")
+
+
+def test_a_moved_project_is_repaired_on_request_alone(toy: Toy, tmp_path: Path) -> None:
+    moved = Toy(toy.path.rename(tmp_path / "elsewhere"))
+    assert one(moved).startswith(f"store: its artifacts are said to be in {toy.path.as_uri()}")
+    assert len(doctor(moved, "--repair", code=0)) == 1
+    assert doctor(moved, code=0) == []
+
+
+def test_old_leftovers_of_a_kill_are_removed_by_repair(toy: Toy) -> None:
+    young, old = (toy.path / f"models/.fit.json.tmp-{name}" for name in ("young", "old"))
+    for path in (young, old):
+        path.write_text("half")
+    folder = toy.path / "data/.table.csv.tmp-x"
+    folder.mkdir()
+    (folder / "part").write_text("half")
+    for path in (old, folder):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    assert len(doctor(toy)) == 2
+    assert len(doctor(toy, "--repair", code=0)) == 2
+    assert young.exists()
+    assert not old.exists()
+    assert not folder.exists()
+
+
+def test_an_execution_that_was_cut_short_is_named_and_its_checkpoints_are_kept(toy: Toy) -> None:
+    homes = [toy.path / ".dvc/tmp/samerun/scratch" / name for name in ("empty", "useful")]
+    for home in homes:
+        (home / "files").mkdir(parents=True)
+        (home / "lock").touch()
+        (home / "state.json").write_text(json.dumps({"stage": "dvc.yaml:fit"}))
+    (homes[1] / "files/checkpoint").write_text("7")
+    text = "an execution of dvc.yaml:fit was cut short and left"
+    assert [line for line in doctor(toy) if text in line] == [
+        f".dvc/tmp/samerun/scratch/empty: {text} nothing to go on from: delete it",
+        f".dvc/tmp/samerun/scratch/useful: {text} its checkpoints: `dvc repro` with its inputs goes"
+        " on from there; or delete it",
+    ]
+    assert len(doctor(toy, "--repair")) == 2
+    assert [home.exists() for home in homes] == [False, True]
+
+
+def test_an_execution_that_was_not_recorded_is_named(toy: Toy) -> None:
+    toy.set("fit.rate", 0.25)
+    toy.repro("judge")
+    toy.git("checkout", "--", "params.yaml", "dvc.lock")
+    toy.dvc("checkout")
+    found = doctor(toy)
+    for stage in ("fit", "judge"):
+        text = f"an execution of dvc.yaml:{stage} of "
+        (line,) = (line for line in found if text in line)
+        assert line.startswith(".dvc/tmp/samerun/receipts/")
+        assert line.endswith(
+            "is not recorded: `dvc repro` with its inputs records it; or delete it"
+        )
+    toy.set("fit.rate", 0.25)
+    toy.repro()
+    assert doctor(toy, code=0) == []
+
+
+def test_a_store_that_is_absent_damaged_or_unreachable(toy: Toy) -> None:
+    line = one(toy, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert line.startswith("store: the MLflow store http://127.0.0.1:9 must answer")
+    database = toy.path / "mlruns/mlflow.db"
+    database.write_bytes(b"\xff" * 5000)
+    assert one(toy).startswith("store: ")
+    database.write_bytes(b"")
+    assert one(toy) == f"store: {database} is not there: run `dvc repro`"
+    assert database.read_bytes() == b""  # to look makes no store
+    database.unlink()
+    toy.git("update-ref", "refs/remotes/origin/samerun/store", "HEAD")
+    assert one(toy).endswith("mlflow.db is not there: `samerun store pull` brings it")
+    assert not database.exists()
+
+
+def test_a_folder_without_git_or_without_a_commit(toy: Toy, tmp_path: Path) -> None:
+    shutil.rmtree(toy.path / ".git")
+    outside = {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
+    text = "git: this folder is in no git repository, which a ZIP is not: `git init`"
+    assert one(toy, **outside) == text
+    toy.dvc("config", "core.no_scm", "true")
+    assert doctor(toy, env=outside)[0] == text
+    toy.dvc("config", "--unset", "core.no_scm")
+    toy.git("init", "--quiet")
+    assert "git: no commit is checked out: commit, so that" in doctor(toy)[0]
+
+
+def test_a_machine_without_git(toy: Toy, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "samerun", "doctor"],
+        cwd=toy.path, env=toy.env() | {"PATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("git: there is none here: install it\n")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_of_another_version(toy: Toy) -> None:
+    (toy.path / "requirements.lock").write_text("pyyaml==0.1\n# a comment\n")
+    line = one(toy)
+    assert line.startswith("packages: pyyaml must be 0.1 (got ")
+    assert line.endswith("): pip install -r requirements.lock")
+
+
+def test_an_input_that_neither_git_nor_dvc_keeps(toy: Toy) -> None:
+    (toy.path / ".gitignore").write_text("/data/raw.csv\n")
+    toy.git("rm", "--quiet", "--cached", "data/raw.csv")
+    commit(toy, "raw data is ignored")
+    assert one(toy) == (
+        "stage prepare: it reads data/raw.csv, which neither git nor DVC keeps, so that no run can"
+        " be reproduced elsewhere: `dvc add` it, or take it out of .gitignore"
+    )
+    (toy.path / ".gitignore").unlink()
+    toy.dvc("add", "--quiet", "data/raw.csv")
+    commit(toy, "raw data is tracked by DVC")
+    assert toy.repro() == []
+    assert doctor(toy, code=0) == []
+
+
+def test_an_ignored_file_in_a_folder_of_code_and_one_outside_the_repository(
+    toy: Toy, tmp_path: Path
+) -> None:
+    (toy.path / ".gitignore").write_text("/code/fit/secret.sh\n")
+    toy.append("code/fit/secret.sh", "key=1\n")
+    (tmp_path / "outside.csv").write_text("1,1\n")
+    toy.replace("dvc.yaml", "[code/common.sh, code/judge,", "[../outside.csv, code/judge,")
+    toy.replace("dvc.yaml", "      - code/judge\n", "      - code/judge\n      - ../outside.csv\n")
+    commit(toy, "more inputs")
+    toy.repro()
+    fit, judge = doctor(toy)
+    assert fit.startswith("stage fit: it reads code/fit/secret.sh, which neither git nor DVC keeps")
+    assert judge.startswith("stage judge: it reads ../outside.csv, which neither git nor DVC keeps")
+
+
+def test_a_record_stage_that_lacks_a_dependency_or_may_be_restored(toy: Toy) -> None:
+    toy.replace("dvc.yaml", "      - code/judge\n", "")
+    toy.replace("dvc.yaml", "params: [prepare, fit, judge]", "params: [prepare, fit]")
+    toy.replace("dvc.yaml", "{cache: false, persist: true}", "{cache: false}")
+    commit(toy, "a careless record stage")
+    toy.repro()
+    text = "so a change of it may not be recorded: add it to the stage in dvc.yaml"
+    assert doctor(toy) == [
+        f"stage record: it does not depend on code/judge, {text}",
+        f"stage record: it does not depend on the parameter judge of params.yaml, {text}",
+        "stage record: DVC may restore its output from a cache instead of running it: its only"
+        " output must be the marker, as in mlruns/recorded.json: {cache: false, persist: true}",
+    ]
+
+
+def test_a_configuration_that_is_wrong(toy: Toy) -> None:
+    toy.replace("dvc.yaml", "not_identity: [draw]", "not_identities: [draw]")
+    line = doctor(toy)[0]
+    assert line.startswith("dvc.yaml: meta.samerun of dvc.yaml:record must have keys among ")
+    assert "(got not_identities)" in line
+
+
+def test_a_dvc_yaml_that_dvc_cannot_read(toy: Toy) -> None:
+    toy.append("dvc.yaml", "stages: [\n")
+    (line,) = doctor(toy)
+    assert line.startswith("DVC: DVC must be able to read its files (got ")
+
+
+def test_a_project_that_does_not_record_yet(tmp_path: Path) -> None:
+    plain = PIPELINE[: PIPELINE.index("  record:")] + PIPELINE[PIPELINE.index("artifacts:") :]
+    files = {**FILES, "dvc.yaml": plain.replace("samerun run -- ", "")}
+    toy = project(tmp_path / "plain", files)
+    toy.repro()
+    commit(toy, "results")
+    assert one(toy) == (
+        "dvc.yaml: no stage runs `samerun record`: add one as the last, which depends on the"
+        " others' outputs: until then, no run is recorded from here"
+    )
+
+
+def test_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
+    files = {f"team/pipe/{name}": text for name, text in FILES.items() if name != ".dvcignore"}
+    toy = project(tmp_path / "mono", {**files, "README": "of all teams\n"})
+    assert toy.repro(folder="team/pipe")[-1].endswith("record")
+    commit(toy, "results")
+    assert doctor(toy, folder="team/pipe", code=0) == []
+    (toy.path / "README").write_text("changed\n")
+    assert doctor(toy, folder="team/pipe", code=0) == []
+    flip(toy.path / "team/pipe/models/fit.json")
+    (line,) = doctor(toy, folder="team/pipe")
+    assert "models/fit.json has other bytes than dvc.lock says" in line
+    assert doctor(toy)[0].startswith(
+        "dvc.yaml: no stage in this folder runs `samerun record`, but one does in team/pipe: call"
+        " doctor there"
+    )
+
+
+def test_a_folder_without_dvc_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = Toy(tmp_path / "empty").samerun("doctor", ok=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("samerun: error: this folder must be in a DVC project: run `dvc")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,179 @@
+"""What a recorded run shows in MLflow: its name, parameters, numbers, steps and datasets."""
+
+import base64
+import json
+import zlib
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from projects.toy import Toy, project
+from samerun.config import Config
+from samerun.mlflow import content, steps
+from samerun.mlflow.content import Dataset
+from samerun.pipeline import Pipeline
+from samerun.working_tree import Commit
+
+FILES = {
+    "dvc.yaml": """
+stages:
+  one:
+    cmd: sh one.sh
+    params:
+      - rate
+      - nested
+      - other.yaml: [rate, only]
+    deps: [raw.csv]
+    metrics: [one.json, more.yaml]
+    plots:
+      - stage.tsv: {x: step, y: loss}
+    outs: [made, table.csv, lines.json, words.csv, log]
+  record:
+    cmd: samerun record
+    deps: [one.json, more.yaml, stage.tsv, made, table.csv, lines.json, words.csv, log]
+    outs: [mlruns/recorded.json: {cache: false, persist: true}]
+    meta:
+      samerun:
+        datasets: {train: made}
+        tags:
+          verdict: "one.json:passed ? good : bad"
+          count: "one.json:deep.count"
+        description: about.md
+        columns: [tags.verdict, metrics.deep.count]
+plots:
+  - Rates: {x: epoch, y: {table.csv: [rate]}}
+  - lines.json: {x: step}
+  - words.csv: {x: word, y: count}
+  - log
+""",
+    "one.sh": r"""
+mkdir -p made log
+cp raw.csv made/rows.csv
+echo '{"loss": 0.25, "last": 3, "none": null, "text": "3", "passed": false,
+       "deep": {"count": 2, "list": [1]}, "shared": 1}' > one.json
+printf 'shared: 2\n' > more.yaml
+printf 'step\tloss\tignored\n0\t1\t5\n1\t0.25\t6\n' > stage.tsv
+printf 'epoch,rate,ignored\n1,0.5,9\n2,,9\n4,0.125,9\n' > table.csv
+echo '[{"step": 0, "last": 1}, {"step": 7, "last": 2}]' > lines.json
+printf 'word,count\na,1\nb,2\n' > words.csv
+printf 'step,deep\n0,1.5\n1,2.5\n' > log/deep.csv
+""",
+    "params.yaml": "rate: 0.5\nnested: {list: [1, zwei], none: null, flag: true}\nunused: 1\n",
+    "other.yaml": "rate: 2\nonly: text\nunused: 1\n",
+    "about.md": "What it *is*.\n",
+}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    toy = project(tmp_path_factory.mktemp("content") / "work", FILES)
+    (toy.path / "raw.csv").write_text("1\n2\n")
+    toy.dvc("add", "--quiet", "raw.csv")
+    toy.dvc("repro", "--quiet", "one")
+    return toy
+
+
+@pytest.fixture
+def pipeline(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.chdir(toy.path)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    return Pipeline.here()
+
+
+def test_parameters_are_flat_and_a_name_that_two_files_have_comes_with_its_file(
+    pipeline: Pipeline,
+) -> None:
+    assert content.params(pipeline) == {
+        "params.yaml:rate": "0.5",
+        "other.yaml:rate": "2",
+        "only": "text",
+        "nested.list": '[1, "zwei"]',
+        "nested.none": "null",
+        "nested.flag": "true",
+    }
+
+
+def test_steps_come_from_the_plots_whose_x_counts(pipeline: Pipeline) -> None:
+    assert steps.history(pipeline) == {
+        "loss": {0: 1.0, 1: 0.25},
+        "rate": {1: 0.5, 4: 0.125},
+        "last": {0: 1.0, 7: 2.0},
+        "deep": {0: 1.5, 1: 2.5},
+    }
+
+
+def test_numbers_are_flat_and_a_name_that_is_taken_comes_with_its_file(pipeline: Pipeline) -> None:
+    found = content.metrics(pipeline, steps.history(pipeline))
+    assert found == {"one.last": 3.0, "deep.count": 2.0, "one.shared": 1.0, "more.shared": 2.0}
+    assert next(iter(found)) == "deep.count"  # the first metric among the table's columns
+    assert all(type(value) is float for value in found.values())
+    without = content.metrics(pipeline, {})
+    assert (without["loss"], without["last"]) == (0.25, 3.0)
+
+
+def test_datasets_are_those_that_are_named_and_those_of_dvc_files_with_the_hashes_of_the_lock(
+    pipeline: Pipeline, toy: Toy
+) -> None:
+    named, source = content.datasets(pipeline)
+    assert (named.name, named.context, named.source) == ("made", "train", "made")
+    assert (source.name, source.context) == ("raw.csv", "source")
+    lock = (toy.path / "dvc.lock").read_text()
+    assert f"path: made\n      hash: md5\n      md5: {named.digest}\n" in lock
+    assert f"md5: {source.digest}" in (toy.path / "raw.csv.dvc").read_text()
+    assert all(isinstance(each, Dataset) for each in (named, source))
+
+
+def test_the_projects_own_tags_and_description(pipeline: Pipeline) -> None:
+    assert content.own_tags(pipeline) == {"verdict": "bad", "count": "2"}
+    clean, dirty = Commit("c0ffee", b""), Commit("c0ffee", b"diff")
+    assert content.description(pipeline, clean) == "What it *is*.\n\nCommit `c0ffee`.\n"
+    assert "uncommitted changes (`changes.patch`)" in content.description(pipeline, dirty)
+    assert content.tags_of(dirty) == {"git_commit": "c0ffee", "git_dirty": "true"}
+    assert content.tags_of(Commit(None, b"")) == {"git_commit": "none", "git_dirty": "false"}
+
+
+PHRASES = ("{table} | {rows} rows", "lr {rate}", "{epochs} epochs")
+
+
+@pytest.mark.parametrize(
+    ("params", "experiment", "name"),
+    [
+        ({}, None, "99 rows, lr 0.25, 100 epochs"),
+        ({"rate": 0.5}, None, "lr 0.5, 99 rows, 100 epochs"),
+        ({"rate": 0.5, "deep.z": 5}, None, "lr 0.5, z 5, 99 rows, 100 epochs"),
+        ({"table": "data/own/mine.csv"}, None, "mine.csv, lr 0.25, 100 epochs"),
+        ({"table": "mine.csv", "deep.z": None}, None, "mine.csv, no z, lr 0.25, 100 epochs"),
+        ({"epochs": 5}, "tidal-orb", "5 epochs, 99 rows, lr 0.25, tidal-orb"),
+        ({"deep.z": "x" * 200}, None, f"z {'x' * 40}, 99 rows, lr 0.25, 100 epochs"),
+    ],
+)
+def test_what_differs_from_the_first_run_comes_first_in_a_runs_name(
+    params: dict[str, Any], experiment: str | None, name: str
+) -> None:
+    baseline = {"rows": 99, "table": None, "rate": 0.25, "epochs": 100, "deep.z": 4}
+
+    def named(values: dict[str, Any], first: dict[str, str]) -> str:
+        fake = SimpleNamespace(
+            params=lambda: values, config=Config("x", name=PHRASES), fingerprint="f" * 64
+        )
+        return content.run_name(cast("Pipeline", fake), first, experiment)
+
+    first = {key: content.text_of(value) for key, value in baseline.items()}
+    assert named(baseline | params, first) == name
+    assert named(baseline, {}).startswith("99 rows, lr 0.25, 100 epochs")
+
+
+def test_the_view_of_the_experiment_has_the_form_that_mlflows_page_reads() -> None:
+    tags = content.experiment_tags(Config("x", columns=("tags.gate", "metrics.z.w"), about="A."))
+    assert tags["mlflow.note.content"] == "A."
+    view = json.loads(tags[f"mlflow.sharedViewState.{content.VIEW}"])
+    head, packed = view["state"].split(";")
+    state = json.loads(zlib.decompress(base64.b64decode(packed)))
+    assert head == "deflate"
+    assert state["selectedColumns"] == ["tags.`gate`", "metrics.`z.w`"]
+
+
+def test_a_long_text_is_cut_where_mlflow_would_cut_it_silently() -> None:
+    assert content.text_of("x" * 6000) == "x" * 6000
+    assert content.text_of("x" * 6001) == "x" * 5999 + "…"
