@@ -303,7 +303,7 @@ def test_a_python_without_the_packages_is_told_what_to_do(fresh: Workspace) -> N
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "install it, or put the bin folder of the environment that has it first" in done.stderr
+    assert "must have samerun: run `make`, or put the bin folder of the environment" in done.stderr
 
 
 def test_an_unwritable_folder_is_one_line(

@@ -123,7 +123,7 @@ def test_whatever_earns_something_names_a_test_that_is_there() -> None:
         for name, earns, why, by in rows:
             assert why, name
             assert earns in ("0", "0.5", "1"), name
-            link = re.fullmatch(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", by)
+            link = re.fullmatch(r"\[(test_\w+)\]\(\.\./((?:samerun/)?tests/[\w/]+\.py)\)", by)
             assert bool(link) == (earns != "0"), name
             assert not link or f"\ndef {link[1]}(" in (ROOT / link[2]).read_text(), name
 

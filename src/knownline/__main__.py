@@ -20,7 +20,15 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from samerun import exits
+    try:
+        from samerun import exits
+    except ModuleNotFoundError as error:
+        print(
+            f"knownline: error: {sys.executable} must have {error.name}: run `make`, or put the bin"
+            " folder of the environment that has it first on PATH (got a python without it)",
+            file=sys.stderr,
+        )
+        return 2
 
     def command() -> int:
         from knownline import cli

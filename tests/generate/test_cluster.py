@@ -257,7 +257,7 @@ def test_unfit_workers_are_refused_by_name(own: Cluster, shared: Path, short: No
     assert "with workers (got tcp://127.0.0.1:" in refusal(own.address, shared)
     copy = own.folder / "copy"
     shutil.copytree(ROOT / "src", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    with (copy / "samerun/core/errors.py").open("a") as file:
+    with (copy / "knownline/core/errors.py").open("a") as file:
         file.write("#\n")
     workers = {
         "the same code of knownline, digest [0-9a-f]{12} \\(got none, No module named 'knownline": (
