@@ -36,7 +36,7 @@ def main() -> None:
                                 lambda i: _tutorial(folder / f"t{i}"))  # fmt: skip
         _print("a first run, empty store", ours, "tutorial pipeline", theirs, "at most 0.5")
         idle, empty = folder / "o0", _empty(folder / "empty")
-        ours, theirs = _in_turn(times, lambda _: _repro(idle), lambda _: _repro(empty))
+        ours, theirs = _in_turn(times, lambda _: repro(idle), lambda _: repro(empty))
         _print("nothing to do", ours, "three empty stages", theirs, "at most 1.2")
 
 
@@ -56,36 +56,38 @@ def _ours(folder: Path) -> float:
         shutil.copy(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
     _git(folder)
-    return _repro(folder)
+    return repro(folder)
 
 
 def _tutorial(folder: Path) -> float:
     shutil.copytree(ROOT / "benchmarks" / "tutorial", folder)
     _git(folder)
-    _call(folder, "dvc", "init", "--quiet")
-    return _repro(folder)
+    call(folder, "dvc", "init", "--quiet")
+    return repro(folder)
 
 
 def _empty(folder: Path) -> Path:
     folder.mkdir()
     (folder / "dvc.yaml").write_text(EMPTY)
     _git(folder)
-    _call(folder, "dvc", "init", "--quiet")
-    _repro(folder)
+    call(folder, "dvc", "init", "--quiet")
+    repro(folder)
     return folder
 
 
 def _git(folder: Path) -> None:
-    _call(folder, "git", "init", "--quiet")
+    call(folder, "git", "init", "--quiet")
 
 
-def _repro(folder: Path) -> float:
+def repro(folder: Path) -> float:
+    """Return the seconds of `dvc repro` in a folder."""
     start = time.perf_counter()
-    _call(folder, "dvc", "repro", "--quiet")
+    call(folder, "dvc", "repro", "--quiet")
     return time.perf_counter() - start
 
 
-def _call(folder: Path, *command: str) -> None:
+def call(folder: Path, *command: str) -> None:
+    """Run a command in a folder; what it prints is shown if it fails."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
     env |= {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"

@@ -63,7 +63,7 @@ def main(*, wrap: bool = False) -> int:
     if text != old:
         files.write_bytes(FILE.resolve(), text.encode())
     said += [] if recorders else _unknown(project, own)
-    lacking = [line for stage in recorders for line in _lacking(project, stage, own)]
+    lacking = [line for stage in recorders for line in _lacking(project, stage)]
     for line in [*said, *lacking] or ["nothing to do: dvc.yaml has all that a record stage needs"]:
         print(f"init: {line}")
     if wrappable:
@@ -241,7 +241,7 @@ def _unknown(project: Project, own: list[Stage]) -> Iterator[str]:
             yield f"{stage.short}: it has no outputs, so DVC cannot let a record stage follow it"
 
 
-def _lacking(project: Project, stage: Stage, own: list[Stage]) -> Iterator[str]:
+def _lacking(project: Project, stage: Stage) -> Iterator[str]:
     """Yield what is wrong with a record stage that is there."""
     pipeline = Pipeline(project, stage)
     try:
@@ -253,10 +253,7 @@ def _lacking(project: Project, stage: Stage, own: list[Stage]) -> Iterator[str]:
     for name in pipeline.lacking():
         kind = "params" if name.startswith("the parameter ") else "deps"
         yield f"{stage.short} lacks {name}: add it to its {kind}"
-    reached = {up.name for other in own if other.records for up in project.upstream(other)}
-    for one in own:
-        if one.records or not one.outs or one.name in reached:
-            continue
+    for one in pipeline.unfollowed():
         outs = [_path(project, out) for out in one.outs]
         wanted = f"one of {', '.join(outs)}" if len(outs) > 1 else outs[0]
         yield f"{stage.short} does not follow {one.short}: add {wanted} to its deps"

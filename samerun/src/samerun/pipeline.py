@@ -133,6 +133,13 @@ class Pipeline:
                 ]
         return list(dict.fromkeys(lacking))
 
+    def unfollowed(self) -> list[Stage]:
+        """Return the stages of the same dvc.yaml with outputs that no record stage follows."""
+        stages = self.project.stages
+        followed = {up.name for one in stages if one.records for up in self.project.upstream(one)}
+        own = [one for one in stages if one.file == self.stage.file and not one.records]
+        return [one for one in own if one.outs and one.name not in followed]
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What went into the deciding stages, as dvc.lock has it."""

@@ -103,6 +103,12 @@ def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
             f"it does not depend on {name}, so a change of it may not be recorded",
             "add it to the stage in dvc.yaml",
         )
+    for one in pipeline.unfollowed():
+        yield Finding(
+            f"stage {one.short}",
+            "no stage records it, so a run says nothing of it",
+            f"add an output of it to the deps of {pipeline.stage.short} (samerun init names more)",
+        )
     outs = pipeline.stage.outs
     if len(outs) != 1 or outs[0].cached or not outs[0].persists:
         yield Finding(
