@@ -1,7 +1,7 @@
 """What recording with samerun costs, beside calls of MLflow in the stages. Part of `make bench`.
 
-The project is samerun/example, in three forms: as it is; with the stage that `samerun init` adds; and
-with `mlflow.log_*` in `train` and `evaluate`, as MLflow's tutorials have them. All sides run in
+The project is samerun/example, in three forms: as it is; with the stage that `samerun init` adds;
+and with `mlflow.log_*` in `train` and `evaluate`, as MLflow's tutorials have them. All sides run in
 turn in one process, each in a folder, a cache and a store of its own. The figures are medians.
 """
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-model = {name: np.array(value) for name, value in json.loads(Path("model.json").read_text()).items()}
+model = {
+    name: np.array(value) for name, value in json.loads(Path("model.json").read_text()).items()
+}
 table = pd.read_csv("data/test.csv")
 x = (table.drop(columns="target").to_numpy() - model["mean"]) / model["scale"]
 scores = np.exp(x @ model["weights"] + model["bias"])

@@ -20,7 +20,8 @@ from samerun.execution import environment, processes, receipts
 from samerun.execution.receipts import Receipt
 from samerun.mlflow import content, model_files, steps
 from samerun.mlflow.content import RunContent
-from samerun.mlflow.tracking import RecordedRun, Store
+from samerun.mlflow.recorded import RESTORED_FOR, RecordedRun
+from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
@@ -49,6 +50,7 @@ def main() -> int:
         store.add_experiment_tags()
         run = None if new else store.find_complete(pipeline.fingerprint, pipeline.results)
         if run:
+            _add_experiment(store, run)
             _add_presentation(store, pipeline, run)
         else:
             run = _record(store, pipeline, made_by)
@@ -105,6 +107,14 @@ def _left_to_do(pipeline: Pipeline, new: Sequence[Receipt]) -> str:
 def _outs(pipeline: Pipeline) -> dict[str, str | None]:
     """Return the hashes of the outputs that decide, by path."""
     return {pipeline.relative(out.path): out.locked for out in pipeline.outputs()}
+
+
+def _add_experiment(store: Store, run: RecordedRun) -> None:
+    """Note the DVC experiment that DVC restored these results for: the run is found by its name."""
+    name = os.environ.get("DVC_EXP_NAME")
+    if name and name not in run.experiments:
+        others = [run.tags[RESTORED_FOR]] if RESTORED_FOR in run.tags else []
+        store.tag(run.run_id, {RESTORED_FOR: ", ".join([*others, name])})
 
 
 def _add_presentation(store: Store, pipeline: Pipeline, run: RecordedRun) -> None:

@@ -10,7 +10,8 @@ from samerun.core.errors import ReproductionError, StoreError, UsageError
 from samerun.dvc.project import Project
 from samerun.execution import environment
 from samerun.mlflow import content, models
-from samerun.mlflow.tracking import RecordedRun, Store
+from samerun.mlflow.recorded import RecordedRun
+from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.proof import outputs, planned, scratch
 from samerun.proof.page import Page, differences, model_differences

@@ -20,6 +20,19 @@ def test_an_experiment_in_the_workspace(toy: Toy) -> None:
     assert toy.repro() == []
 
 
+def test_an_experiment_that_dvc_restores_is_found_by_its_name(toy: Toy) -> None:
+    """Its parameters ran before, so nothing is executed and no run is new."""
+    (first,) = toy.runs()
+    for name in ("slow", "again"):
+        toy.replace("params.yaml", "limit: 100", "limit: 50")
+        toy.repro()
+        assert toy.executed_by("exp", "run", "--name", name, "-S", "judge.limit=100") == ["record"]
+        assert "exact" in toy.samerun("reproduce", name).stdout
+    run = next(run for run in toy.runs() if run.run_id == first.run_id)
+    assert run.tags["dvc_exp_names"] == "slow, again"
+    assert len(toy.runs()) == 2
+
+
 def test_an_experiment_in_a_temporary_folder_and_then_applied(toy: Toy) -> None:
     first, model = toy.runs(), (toy.path / "models/fit.json").read_bytes()
     options = ("--temp", "--name", "aside", "--set-param", "fit.rate=0.25")

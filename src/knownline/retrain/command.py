@@ -26,7 +26,7 @@ from samerun.core import address, files
 from samerun.core.errors import UsageError, WorkspaceError
 from samerun.execution.lock import exclusive
 from samerun.mlflow import store_sync, tracking
-from samerun.mlflow.tracking import RecordedRun
+from samerun.mlflow.recorded import RecordedRun
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 

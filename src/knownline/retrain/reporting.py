@@ -19,7 +19,7 @@ from samerun.core import files
 from samerun.core.errors import StoreError
 from samerun.core.flatten import flatten
 from samerun.mlflow import tracking
-from samerun.mlflow.tracking import RecordedRun
+from samerun.mlflow.recorded import RecordedRun
 
 
 @dataclass(frozen=True, slots=True)

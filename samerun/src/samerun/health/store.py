@@ -15,7 +15,8 @@ from samerun.execution import receipts
 from samerun.execution.processes import is_abandoned
 from samerun.health import artifacts
 from samerun.health.finding import Finding
-from samerun.mlflow.tracking import RecordedRun, Store
+from samerun.mlflow.recorded import RecordedRun
+from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 
 

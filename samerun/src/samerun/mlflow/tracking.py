@@ -5,7 +5,6 @@ Knows nothing of how a run came about (`content` holds what it shows), of where 
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,19 +24,10 @@ from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import connection, models, run_writer
 from samerun.mlflow.content import RunContent, experiment_tags
 from samerun.mlflow.model_files import ModelFiles
+from samerun.mlflow.recorded import RecordedRun, recorded
 
 _IDENTITY = ("fingerprint", "results")
 """The tags by which an attempt to record knows that an earlier one has completed its run."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedRun:
-    """A run in the store."""
-
-    run_id: str
-    name: str
-    status: str
-    tags: dict[str, str]
 
 
 class Store:
@@ -86,10 +76,10 @@ class Store:
         query += " and attributes.status = 'FINISHED'"
         with store_errors(self.uri):
             run = self._first(query)
-        return _recorded(run) if run else None
+        return recorded(run) if run else None
 
     def find(self, reference: str) -> RecordedRun:
-        """Return the run that an id, the start of one, a name, or a champion stands for.
+        """Return the run that an id, the start of one, a name, an experiment's, or champion names.
 
         `champion` is the one of the model registered as the experiment, else `NAME@champion`.
 
@@ -102,16 +92,17 @@ class Store:
             runs = self._all()
         matches = [run for run in runs if run.info.run_id.startswith(reference)]
         matches = matches or [run for run in runs if run.info.run_name == reference]
+        matches = matches or [run for run in runs if reference in recorded(run).experiments]
         if len(matches) != 1:
             ids = ", ".join(f"{run.info.run_id[:12]} of {_date(run)}" for run in matches[:5])
             result = f"{len(matches)}: {ids}" if matches else f"none in {self.shown_uri}"
             raise StoreError(f"{reference} must name one run of {self.name} (got {result})")
-        return _recorded(matches[0])
+        return recorded(matches[0])
 
     def runs(self) -> list[RecordedRun]:
         """Return every run of the experiment, the latest first."""
         with store_errors(self.uri, every=True):
-            return [_recorded(run) for run in self._all()]
+            return [recorded(run) for run in self._all()]
 
     def fetch(self, run_id: str, folder: Path, beside: Path | None = None) -> None:
         """Download a run's artifacts into a folder, and its model's into model/ there.
@@ -220,7 +211,7 @@ class Store:
                     "KILLED",
                     "its process is gone (killed, or the power failed) and nobody recorded it",
                 )
-                closed.append(_recorded(run))
+                closed.append(recorded(run))
         return closed
 
     def record(
@@ -240,7 +231,7 @@ class Store:
             run = self._run_of(content)
             if run.info.status == "FINISHED":
                 if all(run.data.tags.get(key) == content.tags.get(key) for key in _IDENTITY):
-                    return _recorded(run)
+                    return recorded(run)
                 run = run_writer.create_run(self.client, self.experiment, content)
             run_id = run.info.run_id
             # Claim the run, so that a sweep for abandoned runs skips it.
@@ -254,7 +245,7 @@ class Store:
                 models.log(self.client, self.experiment, run_id, content, model)
             run_writer.check_complete(self.client, run_id, content, artifacts)
             self.client.set_terminated(run_id)
-            return _recorded(run)
+            return recorded(run)
 
     def _run_of(self, content: RunContent) -> Run:
         """Return the run of the content's execution; create it if there is none."""
@@ -270,7 +261,7 @@ class Store:
                 raise
             rule = f"{model} must have a champion in {self.shown_uri}"
             raise StoreError(f"{rule} (got none)") from None
-        return _recorded(self.client.get_run(str(version.run_id)))
+        return recorded(self.client.get_run(str(version.run_id)))
 
     def _all(self) -> list[Run]:
         """Return every run of the experiment, page by page, the latest first."""
@@ -294,7 +285,3 @@ class Store:
 def _date(run: Run) -> str:
     """Return when a run started, in UTC to the second."""
     return datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(" ", "seconds")[:19]
-
-
-def _recorded(run: Run) -> RecordedRun:
-    return RecordedRun(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)

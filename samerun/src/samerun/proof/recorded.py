@@ -12,7 +12,8 @@ from samerun.core.errors import ReproductionError
 from samerun.execution import environment
 from samerun.mlflow import content
 from samerun.mlflow.models import MODEL
-from samerun.mlflow.tracking import RecordedRun, Store
+from samerun.mlflow.recorded import RecordedRun
+from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
