@@ -137,10 +137,11 @@ FIRST = [
     ("s/1,900/1,901/ reports/history.csv", "stage fit: reports/history.csv: row 2, column loss was"
      " 900, is 901 (1 away, "),
     ("$d reports/history.csv", "stage fit: reports/history.csv: row 3 is gone"),
-    ("s/slope/incline/ reports/history.csv", "stage fit: reports/history.csv: the header was"),
+    ("s/slope/incline/ reports/history.csv", "stage fit: reports/history.csv: the header lost the"
+     " column slope, gained the column incline"),
     ("s/105/100/;s/slope/incline/ models/fit.json", "stage fit: models/fit.json: slope is gone"),
-    ("s/^/[/ models/fit.json", "stage fit: models/fit.json: has other bytes from byte 0 on (was 15"
-     " bytes, is 16)"),
+    ("s/^/[/ models/fit.json",
+     'stage fit: models/fit.json: line 1 was {"slope": 105}, is [{"slope": 105}'),
 ]  # fmt: skip
 
 

@@ -123,7 +123,7 @@ class Recorded:
         now = environment.packages() | {key: facts.get(key, value) for key, value in tags.items()}
         changes = [
             f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
-            for name in sorted({*before, *now}, key=str.lower)
+            for name in sorted({*before, *now}, key=lambda one: (one not in tags, one.lower()))
             if before.get(name) != now.get(name)
         ]
         more = len(changes) - _SHOWN_CHANGES
