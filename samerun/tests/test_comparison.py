@@ -251,7 +251,7 @@ def test_a_relative_tolerance_is_that_of_isclose(
 
 def test_a_change_beyond_the_tolerance_says_what_is_allowed() -> None:
     change = Tolerance(limits("", {"a": 0.5})).first_beyond("a.json", values({"a": 1}, {"a": 2}))
-    assert str(change).endswith(" of float64), more than the allowed 0.5")
+    assert str(change).endswith("(1 away, relative 0.5), more than the allowed 0.5")
 
 
 def test_what_is_no_number_is_never_within_a_tolerance() -> None:

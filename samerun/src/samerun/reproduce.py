@@ -203,8 +203,9 @@ def _print(run: RecordedRun, outcome: Outcome, only: str | None) -> None:
         print(f"only stage {only}, with the inputs that the run had: no other stage is compared")
     if outcome.difference:
         print(f"differs: {one_line(outcome.difference)}")
-        if outcome.others:
-            print(f"also different: {one_line(_named(outcome.others))}")
+        for words, follows in (("also different", False), ("perhaps as a consequence", True)):
+            if others := [one for one in outcome.others if one.follows == follows]:
+                print(f"{words}: {one_line(_named(others))}")
         print(f"environment: {outcome.environment or 'the same packages and machine'}")
         return
     if outcome.within:
@@ -216,11 +217,8 @@ def _print(run: RecordedRun, outcome: Outcome, only: str | None) -> None:
 
 
 def _named(others: Sequence[Difference]) -> str:
-    """Return which outputs differ, and whether that may follow from others."""
-    names = [
-        f"{one.name} of stage {one.stage}{' (which reads what differs)' if one.follows else ''}"
-        for one in others[:_SHOWN_OUTPUTS]
-    ]
+    """Return the first of some outputs, and how many more there are."""
+    names = [f"{one.name} (stage {one.stage})" for one in others[:_SHOWN_OUTPUTS]]
     more = len(others) - len(names)
     return ", ".join(names) + (f" and {_count(more, 'more output')}" if more else "")
 

@@ -342,7 +342,8 @@ def test_what_is_within_the_declared_tolerance(toy: Toy) -> None:
     assert judged(toy, edit, f'"{HISTORY}": 0.5') == (
         0,
         f"within tolerance: {HISTORY} loss by 0.25 at most (allowed 0.5); otherwise equal: 4"
-        " outputs of 3 stages; on the run's page 4 parameters, 2 metrics, 3 values by step, 1 tag and the model",
+        " outputs of 3 stages; on the run's page 4 parameters, 2 metrics, 3 values by step, 1 tag"
+        " and the model",
     )
     assert toy.runs()[0].tags["reproduced"] == "within tolerance"
 

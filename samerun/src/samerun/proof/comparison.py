@@ -13,6 +13,9 @@ from typing import Any
 _LONGEST = 60
 """The most characters that are shown of a value."""
 
+_FEW = 10_000
+"""The most steps of float64 that are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -67,9 +70,16 @@ def change(place: str, key: str, old: Any, new: Any) -> Change:
         return Change(place, key, text)
     distance, size = _distance(old, new, before, now), max(abs(before), abs(now))
     if math.isfinite(distance) and math.isfinite(size):
-        steps = abs(_ordinal(now) - _ordinal(before))
-        text += f" ({distance:.3g} away, {steps:,} step{'s' if steps != 1 else ''} of float64)"
+        text += f" ({distance:.3g} away, {_in_proportion(distance, size, before, now)})"
     return Change(place, key, text, distance, size)
+
+
+def _in_proportion(distance: float, size: float, before: float, now: float) -> str:
+    """Return a distance in steps of float64, if they are few: else relative to the numbers."""
+    steps = abs(_ordinal(now) - _ordinal(before))
+    if steps > _FEW:
+        return f"relative {distance / size:.2g}"
+    return f"{steps:,} step{'s' if steps != 1 else ''} of float64"
 
 
 def _distance(old: Any, new: Any, before: float, now: float) -> float:

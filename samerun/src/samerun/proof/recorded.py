@@ -16,7 +16,7 @@ from samerun.mlflow.tracking import RecordedRun, Store
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
-_MACHINE = ("device", "cpu", "python", "system")
+_MACHINE = ("device", "cpu", "cores", "python", "system")
 """The tags of a run that belong to its environment."""
 
 _SHOWN_CHANGES = 5

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from samerun.core.tolerance import Limit, rule
@@ -12,7 +13,7 @@ from samerun.proof.files import keys
 _SHOWN = 5
 
 _LISTED = 1_000
-"""Files that are looked into for a declared name."""
+"""Files whose keys are looked through for a declared name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,11 @@ class Tolerance:
         files: name and place of each.
         """
         waiting = list(self._declared)
-        for count, (name, path) in enumerate(files):
+        read = 0
+        for name, path in files:
             found = keys(path)
-            if not waiting or found is None or count == _LISTED:
+            read += bool(found)
+            if not waiting or found is None or read > _LISTED:
                 return []
             for key in {"", *found}:
                 waiting = [one for one in waiting if rule([one], name, key) is None]
@@ -71,8 +74,9 @@ class Tolerance:
         What is no number has no distance, so any change of it is too large.
         """
         largest: dict[tuple[str, str], Reached] = {}
+        of_key = cache(lambda key: rule(self._declared, file, key))  # a table repeats its columns
         for change in changes:
-            name = rule(self._declared, file, change.key)
+            name = of_key(change.key)
             if name is None:
                 return change
             limit = self._declared[name]
