@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 MAKE = """
 echo make >> "$TOY_LOG"
 mkdir -p "out/deep er"
-for i in 1 2 3; do echo "$i${MAKE:-}" > "out/deep er/ü$i.txt"; done
+for i in $(cat data/sorted.csv); do echo "$i${MAKE:-}" > "out/deep er/ü$i.txt"; done
 echo '{"size": 4, "by": 2}' > made.json
 """
 
@@ -37,12 +37,16 @@ FILES = {
     "make.sh": MAKE,
     "look.sh": LOOK,
     "each.sh": EACH,
-    ".gitignore": "out\nlook.*\nmade.json\neach_*\nlast.txt\n!look.sh\n!each.sh\n",
+    ".gitignore": "out\nlook.*\nmade.json\neach_*\nlast.txt\n!look.sh\n/data/*.csv\n",
     "dvc.yaml": """
 stages:
+  sort:
+    cmd: sort data/raw.csv > data/sorted.csv
+    deps: [data/raw.csv]
+    outs: [data/sorted.csv]
   make:
     cmd: sh -e make.sh
-    deps: [make.sh]
+    deps: [make.sh, data]
     outs: [out]
     metrics: [made.json: {cache: false}]
   look:
@@ -60,7 +64,7 @@ stages:
     outs: [last.txt]
   record:
     cmd: samerun record
-    deps: [make.sh, look.sh, each.sh, made.json, look.txt, last.txt, each_y.txt]
+    deps: [make.sh, look.sh, each.sh, data, made.json, look.txt, last.txt, each_y.txt]
     outs:
       - mlruns/recorded.json: {cache: false, persist: true}
     meta: {samerun: {experiment: steps}}
@@ -77,6 +81,10 @@ def _built(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> Iter
             patch.setenv("TESTS_WARM", str(_warm.bin / "python"))
         folder = tmp_path_factory.mktemp("steps")
         built = project(folder / "work", FILES)
+        (built.path / "data").mkdir()
+        (built.path / "data/raw.csv").write_text("3\n1\n2\n")
+        built.dvc("add", "data/raw.csv")
+        commit(built, "data")
         built.dvc("remote", "add", "--default", "here", str(folder / "remote"))
         built.repro()
         commit(built, "results")
@@ -86,7 +94,7 @@ def _built(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def steps(_built: Toy, tmp_path: Path) -> Toy:
-    """A project in which make -> look -> each@x, each@y -> last ran once; its remote has all."""
+    """A project that ran once: sort -> make -> look -> each@x, each@y -> last. Its remote has all."""
     shutil.copytree(_built.path.parent / "remote", tmp_path / "remote")
     toy = Toy(copied(_built, tmp_path / "work").path)
     toy.dvc("remote", "modify", "here", "url", "../remote")
@@ -114,12 +122,14 @@ def differs(toy: Toy, *arguments: str, **env: str) -> list[str]:
 def test_a_stage_alone_has_the_inputs_of_the_run(steps: Toy) -> None:
     for name in ("look.json", "look.txt", "made.json"):  # of the workspace nothing is read
         (steps.path / name).write_text("other\n")
-    shutil.rmtree(steps.path / "out")
+    for name in ("out", "data"):
+        shutil.rmtree(steps.path / name)
     before = everything(steps.path)
     printed = alone(steps, "look", "look", MAKE="9")
     assert "exact: equal to the bit are 2 outputs of 1 stage\n" in printed
     printed = alone(steps, "each", "each x", "each y", LOOK="9")
     assert "exact: equal to the bit are 2 outputs of 2 stages\n" in printed
+    alone(steps, "make", "make")
     assert everything(steps.path) == before
 
 
@@ -166,7 +176,7 @@ def test_a_damaged_input_is_refused(steps: Toy) -> None:
 
 def test_no_such_stage(steps: Toy) -> None:
     (run,) = steps.runs()
-    reason = "--stage must be a stage of the run: make, look, each@x, each@y, last (got eac)"
+    reason = "--stage must be a stage of the run: sort, make, look, each@x, each@y, last (got eac)"
     log = steps.executions()
     refused(steps, reason, run.run_id, "--stage", "eac")
     refused(steps, "(got record)", run.run_id, "--stage", "record")
