@@ -229,7 +229,7 @@ def test_a_list_or_its_elements_may_be_named(name: str) -> None:
         (100.0, 102.0, {"rel": 0.01}, None),
         (0.0, 1e-9, {"rel": 0.1}, None),  # nothing is relatively near zero
         (0.0, 1e-9, {"rel": 0.1, "abs": 1e-9},
-         "by 1e-09 at most, 1 of the value (allowed rel 0.1, abs 1e-09)"),
+         "by 1e-09 at most (allowed rel 0.1, abs 1e-09)"),
         (1.0, 1.25, {"abs": 0.25}, "by 0.25 at most (allowed 0.25)"),
         (1.0, float("inf"), {"rel": 1}, None),
         (1.0, float("nan"), {"rel": 1, "abs": 1e300}, None),

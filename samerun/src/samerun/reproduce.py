@@ -198,22 +198,30 @@ def _count(number: int, noun: str) -> str:
 
 
 def _print(run: RecordedRun, outcome: Outcome, only: str | None) -> None:
-    print(f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}")
+    for line in _lines(run, outcome, only):
+        print(one_line(line))
+
+
+def _lines(run: RecordedRun, outcome: Outcome, only: str | None) -> Iterator[str]:
+    yield f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}"
     if only is not None:
-        print(f"only stage {only}, with the inputs that the run had: no other stage is compared")
+        yield f"only stage {only}, with the inputs that the run had: no other stage is compared"
     if outcome.difference:
-        print(f"differs: {one_line(outcome.difference)}")
-        for words, follows in (("also different", False), ("perhaps as a consequence", True)):
+        yield f"differs: {outcome.difference}"
+        for words, follows in (
+            ("also different", False),
+            ("perhaps as a consequence (check with --stage)", True),
+        ):
             if others := [one for one in outcome.others if one.follows == follows]:
-                print(f"{words}: {one_line(_named(others))}")
-        print(f"environment: {outcome.environment or 'the same packages and machine'}")
+                yield f"{words}: {_named(others)}"
+        yield f"environment: {outcome.environment or 'the same packages and machine'}"
         return
     if outcome.within:
-        print(f"within tolerance: {outcome.within}; otherwise equal: {outcome.compared}")
+        yield f"within tolerance: {outcome.within}; otherwise equal: {outcome.compared}"
     else:
-        print(f"exact: equal to the bit are {outcome.compared}")
+        yield f"exact: equal to the bit are {outcome.compared}"
     if outcome.environment:
-        print(f"in another environment: {outcome.environment}")
+        yield f"in another environment: {outcome.environment}"
 
 
 def _named(others: Sequence[Difference]) -> str:

@@ -407,7 +407,9 @@ def test_data_come_from_the_cache_else_from_a_remote(data: Toy, tmp_path: Path) 
     exact(data, run.run_id)
     assert everything(data.path) == before
     shutil.rmtree(tmp_path / "remote")
-    refused(data, "must be in DVC's cache or remote (got ", run.run_id)
+    refused(
+        data, "must be in DVC's cache or remote: run `dvc push` where the data is (got ", run.run_id
+    )
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o644])

@@ -73,6 +73,8 @@ stages:
 
 ALONE = "only stage {}, with the inputs that the run had: no other stage is compared\n"
 
+FOLLOWS = "perhaps as a consequence (check with --stage): "
+
 
 @pytest.fixture(scope="module")
 def _built(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toy]:
@@ -94,7 +96,7 @@ def _built(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def steps(_built: Toy, tmp_path: Path) -> Toy:
-    """A project that ran once: sort -> make -> look -> each@x, each@y -> last. Its remote has all."""
+    """A project that ran once: sort -> make -> look -> each@x, each@y -> last; with a remote."""
     shutil.copytree(_built.path.parent / "remote", tmp_path / "remote")
     toy = Toy(copied(_built, tmp_path / "work").path)
     toy.dvc("remote", "modify", "here", "url", "../remote")
@@ -186,13 +188,12 @@ def test_no_such_stage(steps: Toy) -> None:
 def test_the_first_stage_that_differs_is_named_first(steps: Toy) -> None:
     assert differs(steps, LOOK="5") == [
         "differs: stage look: look.json: loss was 1.0, is 1.05 (0.05 away, relative 0.048)",
-        "perhaps as a consequence: each_x.txt (stage each@x), each_y.txt (stage each@y),"
-        " last.txt (stage last)",
+        f"{FOLLOWS}each_x.txt (stage each@x), each_y.txt (stage each@y), last.txt (stage last)",
         "environment: the same packages and machine",
     ]
     assert differs(steps, MAKE="5", LOOK="5") == [
         "differs: stage make: out/deep er/ü1.txt: line 1 was 1, is 15; 2 more files differ in out",
-        "perhaps as a consequence: look.txt (stage look), look.json (stage look),"
+        f"{FOLLOWS}look.txt (stage look), look.json (stage look),"
         " each_x.txt (stage each@x), each_y.txt (stage each@y), last.txt (stage last)",
         "environment: the same packages and machine",
     ]
@@ -210,7 +211,7 @@ def test_what_follows_from_a_tolerated_output_says_so(steps: Toy) -> None:
     assert done.stdout.splitlines()[1:3] == [
         'differs: stage each@x: each_x.txt: line 1 was x of {"loss": 1.0}, is x of {"loss": 1.05};'
         " this stage read look.json, which differed within its tolerance",
-        "also different: each_y.txt (stage each@y)",
+        f"{FOLLOWS}each_y.txt (stage each@y), last.txt (stage last)",
     ]
     rule = "tolerance must name files, keys or columns that a stage makes"
     assert done.stderr == f"samerun: warning: {rule} (got los)\n"

@@ -81,7 +81,7 @@ def _needed(pipeline: Pipeline, absent: Sequence[tuple[Item, Stage]]) -> str:
     names = ", ".join(item.path for item, _ in absent)
     outputs = [stage for item, stage in absent if item not in pipeline.project.data]
     if not outputs:
-        return f"{names} must be in DVC's cache or remote"
+        return f"{names} must be in DVC's cache or remote: run `dvc push` where the data is"
     return (
         f"{names}, which the stage {outputs[0].short} reads, must be in DVC's cache or remote: run"
         " `dvc push` where the run was made, or reproduce the run without --stage"

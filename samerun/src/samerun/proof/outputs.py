@@ -46,7 +46,7 @@ class Old:
 class Difference:
     """An output that differs. stage: which makes it. name: its path. text: what differs in it.
 
-    follows: whether the stage reads another output that differs.
+    follows: whether the stage reads another output that differs, if only within its tolerance.
     """
 
     stage: str
@@ -80,7 +80,7 @@ def differences(
             if text := _difference(name, current, out, now.get(out.path), old, tolerance):
                 if near:
                     text += f"; this stage read {near}, which differed within its tolerance"
-                follows = any(path in differing for path in read)
+                follows = any(path in differing or path in close for path in read)
                 yield Difference(stage.short, name, text, follows)
                 differing.add(out.path)
             elif out.locked != now[out.path].locked:
@@ -159,7 +159,7 @@ def _file(
 
 
 def _hashes(before: str, after: str) -> str:
-    kept = "the recorded bytes are neither with the run nor in DVC's cache"
+    kept = "the recorded bytes are neither with the run nor in DVC's cache: try `dvc fetch`"
     return f"MD5 was {before[:12]}…, is {after[:12]}…; {kept}"
 
 

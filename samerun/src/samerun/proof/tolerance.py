@@ -32,8 +32,9 @@ class Reached:
     def __str__(self) -> str:
         distance, size = self.change.distance or 0.0, self.change.size
         key = f" {self.change.key}" if self.change.key else ""
-        part = f", {distance / size:.3g} of the value" if self.limit.relative and size else ""
-        return f"{key} by {distance:.3g} at most{part} (allowed {self.limit})"
+        counts = self.limit.relative * size > self.limit.absolute
+        relative = f", {distance / size:.3g} of the value" if counts else ""
+        return f"{key} by {distance:.3g} at most{relative} (allowed {self.limit})"
 
 
 class Tolerance:
