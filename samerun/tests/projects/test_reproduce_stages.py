@@ -234,3 +234,32 @@ def test_a_tolerance_that_names_no_output_is_a_mistake(steps: Toy) -> None:
         f"tolerance must name files that a stage makes, or keys of them (got {name})"
         for name in wrong
     ]
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_no_file_outside_the_repository_is_replaced(tmp_path: Path, absolute: bool) -> None:
+    outside = tmp_path / "outside.txt"
+    place = str(outside) if absolute else "../outside.txt"
+    pipeline = f"""
+stages:
+  make:
+    cmd: echo 1 > {place}
+    outs: [{place}: {{cache: false}}]
+  look:
+    cmd: cat {place} > look.txt
+    deps: [{place}]
+    outs: [look.txt]
+  record:
+    cmd: samerun record
+    deps: [look.txt]
+    outs:
+      - mlruns/recorded.json: {{cache: false, persist: true}}
+"""
+    toy = project(tmp_path / "work", {"dvc.yaml": pipeline, ".gitignore": "look.txt\n"})
+    toy.repro()
+    (run,) = toy.runs()
+    outside.write_text("mine\n")
+    refused(toy, "the stage make must write inside the repository", run.run_id)
+    reason = "the stage look must read inside the repository what DVC keeps, or"
+    refused(toy, reason, run.run_id, "--stage", "look")
+    assert outside.read_text() == "mine\n"

@@ -24,6 +24,12 @@ def place(pipeline: Pipeline, stages: Sequence[Stage], sandbox: Sandbox, old: Ol
     made = {out.path for stage in stages for out in stage.outs}
     readers = {item.path: (item, stage) for stage in stages
                for item in pipeline.project.sources(stage) if item.path not in made}  # fmt: skip
+    for item, stage in readers.values():
+        if not sandbox.holds(pipeline.project, item):
+            raise ReproductionError(
+                f"the stage {stage.short} must read inside the repository what DVC keeps, or what"
+                f" is there would be replaced (got {item.path})"
+            )
     missing = [
         (item, stage)
         for item, stage in readers.values()

@@ -16,7 +16,7 @@ from samerun.core.errors import ReproductionError
 from samerun.dvc import checkout
 from samerun.dvc.paths import contains
 from samerun.dvc.project import Project
-from samerun.dvc.stage import Stage
+from samerun.dvc.stage import Item, Stage
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
@@ -103,7 +103,7 @@ class Sandbox:
         project = pipeline.project
         for stage in stages:
             for out in stage.outs:
-                if "://" in out.path or not project.path(out.path).is_relative_to(self.top):
+                if not self.holds(project, out):
                     raise ReproductionError(
                         f"the stage {stage.short} must write inside the repository, or its"
                         f" execution would replace what is there (got {out.path})"
@@ -118,6 +118,11 @@ class Sandbox:
                         f"{dep.path}, which the stage {stage.short} reads, must be in the run's"
                         f" commit (got nothing: {where})"
                     )
+
+    def holds(self, project: Project, item: Item) -> bool:
+        """Return whether the place of an item is in this checkout. project: that of it."""
+        place = Path(os.path.normpath(project.path(item.path)))
+        return "://" not in item.path and place.is_relative_to(self.top)
 
     def not_fetched(self, path: Path) -> str | None:
         """Return what a checkout lacks at a path: a submodule's files, or Git LFS's; or None."""
