@@ -356,8 +356,10 @@ def test_another_environment_is_named(toy: Toy) -> None:
     (run,) = toy.runs()
     in_file("environment.json", '"numpy": "2', '"numpy": "1')(toy, run)
     in_model("requirements.txt", lambda text: f"{text}\nother==1\n")(toy, run)
+    value("tags", "python", "3.9.1")(toy, run)
     printed = exact(toy, run.run_id)
-    assert re.search(r"\nin another environment: numpy was 1\.\S+, is 2", printed)
+    python = r"python was 3\.9\.1, is 3\.\S+"
+    assert re.search(rf"\nin another environment: {python}; numpy was 1\.\S+, is 2", printed)
 
 
 def test_a_verdict_that_cannot_be_written_down_holds(toy: Toy) -> None:
