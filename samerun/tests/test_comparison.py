@@ -1,12 +1,16 @@
 """What differs between two files: where, by how much, and whether that is allowed."""
 
 import json
+import math
+import pickle
 from pathlib import Path
 
 import pytest
 
 from samerun.core.errors import WorkspaceError
-from samerun.proof.comparison import Change, between, same, values
+from samerun.core.tolerance import limits
+from samerun.proof.comparison import Change, same, values
+from samerun.proof.files import between
 from samerun.proof.tolerance import Tolerance
 
 
@@ -64,36 +68,87 @@ def test_keys_of_json_and_yaml(
         ("x,y\n1,a\n", "x,y\n1,b\n", "row 1, column y was a, is b"),
         ("x,y\n1,2\n", "x,y\n1,2\n3,4\n", "row 2 is new"),
         ("x,y\n1,2\n3,4\n", "x,y\n1,2\n", "row 2 is gone"),
-        ("x,y\n1,2\n", "x,z\n1,2\n", "the header was ['x', 'y'], is ['x', 'z']"),
+        ("x,y\n1,2\n", "x,z\n1,2\n", "the header lost the column y, gained the column z"),
+        (
+            "x,y\n1,2\n",
+            "y,x\n2,1\n",
+            "the header has the columns in another order: column 1 was x, is y",
+        ),
+        ("x,x\n1,2\n", "x,x\n1,3\n", "row 1, column 2 x was 2, is 3"),
+        (",x\n1,2\n", ",x\n2,2\n", "row 1, column 1 was 1, is 2"),
+        ('x,y\n1,"a\nb"\n', 'x,y\n1,"a\nc"\n', "row 1, column y was a\nb, is a\nc"),
         ("x,y\n1,2\n", "x,y\n1,2,3\n", "row 1 was ['1', '2'], is ['1', '2', '3']"),
-        ("x,y\n1,2\n", 'x,y\n1,"2"\n', "has other bytes from byte 6 on (was 8 bytes, is 10)"),
+        ("x,y\n1,2\n", 'x,y\n1,"2"\n', 'line 2 was 1,2, is 1,"2"'),
     ],
 )
 def test_rows_and_columns(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert texts(tmp_path, "a.csv", old, new)[0].startswith(expected)
-    tabs = [text.replace(",", "\t") for text in (old, new)]
-    assert texts(tmp_path, "a.tsv", *tabs)[0].startswith(expected)
+    if not expected.startswith("line"):
+        tabs, other = ([text.replace(",", by) for text in (old, new)] for by in "\t;")
+        assert texts(tmp_path, "a.tsv", *tabs)[0].startswith(expected)
+        assert texts(tmp_path, "b.csv", *other)[0].startswith(expected)
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("a.bin", b"abc", b"abd", "has other bytes from byte 2 on (was 3 bytes)"),
-        ("a.bin", b"abc", b"abcd", "has other bytes from byte 3 on (was 3 bytes, is 4)"),
-        ("a.bin", b"x" * 3_000_000, b"x" * 2_999_999 + b"y",
+        ("a.bin", b"\0bc", b"\0bd", "has other bytes from byte 2 on (was 3 bytes)"),
+        ("a.bin", b"\0bc", b"\0bcd", "has other bytes from byte 3 on (was 3 bytes, is 4)"),
+        ("a.bin", b"\0" * 3_000_000, b"\0" * 2_999_999 + b"y",
          "has other bytes from byte 2,999,999 on (was 3,000,000 bytes)"),
-        ("a.json", "{", "{}", "has other bytes from byte 1 on (was 1 bytes, is 2)"),
-        ("a.json", "1", "1.", "has other bytes from byte 1 on (was 1 bytes, is 2)"),
-        ("a.json", '{"a":1}', '{"a": 1}', "has other bytes from byte 5 on (was 7 bytes, is 8)"),
         ("a.csv", b"x\n\xff\n", b"x\n\xfe\n", "has other bytes from byte 2 on (was 4 bytes)"),
-        ("a.csv", "", "x\n", "has other bytes from byte 0 on (was 0 bytes, is 2)"),
-        ("a.yaml", "a: [", "a: ]", "has other bytes from byte 3 on (was 4 bytes)"),
+        ("a.txt", b"\xff", b"\xfe", "has other bytes from byte 0 on (was 1 byte)"),
+        ("a.pkl", pickle.dumps(1.5), pickle.dumps(2.5),
+         "has other bytes from byte 12 on (was 21 bytes)"),
     ],
 )  # fmt: skip
-def test_anything_else_is_bytes(
-    tmp_path: Path, name: str, old: str | bytes, new: str | bytes, expected: str
+def test_what_is_no_text_is_bytes(
+    tmp_path: Path, name: str, old: bytes, new: bytes, expected: str
 ) -> None:
     assert texts(tmp_path, name, old, new) == [expected]
+
+
+LONG = "a" * 100
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("a", "1\n2\n", "1\n3\n", "line 2 was 2, is 3"),
+        ("a.md", "é\nü\n", "é\nö\n", "line 2 was ü, is ö"),
+        ("a.log", "a\n", "a\nb\n", "line 2 is new: b"),
+        ("a.log", "a\nb\n", "a\n", "line 2 is gone: b"),
+        ("a.log", "a", "a\n", "line 1 was 'a', is 'a\\n'"),
+        ("a.py", "a\r\n", "a\n", "line 1 was 'a\\r\\n', is 'a\\n'"),
+        ("a.txt", "a  b\n", "a b\n", "line 1 was 'a  b', is 'a b'"),
+        ("a.html", f"{LONG}b{LONG}", f"{LONG}c{LONG}",
+         f"line 1 was …{'a' * 20}b{'a' * 39}…, is …{'a' * 20}c{'a' * 39}…"),
+        ("a.json", "{", "{}", "line 1 was {, is {}"),
+        ("a.json", '{"a":1}', '{"a": 1}', "line 1 was {\"a\":1}, is {\"a\": 1}"),
+        ("a.csv", "", "x\n", "line 1 is new: x"),
+        ("a.yaml", "a: [", "a: ]", "line 1 was a: [, is a: ]"),
+        ("a.jsonl", "x\n", "y\n", "line 1 was x, is y"),
+    ],
+)  # fmt: skip
+def test_a_text_has_lines(tmp_path: Path, name: str, old: str, new: str, expected: str) -> None:
+    assert texts(tmp_path, name, old, new) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('{"a": {"b": 1}}\n{"c": 2}\n', '{"a": {"b": 1}}\n{"c": 3}\n',
+         "line 2, key c was 2, is 3 (1 away, "),
+        ('{"a": NaN}\n', '{"a": 1.0}\n', "line 1, key a was nan, is 1.0"),
+        ("1\n", "2\n", "line 1 was 1, is 2 (1 away, "),
+        ("1\n2\n", "1\n", "line 2 is gone"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", ["jsonl", "ndjson"])
+def test_json_lines_have_keys(
+    tmp_path: Path, suffix: str, old: str, new: str, expected: str
+) -> None:
+    assert texts(tmp_path, f"a.{suffix}", old, new)[0].startswith(expected)
 
 
 def test_steps_count_the_floats_between(tmp_path: Path) -> None:
@@ -103,6 +158,27 @@ def test_steps_count_the_floats_between(tmp_path: Path) -> None:
     assert change.text.endswith("(9.88e-324 away, 2 steps of float64)")
     assert not same(0.0, -0.0)
     assert same(float("nan"), float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "distance"),
+    [
+        (2**53, 2**53 + 1, 1.0),  # as float64 they are the same
+        ("9007199254740993", "9007199254740992", 1.0),
+        (float("nan"), float("nan"), None),  # no change at all
+        ("nan", "NaN", 0.0),
+        ("inf", "Infinity", 0.0),
+        ("1.0", 1.0, "none"),
+        (True, 1, "none"),
+        ("a", "b", "none"),
+        (1, "", "none"),
+    ],
+)
+def test_the_distance_of_numbers_that_are_numbers(
+    old: object, new: object, distance: float | str | None
+) -> None:
+    found = [change.distance for change in values(old, new)]
+    assert found == ([] if distance is None else [None if distance == "none" else distance])
 
 
 @pytest.mark.parametrize(
@@ -116,25 +192,96 @@ def test_steps_count_the_floats_between(tmp_path: Path) -> None:
         ({"r/m.json": 0.1, "r/m.json:rate": 0.001}, "rate"),
         ({"r/m.json": 0.001, "loss": 0.1}, "loss"),  # a file counts more than a name
         ({"r/m.json:loss": 0.01, "r/m.json:rate": 0.01}, None),
+        ({"r": 0.1}, None),
+        ({"r/": 0.1, "r/m.json": 0.001}, "loss"),
+        ({"r/*.json": 0.1}, None),
+        ({"*.json": 0.1, "r/*": 0.001, "r/m*": 0.1}, None),  # the longest one
+        ({"r/*:loss": 0.1, "ra*": 0.1}, None),
+        ({"m.loss": 0.1, "r/m.rate": 0.1}, None),  # as MLflow names them
+        ({"lo": 0.1, "m": 0.1, "m.json": 0.1}, "loss"),
     ],
 )
 def test_the_most_exact_tolerance_counts(declared: dict[str, float], beyond: str | None) -> None:
-    tolerance = Tolerance(declared)
+    tolerance = Tolerance(limits("tolerance", declared))
     found = tolerance.first_beyond(
         "r/m.json", [Change("loss", "loss", "", 0.01), Change("rate", "rate", "", 0.005)]
     )
     assert (found.key if found else None) == beyond
-    assert tolerance.reached == ({} if beyond else {"r/m.json": 0.01})
+    assert str(tolerance).startswith("" if beyond else "r/m.json loss by 0.01 at most (allowed ")
+
+
+@pytest.mark.parametrize(
+    "name", ["w", "w.0.loss", "w.loss", "w.*.loss", "*loss", "a.json:w", "a.json:w.loss"]
+)
+def test_a_list_or_its_elements_may_be_named(name: str) -> None:
+    tolerance = Tolerance(limits("tolerance", {name: 0.5}))
+    assert not tolerance.first_beyond(
+        "a.json", values({"w": [{"loss": 1}]}, {"w": [{"loss": 1.5}]})
+    )
+    assert str(tolerance) == "a.json w.0.loss by 0.5 at most (allowed 0.5)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "limit", "words"),
+    [
+        (100.0, 101.0, {"rel": 0.01}, "by 1 at most, 0.0099 of the value (allowed rel 0.01)"),
+        (-100.0, -101.0, {"rel": 0.01}, "by 1 at most, 0.0099 of the value (allowed rel 0.01)"),
+        (100.0, 102.0, {"rel": 0.01}, None),
+        (0.0, 1e-9, {"rel": 0.1}, None),  # nothing is relatively near zero
+        (0.0, 1e-9, {"rel": 0.1, "abs": 1e-9},
+         "by 1e-09 at most (allowed rel 0.1, abs 1e-09)"),
+        (1.0, 1.25, {"abs": 0.25}, "by 0.25 at most (allowed 0.25)"),
+        (1.0, float("inf"), {"rel": 1}, None),
+        (1.0, float("nan"), {"rel": 1, "abs": 1e300}, None),
+        (1.0, "1.0", 1, None),
+        ("nan", "NaN", 0, "by 0 at most (allowed 0)"),
+        ([1], [1, 2], 9, None),
+    ],
+)  # fmt: skip
+def test_a_relative_tolerance_is_that_of_isclose(
+    old: object, new: object, limit: object, words: str | None
+) -> None:
+    tolerance = Tolerance(limits("tolerance", {"a.csv": limit}))
+    change = tolerance.first_beyond("a.csv", values(old, new))
+    assert (change is None) == (words is not None)
+    assert str(tolerance) == (f"a.csv {words}" if words else "")
+    if words and isinstance(old, float) and isinstance(new, float) and isinstance(limit, dict):
+        assert math.isclose(old, new, rel_tol=limit.get("rel", 0), abs_tol=limit.get("abs", 0))
+
+
+def test_a_change_beyond_the_tolerance_says_what_is_allowed() -> None:
+    change = Tolerance(limits("", {"a": 0.5})).first_beyond("a.json", values({"a": 1}, {"a": 2}))
+    assert str(change).endswith("(1 away, relative 0.5), more than the allowed 0.5")
 
 
 def test_what_is_no_number_is_never_within_a_tolerance() -> None:
-    tolerance = Tolerance({"m.json": float("inf")})
+    tolerance = Tolerance(limits("", {"m.json": float("inf")}))
     for distance in (None, float("nan")):
         assert tolerance.first_beyond("m.json", [Change("a", "a", "", distance)])
     assert not tolerance.first_beyond("m.json", [Change("a", "a", "", float("inf"))])
 
 
-@pytest.mark.parametrize("wrong", ["1e-9", -1, True, None, float("nan")])
+@pytest.mark.parametrize(
+    "wrong",
+    ["1e-9", -1, True, None, float("nan"), {}, [1], {"rel": "1"}, {"rel": -1}, {"relative": 1},
+     {"rel": 1, "at": 1}],
+)  # fmt: skip
 def test_a_tolerance_is_a_number(wrong: object) -> None:
-    with pytest.raises(WorkspaceError, match=r"tolerance\.loss must be a number, 0 or more"):
-        Tolerance({"loss": wrong})
+    with pytest.raises(
+        WorkspaceError, match=r"tolerance\.loss must be a number, 0 or more, or {rel"
+    ):
+        limits("tolerance", {"loss": wrong})
+
+
+def test_a_declared_name_that_nothing_has(tmp_path: Path) -> None:
+    contents = {"a.csv": "x;y\n1;2\n", "b.json": '{"c": {"d": [1]}}', "e.jsonl": '{"f": 1}\n',
+                "g.bin": "\0"}  # fmt: skip
+    for name, text in contents.items():
+        (tmp_path / name).write_text(text)
+    files = [(f"out/{name}", tmp_path / name) for name in contents]
+    right = ["x", "y", "c", "c.d", "c.d.0", "f", "out", "out/g.bin", "out/*.csv:y", "b.c.d"]
+    declared = dict.fromkeys([*right, "z", "d", "out/a.csv:c", "outer"], 1)
+    assert Tolerance(limits("", declared)).unused(files) == ["z", "d", "out/a.csv:c", "outer"]
+    large = tmp_path / "large.json"
+    large.write_text(" " * 300_000 + "{}")
+    assert Tolerance(limits("", {"z": 1})).unused([*files, ("large.json", large)]) == []

@@ -88,6 +88,11 @@ def _add_proof(commands: object) -> None:
     reproduce.add_argument(
         "run", help="a run's id, the beginning of one, its name, or [MODEL@]champion"
     )
+    reproduce.add_argument(
+        "--stage",
+        metavar="NAME",
+        help="execute only this stage, with the inputs that the run had: is it deterministic?",
+    )
     reproduce.add_argument("--keep", action="store_true", help="leave the folder it was done in")
     reproduce.add_argument(
         "--with-patch",

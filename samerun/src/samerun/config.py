@@ -16,7 +16,8 @@ from typing import Any
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import is_reserved, mlflow_keys
-from samerun.dvc.paths import contains
+from samerun.core.tolerance import Limit, limits
+from samerun.dvc.paths import contains, overlap
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Stage
 
@@ -28,6 +29,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 _RULE = re.compile(r"(?P<file>[^:]+):(?P<key>[^?]+?)(?:\s*\?\s*(?P<yes>.*?)\s*:\s*(?P<no>.*))?")
 
+_DATA = {".csv", ".json", ".jsonl", ".ndjson", ".toml", ".tsv", ".txt", ".yaml", ".yml"}
 
 DEFAULT_EXPERIMENT = "samerun"
 """Not named after a folder: that of an experiment is temporary, and a checkout may be moved."""
@@ -50,7 +52,7 @@ class Config:
     experiment: of MLflow, and the name of the registered model. model: the code that serves the
     model, then the files that it needs beside it. description: a Markdown file that describes a
     run. tags: name to rule. not_identity: stages that only present. env: variables that belong to
-    identity. tolerance: file, metric or column to the largest difference. datasets: context to
+    identity. tolerance: file, key or column to the largest difference. datasets: context to
     path. reads: folder to the parameter that names its only file that counts. name: phrases of a
     run's name, " | " between alternatives. columns, about: of the experiment's page;
     a * in a column stands for any metrics.
@@ -62,7 +64,7 @@ class Config:
     tags: Mapping[str, TagRule] = field(default_factory=dict)
     not_identity: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
-    tolerance: Mapping[str, float] = field(default_factory=dict)
+    tolerance: Mapping[str, Limit] = field(default_factory=dict)
     datasets: Mapping[str, str] = field(default_factory=dict)
     reads: Mapping[str, str] = field(default_factory=dict)
     name: tuple[str, ...] = ()
@@ -111,6 +113,7 @@ def of(project: Project, stage: Stage) -> Config:
 
     values = {key: _frozen(value) for key, value in written.items()}
     values.setdefault("experiment", DEFAULT_EXPERIMENT)
+    values["tolerance"] = limits(f"{where}.tolerance", written.get("tolerance", {}))
     if "description" in values:
         values["description"] = path(values["description"])
     model = written.get("model", [])
@@ -155,9 +158,16 @@ def _frozen(value: Any) -> Any:
 
 
 def mistakes(
-    config: Config, project: Project, deciding: Sequence[Stage], presenting: Sequence[Stage]
+    config: Config,
+    project: Project,
+    deciding: Sequence[Stage],
+    presenting: Sequence[Stage],
+    base: Path,
 ) -> Iterator[str]:
-    """Yield what a configuration names and the pipeline does not have, as "RULE (got NAME)"."""
+    """Yield what a configuration names and the pipeline does not have, as "RULE (got NAME)".
+
+    base: the folder of dvc.yaml.
+    """
     shown = {stage.short.partition("@")[0] for stage in presenting}
     for name in config.not_identity:
         if name not in shown:
@@ -173,12 +183,33 @@ def mistakes(
     for path in config.datasets.values():
         if path not in data:
             yield f"datasets must name outputs or dependencies of the stages (got {path})"
+    outs = [
+        Path(os.path.relpath(project.path(out.path), base)).as_posix()
+        for stage in deciding
+        for out in stage.outs
+    ]
+    for name in config.tolerance:
+        if _names_file(name) and not any(_may_be_in(out, name.partition(":")[0]) for out in outs):
+            yield f"tolerance must name files that a stage makes, or keys of them (got {name})"
     files = [("model", file) for file in config.model]
     files += [("description", config.description)] if config.description else []
     for what, file in files:
         made = any(contains(one, file) for one in project.made)
         if not made and not project.path(file).is_file():
             yield f"{what} must name a file (got {file})"
+
+
+def _names_file(name: str) -> bool:
+    """Return whether an entry of `tolerance` names a file: a key or column has no such suffix."""
+    return ":" in name or Path(name).suffix in _DATA
+
+
+def _may_be_in(out: str, file: str) -> bool:
+    """Return whether a file, which may have wildcards, may be an output, or in or around one."""
+    fixed = re.split(r"[*?[]", file)[0]
+    if fixed != file:
+        return out.startswith(fixed) or fixed.startswith(f"{out}/")
+    return overlap(out, file)
 
 
 def _has(stage: Stage, key: str) -> bool:

@@ -107,7 +107,9 @@ class Pipeline:
 
     def mistakes(self) -> list[str]:
         """Return what `meta.samerun` names and the pipeline does not have."""
-        return list(config.mistakes(self.config, self.project, self.deciding, self.presenting))
+        return list(
+            config.mistakes(self.config, self.project, self.deciding, self.presenting, self.folder)
+        )
 
     def lacking(self) -> list[str]:
         """Return what the record stage must depend on and does not.

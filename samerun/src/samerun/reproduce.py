@@ -1,12 +1,13 @@
 """`samerun reproduce RUN`: execute a recorded run again and compare the results bit by bit."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from samerun.core import address, progress
-from samerun.core.errors import ReproductionError, StoreError, UsageError
+from samerun.core.errors import ReproductionError, StoreError, UsageError, one_line
+from samerun.dvc.paths import contains
 from samerun.dvc.project import Project
 from samerun.execution import environment
 from samerun.mlflow import content, models
@@ -14,6 +15,7 @@ from samerun.mlflow.recorded import RecordedRun
 from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.proof import outputs, planned, scratch
+from samerun.proof.outputs import Difference
 from samerun.proof.page import Page, differences, model_differences
 from samerun.proof.recorded import Recorded
 from samerun.proof.sandbox import Sandbox
@@ -21,15 +23,21 @@ from samerun.proof.tolerance import Tolerance
 
 EXACT, DIFFERS = 0, 1
 
+_SHOWN_OUTPUTS = 5
+
+_UNUSED = "tolerance must name files, keys or columns that a stage makes (got {})"
+
 
 @dataclass(slots=True)
 class Outcome:
     """How a reproduction ended. difference: the first one, in words. compared: what is equal.
 
-    environment: what differs in it from the run's, or "".
+    others: the outputs that differ besides the first. environment: what differs in it from the
+    run's, or "". within: what was within the tolerance, or "".
     """
 
     difference: str | None
+    others: Sequence[Difference]
     compared: str
     environment: str
     within: str
@@ -42,11 +50,14 @@ class Outcome:
         return "within tolerance" if self.within else "exact"
 
 
-def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
+def main(
+    *, run: str, stage: str | None = None, keep: bool = False, with_patch: bool = False
+) -> int:
     """Return 0 if the run is reproduced exactly or within the declared tolerance, 1 if it differs.
 
     run: the name of the run, its id, or the first characters of its id; or `champion`, or
     `NAME@champion` of another registered model than the experiment's.
+    stage: the only stage that is executed, with the inputs that the run had; None for all.
     keep: whether the folder of the reproduction remains. with_patch: whether uncommitted changes
     are applied that another store than the local one keeps with the run.
 
@@ -59,7 +70,7 @@ def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
     if found.status != "FINISHED":
         raise ReproductionError(f"the run must have finished (got {found.run_id}: {found.status})")
     trusted = with_patch or address.local_store() is not None
-    steps = len(pipeline.deciding) + 3
+    steps = (len(pipeline.deciding) if stage is None else 1) + 3
     with (
         scratch.folder(keep=keep) as folder,
         progress.steps("reproduce", steps) as begin,
@@ -71,11 +82,12 @@ def main(*, run: str, keep: bool = False, with_patch: bool = False) -> int:
         sandbox = Sandbox(folder, pipeline)
         sandbox.check_out(recorded.commit)
         reproduction = _Reproduction(store, recorded, sandbox, tolerance)
-        outcome = reproduction.outcome(begin, trusted=trusted)
-    _print(found, outcome)
+        outcome = reproduction.outcome(begin, trusted=trusted, only=stage)
+    _print(found, outcome, stage)
     if keep:
         print(f"kept: {sandbox.folder}")
-    _tag(store, found, outcome)
+    if stage is None:  # the tag speaks of the whole run
+        _tag(store, found, outcome)
     return DIFFERS if outcome.difference else EXACT
 
 
@@ -109,46 +121,68 @@ class _Reproduction:
         self._tolerance = tolerance
         self._compared, self._root = "", sandbox.top
 
-    def outcome(self, begin: Callable[[str], object], *, trusted: bool) -> Outcome:
-        """Execute the run's stages, unless its inputs differ, and compare the results."""
-        first = next(self._differences(begin, trusted), None)
+    def outcome(
+        self, begin: Callable[[str], object], *, trusted: bool, only: str | None
+    ) -> Outcome:
+        """Execute the run's stages, unless their inputs differ, and compare the results."""
+        first, others = self._compare(begin, trusted, only)
         change = self._recorded.environment_change(self._root)
-        reached = self._tolerance.reached.items()
-        within = ", ".join(f"{file} by {largest:.3g} at most" for file, largest in reached)
-        return Outcome(first, self._compared, change, within)
+        return Outcome(first, others, self._compared, change, str(self._tolerance))
 
-    def _differences(self, begin: Callable[[str], object], trusted: bool) -> Iterator[str]:
-        """Yield what differs, in the order in which a run reads and makes it.
+    def _compare(
+        self, begin: Callable[[str], object], trusted: bool, only: str | None
+    ) -> tuple[str | None, Sequence[Difference]]:
+        """Return the first difference, in the order in which a run reads and makes what differs.
 
-        Nothing is executed after the first difference of the inputs, since only the next one that
-        is asked for is found.
+        Returns: it in words, None if there is none; and the other outputs that differ.
         """
         recorded, sandbox = self._recorded, self._sandbox
-        yield from recorded.identity_differences()
-        before = planned.pipeline(recorded, sandbox, trusted=trusted)
-        self._root = before.project.root
-        yield from planned.differences(recorded, before, sandbox)
-        planned.execute(recorded, before, sandbox, begin)
+        if first := next(recorded.identity_differences(), None):
+            return first, ()
+        old = outputs.Old(recorded.artifacts, sandbox.users_cache)
+        plan = planned.plan(recorded, sandbox, old, trusted=trusted, only=only)
+        self._root = plan.pipeline.project.root
+        if first := next(planned.differences(recorded, plan, sandbox), None):
+            return first, ()  # what is made from other inputs says nothing
+        planned.execute(recorded, plan, sandbox, begin)
         begin("compare")
         after = sandbox.pipeline(recorded.environ)
-        old = outputs.Old(recorded.artifacts, sandbox.users_cache)
-        yield from outputs.differences(before, after, old, self._tolerance)
+        found = list(outputs.differences(plan.pipeline, after, plan.compared, old, self._tolerance))
+        if only is None:
+            for name in self._tolerance.unused(outputs.files(after, plan.compared)):
+                print(f"samerun: warning: {one_line(_UNUSED.format(name))}", file=sys.stderr)
+        if found:
+            return str(found[0]), found[1:]
+        return next(self._beyond_outputs(plan, after), None), ()
+
+    def _beyond_outputs(self, plan: planned.Plan, after: Pipeline) -> Iterator[str]:
+        """Yield what differs between the files and what the run has of them: copies, page, model.
+
+        Of some stages alone, the copies of their outputs.
+        """
+        recorded = self._recorded
         given = {*content.declarations(after), *content.locks(after)}
         made = [name for name in content.files(after) if name not in given]
+        own = [out.path for stage in plan.compared for out in stage.outs]
+        if plan.only is not None:
+            made = [name for name in made if any(contains(one, name) for one in own)]
         yield from outputs.artifacts(after, made, recorded.artifacts)
-        run_id, page = recorded.run.run_id, Page.of(after)
-        for difference in differences(page, self._store, run_id):
+        counted = f"{_count(len(own), 'output')} of {_count(len(plan.compared), 'stage')}"
+        if plan.only is not None:
+            self._compared = counted
+            return
+        page = Page.of(after)
+        for difference in differences(page, self._store, recorded.run.run_id):
             yield f"the run's page: {difference}"
         changed = recorded.environment_change(self._root)
         ignored = models.ENVIRONMENT_FILES if changed else ()
         for difference in model_differences(after, recorded.model, ignored):
             yield f"the run's model: {difference}"
-        self._compared = _compared(after, page)
+        self._compared = f"{counted}; on the run's page {_shown(after, page)}"
 
 
-def _compared(pipeline: Pipeline, page: Page) -> str:
-    """Return what was compared, in numbers."""
-    count = len(list(pipeline.outputs()))
+def _shown(pipeline: Pipeline, page: Page) -> str:
+    """Return what of a run's page was compared, in numbers."""
     values = sum(len(column) for column in page.history.values())
     shown = [
         _count(len(page.params), "parameter"),
@@ -157,28 +191,45 @@ def _compared(pipeline: Pipeline, page: Page) -> str:
         *([_count(len(page.tags), "tag")] if page.tags else []),
         *(["the model"] if pipeline.config.model else []),
     ]
-    return (
-        f"{_count(count, 'output')} of {_count(len(pipeline.deciding), 'stage')}; on the run's page"
-        f" {', '.join(shown[:-1])} and {shown[-1]}"
-    )
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _print(run: RecordedRun, outcome: Outcome) -> None:
-    print(f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}")
+def _print(run: RecordedRun, outcome: Outcome, only: str | None) -> None:
+    for line in _lines(run, outcome, only):
+        print(one_line(line))
+
+
+def _lines(run: RecordedRun, outcome: Outcome, only: str | None) -> Iterator[str]:
+    yield f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}"
+    if only is not None:
+        yield f"only stage {only}, with the inputs that the run had: no other stage is compared"
     if outcome.difference:
-        print(f"differs: {outcome.difference}")
-        print(f"environment: {outcome.environment or 'the same packages and machine'}")
+        yield f"differs: {outcome.difference}"
+        for words, follows in (
+            ("also different", False),
+            ("perhaps as a consequence (check with --stage)", True),
+        ):
+            if others := [one for one in outcome.others if one.follows == follows]:
+                yield f"{words}: {_named(others)}"
+        yield f"environment: {outcome.environment or 'the same packages and machine'}"
         return
     if outcome.within:
-        print(f"within tolerance: {outcome.within}; otherwise equal: {outcome.compared}")
+        yield f"within tolerance: {outcome.within}; otherwise equal: {outcome.compared}"
     else:
-        print(f"exact: equal to the bit are {outcome.compared}")
+        yield f"exact: equal to the bit are {outcome.compared}"
     if outcome.environment:
-        print(f"in another environment: {outcome.environment}")
+        yield f"in another environment: {outcome.environment}"
+
+
+def _named(others: Sequence[Difference]) -> str:
+    """Return the first of some outputs, and how many more there are."""
+    names = [f"{one.name} (stage {one.stage})" for one in others[:_SHOWN_OUTPUTS]]
+    more = len(others) - len(names)
+    return ", ".join(names) + (f" and {_count(more, 'more output')}" if more else "")
 
 
 def _tag(store: Store, run: RecordedRun, outcome: Outcome) -> None:

@@ -341,8 +341,9 @@ def test_what_is_within_the_declared_tolerance(toy: Toy) -> None:
     edit = f"s/,900/,900.25/ {HISTORY}"
     assert judged(toy, edit, f'"{HISTORY}": 0.5') == (
         0,
-        f"within tolerance: {HISTORY} by 0.25 at most; otherwise equal: 4 outputs of 3 stages; on"
-        " the run's page 4 parameters, 2 metrics, 3 values by step, 1 tag and the model",
+        f"within tolerance: {HISTORY} loss by 0.25 at most (allowed 0.5); otherwise equal: 4"
+        " outputs of 3 stages; on the run's page 4 parameters, 2 metrics, 3 values by step, 1 tag"
+        " and the model",
     )
     assert toy.runs()[0].tags["reproduced"] == "within tolerance"
 
@@ -355,10 +356,12 @@ def test_what_is_beyond_the_declared_tolerance(toy: Toy) -> None:
 
 def test_a_model_within_the_tolerance_is_compared_as_it_was_recorded(toy: Toy) -> None:
     edit = "s/105/105.5/ models/fit.json"
-    code, verdict = judged(toy, edit, '"models/fit.json:slope": 1', "slope: 1", "absolute: 1",
+    code, verdict = judged(toy, edit, '"models/fit.json:slope": 1', "slope: 1", "error.absolute: 1",
                            '"reports/metrics.json": 1')  # fmt: skip
     assert code == 0
-    assert "models/fit.json by 0.5 at most, reports/metrics.json by 0.5 at most" in verdict
+    assert (
+        "models/fit.json slope by 0.5 at most (allowed 1), reports/metrics.json slope by" in verdict
+    )
 
 
 Place = Callable[[Toy], None]
@@ -404,7 +407,9 @@ def test_data_come_from_the_cache_else_from_a_remote(data: Toy, tmp_path: Path) 
     exact(data, run.run_id)
     assert everything(data.path) == before
     shutil.rmtree(tmp_path / "remote")
-    refused(data, "must be in DVC's cache or remote (got ", run.run_id)
+    refused(
+        data, "must be in DVC's cache or remote: run `dvc push` where the data is (got ", run.run_id
+    )
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o644])
@@ -439,7 +444,8 @@ def test_of_folders_the_first_file_is_named(tmp_path: Path) -> None:
     toy.repro()
     code, printed = changed_folder(toy)
     assert code == 1
-    assert "differs: stage fit: out/deep/a: has other bytes from byte 0 on (was 2 bytes)" in printed
+    differs = "differs: stage fit: out/deep/a: line 1 was 1, is 9; 2 more files differ in out\n"
+    assert differs in printed
     shutil.rmtree(toy.path / ".dvc/cache")
     code, printed = changed_folder(toy)
     assert code == 1

@@ -1,74 +1,38 @@
-"""What differs between two files, or two values: where, by how much, in words.
+"""What differs between two values: where, by how much, in words.
 
-Numbers are equal if their bits are. Knows nothing of pipelines or stores.
+Numbers are equal if their bits are. Knows nothing of files, pipelines or stores.
 """
 
-import csv
-import json
+import math
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
-import yaml
+_LONGEST = 60
+"""The most characters that are shown of a value."""
 
-_LARGEST = 64 * 2**20
-"""Bytes of the largest JSON or YAML file that is compared key by key."""
-
-_BLOCK = 2**20
-
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-
-_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FEW = 10_000
+"""The most steps of float64 that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One difference. place: where in the file. key: of JSON and YAML, or the column; "" for none.
 
-    text: both values, and their distance. distance: None if they are not both numbers.
+    text: both values, and their distance. distance: None if they are not both numbers. size: the
+    larger magnitude of the two numbers.
     """
 
     place: str
     key: str
     text: str
     distance: float | None = None
+    size: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.place} {self.text}".strip()
-
-
-def between(old: Path, new: Path) -> Iterator[Change]:
-    """Yield what differs between two files, which are read as their suffix says.
-
-    If any byte differs, that is one change at least.
-    """
-    offset = _first_offset(old, new)
-    if offset is None:
-        return
-    found = 0
-    try:
-        for change in _structured(old, new):
-            found += 1
-            yield change
-    except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError):
-        found = 0  # not what its name says
-    if not found:
-        before, now = old.stat().st_size, new.stat().st_size
-        sizes = f"{before:,} bytes" if before == now else f"{before:,} bytes, is {now:,}"
-        yield Change("", "", f"has other bytes from byte {offset:,} on (was {sizes})")
-
-
-def _structured(old: Path, new: Path) -> Iterator[Change]:
-    if new.suffix in _DELIMITERS:
-        yield from _tables(old, new, _DELIMITERS[new.suffix])
-    elif max(old.stat().st_size, new.stat().st_size) <= _LARGEST:
-        if new.suffix == ".json":
-            yield from values(json.loads(old.read_bytes()), json.loads(new.read_bytes()))
-        elif new.suffix in (".yaml", ".yml"):
-            yield from values(*(yaml.load(each.read_bytes(), Loader=_YAML) for each in (old, new)))
 
 
 def values(old: Any, new: Any, key: str = "") -> Iterator[Change]:
@@ -88,7 +52,7 @@ def values(old: Any, new: Any, key: str = "") -> Iterator[Change]:
         if len(old) != len(new):
             yield Change(key, key, f"had {len(old):,} entries, has {len(new):,}")
     elif not same(old, new):
-        yield _change(key, key, old, new)
+        yield change(key, key, old, new)
 
 
 def same(old: Any, new: Any) -> bool:
@@ -98,42 +62,34 @@ def same(old: Any, new: Any) -> bool:
     return type(old) is type(new) and bool(old == new)
 
 
-def _tables(old: Path, new: Path, delimiter: str) -> Iterator[Change]:
-    with (
-        old.open(encoding="utf-8", newline="") as first,
-        new.open(encoding="utf-8", newline="") as second,
-    ):
-        rows = zip_longest(*(csv.reader(each, delimiter=delimiter) for each in (first, second)))
-        header, other = next(rows)
-        if header is None or other is None:
-            return  # one of them is empty
-        if header != other:
-            yield Change("the header", "", f"was {header}, is {other}")
-            return
-        for number, (before, now) in enumerate(rows, 1):
-            if before == now:
-                continue
-            if before is None or now is None:
-                yield Change(f"row {number:,}", "", "is new" if before is None else "is gone")
-                return
-            if not len(before) == len(now) == len(header):
-                yield Change(f"row {number:,}", "", f"was {before}, is {now}")
-                return
-            for column, was, is_ in zip(header, before, now, strict=True):
-                if was != is_:
-                    yield _change(f"row {number:,}, column {column}", column, was, is_)
-
-
-def _change(place: str, key: str, old: Any, new: Any) -> Change:
+def change(place: str, key: str, old: Any, new: Any) -> Change:
+    """Return the change of one value to another. A number and its text are not both numbers."""
+    text = "was {}, is {}".format(*shortened(old, new))
     before, now = number(old), number(new)
-    if before is None or now is None:
-        return Change(place, key, f"was {_short(old)}, is {_short(new)}")
-    distance = abs(now - before)
+    if before is None or now is None or isinstance(old, str) != isinstance(new, str):
+        return Change(place, key, text)
+    distance, size = _distance(old, new, before, now), max(abs(before), abs(now))
+    if math.isfinite(distance) and math.isfinite(size):
+        text += f" ({distance:.3g} away, {_in_proportion(distance, size, before, now)})"
+    return Change(place, key, text, distance, size)
+
+
+def _in_proportion(distance: float, size: float, before: float, now: float) -> str:
+    """Return a distance in steps of float64, if they are few: else relative to the numbers."""
     steps = abs(_ordinal(now) - _ordinal(before))
-    words = f"{steps:,} step{'s' if steps != 1 else ''} of float64"
-    return Change(
-        place, key, f"was {_short(old)}, is {_short(new)} ({distance:.3g} away, {words})", distance
-    )
+    if steps > _FEW:
+        return f"relative {distance / size:.2g}"
+    return f"{steps:,} step{'s' if steps != 1 else ''} of float64"
+
+
+def _distance(old: Any, new: Any, before: float, now: float) -> float:
+    """Return the distance of two numbers; of whole numbers exactly, beyond 2**53 too."""
+    if not isinstance(old, float) and not isinstance(new, float):
+        with suppress(ValueError, OverflowError):
+            return float(abs(int(new) - int(old)))
+    if before == now or (math.isnan(before) and math.isnan(now)):
+        return 0.0
+    return abs(now - before)
 
 
 def number(value: Any) -> float | None:
@@ -152,22 +108,20 @@ def _ordinal(value: float) -> int:
     return bits if bits >= 0 else -(bits & (2**63 - 1))
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
+def shortened(old: Any, new: Any) -> tuple[str, str]:
+    """Return both values as texts, so short that a line shows them, from where they differ on."""
+    before, now = (value if isinstance(value, str) else repr(value) for value in (old, new))
+    if before.split() == now.split():  # only types or blanks differ
+        before, now = repr(old), repr(new)
+    pairs = enumerate(zip(before, now, strict=False))
+    offset = next((i for i, (a, b) in pairs if a != b), min(len(before), len(now)))
+    return _part(before, offset), _part(now, offset)
 
 
-def _first_offset(old: Path, new: Path) -> int | None:
-    """Return the offset of the first byte that differs; None if there is none."""
-    offset = 0
-    with old.open("rb") as first, new.open("rb") as second:
-        while True:
-            before, now = first.read(_BLOCK), second.read(_BLOCK)
-            if before != now:
-                pairs = enumerate(zip(before, now, strict=False))
-                return offset + next(
-                    (i for i, (a, b) in pairs if a != b), min(len(before), len(now))
-                )
-            if not before:
-                return None
-            offset += len(before)
+def _part(text: str, offset: int) -> str:
+    """Return the part of a text around an offset, with … for what is left out."""
+    if len(text) <= _LONGEST:
+        return text
+    first = offset - 20 if offset > _LONGEST - 20 else 0
+    part = text[first : first + _LONGEST]
+    return f"{'…' if first else ''}{part}{'…' if first + _LONGEST < len(text) else ''}"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samerun.dvc import cache, hashing
-from samerun.dvc.stage import Item
+from samerun.dvc.stage import Item, Stage
 from samerun.mlflow import content
 from samerun.pipeline import Pipeline
-from samerun.proof.comparison import between
+from samerun.proof.files import between
 from samerun.proof.tolerance import Tolerance
 
 
@@ -42,52 +42,80 @@ class Old:
         return cache.listing(self.cache, digest)
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An output that differs. stage: which makes it. name: its path. text: what differs in it.
+
+    follows: whether the stage reads another output that differs, if only within its tolerance.
+    """
+
+    stage: str
+    name: str
+    text: str
+    follows: bool
+
+    def __str__(self) -> str:
+        return f"stage {self.stage}: {self.text}"
+
+
 def differences(
-    recorded: Pipeline, current: Pipeline, old: Old, tolerance: Tolerance
-) -> Iterator[str]:
-    """Yield what of the outputs differs, in the order in which the stages make them.
+    recorded: Pipeline,
+    current: Pipeline,
+    stages: Iterable[Stage],
+    old: Old,
+    tolerance: Tolerance,
+) -> Iterator[Difference]:
+    """Yield the outputs of stages that differ. stages: in the order in which they were executed.
 
     An output whose differences are all within the tolerance is replaced by the recorded one, so
     that the page of the run can be compared with the files that it was written from.
     """
     now = {item.path: item for item in current.outputs()}
-    for stage in filter(recorded.deciding.__contains__, recorded.ordered()):
+    differing, close = set[str](), dict[str, str]()
+    for stage in stages:
+        read = [item.path for item in recorded.project.sources(stage)]
+        near = ", ".join(close[path] for path in read if path in close)
         for out in stage.outs:
-            where = f"stage {stage.short}"
-            if out.locked is None:
-                yield f"{where}: {recorded.relative(out.path)} is not in the run's dvc.lock"
-            elif out.path not in now:
-                yield f"{where}: {recorded.relative(out.path)} is gone"
+            name = recorded.relative(out.path)
+            if text := _difference(name, current, out, now.get(out.path), old, tolerance):
+                if near:
+                    text += f"; this stage read {near}, which differed within its tolerance"
+                follows = any(path in differing or path in close for path in read)
+                yield Difference(stage.short, name, text, follows)
+                differing.add(out.path)
             elif out.locked != now[out.path].locked:
-                for text in _output(current, out, now[out.path], old, tolerance):
-                    yield f"{where}: {text}"
+                close[out.path] = name
 
 
-def _output(
-    pipeline: Pipeline, out: Item, now: Item, old: Old, tolerance: Tolerance
-) -> Iterator[str]:
-    name, target = pipeline.relative(out.path), pipeline.project.path(out.path)
-    before, after = str(out.locked), str(now.locked)
-    if before.endswith(".dir") != after.endswith(".dir"):
-        words = ("a folder", "a file") if before.endswith(".dir") else ("a file", "a folder")
-        yield f"{name} was {words[0]}, is {words[1]}"
-    elif after.endswith(".dir"):
-        listed = old.listing(name, before)
-        if listed is None:
-            yield f"{name} has other files ({_hashes(before, after)})"
-            return
+def _difference(
+    name: str, pipeline: Pipeline, out: Item, now: Item | None, old: Old, tolerance: Tolerance
+) -> str | None:
+    """Return what differs in an output, in words; None if nothing beyond the tolerance does."""
+    if out.locked is None:
+        return f"{name} is not in the run's dvc.lock"
+    if now is None or now.locked is None:
+        return f"{name} is gone"
+    if out.locked == now.locked:
+        return None
+    target, was, is_ = pipeline.project.path(out.path), out.locked, now.locked
+    if was.endswith(".dir") != is_.endswith(".dir"):
+        words = ("a folder", "a file") if was.endswith(".dir") else ("a file", "a folder")
+        text: str | None = f"{name} was {words[0]}, is {words[1]}"
+    elif is_.endswith(".dir"):
         prefix = f"{out.path}/"
-        found = pipeline.project.files(now)
-        yield from _folder(
-            name,
-            target,
-            listed,
-            {path.removeprefix(prefix): sha for path, sha in found.items()},
-            old,
-            tolerance,
-        )
+        found = {
+            path.removeprefix(prefix): sha for path, sha in pipeline.project.files(now).items()
+        }
+        listed = old.listing(name, was)
+        if listed is None:
+            text = f"{name} has other files ({_hashes(was, is_)})"
+        else:
+            text = _folder(name, target, listed, found, old, tolerance)
     else:
-        yield from _file(name, target, before, after, old, tolerance)
+        text = _file(name, target, was, is_, old, tolerance)
+    if text and out.persists:
+        text += "; DVC keeps this output while the stage runs (persist: true), so it may add to it"
+    return text
 
 
 def _folder(
@@ -97,33 +125,42 @@ def _folder(
     after: Mapping[str, str],
     old: Old,
     tolerance: Tolerance,
-) -> Iterator[str]:
+) -> str | None:
+    """Return the first file of a folder that differs, and how many more do."""
+    texts: list[str] = []
     for inner in sorted({*before, *after}):
         file = f"{name}/{inner}"
         if inner not in after:
-            yield f"{file} is gone"
+            texts.append(f"{file} is gone")
         elif inner not in before:
-            yield f"{file} is new"
+            texts.append(f"{file} is new")
         elif before[inner] != after[inner]:
-            yield from _file(file, target / inner, before[inner], after[inner], old, tolerance)
+            text = _file(file, target / inner, before[inner], after[inner], old, tolerance)
+            texts += [text] if text else []
+    more = len(texts) - 1
+    if more > 0:
+        others = "1 more file differs" if more == 1 else f"{more:,} more files differ"
+        return f"{texts[0]}; {others} in {name}"
+    return texts[0] if texts else None
 
 
 def _file(
     name: str, target: Path, before: str, after: str, old: Old, tolerance: Tolerance
-) -> Iterator[str]:
+) -> str | None:
     recorded = old.file(name, before)
     if recorded is None:
-        yield f"{name} has other bytes ({_hashes(before, after)})"
-        return
+        return f"{name} has other bytes ({_hashes(before, after)})"
     change = tolerance.first_beyond(name, between(recorded, target))
     if change:
-        yield f"{name}: {change}"
-    else:
-        shutil.copyfile(recorded, target)
+        return f"{name}: {change}"
+    target.unlink()  # if it is a link, what it leads to must stay
+    shutil.copyfile(recorded, target)
+    return None
 
 
 def _hashes(before: str, after: str) -> str:
-    return f"MD5 was {before[:12]}…, is {after[:12]}…"
+    kept = "the recorded bytes are neither with the run nor in DVC's cache: try `dvc fetch`"
+    return f"MD5 was {before[:12]}…, is {after[:12]}…; {kept}"
 
 
 def artifacts(pipeline: Pipeline, names: Iterable[str], folder: Path) -> Iterator[str]:
@@ -138,3 +175,12 @@ def artifacts(pipeline: Pipeline, names: Iterable[str], folder: Path) -> Iterato
         else:
             for change in between(kept, file):
                 yield f"artifact {content.artifact(pipeline, name)}: {change}"
+
+
+def files(pipeline: Pipeline, stages: Iterable[Stage]) -> Iterator[tuple[str, Path]]:
+    """Yield the files of the outputs of stages: name and place."""
+    for out in (out for stage in stages for out in stage.outs):
+        name, path = pipeline.relative(out.path), pipeline.project.path(out.path)
+        yield name, path
+        for file in path.rglob("*") if path.is_dir() else ():
+            yield f"{name}/{file.relative_to(path).as_posix()}", file

@@ -1,7 +1,9 @@
 """What a reproduction is about to execute, against what the run executed; and its execution."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from samerun.core.errors import ReproductionError
 from samerun.dvc import checkout, identity
@@ -9,15 +11,50 @@ from samerun.dvc.paths import contains
 from samerun.dvc.stage import Stage
 from samerun.mlflow import content
 from samerun.pipeline import Pipeline
-from samerun.proof import comparison, execution, outputs
+from samerun.proof import comparison, execution, inputs, outputs
 from samerun.proof.recorded import Recorded
 from samerun.proof.sandbox import Sandbox
 
+_NAMED = 20
 
-def pipeline(recorded: Recorded, sandbox: Sandbox, *, trusted: bool) -> Pipeline:
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is executed. stages: in their order. only: the name of a stage, if not the whole run."""
+
+    pipeline: Pipeline
+    stages: Sequence[Stage]
+    only: str | None
+
+    @property
+    def compared(self) -> list[Stage]:
+        """The stages whose outputs are compared: those that belong to the run's identity."""
+        return [stage for stage in self.stages if stage in self.pipeline.deciding]
+
+
+def chosen(pipeline: Pipeline, name: str) -> list[Stage]:
+    """Return the stages of a name: "train", "train@a", or all of "train@…".
+
+    Raises: ReproductionError if the run has no such stage.
+    """
+    stages = [stage for stage in pipeline.ordered() if stage in pipeline.deciding]
+    found = [s for s in stages if name in (s.short, s.name, s.short.partition("@")[0])]
+    if not found:
+        names = [stage.short for stage in stages]
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        raise ReproductionError(
+            f"--stage must be a stage of the run: {', '.join(names[:_NAMED])}{more} (got {name})"
+        )
+    return found
+
+
+def plan(
+    recorded: Recorded, sandbox: Sandbox, old: outputs.Old, *, trusted: bool, only: str | None
+) -> Plan:
     """Return the run's pipeline: the code of its commit, its parameters, its dvc.lock, its data.
 
-    Raises: ReproductionError if something of it is missing.
+    only: the stage that is executed; None for all. Raises: ReproductionError if something of it is
+    missing.
     """
     recorded.place_lock(sandbox.folder)
     found = sandbox.pipeline(recorded.environ)
@@ -27,25 +64,36 @@ def pipeline(recorded: Recorded, sandbox: Sandbox, *, trusted: bool) -> Pipeline
         )
     if recorded.place_inputs(found, trusted=trusted):
         found = sandbox.pipeline(recorded.environ)
-    sandbox.fetch_data(found)
-    sandbox.check_inputs(found)
-    return found
+    stages = found.ordered() if only is None else chosen(found, only)
+    inputs.place(found, stages, sandbox, old)
+    sandbox.check_inputs(found, stages)
+    return Plan(found, stages, only)
 
 
-def differences(recorded: Recorded, pipeline: Pipeline, sandbox: Sandbox) -> Iterator[str]:
-    """Yield how the inputs of a pipeline differ from those of the run.
+def differences(recorded: Recorded, plan: Plan, sandbox: Sandbox) -> Iterator[str]:
+    """Yield how the inputs of the stages differ from those of the run.
 
     Raises: ReproductionError if that is because a submodule or Git LFS keeps one.
     """
+    pipeline = plan.pipeline
     yield from outputs.artifacts(pipeline, content.declarations(pipeline), recorded.artifacts)
-    for stage in filter(pipeline.deciding.__contains__, pipeline.ordered()):
+    for stage in plan.compared:
         yield from _inputs(pipeline, stage, sandbox)
     current = json.loads(identity.as_json(pipeline.identity))
-    for change in comparison.values(recorded.identity, current):
+    for change in comparison.values(_part(recorded.identity, plan), _part(current, plan)):
         yield f"identity: {change}"
     results = recorded.run.tags.get("results")
     if results not in (None, pipeline.results):
         yield "the outputs in the run's dvc.lock are not those of its tag: results"
+
+
+def _part(whole: Mapping[str, Any], plan: Plan) -> Mapping[str, Any]:
+    """Return what an identity says of the stages that are executed: others have no inputs here."""
+    if plan.only is None:
+        return whole
+    names = {stage.name for stage in plan.stages}
+    stages = {name: one for name, one in whole.get("stages", {}).items() if name in names}
+    return {"stages": stages, "env": whole.get("env", {})}
 
 
 def _inputs(pipeline: Pipeline, stage: Stage, sandbox: Sandbox) -> Iterator[str]:
@@ -76,15 +124,15 @@ def _inputs(pipeline: Pipeline, stage: Stage, sandbox: Sandbox) -> Iterator[str]
 
 
 def execute(
-    recorded: Recorded, pipeline: Pipeline, sandbox: Sandbox, begin: Callable[[str], object]
+    recorded: Recorded, plan: Plan, sandbox: Sandbox, begin: Callable[[str], object]
 ) -> None:
-    """Execute the stages of a run again. Raises: ReproductionError if one fails."""
-    for file in {stage.file for stage in pipeline.deciding if stage.frozen}:
+    """Execute the stages again. Raises: ReproductionError if one fails."""
+    for file in {stage.file for stage in plan.stages if stage.frozen}:
         checkout.unfreeze(file)
-    own = {name: recorded.environ.get(name) for name in pipeline.config.env}
+    own = {name: recorded.environ.get(name) for name in plan.pipeline.config.env}
     execution.execute(
-        pipeline.project.root,
-        [stage.name for stage in pipeline.ordered()],
+        plan.pipeline.project.root,
+        [stage.name for stage in plan.stages],
         {**sandbox.environment, **own},
         begin,
     )

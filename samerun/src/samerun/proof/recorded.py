@@ -17,7 +17,7 @@ from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
-_MACHINE = ("device", "cpu", "python", "system")
+_MACHINE = ("device", "cpu", "cores", "python", "system")
 """The tags of a run that belong to its environment."""
 
 _SHOWN_CHANGES = 5
@@ -124,7 +124,7 @@ class Recorded:
         now = environment.packages() | {key: facts.get(key, value) for key, value in tags.items()}
         changes = [
             f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
-            for name in sorted({*before, *now}, key=str.lower)
+            for name in sorted({*before, *now}, key=lambda one: (one not in tags, one.lower()))
             if before.get(name) != now.get(name)
         ]
         more = len(changes) - _SHOWN_CHANGES

@@ -8,14 +8,15 @@ clone lacks, git fetches into the checkout. Knows nothing of MLflow.
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from samerun import programs
 from samerun.core.errors import ReproductionError
-from samerun.dvc import cache, checkout
+from samerun.dvc import checkout
 from samerun.dvc.paths import contains
 from samerun.dvc.project import Project
+from samerun.dvc.stage import Item, Stage
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
@@ -39,13 +40,14 @@ class Sandbox:
     """A checkout for one reproduction.
 
     top: its root. folder: the folder of dvc.yaml in it. users_cache: the cache of the user's DVC.
+    users_root: the folder of the user's DVC project.
     """
 
     def __init__(self, scratch: Path, pipeline: Pipeline) -> None:
         """Prepare an empty checkout. scratch: an empty folder. pipeline: the user's own."""
         self._own, self._project = scratch, pipeline.project
         self._record, project, folder = pipeline.stage.name, pipeline.project, pipeline.folder
-        self.users_cache = project.cache
+        self.users_cache, self.users_root = project.cache, project.root
         self._source = Path(_git(folder, "rev-parse", "--show-toplevel"))
         self.top = scratch / "checkout"
         self.folder = self.top / _git(folder, "rev-parse", "--show-prefix")
@@ -93,47 +95,15 @@ class Sandbox:
             project = Project(self.folder)
             return Pipeline(project, project.record_stage(self._record), environ)
 
-    def fetch_data(self, pipeline: Pipeline) -> None:
-        """Fetch the data of .dvc files that the pipeline reads, from the user's cache or a remote.
-
-        Raises: ReproductionError if they are in neither.
-        """
-        project = pipeline.project
-        sources = {
-            item.path: item for stage in pipeline.deciding for item in project.sources(stage)
-        }
-        wanted = [item for item in sources.values() if item in project.data]
-        missing = [
-            item
-            for item in wanted
-            if not cache.restore(
-                self.users_cache,
-                item.locked,
-                project.path(item.path),
-                executable=item.executable,
-            )
-        ]
-        if not missing:
-            return
-        for item in missing:
-            checkout.find_source(item.pointer, self._project.root)
-        pull = programs.dvc("pull", "--force", *(str(item.pointer) for item in missing))
-        done = programs.call(*pull, at=self.folder, env=self.environment)
-        if done.returncode:
-            absent = [item.path for item in missing if not project.path(item.path).exists()]
-            names = ", ".join(absent or [item.path for item in missing])
-            reason = programs.reason(done).removesuffix(" - Checkout failed for following targets:")
-            raise ReproductionError(f"{names} must be in DVC's cache or remote (got {reason})")
-
-    def check_inputs(self, pipeline: Pipeline) -> None:
-        """Refuse a pipeline whose inputs are not all here, or that writes outside the checkout.
+    def check_inputs(self, pipeline: Pipeline, stages: Iterable[Stage]) -> None:
+        """Refuse stages whose inputs are not all here, or that write outside the checkout.
 
         Raises: ReproductionError.
         """
         project = pipeline.project
-        for stage in pipeline.deciding:
+        for stage in stages:
             for out in stage.outs:
-                if "://" in out.path or not project.path(out.path).is_relative_to(self.top):
+                if not self.holds(project, out):
                     raise ReproductionError(
                         f"the stage {stage.short} must write inside the repository, or its"
                         f" execution would replace what is there (got {out.path})"
@@ -148,6 +118,11 @@ class Sandbox:
                         f"{dep.path}, which the stage {stage.short} reads, must be in the run's"
                         f" commit (got nothing: {where})"
                     )
+
+    def holds(self, project: Project, item: Item) -> bool:
+        """Return whether the place of an item is in this checkout. project: that of it."""
+        place = Path(os.path.normpath(project.path(item.path)))
+        return "://" not in item.path and place.is_relative_to(self.top)
 
     def not_fetched(self, path: Path) -> str | None:
         """Return what a checkout lacks at a path: a submodule's files, or Git LFS's; or None."""

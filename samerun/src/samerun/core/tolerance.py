@@ -1,0 +1,96 @@
+"""How large a difference between two numbers may be, and to which names of a pipeline it applies.
+
+Knows nothing of files or pipelines: names are texts.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any
+
+from samerun.core.errors import WorkspaceError
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """The largest difference that is allowed, as in `math.isclose`: the larger of the two.
+
+    absolute: in the numbers' own unit. relative: to the larger magnitude of the two numbers.
+    """
+
+    absolute: float = 0.0
+    relative: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.relative:
+            return f"{self.absolute:.3g}"
+        return f"rel {self.relative:.3g}" + (f", abs {self.absolute:.3g}" if self.absolute else "")
+
+    def allowed(self, size: float) -> float:
+        """Return the difference that is allowed. size: the larger magnitude of the two numbers."""
+        return max(self.absolute, self.relative * size if math.isfinite(size) else 0.0)
+
+
+def limits(where: str, declared: Mapping[Any, Any]) -> dict[str, Limit]:
+    """Return what is declared, by name. where: the key in dvc.yaml. Raises: WorkspaceError."""
+    return {str(name): _limit(f"{where}.{name}", value) for name, value in declared.items()}
+
+
+def _limit(where: str, value: Any) -> Limit:
+    parts = value if isinstance(value, Mapping) else {"abs": value}
+    known = bool(parts) and set(parts) <= {"rel", "abs"}
+    if not known or not all(_is_size(one) for one in parts.values()):
+        raise WorkspaceError(
+            f"{where} must be a number, 0 or more, or {{rel: NUMBER, abs: NUMBER}} (got {value!r})"
+        )
+    return Limit(float(parts.get("abs", 0.0)), float(parts.get("rel", 0.0)))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def rule(declared: Collection[str], file: str, key: str) -> str | None:
+    """Return the declared name that counts for a key or column of a file; None if there is none.
+
+    A name of file and key ("reports/metrics.json:rmse") counts more than one of a file or folder,
+    and that more than the name of a key. Each may have wildcards, and the name of a folder, a
+    mapping or a list stands for all that is in it. An exact name counts more than these, and a
+    longer one more than a shorter one. file: relative to the folder of dvc.yaml.
+    """
+    own, labelled = _names(file, key)
+    for kind, separator, candidates, labels in (
+        ("both", ".", [f"{file}:{one}" for one in own], []),
+        ("file", "/", [file], []),
+        ("key", ".", own, labelled),
+    ):
+        names = [*candidates, *labels]
+        if exact := next((one for one in names if one in declared), None):
+            return exact
+        wider = [
+            name
+            for name in declared
+            if (":" in name or kind != "both")
+            and (
+                any(one.startswith(name.rstrip(separator) + separator) for one in candidates)
+                or any(fnmatchcase(one, name) for one in names)
+            )
+        ]
+        if wider:
+            return max(wider, key=len)
+    return None
+
+
+def _names(file: str, key: str) -> tuple[list[str], list[str]]:
+    """Return what a key is called in its file, also without places in lists; and in MLflow.
+
+    MLflow writes the name of the file before it if two files have the key, and names a file that
+    is one number after the file.
+    """
+    path = PurePosixPath(file)
+    labels = [path.stem, path.with_suffix("").as_posix()]
+    bare = ".".join(part for part in key.split(".") if not part.isdigit())
+    own = [one for one in dict.fromkeys((key, bare)) if one]
+    return own, [f"{label}.{each}" for label in labels for each in own] if own else labels
