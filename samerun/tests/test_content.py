@@ -10,7 +10,7 @@ import pytest
 
 from projects.toy import Toy, project
 from samerun.config import Config
-from samerun.mlflow import content, steps
+from samerun.mlflow import content, experiment_page, phrases, steps
 from samerun.mlflow.content import Dataset
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
@@ -105,7 +105,13 @@ def test_steps_come_from_the_plots_whose_x_counts(pipeline: Pipeline) -> None:
 
 def test_numbers_are_flat_and_a_name_that_is_taken_comes_with_its_file(pipeline: Pipeline) -> None:
     found = content.metrics(pipeline, steps.history(pipeline))
-    assert found == {"one.last": 3.0, "deep.count": 2.0, "one.shared": 1.0, "more.shared": 2.0}
+    assert found == {
+        "one.last": 3.0,
+        "deep.count": 2.0,
+        "deep.list.0": 1.0,
+        "one.shared": 1.0,
+        "more.shared": 2.0,
+    }
     assert next(iter(found)) == "deep.count"  # the first metric among the table's columns
     assert all(type(value) is float for value in found.values())
     without = content.metrics(pipeline, {})
@@ -153,27 +159,31 @@ def test_what_differs_from_the_first_run_comes_first_in_a_runs_name(
 ) -> None:
     baseline = {"rows": 99, "table": None, "rate": 0.25, "epochs": 100, "deep.z": 4}
 
-    def named(values: dict[str, Any], first: dict[str, str]) -> str:
+    def named(values: dict[str, Any], first: dict[str, str] | None) -> str:
         fake = SimpleNamespace(
             params=lambda: values, config=Config("x", name=PHRASES), fingerprint="f" * 64
         )
-        return content.run_name(cast("Pipeline", fake), first, experiment)
+        return phrases.run_name(cast("Pipeline", fake), first, experiment)
 
     first = {key: content.text_of(value) for key, value in baseline.items()}
     assert named(baseline | params, first) == name
-    assert named(baseline, {}).startswith("99 rows, lr 0.25, 100 epochs")
+    assert named(baseline, None).startswith("99 rows, lr 0.25, 100 epochs")
 
 
 def test_the_view_of_the_experiment_has_the_form_that_mlflows_page_reads() -> None:
-    tags = content.experiment_tags(Config("x", columns=("tags.gate", "metrics.z.w"), about="A."))
+    tags = experiment_page.experiment_tags(
+        Config("x", columns=("tags.gate", "metrics.z.w"), about="A.")
+    )
     assert tags["mlflow.note.content"] == "A."
-    view = json.loads(tags[f"mlflow.sharedViewState.{content.VIEW}"])
+    view = json.loads(tags[f"mlflow.sharedViewState.{experiment_page.VIEW}"])
     head, packed = view["state"].split(";")
     state = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert head == "deflate"
     assert state["selectedColumns"] == ["tags.`gate`", "metrics.`z.w`"]
 
 
-def test_a_long_text_is_cut_where_mlflow_would_cut_it_silently() -> None:
+def test_a_text_that_mlflow_would_cut_silently_says_where_all_of_it_is() -> None:
     assert content.text_of("x" * 6000) == "x" * 6000
-    assert content.text_of("x" * 6001) == "x" * 5999 + "…"
+    cut = content.text_of("x" * 6001)
+    assert len(cut) == 6000
+    assert cut.lstrip("x") == "… (all 6,001 characters are in identity.json)"

@@ -136,7 +136,9 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
     names: list[str] = []
     for item in (out for each in project.upstream(stage) for out in each.outs):
         if item.kind == "metric" and project.path(item.path).is_file():
-            names += [f"metrics.{name}" for name in flatten(project.load(item.path))]
+            content = project.load(item.path)
+            named = flatten(content) if isinstance(content, Mapping) else {}
+            names += [f"metrics.{name}" for name in named]
     matches = (fnmatch.filter(names, each) if "*" in each else [each] for each in columns)
     return tuple(dict.fromkeys(chain.from_iterable(matches)))
 

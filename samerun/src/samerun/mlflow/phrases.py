@@ -1,12 +1,79 @@
-"""The phrases that the name of a run is made of."""
+"""The name of a run, and the phrases that it is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from samerun.config import DEFAULT_EXPERIMENT
+from samerun.mlflow import content
+from samerun.pipeline import Pipeline
+
+_LONGEST_NAME = 120
+
+_LONGEST_KEY = 13
+"""The most characters of a parameter's name: MLflow's tables and legends show about twenty."""
+
+_FEW = 3
+"""How many parameters name a run of a project that says nothing of names."""
 
 
-def named(key: str, text: str) -> str:
-    """Return a parameter by the last part of its name: "rate 0.5", or "no limit" if it is null."""
-    name = key.rpartition(".")[2]
+def run_name(pipeline: Pipeline, baseline: Mapping[str, str] | None, experiment: str | None) -> str:
+    """Return the name of a run: what differs from the first run comes first.
+
+    MLflow's tables and legends show about twenty characters. baseline: the parameters of the first
+    run; None if this is the first. experiment: the name of the DVC experiment, which comes last.
+    """
+    values = content.params(pipeline)
+    changed = {
+        key for key, text in values.items() if baseline is not None and baseline.get(key) != text
+    }
+    wanted = [
+        (phrase, {key for key in values if f"{{{key}}}" in phrase})
+        for phrase in pipeline.config.name
+    ]
+    told = {key for _, keys in wanted for key in keys}
+    first = [filled(phrase, values) for phrase, keys in wanted if keys & changed]
+    others = [named(key, values) for key in sorted(changed - told)]
+    last = [filled(phrase, values) for phrase, keys in wanted if not keys & changed]
+    parts = [part for part in (*first, *others, *last) if part]
+    if not parts and not experiment:
+        parts = _without_phrases(pipeline, values, first=baseline is None)
+    name = ", ".join([*parts, *([experiment] if experiment else [])])
+    return name[:_LONGEST_NAME]
+
+
+def _without_phrases(pipeline: Pipeline, values: Mapping[str, str], *, first: bool) -> list[str]:
+    """Return what names a run with the first run's parameters: the parameters, if they are few.
+
+    Otherwise the experiment, or the pipeline's folder. If it is not the first, so that code or data
+    differ, part of its fingerprint comes last.
+    """
+    own = pipeline.config.experiment
+    place = own if own != DEFAULT_EXPERIMENT else pipeline.folder.name
+    parts = [named(key, values) for key in values] if 0 < len(values) <= _FEW else [place]
+    return parts if first else [*parts, pipeline.fingerprint[:6]]
+
+
+def named(key: str, values: Mapping[str, str]) -> str:
+    """Return a parameter by the last part of its name: "rate 0.5", or "no limit" if it is null.
+
+    values: all parameters; where names of several end alike, as many parts as tell them apart.
+    """
+    parts = key.split(".")
+    ends = (".".join(parts[start:]) for start in range(len(parts) - 1, 0, -1))
+    alone = (end for end in ends if sum(f".{each}".endswith(f".{end}") for each in values) == 1)
+    name = _short_key(next(alone, key), values)
+    text = values[key]
     return f"no {name}" if text == "null" else f"{name} {_short(text)}"
+
+
+def _short_key(name: str, values: Iterable[str]) -> str:
+    """Return a long name by its beginning and its end, unless others would become the same."""
+    if len(name) <= _LONGEST_KEY:
+        return name
+    for head in (6, 3, 9):
+        start, end = name[:head], name[head - _LONGEST_KEY + 1 :]
+        if sum(start in each and each.endswith(end) for each in values) == 1:
+            return f"{start}…{end}"
+    return name
 
 
 def filled(phrase: str, values: Mapping[str, str]) -> str:
