@@ -2,7 +2,9 @@
 
 import base64
 import json
+import math
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -139,6 +141,10 @@ def test_the_projects_own_tags_and_description(pipeline: Pipeline) -> None:
     assert content.tags_of(Commit(None, b"")) == {"git_commit": "none", "git_dirty": "false"}
 
 
+ALONE: dict[str, Any] = {
+    "project": SimpleNamespace(stages=()),
+    "stage": SimpleNamespace(name="dvc.yaml:record", file="dvc.yaml"),
+}
 PHRASES = ("{table} | {rows} rows", "lr {rate}", "{epochs} epochs")
 
 
@@ -160,9 +166,7 @@ def test_what_differs_from_the_first_run_comes_first_in_a_runs_name(
     baseline = {"rows": 99, "table": None, "rate": 0.25, "epochs": 100, "deep.z": 4}
 
     def named(values: dict[str, Any], first: dict[str, str] | None) -> str:
-        fake = SimpleNamespace(
-            params=lambda: values, config=Config("x", name=PHRASES), fingerprint="f" * 64
-        )
+        fake = SimpleNamespace(params=lambda: values, config=Config("x", name=PHRASES), **ALONE)
         return phrases.run_name(cast("Pipeline", fake), first, experiment)
 
     first = {key: content.text_of(value) for key, value in baseline.items()}
@@ -187,3 +191,69 @@ def test_a_text_that_mlflow_would_cut_silently_says_where_all_of_it_is() -> None
     cut = content.text_of("x" * 6001)
     assert len(cut) == 6000
     assert cut.lstrip("x") == "… (all 6,001 characters are in identity.json)"
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "experiment", "name"),
+    [
+        ({"rate": 0.5, "rows": 9}, None, None, "rate 0.5, rows 9"),
+        ({"a": 1, "b": 2, "c": 3, "d": 4}, None, None, "price"),
+        ({}, None, None, "price"),
+        ({}, {}, None, "price, ffffff"),
+        ({}, {}, "tidal-orb", "tidal-orb"),
+        ({"rate": 0.5}, {"rate": 0.5}, None, "rate 0.5, ffffff"),
+        ({"rate": 0.5}, {"rate": 0.25}, None, "rate 0.5"),
+        ({"a.rate": 2, "b.rate": 1}, {"a.rate": 1, "b.rate": 1}, None, "a.rate 2"),
+        ({"a.rate": 2, "b.c": 1}, {"a.rate": 1, "b.c": 1}, None, "rate 2"),
+        ({"gradient_accumulation_steps": 2}, {}, None, "gradie…_steps 2"),
+        (
+            {"gradient_accumulation_steps": 2, "gradient_averaging_steps": None},
+            {},
+            None,
+            "gra…ion_steps 2, no gra…ing_steps",
+        ),
+        (
+            {"other.yaml:rate": 1, "params.yaml:rate": 1},
+            {},
+            None,
+            "other.…l:rate 1, params…l:rate 1",
+        ),
+    ],
+)
+def test_a_run_of_a_project_without_phrases_has_a_name_that_a_person_would_choose(
+    values: dict[str, Any], first: dict[str, Any] | None, experiment: str | None, name: str
+) -> None:
+    fake = SimpleNamespace(
+        params=lambda: values, config=Config("price"), fingerprint="f" * 64, **ALONE
+    )
+    baseline = None if first is None else {key: content.text_of(x) for key, x in first.items()}
+    assert phrases.run_name(cast("Pipeline", fake), baseline, experiment) == name
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "others"),
+    [
+        ("step,a\n0,1\n1,nan", {"a": {0: 1.0, 1: "nan"}}, []),
+        ("step,a\n-2,inf\n-5,1", {"a": {-2: "inf", -5: 1.0}}, []),
+        ("step,a\n0,1\n0,1\n0,2", {"a": {0: 1.0}}, ["1 more of a step that was there"]),
+        ("step,a\n0,nan\n0,1\n", {"a": {0: "nan"}}, ["1 more of a step that was there"]),
+        ("step,a,b\n0,x,\n1,,", {}, ["a (1 times no number)"]),
+        ("epoch,a\n0,1\n0.5,2", {}, ["all, since epoch is 0.5"]),
+        ("epoch,a\nnan,1", {}, ["all, since epoch is nan"]),
+        ("epoch,a\n1e30,1", {}, ["all, since epoch is 1e30"]),
+        ("fpr,a\n0.5,1", {}, []),  # counts nothing, and does not look as if
+        ("", {}, []),
+    ],
+)
+def test_a_table_is_shown_by_step_and_what_it_has_besides_is_named(
+    table: str, columns: dict[str, dict[int, Any]], others: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(table)
+    axis = table.partition(",")[0]
+    found, said = steps._steps(path, steps.Table(axis, frozenset()))
+    shown = {
+        name: {step: x if math.isfinite(x) else str(x) for step, x in column.items()}
+        for name, column in found.items()
+    }
+    assert (shown, said) == (columns, others)

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,46 @@ def test_a_dataset_that_is_lost_is_named(store: Store, artifacts: Path) -> None:
         raw.execute("delete from inputs")
     with pytest.raises(StoreError, match=r"\(missing: dataset a, train\)"):
         run_writer.check_complete(store.client, run_id, CONTENT, artifacts)
+
+
+def test_a_final_metric_that_was_shown_with_another_value_comes_last(
+    store: Store, artifacts: Path
+) -> None:
+    run_id = store.begin(replace(CONTENT, metrics={}, history={}))
+    for step in (1, 2):  # of a table whose later steps are 2.5 and so on
+        store.client.log_metric(run_id, "rmse", 9.0, step=step)
+    run = store.record(CONTENT, model=None, artifacts=artifacts)
+    assert run.run_id == run_id
+    history = store.client.get_metric_history(run_id, "rmse")
+    assert sorted((metric.step, metric.value) for metric in history) == [
+        (1, 9.0),
+        (2, 9.0),
+        (3, 0.5),
+    ]
+    assert store.client.get_run(run_id).data.metrics["rmse"] == 0.5
+
+
+@pytest.mark.slow
+def test_thousands_of_parameters_and_metrics(store: Store, artifacts: Path) -> None:
+    params = {f"p{number}": str(number) for number in range(5_000)}
+    metrics = {f"m{number}": number / 7 for number in range(10_000)}
+    history = {f"h{number}": dict.fromkeys(range(1_000), 0.5) for number in range(20)}
+    content = replace(CONTENT, params=params, metrics=metrics, history=history)
+    run_id = store.record(content, model=None, artifacts=artifacts).run_id
+    data = store.client.get_run(run_id).data
+    assert data.params == params
+    assert metrics.items() <= data.metrics.items()
+
+
+def test_the_first_run_of_each_record_stage_is_the_one_that_others_are_named_after(
+    store: Store, artifacts: Path
+) -> None:
+    for number, name in enumerate(("a/dvc.yaml:record", "b/dvc.yaml:record", "b/dvc.yaml:record")):
+        tags = CONTENT.tags | {"record": name}
+        each = replace(CONTENT, execution=str(number), tags=tags, params={"p": str(number)})
+        store.record(replace(each, start_ms=number), model=None, artifacts=artifacts)
+    assert store.baseline("b/dvc.yaml:record") == {"p": "1"}
+    assert store.baseline("c/dvc.yaml:record") is None
 
 
 def test_many_that_are_missing_are_counted(store: Store, artifacts: Path) -> None:

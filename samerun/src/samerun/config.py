@@ -84,6 +84,12 @@ def here() -> Config:
     return of(project, project.record_stage())
 
 
+def experiment_of(stage: Stage) -> str:
+    """Return the experiment that a record stage names, whatever else its `meta` says."""
+    meta = stage.meta.get("samerun") if isinstance(stage.meta, Mapping) else None
+    return str((isinstance(meta, Mapping) and meta.get("experiment")) or DEFAULT_EXPERIMENT)
+
+
 def of(project: Project, stage: Stage) -> Config:
     """Return the configuration of a stage that records. Raises: WorkspaceError for a wrong key."""
     if not isinstance(stage.meta, Mapping):

@@ -181,7 +181,7 @@ def _content(
     history = steps.reported(made_by) | by_step
     tags = _tags(pipeline, made_by, commit, experiment)
     if unshown := content.only_in_files(pipeline, others):
-        print(f"record: only in the run's files, not as metrics: {one_line(unshown)}")
+        print(f"record: the files have more than MLflow's page can show: {one_line(unshown)}")
         tags["only_in_files"] = content.text_of(unshown)
     return RunContent(
         execution=execution,

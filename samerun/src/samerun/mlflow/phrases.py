@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from samerun.config import DEFAULT_EXPERIMENT
+from samerun.config import DEFAULT_EXPERIMENT, experiment_of
 from samerun.mlflow import content
 from samerun.pipeline import Pipeline
 
@@ -20,6 +20,7 @@ def run_name(pipeline: Pipeline, baseline: Mapping[str, str] | None, experiment:
 
     MLflow's tables and legends show about twenty characters. baseline: the parameters of the first
     run; None if this is the first. experiment: the name of the DVC experiment, which comes last.
+    Before it comes what tells pipelines in one experiment apart.
     """
     values = content.params(pipeline)
     changed = {
@@ -36,7 +37,7 @@ def run_name(pipeline: Pipeline, baseline: Mapping[str, str] | None, experiment:
     parts = [part for part in (*first, *others, *last) if part]
     if not parts and not experiment:
         parts = _without_phrases(pipeline, values, first=baseline is None)
-    name = ", ".join([*parts, *([experiment] if experiment else [])])
+    name = ", ".join(part for part in (*parts, _label(pipeline), experiment) if part)
     return name[:_LONGEST_NAME]
 
 
@@ -50,6 +51,20 @@ def _without_phrases(pipeline: Pipeline, values: Mapping[str, str], *, first: bo
     place = own if own != DEFAULT_EXPERIMENT else pipeline.folder.name
     parts = [named(key, values) for key in values] if 0 < len(values) <= _FEW else [place]
     return parts if first else [*parts, pipeline.fingerprint[:6]]
+
+
+def _label(pipeline: Pipeline) -> str:
+    """Return what tells a pipeline's runs from those of others in the same experiment, "" if none.
+
+    It is the folder, or, if another pipeline has the same one, the record stage's name.
+    """
+    stages, own = pipeline.project.stages, pipeline.stage
+    others = [stage for stage in stages if stage.records and stage.name != own.name]
+    others = [stage for stage in others if experiment_of(stage) == pipeline.config.experiment]
+    if any(stage.file == own.file for stage in others):
+        return own.short
+    folder = own.name.rpartition(":")[0].rpartition("/")[0]
+    return folder if others else ""
 
 
 def named(key: str, values: Mapping[str, str]) -> str:

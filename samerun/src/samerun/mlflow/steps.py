@@ -164,7 +164,7 @@ def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[
                 again |= column.setdefault(int(step), value) != value == value
         repeated += again
     others = [f"{name} ({count:,} times no number)" for name, count in texts.items() if count]
-    others += [f"{repeated:,} later rows of the same {axis}"] if repeated else []
+    others += [f"{repeated:,} more of a {axis} that was there"] if repeated else []
     return {name: column for name, column in found.items() if column}, others
 
 
