@@ -42,31 +42,33 @@ def test_a_stage_that_is_shown_has_system_metrics_that_end_with_it(tmp_path: Pat
     assert "exact" in counting.run("samerun", "reproduce", run.run_id, ok=True, **ASKED).stdout
 
 
-@pytest.mark.parametrize(
-    ("variables", "before", "cause"),
-    [
-        ({}, "sys.modules['psutil'] = None", "psutil"),
-        ({"MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "yes"}, "pass", "MLFLOW_ENABLE_SYSTEM"),
-        ({"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "often"}, "pass", "SAMPLING_INTERVAL"),
-    ],
-)
-def test_what_it_needs_is_missing_and_one_warning_says_so(
-    variables: dict[str, str], before: str, cause: str
-) -> None:
-    code = (
-        f"import sys; from samerun.mlflow import live_run; {before};"
-        "print(live_run._system_metrics('run', 'sqlite:////nowhere/x.db'))"
-    )
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT / "src"),
-        **ASKED,
-        **variables,
-    }
+MISSING = """
+import os, sys
+from samerun.mlflow import live_run
+
+def start():
+    print(live_run._system_metrics("run", "sqlite:////nowhere/x.db"))
+
+os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "yes"
+start()
+os.environ["MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"] = "true"
+sys.modules["psutil"] = None
+start()
+del sys.modules["psutil"]
+os.environ["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "often"
+start()
+"""
+
+
+def test_what_it_needs_is_missing_and_one_warning_says_so() -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), **ASKED}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", MISSING], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "None\n"
-    (warning,) = done.stderr.splitlines()
-    assert warning.startswith("samerun: warning: no system metrics: ")
-    assert cause in warning
+    assert done.stdout == "None\n" * 3
+    warnings = done.stderr.splitlines()
+    assert len(warnings) == 3
+    causes = ("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "psutil", "SAMPLING_INTERVAL")
+    for warning, cause in zip(warnings, causes, strict=True):
+        assert warning.startswith("samerun: warning: no system metrics: ")
+        assert cause in warning

@@ -12,7 +12,7 @@ _LONGEST_KEY = 13
 """The most characters of a parameter's name: MLflow's tables and legends show about twenty."""
 
 _FEW = 3
-"""How many parameters name a run of a project that says nothing of names."""
+"""How many parameters, if there are no more, name a run of a project without phrases."""
 
 
 def run_name(pipeline: Pipeline, baseline: Mapping[str, str] | None, experiment: str | None) -> str:
@@ -35,22 +35,19 @@ def run_name(pipeline: Pipeline, baseline: Mapping[str, str] | None, experiment:
     others = [named(key, values) for key in sorted(changed - told)]
     last = [filled(phrase, values) for phrase, keys in wanted if not keys & changed]
     parts = [part for part in (*first, *others, *last) if part]
+    label = _label(pipeline)
     if not parts and not experiment:
-        parts = _without_phrases(pipeline, values, first=baseline is None)
-    name = ", ".join(part for part in (*parts, _label(pipeline), experiment) if part)
+        parts = [named(key, values) for key in values if len(values) <= _FEW]
+        parts = parts or ([] if label else [_place(pipeline)])
+        parts += [] if baseline is None else [pipeline.fingerprint[:6]]  # other code or data
+    name = ", ".join(part for part in (*parts, label, experiment) if part)
     return name[:_LONGEST_NAME]
 
 
-def _without_phrases(pipeline: Pipeline, values: Mapping[str, str], *, first: bool) -> list[str]:
-    """Return what names a run with the first run's parameters: the parameters, if they are few.
-
-    Otherwise the experiment, or the pipeline's folder. If it is not the first, so that code or data
-    differ, part of its fingerprint comes last.
-    """
+def _place(pipeline: Pipeline) -> str:
+    """Return the experiment if the project names one, else the pipeline's folder."""
     own = pipeline.config.experiment
-    place = own if own != DEFAULT_EXPERIMENT else pipeline.folder.name
-    parts = [named(key, values) for key in values] if 0 < len(values) <= _FEW else [place]
-    return parts if first else [*parts, pipeline.fingerprint[:6]]
+    return own if own != DEFAULT_EXPERIMENT else pipeline.folder.name
 
 
 def _label(pipeline: Pipeline) -> str:
