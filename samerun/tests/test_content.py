@@ -120,6 +120,16 @@ def test_numbers_are_flat_and_a_name_that_is_taken_comes_with_its_file(pipeline:
     assert (without["loss"], without["last"]) == (0.25, 3.0)
 
 
+def test_a_number_that_is_not_one_is_left_to_the_history_that_ends_with_it() -> None:
+    item = SimpleNamespace(path="m.json", kind="metric")
+    load = {"m.json": {"loss": math.nan}}.__getitem__
+    fake = SimpleNamespace(
+        outputs=lambda: [item], relative=str, project=SimpleNamespace(load=load), config=Config("x")
+    )
+    assert content.metrics(cast("Pipeline", fake), {"loss": {0: 1.0, 1: math.nan}}) == {}
+    assert list(content.metrics(cast("Pipeline", fake), {"loss": {0: 1.0}})) == ["m.loss"]
+
+
 def test_datasets_are_those_that_are_named_and_those_of_dvc_files_with_the_hashes_of_the_lock(
     pipeline: Pipeline, toy: Toy
 ) -> None:

@@ -16,7 +16,7 @@ from samerun.config import TagRule
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_key, mlflow_keys
-from samerun.dvc.stage import lookup
+from samerun.dvc.stage import equal, lookup
 from samerun.execution.reported import number
 from samerun.mlflow import steps as tables
 from samerun.pipeline import Pipeline
@@ -137,7 +137,7 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
     for name, values in found.items():
         steps = history.get(mlflow_key(name))
         for label, value in values.items():
-            if steps and steps[max(steps)] == value:
+            if steps and equal(steps[max(steps)], value):
                 continue
             whole = f"{label}.{name}" if steps or len(values) > 1 else name
             while whole in named or (whole in found and whole != name):
