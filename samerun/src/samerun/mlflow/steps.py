@@ -149,12 +149,15 @@ def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[
         return {}, []
     found: dict[str, dict[int, float]] = {name: {} for name in header if shape.shows(name)}
     found.pop(axis, None)
-    texts, repeated = dict.fromkeys(found, 0), 0
+    texts, repeated, beyond = dict.fromkeys(found, 0), 0, 0
     for row in rows:
         step = _number(row.get(axis))
-        if step is None or not reports.is_step(step):
+        if step is None or not step.is_integer():
             # Such an x counts nothing: the table is kept as a file alone.
             return {}, [f"all, since {axis} is {row.get(axis)}"] if axis in _AXES else []
+        if not reports.is_step(step):
+            beyond += 1
+            continue
         again = False
         for name, column in found.items():
             value = _number(row.get(name))
@@ -165,6 +168,7 @@ def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[
         repeated += again
     others = [f"{name} ({count:,} times no number)" for name, count in texts.items() if count]
     others += [f"{repeated:,} more of a {axis} that was there"] if repeated else []
+    others += [f"{beyond:,} whose {axis} is beyond 64 bits"] if beyond else []
     return {name: column for name, column in found.items() if column}, others
 
 
