@@ -2,7 +2,9 @@
 
 import base64
 import json
+import math
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +12,7 @@ import pytest
 
 from projects.toy import Toy, project
 from samerun.config import Config
-from samerun.mlflow import content, steps
+from samerun.mlflow import content, experiment_page, phrases, steps
 from samerun.mlflow.content import Dataset
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
@@ -105,11 +107,27 @@ def test_steps_come_from_the_plots_whose_x_counts(pipeline: Pipeline) -> None:
 
 def test_numbers_are_flat_and_a_name_that_is_taken_comes_with_its_file(pipeline: Pipeline) -> None:
     found = content.metrics(pipeline, steps.history(pipeline))
-    assert found == {"one.last": 3.0, "deep.count": 2.0, "one.shared": 1.0, "more.shared": 2.0}
+    assert found == {
+        "one.last": 3.0,
+        "deep.count": 2.0,
+        "deep.list.0": 1.0,
+        "one.shared": 1.0,
+        "more.shared": 2.0,
+    }
     assert next(iter(found)) == "deep.count"  # the first metric among the table's columns
     assert all(type(value) is float for value in found.values())
     without = content.metrics(pipeline, {})
     assert (without["loss"], without["last"]) == (0.25, 3.0)
+
+
+def test_a_number_that_is_not_one_is_left_to_the_history_that_ends_with_it() -> None:
+    item = SimpleNamespace(path="m.json", kind="metric")
+    load = {"m.json": {"loss": math.nan}}.__getitem__
+    fake = SimpleNamespace(
+        outputs=lambda: [item], relative=str, project=SimpleNamespace(load=load), config=Config("x")
+    )
+    assert content.metrics(cast("Pipeline", fake), {"loss": {0: 1.0, 1: math.nan}}) == {}
+    assert list(content.metrics(cast("Pipeline", fake), {"loss": {0: 1.0}})) == ["m.loss"]
 
 
 def test_datasets_are_those_that_are_named_and_those_of_dvc_files_with_the_hashes_of_the_lock(
@@ -133,6 +151,10 @@ def test_the_projects_own_tags_and_description(pipeline: Pipeline) -> None:
     assert content.tags_of(Commit(None, b"")) == {"git_commit": "none", "git_dirty": "false"}
 
 
+ALONE: dict[str, Any] = {
+    "project": SimpleNamespace(stages=()),
+    "stage": SimpleNamespace(name="dvc.yaml:record", file="dvc.yaml"),
+}
 PHRASES = ("{table} | {rows} rows", "lr {rate}", "{epochs} epochs")
 
 
@@ -153,27 +175,95 @@ def test_what_differs_from_the_first_run_comes_first_in_a_runs_name(
 ) -> None:
     baseline = {"rows": 99, "table": None, "rate": 0.25, "epochs": 100, "deep.z": 4}
 
-    def named(values: dict[str, Any], first: dict[str, str]) -> str:
-        fake = SimpleNamespace(
-            params=lambda: values, config=Config("x", name=PHRASES), fingerprint="f" * 64
-        )
-        return content.run_name(cast("Pipeline", fake), first, experiment)
+    def named(values: dict[str, Any], first: dict[str, str] | None) -> str:
+        fake = SimpleNamespace(params=lambda: values, config=Config("x", name=PHRASES), **ALONE)
+        return phrases.run_name(cast("Pipeline", fake), first, experiment)
 
     first = {key: content.text_of(value) for key, value in baseline.items()}
     assert named(baseline | params, first) == name
-    assert named(baseline, {}).startswith("99 rows, lr 0.25, 100 epochs")
+    assert named(baseline, None).startswith("99 rows, lr 0.25, 100 epochs")
 
 
 def test_the_view_of_the_experiment_has_the_form_that_mlflows_page_reads() -> None:
-    tags = content.experiment_tags(Config("x", columns=("tags.gate", "metrics.z.w"), about="A."))
+    tags = experiment_page.experiment_tags(
+        Config("x", columns=("tags.gate", "metrics.z.w"), about="A.")
+    )
     assert tags["mlflow.note.content"] == "A."
-    view = json.loads(tags[f"mlflow.sharedViewState.{content.VIEW}"])
+    view = json.loads(tags[f"mlflow.sharedViewState.{experiment_page.VIEW}"])
     head, packed = view["state"].split(";")
     state = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert head == "deflate"
     assert state["selectedColumns"] == ["tags.`gate`", "metrics.`z.w`"]
 
 
-def test_a_long_text_is_cut_where_mlflow_would_cut_it_silently() -> None:
+def test_a_text_that_mlflow_would_cut_silently_says_where_all_of_it_is() -> None:
     assert content.text_of("x" * 6000) == "x" * 6000
-    assert content.text_of("x" * 6001) == "x" * 5999 + "…"
+    cut = content.text_of("x" * 6001)
+    assert len(cut) == 6000
+    assert cut.lstrip("x") == "… (all 6,001 characters are in identity.json)"
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "experiment", "name"),
+    [
+        ({"rate": 0.5, "rows": 9}, None, None, "rate 0.5, rows 9"),
+        ({"a": 1, "b": 2, "c": 3, "d": 4}, None, None, "price"),
+        ({}, None, None, "price"),
+        ({}, {}, None, "price, ffffff"),
+        ({}, {}, "tidal-orb", "tidal-orb"),
+        ({"rate": 0.5}, {"rate": 0.5}, None, "rate 0.5, ffffff"),
+        ({"rate": 0.5}, {"rate": 0.25}, None, "rate 0.5"),
+        ({"a.rate": 2, "b.rate": 1}, {"a.rate": 1, "b.rate": 1}, None, "a.rate 2"),
+        ({"a.rate": 2, "b.c": 1}, {"a.rate": 1, "b.c": 1}, None, "rate 2"),
+        ({"gradient_accumulation_steps": 2}, {}, None, "gradie…_steps 2"),
+        (
+            {"gradient_accumulation_steps": 2, "gradient_averaging_steps": None},
+            {},
+            None,
+            "gra…ion_steps 2, no gra…ing_steps",
+        ),
+        (
+            {"other.yaml:rate": 1, "params.yaml:rate": 1},
+            {},
+            None,
+            "other.…l:rate 1, params…l:rate 1",
+        ),
+    ],
+)
+def test_a_run_of_a_project_without_phrases_has_a_name_that_a_person_would_choose(
+    values: dict[str, Any], first: dict[str, Any] | None, experiment: str | None, name: str
+) -> None:
+    fake = SimpleNamespace(
+        params=lambda: values, config=Config("price"), fingerprint="f" * 64, **ALONE
+    )
+    baseline = None if first is None else {key: content.text_of(x) for key, x in first.items()}
+    assert phrases.run_name(cast("Pipeline", fake), baseline, experiment) == name
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "others"),
+    [
+        ("step,a\n0,1\n1,nan", {"a": {0: 1.0, 1: "nan"}}, []),
+        ("step,a\n-2,inf\n-5,1", {"a": {-2: "inf", -5: 1.0}}, []),
+        ("step,a\n0,1\n0,1\n0,2", {"a": {0: 1.0}}, ["1 more of a step that was there"]),
+        ("step,a\n0,nan\n0,1\n", {"a": {0: "nan"}}, ["1 more of a step that was there"]),
+        ("step,a,b\n0,x,\n1,,", {}, ["a (1 times no number)"]),
+        ("epoch,a\n0,1\n0.5,2", {}, ["all, since epoch is 0.5"]),
+        ("epoch,a\nnan,1", {}, ["all, since epoch is nan"]),
+        ("epoch,a\n1e30,1", {}, ["1 whose epoch is beyond 64 bits"]),
+        ("fpr,a\n0.5,1", {}, []),  # counts nothing, and does not look as if
+        ("", {}, []),
+    ],
+)
+def test_a_table_is_shown_by_step_and_what_it_has_besides_is_named(
+    table: str, columns: dict[str, dict[int, Any]], others: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(table)
+    axis = table.partition(",")[0]
+    found, said = steps._steps(path, steps.Table(axis, frozenset()))
+    shown = {
+        name: {step: x if math.isfinite(x) else str(x) for step, x in column.items()}
+        for name, column in found.items()
+    }
+    assert (shown, said) == (columns, others)

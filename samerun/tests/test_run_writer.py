@@ -1,20 +1,30 @@
 """A run is FINISHED only when all that was written to it is there."""
 
 import json
+import math
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import uuid
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from samerun.config import Config
 from samerun.core.errors import StoreError
-from samerun.mlflow import run_writer
+from samerun.core.flatten import flatten
+from samerun.core.keys import mlflow_keys
+from samerun.mlflow import content, run_writer
 from samerun.mlflow.content import Dataset, RunContent
 from samerun.mlflow.tracking import Store
+from samerun.pipeline import Pipeline
 from support.workspace import ROOT
 
 CONTENT = RunContent(
@@ -110,6 +120,95 @@ def test_a_dataset_that_is_lost_is_named(store: Store, artifacts: Path) -> None:
         raw.execute("delete from inputs")
     with pytest.raises(StoreError, match=r"\(missing: dataset a, train\)"):
         run_writer.check_complete(store.client, run_id, CONTENT, artifacts)
+
+
+def test_a_final_metric_that_was_shown_with_another_value_comes_last(
+    store: Store, artifacts: Path
+) -> None:
+    run_id = store.begin(replace(CONTENT, metrics={}, history={}))
+    for step in (1, 2):  # of a table whose later steps are 2.5 and so on
+        store.client.log_metric(run_id, "rmse", 9.0, step=step)
+    run = store.record(CONTENT, model=None, artifacts=artifacts)
+    assert run.run_id == run_id
+    history = store.client.get_metric_history(run_id, "rmse")
+    assert sorted((metric.step, metric.value) for metric in history) == [
+        (1, 9.0),
+        (2, 9.0),
+        (3, 0.5),
+    ]
+    assert store.client.get_run(run_id).data.metrics["rmse"] == 0.5
+
+
+WORDS = st.text(max_size=12) | st.text("a./@#", max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.just("x" * 7000),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+NUMBERS = st.floats() | st.integers(-(2**60), 2**60)
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    nested=st.dictionaries(WORDS, VALUES, max_size=6),
+    metrics=st.dictionaries(WORDS, NUMBERS, max_size=6),
+)
+def test_whatever_the_names_and_values_they_are_found_again(
+    store: Store, nested: dict[str, Any], metrics: dict[str, float]
+) -> None:
+    leaves = flatten(nested)
+    pipeline = SimpleNamespace(params=lambda: leaves)
+    keys, names = mlflow_keys(leaves), mlflow_keys(metrics)
+    written = replace(
+        CONTENT,
+        execution=str(uuid.uuid4()),
+        params=content.params(cast("Pipeline", pipeline)),
+        metrics={names[name]: float(value) for name, value in metrics.items()},
+        history={},
+    )
+    run = run_writer.create_run(store.client, store.experiment, written)
+    run_writer.describe(store.client, run, written)
+    data = store.client.get_run(run.info.run_id).data
+    assert len(data.params) == len(leaves)
+    for name, leaf in leaves.items():
+        shown = data.params[keys[name]]
+        if len(shown) == 6000 and "characters are in identity.json)" in shown:
+            text = shown.partition("… (all ")[0]
+            assert (
+                leaf if isinstance(leaf, str) else json.dumps(leaf, ensure_ascii=False)
+            ).startswith(text)
+        else:
+            assert repr(shown if isinstance(leaf, str) else json.loads(shown)) == repr(leaf)
+    assert len(data.metrics) == len(metrics)
+    for name, value in metrics.items():
+        stored, number = data.metrics[names[name]], float(value)
+        infinite = math.isinf(number) and abs(stored) > 1.79e308 and stored * number > 0
+        assert infinite or stored == number or (math.isnan(stored) and math.isnan(number))
+
+
+@pytest.mark.slow
+def test_thousands_of_parameters_and_metrics(store: Store, artifacts: Path) -> None:
+    params = {f"p{number}": str(number) for number in range(5_000)}
+    metrics = {f"m{number}": number / 7 for number in range(10_000)}
+    history = {f"h{number}": dict.fromkeys(range(1_000), 0.5) for number in range(20)}
+    many = replace(CONTENT, params=params, metrics=metrics, history=history)
+    run_id = store.record(many, model=None, artifacts=artifacts).run_id
+    data = store.client.get_run(run_id).data
+    assert data.params == params
+    assert metrics.items() <= data.metrics.items()
+
+
+def test_the_first_run_of_each_record_stage_is_the_one_that_others_are_named_after(
+    store: Store, artifacts: Path
+) -> None:
+    for number, name in enumerate(("a/dvc.yaml:record", "b/dvc.yaml:record", "b/dvc.yaml:record")):
+        tags = CONTENT.tags | {"record": name}
+        each = replace(CONTENT, execution=str(number), tags=tags, params={"p": str(number)})
+        store.record(replace(each, start_ms=number), model=None, artifacts=artifacts)
+    assert store.baseline("b/dvc.yaml:record") == {"p": "1"}
+    assert store.baseline("c/dvc.yaml:record") is None
 
 
 def test_many_that_are_missing_are_counted(store: Store, artifacts: Path) -> None:

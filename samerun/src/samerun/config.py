@@ -86,6 +86,12 @@ def here() -> Config:
     return of(project, project.record_stage())
 
 
+def experiment_of(stage: Stage) -> str:
+    """Return the experiment that a record stage names, whatever else its `meta` says."""
+    meta = stage.meta.get("samerun") if isinstance(stage.meta, Mapping) else None
+    return str((isinstance(meta, Mapping) and meta.get("experiment")) or DEFAULT_EXPERIMENT)
+
+
 def of(project: Project, stage: Stage) -> Config:
     """Return the configuration of a stage that records. Raises: WorkspaceError for a wrong key."""
     if not isinstance(stage.meta, Mapping):
@@ -139,7 +145,9 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
     names: list[str] = []
     for item in (out for each in project.upstream(stage) for out in each.outs):
         if item.kind == "metric" and project.path(item.path).is_file():
-            names += [f"metrics.{name}" for name in flatten(project.load(item.path))]
+            content = project.load(item.path)
+            named = flatten(content) if isinstance(content, Mapping) else {}
+            names += [f"metrics.{name}" for name in named]
     matches = (fnmatch.filter(names, each) if "*" in each else [each] for each in columns)
     return tuple(dict.fromkeys(chain.from_iterable(matches)))
 

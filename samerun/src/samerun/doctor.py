@@ -1,7 +1,7 @@
 """`samerun doctor`: prints what is wrong with this workspace and its store, a line each."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from samerun.core import address
 from samerun.core.errors import MissingError, StoreError, UserError, one_line
@@ -19,8 +19,11 @@ def main(*, repair: bool = False) -> int:
 
     Raises: MissingError if this folder is in no DVC project.
     """
-    remaining = 0
+    remaining, known = 0, set[str]()
     for finding in _findings(repair=repair):
+        if str(finding) in known:  # of two pipelines with the same stage
+            continue
+        known.add(str(finding))
         if repair and finding.repair:
             finding.repair()
             print(one_line(f"mended: {finding.place}: {finding.problem}"))
@@ -53,29 +56,33 @@ def _findings(*, repair: bool) -> Iterator[Finding]:
             yield Finding("DVC", str(error), "see `dvc status`")
         return
     try:
-        pipeline = Pipeline(project, workspace.record_stage(project))
+        pipelines = [Pipeline(project, stage) for stage in workspace.record_stages(project)]
     except UserError as error:
         yield Finding("dvc.yaml", str(error), "until then, no run is recorded from here")
-        yield from workspace.status(damaged=bool(damaged))
+        yield from workspace.status((), damaged=bool(damaged))
         return
-    yield from _of_pipeline(pipeline, damaged=bool(damaged))
-    yield from _of_store(pipeline, repair=repair)
+    for pipeline in pipelines:
+        yield from _of_pipeline(pipeline, damaged=bool(damaged))
+    yield from _of_store(pipelines, repair=repair)
 
 
 def _of_pipeline(pipeline: Pipeline, *, damaged: bool) -> Iterator[Finding]:
-    """Check what the pipeline reads and has made."""
+    """Check what a pipeline reads and has made."""
     yield from inputs.changes(pipeline)
     yield from inputs.unkept(pipeline)
     yield from inputs.record_stage(pipeline)
     differing = list(inputs.lock(pipeline))
     yield from differing
     if not differing:
-        yield from workspace.status(damaged=damaged)
+        yield from workspace.status([pipeline.stage.short], damaged=damaged)
     yield from workspace.leftovers(pipeline)
 
 
-def _of_store(pipeline: Pipeline, *, repair: bool) -> Iterator[Finding]:
+def _of_store(pipelines: Sequence[Pipeline], *, repair: bool) -> Iterator[Finding]:
     """Check the store and its runs; a store that cannot be opened is a finding too."""
+    experiments: dict[str, list[Pipeline]] = {}
+    for pipeline in pipelines:
+        experiments.setdefault(pipeline.config.experiment, []).append(pipeline)
     try:
         moved = list(store.location())
         yield from moved
@@ -85,8 +92,9 @@ def _of_store(pipeline: Pipeline, *, repair: bool) -> Iterator[Finding]:
         yield from absent
         if absent:
             return
-        opened = tracking.Store(pipeline.config, create=False, follow=False)
-        yield from store.runs(opened, pipeline)
+        for together in experiments.values():
+            opened = tracking.Store(together[0].config, create=False, follow=False)
+            yield from store.runs(opened, together)
     except StoreError as error:
         yield Finding("store", str(error), "mend it, or bring back a copy")
     except sqlite3.Error as error:

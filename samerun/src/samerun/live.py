@@ -106,16 +106,18 @@ class Live:
             and (shape := steps.table(self._pipeline, out.path))
         ]
         seen: dict[str, set[int]] = {}
-        while True:
-            ended = self._ended.wait(INTERVAL)
-            lines = next(lines_of)
-            for rows in (reported.rows(lines), *map(next, tables)):
-                if new := _first(rows, seen):
-                    run.log(_thinned(new))
-            if texts := reported.texts(lines):
-                run.tag(texts)
-            if ended:
-                break
+        ended = False
+        try:
+            while not ended:
+                ended = self._ended.wait(INTERVAL)
+                lines = next(lines_of)
+                for rows in (reported.rows(lines), *map(next, tables)):
+                    if new := _first(rows, seen):
+                        run.log(_thinned(new))
+                if texts := reported.texts(lines):
+                    run.tag(texts)
+        finally:
+            run.close()
         if self._outcome:
             run.end(self._outcome, self._reason)
 

@@ -89,7 +89,17 @@ class Pipeline:
                 f"the only output of {self.stage.short} must be a marker that DVC restores from no"
                 f" cache, as in mlruns/recorded.json: {{cache: false, persist: true}} (got {names})"
             )
+        for other in self.sharing_marker():
+            raise WorkspaceError(
+                f"the marker of {self.stage.name} must be its own (got that of {other})"
+            )
         return self.project.path(self.stage.outs[0].path)
+
+    def sharing_marker(self) -> list[str]:
+        """Return the names of other record stages with the same marker, which DVC cannot run."""
+        own = {out.path for out in self.stage.outs}
+        others = (s for s in self.project.stages if s.records and s.name != self.stage.name)
+        return [other.name for other in others if own & {out.path for out in other.outs}]
 
     def check(self) -> None:
         """Compare dvc.lock with the workspace, bytes included, and meta with the stages.

@@ -18,15 +18,12 @@ from samerun.core.errors import StoreError, one_line
 from samerun.dvc import identity
 from samerun.execution import environment, processes, receipts
 from samerun.execution.receipts import Receipt
-from samerun.mlflow import content, model_files, steps
+from samerun.mlflow import content, model_files, phrases, steps
 from samerun.mlflow.content import RunContent
 from samerun.mlflow.recorded import RESTORED_FOR, RecordedRun
 from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
-
-LAST = "last.json"
-"""Beside the marker: the run that the marker's fingerprint stands for; no output of DVC."""
 
 
 def main() -> int:
@@ -82,14 +79,24 @@ def _write_marker(marker: Path, pipeline: Pipeline, store: Store, run: RecordedR
         "store": store.shown_uri,
         "outs": _outs(pipeline),
     }
-    files.write_text(marker.parent / LAST, json.dumps(last) + "\n")
+    files.write_text(_last(marker), json.dumps(last) + "\n")
     files.write_text(marker, json.dumps({"fingerprint": fingerprint}) + "\n")
+
+
+def _last(marker: Path) -> Path:
+    """Return the file beside a marker with the run that it stands for; no output of DVC.
+
+    Of mlruns/recorded.json it is mlruns/last.json. Another marker, such as that of a second record
+    stage, has one of its own.
+    """
+    end = "" if marker.stem == "recorded" else f"-{marker.stem}"
+    return marker.with_name(f"last{end}.json")
 
 
 def _left_to_do(pipeline: Pipeline, new: Sequence[Receipt]) -> str:
     """Return what is not in the store, as far as that can be known without it."""
     try:
-        last = json.loads((pipeline.marker.parent / LAST).read_text())
+        last = json.loads(_last(pipeline.marker).read_text())
     except (OSError, ValueError):
         last = {}
     recorded = {
@@ -180,12 +187,17 @@ def _content(
     new = _new(made_by)
     execution, start, end = _times(store, new, pipeline)
     experiment = os.environ.get("DVC_EXP_NAME") or None
-    history = steps.reported(made_by) | steps.history(pipeline)
+    by_step, others = steps.read(pipeline)
+    history = steps.reported(made_by) | by_step
+    tags = _tags(pipeline, made_by, commit, experiment)
+    if unshown := content.only_in_files(pipeline, others):
+        print(f"record: the files have more than MLflow's page can show: {one_line(unshown)}")
+        tags["only_in_files"] = content.text_of(unshown)
     return RunContent(
         execution=execution,
-        name=content.run_name(pipeline, store.baseline(), experiment),
+        name=phrases.run_name(pipeline, store.baseline(pipeline.stage.name), experiment),
         description=content.description(pipeline, commit),
-        tags=_tags(pipeline, made_by, commit, experiment),
+        tags=tags,
         params=content.params(pipeline),
         metrics=content.metrics(pipeline, history),
         history=history,

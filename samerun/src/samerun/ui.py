@@ -8,7 +8,7 @@ from samerun import config
 from samerun.core import address
 from samerun.core.errors import UsageError
 from samerun.mlflow import tracking
-from samerun.mlflow.content import VIEW
+from samerun.mlflow.experiment_page import VIEW
 
 HOST = "127.0.0.1"
 

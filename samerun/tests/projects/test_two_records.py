@@ -49,6 +49,67 @@ def test_each_record_stage_has_its_run(two: Toy) -> None:
         assert "exact" in two.samerun("reproduce", run.run_id).stdout
 
 
+def test_runs_that_share_an_experiment_say_of_which_pipeline_they_are(two: Toy) -> None:
+    assert [run.name for run in two.runs()] == ["record-left", "record-right"]
+    assert "exact" in two.samerun("reproduce", "record-right").stdout
+    # Each marker has a file of its own beside it, so that a run is known while the store is away.
+    for side, run in zip(("left", "right"), two.runs(), strict=True):
+        assert json.loads((two.path / f"mlruns/last-{side}.json").read_text())["name"] == run.name
+
+
+def test_the_doctor_looks_at_every_record_stage_of_a_folder(two: Toy) -> None:
+    (two.path / "right.json").write_text('{"m": 3}')
+    found = two.samerun("doctor", ok=False).stdout
+    assert "right" in found
+    assert found.endswith("doctor: 1 finding\n")
+
+
+def test_two_record_stages_with_one_marker_are_refused(two: Toy) -> None:
+    two.replace("dvc.yaml", "mlruns/left.json", "mlruns/right.json")
+    for name, other in (("left", "right"), ("right", "left")):
+        says = f"the marker of dvc.yaml:record-{name} must be its own (got that of dvc.yaml:record-"
+        two.refused("samerun", "record", says=f"{says}{other})", DVC_STAGE=f"record-{name}")
+    shared = [
+        line for line in two.samerun("doctor", ok=False).stdout.splitlines() if "its marker" in line
+    ]
+    assert shared == [
+        "stage record-left: its marker is that of dvc.yaml:record-right too: give each its own",
+        "stage record-right: its marker is that of dvc.yaml:record-left too: give each its own",
+    ]
+
+
+FOLDER = """
+stages:
+  one:
+    cmd: samerun run -- sh -c 'cp params.yaml m.yaml'
+    params: [rate]
+    metrics: [m.yaml: {cache: false}]
+  record:
+    cmd: samerun record
+    params: [rate]
+    deps: [m.yaml]
+    outs: [mlruns/recorded.json: {cache: false, persist: true}]
+"""
+
+
+def test_folders_that_name_no_experiment_share_one_and_compare_with_their_own_first_run(
+    tmp_path: Path,
+) -> None:
+    files = {f"{name}/dvc.yaml": FOLDER for name in ("cats", "dogs")}
+    files |= {"cats/params.yaml": "rate: 1\n", "dogs/params.yaml": "rate: 2\n"}
+    toy = project(tmp_path / "animals", files)
+    toy.dvc("repro", "cats/dvc.yaml", "dogs/dvc.yaml")
+    toy.replace("cats/params.yaml", "1", "2")
+    assert "changed" not in toy.run("sh", "-c", "cd dogs && samerun doctor", ok=False).stdout
+    toy.dvc("repro", "cats/dvc.yaml")
+    names = [run.name for run in toy.runs()]
+    assert sorted(names) == ["rate 1, cats", "rate 2, cats", "rate 2, dogs"]
+    assert set(toy.experiments().values()) == {"samerun"}
+    for name in names:
+        folder = name.rpartition(" ")[2]
+        assert "exact" in toy.run("sh", "-c", f"cd {folder} && samerun reproduce '{name}'").stdout
+
+
 def test_a_long_stage_of_one_pipeline_is_not_shown_in_the_run_of_another(tmp_path: Path) -> None:
     slow = TWO.replace("sh -c 'echo", "sh -c 'sleep 6; echo")
     toy = project(tmp_path / "slow", {"dvc.yaml": slow, "code.sh": "# nothing\n"})

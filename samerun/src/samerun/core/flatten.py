@@ -1,17 +1,38 @@
 """Nested mappings flattened to dotted names, the way DVC and MLflow show them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(nested: Mapping[Any, Any]) -> dict[str, Any]:
     """Return every leaf under its dotted name: {"train.epochs": 100, ...}, in the order given.
 
-    An empty mapping is a leaf.
+    An empty mapping is a leaf. If two leaves have one name but other values, as in
+    {"a.b": 1, "a": {"b": 2}}, the one that is nested deepest keeps the name, whatever the order,
+    and the other becomes "a.b_".
     """
-    leaves: dict[str, Any] = {}
+    leaves = list(_leaves(nested, ()))
+    names = [".".join(path) for path, _ in leaves]
+    if len(set(names)) < len(names):
+        names = _distinct(leaves, names)
+    return {name: value for name, (_, value) in zip(names, leaves, strict=True)}
+
+
+def _leaves(nested: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
     for key, value in nested.items():
-        name = f"{prefix}{key}"
-        inner = flatten(value, f"{name}.") if isinstance(value, Mapping) else {}
-        leaves |= inner or {name: value}
-    return leaves
+        inner = (*path, str(key))
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, inner)
+        else:
+            yield inner, value
+
+
+def _distinct(leaves: list[tuple[Any, Any]], names: list[str]) -> list[str]:
+    """Return the names, with as many _ at the end as keep other values apart."""
+    found, plain, values = list(names), set(names), dict[str, str]()
+    for i in sorted(range(len(leaves)), key=lambda i: (-len(leaves[i][0]), leaves[i][0])):
+        text = repr(leaves[i][1])
+        while values.get(found[i], text) != text or (found[i] != names[i] and found[i] in plain):
+            found[i] += "_"
+        values[found[i]] = text
+    return found

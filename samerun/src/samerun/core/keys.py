@@ -12,7 +12,7 @@ _LONGEST = 250
 
 _RESERVED = frozenset(
     ("fingerprint", "results", "execution", "process", "pipeline", "record", "stage", "backfilled",
-     "dvc_exp_name", "dvc_exp_names", "executed", "frozen", "report")
+     "dvc_exp_name", "dvc_exp_names", "executed", "frozen", "only_in_files", "report")
 )  # fmt: skip
 _RESERVED_STARTS = ("git_", "mlflow.")
 

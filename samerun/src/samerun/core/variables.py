@@ -45,6 +45,8 @@ _MLFLOW = (
     "MLFLOW_HTTP_*", "MLFLOW_ALLOW_HTTP_REDIRECTS", "MLFLOW_SQLALCHEMYSTORE_POOL*",
     "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", "MLFLOW_DATABRICKS_ENDPOINT_HTTP_RETRY_TIMEOUT",
     "MLFLOW_ENABLE_DB_SDK",
+    # Whether and how often it samples the machine's load while a run is shown.
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "MLFLOW_SYSTEM_METRICS_*",
     # The server that `samerun ui` starts.
     "MLFLOW_SERVER_*", "MLFLOW_FLASK_SERVER_SECRET_KEY",
     # What it prints and reports, and whether it may load pickles.
@@ -52,7 +54,7 @@ _MLFLOW = (
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",
 )  # fmt: skip
 """MLflow's variables that are heeded. Not those that choose a run, an experiment, a model or a
-registry, that log in the background, sample, rename or validate, or that MLflow sets for itself."""
+registry, that log in the background, rename or validate, or that MLflow sets for itself."""
 
 _SAME_PLACE = (
     *_MLFLOW,

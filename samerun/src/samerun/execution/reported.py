@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,9 @@ def texts(lines: bytes) -> dict[str, str]:
 
 
 def numbers(entry: Mapping[str, Any], axis: str) -> dict[str, float]:
-    """Return the finite numbers of an entry by name, without the step."""
+    """Return the numbers of an entry by name, without the step: NaN and infinity are numbers."""
     found = {key: number(value) for key, value in entry.items() if key != axis}
-    kept = {key: x for key, x in found.items() if x is not None and math.isfinite(x)}
+    kept = {key: x for key, x in found.items() if x is not None}
     keys = mlflow_keys(kept)
     return {keys[key]: x for key, x in kept.items()}
 

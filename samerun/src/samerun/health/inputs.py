@@ -117,6 +117,8 @@ def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
             "its only output must be the marker, as in mlruns/recorded.json: {cache: false,"
             " persist: true}",
         )
+    for other in pipeline.sharing_marker():
+        yield Finding(place, f"its marker is that of {other} too", "give each its own")
 
 
 def lock(pipeline: Pipeline) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ A check changes nothing. Knows nothing of MLflow's calls: the store is passed in
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -50,8 +50,11 @@ def presence(branch: str) -> Iterator[Finding]:
     yield Finding("store", f"{store} is not there", fix)
 
 
-def runs(store: Store, pipeline: Pipeline) -> Iterator[Finding]:
-    """Check every run: the artifacts of a finished one, the process of a running one."""
+def runs(store: Store, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+    """Check every run: the artifacts of a finished one, the process of a running one.
+
+    pipelines: those that record in this experiment, whose markers are checked.
+    """
     recorded = store.runs()
     for run in progress.track(recorded, "runs"):
         name = f"run {run.name} ({run.run_id})"
@@ -59,7 +62,8 @@ def runs(store: Store, pipeline: Pipeline) -> Iterator[Finding]:
             yield from _finished(store, run, name)
         elif run.status == "RUNNING":
             yield from _running(store, run, name)
-    yield from _marker(recorded, pipeline)
+    for pipeline in pipelines:
+        yield from _marker(recorded, pipeline)
 
 
 def _running(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:

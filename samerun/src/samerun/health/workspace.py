@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,17 @@ def check_project() -> None:
         )
 
 
-def record_stage(project: Project) -> Stage:
-    """Return the stage of the current folder that records. Raises: MissingError with advice."""
+def record_stages(project: Project) -> list[Stage]:
+    """Return the stages of the current folder that record. Raises: MissingError with advice."""
     here = (Path.cwd() / "dvc.yaml").resolve()
     elsewhere = [stage for stage in project.stages if stage.records and stage.file != here]
     try:
-        return project.record_stage()
+        return project.recorders()
     except MissingError:
         if elsewhere:
-            folder = os.path.relpath(elsewhere[0].file.parent)
+            folders = " and ".join({os.path.relpath(each.file.parent): 0 for each in elsewhere})
             raise MissingError(
-                f"no stage in this folder runs `{RECORD}`, but one does in {folder}: call doctor"
+                f"no stage in this folder runs `{RECORD}`, but one does in {folders}: call doctor"
                 " there"
             ) from None
         raise MissingError(
@@ -177,14 +177,16 @@ def _is_complete(lock: Path) -> bool:
         return False
 
 
-def status(*, damaged: bool) -> Iterator[Finding]:
+def status(stages: Sequence[str], *, damaged: bool) -> Iterator[Finding]:
     """Ask DVC whether the outputs match the current parameters and code.
 
-    damaged: whether its cache is: it would remove a damaged object that it comes across.
+    stages: whose outputs and whose inputs'; empty for those of the whole repository. damaged:
+    whether DVC's cache is: it would remove a damaged object that it comes across.
     """
     if damaged:
         return
-    process = programs.call(*programs.dvc("status", "--quiet"), isolated=False)
+    which = ["--with-deps", *stages] if stages else []
+    process = programs.call(*programs.dvc("status", "--quiet", *which), isolated=False)
     if process.returncode == 1:
         yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
     elif process.returncode:

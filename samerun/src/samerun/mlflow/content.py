@@ -3,33 +3,33 @@
 Knows nothing of MLflow's calls. `record` writes this content, and `reproduce` compares it.
 """
 
-import base64
 import json
+import math
 import os
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from samerun.config import Config, TagRule
+from samerun.config import TagRule
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_key, mlflow_keys
-from samerun.dvc.stage import lookup
+from samerun.dvc.stage import equal, lookup
 from samerun.execution.reported import number
-from samerun.mlflow import phrases
 from samerun.mlflow import steps as tables
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
-VIEW = "samerun"
-"""The name of the saved view of the runs table that `experiment_tags` defines."""
-
 _LONGEST_PARAMETER = 6_000
-"""The most characters that MLflow stores of a parameter; identity.json has all of it."""
+"""The most characters that MLflow stores of a parameter."""
 
-_LONGEST_NAME = 120
+_LONGEST_LIST = 20
+"""The most numbers of a list that become metrics, as name.0, name.1 ...; a longer one is data."""
+
+_NAMED = 10
+"""The most values of one file that are named as not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,51 +62,6 @@ class RunContent:
     datasets: list[Dataset] = field(default_factory=list)
 
 
-def experiment_tags(config: Config) -> dict[str, str]:
-    """Return the tags that make MLflow's page of the experiment one of trainings, with a view.
-
-    A view is a tag whose value MLflow's page reads: which columns it shows, in which order. Without
-    a view the table shows neither metrics nor tags. There is no API for views; a test in a browser
-    checks that MLflow still reads the tag.
-    """
-    tags = {"mlflow.experimentKind": "custom_model_development"}
-    if config.about:
-        tags["mlflow.note.content"] = config.about
-    if config.columns:
-        columns = [_column(name) for name in config.columns]
-        state = {
-            "searchFilter": "",
-            "orderByKey": "attributes.start_time",
-            "orderByAsc": False,
-            "startTime": "ALL",
-            "lifecycleFilter": "Active",
-            "datasetsFilter": [],
-            "modelVersionFilter": "All Runs",
-            "selectedColumns": columns,
-            "columnOrder": columns,
-            "columnWidths": {_column(name): _width(name) for name in config.columns},
-            "runsHiddenMode": "FIRST_10_RUNS",
-        }
-        packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
-        view = {"name": VIEW, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"}
-        tags[f"mlflow.sharedViewState.{VIEW}"] = json.dumps(view)
-    return tags
-
-
-def _column(name: str) -> str:
-    """Return a column as MLflow's page names it: "metrics.z.w" is "metrics.`z.w`"."""
-    kind, _, rest = name.partition(".")
-    return f"{kind}.`{rest}`"
-
-
-def _width(name: str) -> int:
-    """Return the width of a column in pixels: its heading and a number must fit."""
-    kind, _, rest = name.partition(".")
-    if rest == "Dataset":
-        return 300
-    return max(75 if kind == "tags" else 100, 40 + 6 * len(rest))
-
-
 def description(pipeline: Pipeline, commit: Commit) -> str:
     """Return the description in Markdown: the project's own file, then the commit.
 
@@ -137,7 +92,7 @@ def _tag(pipeline: Pipeline, rule: TagRule) -> str:
     value = lookup(pipeline.project.load(rule.file), rule.key.split("."))
     if rule.yes is not None and isinstance(value, bool):
         return str(rule.yes if value else rule.no)
-    return text_of(value)
+    return text_of(value, whole=rule.file)
 
 
 def params(pipeline: Pipeline) -> dict[str, str]:
@@ -147,10 +102,17 @@ def params(pipeline: Pipeline) -> dict[str, str]:
     return {keys[name]: text_of(value) for name, value in found.items()}
 
 
-def text_of(value: Any) -> str:
-    """Return a value as text: text as it is, anything else as JSON."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_PARAMETER else f"{text[: _LONGEST_PARAMETER - 1]}…"
+def text_of(value: Any, *, whole: str = "identity.json") -> str:
+    """Return a value as text: text as it is, a date as ISO 8601, anything else as JSON.
+
+    whole: the artifact that has all of it, which the text names if MLflow would cut it.
+    """
+    plain = isinstance(value, str | date)
+    text = str(value) if plain else json.dumps(value, default=str, ensure_ascii=False)
+    if len(text) <= _LONGEST_PARAMETER:
+        return text
+    end = f"… (all {len(text):,} characters are in {whole})"
+    return text[: _LONGEST_PARAMETER - len(end)] + end
 
 
 def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
@@ -168,13 +130,14 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
         content = pipeline.project.load(path)
         label = long if bare.count(long) == 1 else pipeline.relative(path)
         label = stem if stems.count(stem) == 1 else label
-        for name, value in _numbers(content if isinstance(content, Mapping) else {"": content}):
-            found.setdefault(name or stem, {})[label] = value
+        for name, leaf in _leaves(content, stem).items():
+            if (value := number(leaf)) is not None:
+                found.setdefault(name, {})[label] = value
     named: dict[str, float] = {}
     for name, values in found.items():
         steps = history.get(mlflow_key(name))
         for label, value in values.items():
-            if steps and steps[max(steps)] == value:
+            if steps and equal(steps[max(steps)], value):
                 continue
             whole = f"{label}.{name}" if steps or len(values) > 1 else name
             while whole in named or (whole in found and whole != name):
@@ -187,10 +150,55 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
     return {name: named[name] for name in dict.fromkeys([*first, *named])}
 
 
-def _numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in flatten(content).items():
-        if (found := number(value)) is not None:
-            yield name, found
+def _leaves(content: Any, stem: str) -> dict[str, Any]:
+    """Return the values of a metrics file by dotted name. stem: the name of one that has none."""
+    named = flatten(
+        _indexed(content) if isinstance(content, Mapping) else _indexed({stem: content})
+    )
+    return {name or stem: value for name, value in named.items()}
+
+
+def _indexed(value: Any) -> Any:
+    """Return a value with each short list of numbers in it as a mapping from index to number."""
+    if isinstance(value, Mapping):
+        return {key: _indexed(entry) for key, entry in value.items()}
+    short = isinstance(value, list) and 0 < len(value) <= _LONGEST_LIST
+    if short and all(number(entry) is not None for entry in value):
+        return {str(index): entry for index, entry in enumerate(value)}
+    return value
+
+
+def only_in_files(pipeline: Pipeline, tables: Mapping[str, Sequence[str]]) -> str:
+    """Return what a run's files have and its page cannot show as it is; "" if there is nothing.
+
+    MLflow's metrics are numbers of 64 bits, and its databases hold no infinity. What a tag shows is
+    left out. tables: the same of the tables by step, by file.
+    """
+    found = {path: list(texts) for path, texts in tables.items()}
+    tagged = {(rule.file, rule.key) for rule in pipeline.config.tags.values()}
+    for path in (item.path for item in pipeline.outputs() if item.kind == "metric"):
+        leaves = _leaves(pipeline.project.load(path), Path(path).stem)
+        found[path] = [
+            f"{name}{why}"
+            for name, value in leaves.items()
+            if (why := _lost(value)) is not None and (path, name) not in tagged
+        ]
+    return "; ".join(
+        f"{artifact(pipeline, path)}: {', '.join(texts[:_NAMED])}"
+        + (f" and {len(texts) - _NAMED:,} more" if len(texts) > _NAMED else "")
+        for path, texts in found.items()
+        if texts
+    )
+
+
+def _lost(value: Any) -> str | None:
+    """Return what a metric loses of a value, as " (WHAT)"; "" for all of it, None for nothing."""
+    shown = number(value)
+    if shown is None:
+        return ""
+    if math.isinf(shown):
+        return " (infinite)"
+    return None if math.isnan(shown) or shown == value else " (rounded)"
 
 
 def datasets(pipeline: Pipeline) -> list[Dataset]:
@@ -260,24 +268,3 @@ def artifact(pipeline: Pipeline, name: str) -> str:
         return relative
     parts = [part for part in Path(name).parts if part not in ("..", "/")]
     return "/".join(["repository", *parts])
-
-
-def run_name(pipeline: Pipeline, baseline: Mapping[str, str], experiment: str | None) -> str:
-    """Return the name of a run: what differs from the first run comes first.
-
-    MLflow's tables and legends show about twenty characters. baseline: the parameters of the first
-    run; empty if this is the first. experiment: the name of the DVC experiment, which comes last.
-    """
-    values = params(pipeline)
-    changed = {key for key, text in values.items() if baseline and baseline.get(key) != text}
-    wanted = [
-        (phrase, {key for key in values if f"{{{key}}}" in phrase})
-        for phrase in pipeline.config.name
-    ]
-    told = {key for _, keys in wanted for key in keys}
-    first = [phrases.filled(phrase, values) for phrase, keys in wanted if keys & changed]
-    others = [phrases.named(key, values[key]) for key in sorted(changed - told)]
-    last = [phrases.filled(phrase, values) for phrase, keys in wanted if not keys & changed]
-    parts = [part for part in (*first, *others, *last) if part]
-    name = ", ".join([*parts, *([experiment] if experiment else [])])
-    return name[:_LONGEST_NAME] or pipeline.fingerprint[:8]

@@ -1,13 +1,17 @@
 """The run of an execution that is under way: opened, written and closed beside it."""
 
 import os
+import sys
 import time
+from typing import Any
 
 from samerun.mlflow.errors import store_errors
 
 # isort: split
 from mlflow.entities import Metric
+from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 
+from samerun.core.errors import one_line
 from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_key
 from samerun.dvc.stage import Stage
@@ -63,6 +67,7 @@ class LiveRun:
                     start_ms=int(scratch.started * 1000),
                 )
             )
+        self._monitor = _system_metrics(self.run_id, self._store.uri)
 
     def log(self, rows: list[tuple[int, dict[str, float]]]) -> None:
         """Log metrics by step; a step that is logged stays as it is. Raises: StoreError."""
@@ -82,7 +87,35 @@ class LiveRun:
         """Set tags. Raises: StoreError."""
         self._store.tag(self.run_id, tags)
 
+    def close(self) -> None:
+        """Stop writing the system metrics."""
+        if self._monitor:
+            self._monitor.finish()
+
     def end(self, status: str, reason: str) -> None:
         """Close the run of an execution that did not succeed. Raises: StoreError."""
         with store_errors(self._store.uri, every=True):
             self._store.end(self.run_id, status, reason)
+
+
+def _system_metrics(run_id: str, uri: str) -> Any:
+    """Start MLflow's own monitor of the machine's load, which logs metrics under system/.
+
+    It works if MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING is set. A stage that joins the run of an
+    earlier one goes on from its last step.
+
+    Returns: the monitor; None if the user does not ask for it, or if it cannot work here.
+    """
+    try:
+        asked: Any = MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
+        if not asked.get():
+            return None
+        from mlflow.system_metrics import system_metrics_monitor as system
+
+        make: Any = system.SystemMetricsMonitor
+        monitor = make(run_id, resume_logging=True, tracking_uri=uri)
+        monitor.start()
+    except Exception as error:  # psutil is not there, or what it reads; a variable is no number
+        print(f"samerun: warning: no system metrics: {one_line(str(error))}", file=sys.stderr)
+        return None
+    return monitor

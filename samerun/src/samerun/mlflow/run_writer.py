@@ -79,11 +79,20 @@ def _user() -> str:
 
 
 def describe(client: MlflowClient, run: Run, content: RunContent) -> None:
-    """Set tags, description and parameters, and log the final metrics that are missing."""
-    missing = {k: x for k, x in content.metrics.items() if k not in run.data.metrics}
+    """Set tags, description and parameters, and log the final metrics that are missing.
+
+    A table that was shown while it grew may have left another value: the final one comes after it.
+    """
+    shown, run_id = run.data.metrics, run.info.run_id
+    missing = {k: x for k, x in content.metrics.items() if not _is_equal(x, shown.get(k))}
+    next_step = {
+        key: max(logged_steps(client, run_id, key), default=0) + 1
+        for key in missing
+        if key in shown
+    }
     client.log_batch(
-        run.info.run_id,
-        metrics=[Metric(key, x, content.end_ms, 0) for key, x in missing.items()],
+        run_id,
+        metrics=[Metric(k, x, content.end_ms, next_step.get(k, 0)) for k, x in missing.items()],
         params=[Param(key, value) for key, value in content.params.items()],
         tags=[RunTag(key, value) for key, value in _tags(content).items()],
         synchronous=True,

@@ -5,6 +5,7 @@ import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,21 @@ class Table:
 
 def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
     """Return the metrics by step: the columns of the plots whose x counts steps."""
+    return read(pipeline)[0]
+
+
+def read(pipeline: Pipeline) -> tuple[dict[str, dict[int, float]], dict[str, list[str]]]:
+    """Return the same, and by file what of the tables are no metrics by step, in words."""
     found: dict[str, dict[str, dict[int, float]]] = {}
+    others: dict[str, list[str]] = {}
     plots = list(_plots(pipeline))
     for file in dict.fromkeys(
         name for item in pipeline.outputs() for name in shown(pipeline, item)
     ):
         shape = _table(plots, pipeline.relative(file))
         if shape and Path(file).suffix in _SUFFIXES:
-            for column, steps in _steps(pipeline.project.path(file), shape).items():
+            columns, others[file] = _steps(pipeline.project.path(file), shape)
+            for column, steps in columns.items():
                 found.setdefault(column, {})[file] = steps
     named = {
         name if len(files) == 1 else f"{_label(file, files)}.{name}": steps
@@ -56,7 +64,7 @@ def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
         for file, steps in files.items()
     }
     keys = mlflow_keys(named)
-    return {keys[name]: steps for name, steps in named.items()}
+    return {keys[name]: steps for name, steps in named.items()}, others
 
 
 def _label(file: str, files: Iterable[str]) -> str:
@@ -129,23 +137,39 @@ def _definitions(pipeline: Pipeline) -> Iterator[tuple[str, str | None, set[str]
                 yield str(file), axis, {str(column) for column in listed}
 
 
-def _steps(path: Path, shape: Table) -> dict[str, dict[int, float]]:
-    """Return the numbers of a table's columns by step; empty if nothing in it counts steps."""
+def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[str]]:
+    """Return the numbers of a table's columns by step, and what it has besides, in words.
+
+    Both are empty if nothing in it counts steps. If a step comes again, the first one counts.
+    """
     rows = _rows(path)
-    header = list(rows[0]) if rows else []
+    header = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name is not None]
     axis = shape.counts_steps(header)
     if axis is None:
-        return {}
-    found: dict[str, dict[int, float]] = {}
+        return {}, []
+    found: dict[str, dict[int, float]] = {name: {} for name in header if shape.shows(name)}
+    found.pop(axis, None)
+    texts, repeated, beyond = dict.fromkeys(found, 0), 0, 0
     for row in rows:
         step = _number(row.get(axis))
         if step is None or not step.is_integer():
-            return {}  # such an x counts nothing: the table is kept as a file alone
-        for name in header if reports.is_step(step) else ():
+            # Such an x counts nothing: the table is kept as a file alone.
+            return {}, [f"all, since {axis} is {row.get(axis)}"] if axis in _AXES else []
+        if not reports.is_step(step):
+            beyond += 1
+            continue
+        again = False
+        for name, column in found.items():
             value = _number(row.get(name))
-            if name != axis and value is not None and shape.shows(name):
-                found.setdefault(name, {}).setdefault(int(step), value)  # the first counts
-    return found
+            if value is None:
+                texts[name] += row.get(name) not in (None, "")
+            else:
+                again |= column.setdefault(int(step), value) != value == value
+        repeated += again
+    others = [f"{name} ({count:,} times no number)" for name, count in texts.items() if count]
+    others += [f"{repeated:,} more of a {axis} that was there"] if repeated else []
+    others += [f"{beyond:,} whose {axis} is beyond 64 bits"] if beyond else []
+    return {name: column for name, column in found.items() if column}, others
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

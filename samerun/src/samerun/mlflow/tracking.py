@@ -22,7 +22,8 @@ from samerun.core import address
 from samerun.core.errors import StoreError
 from samerun.execution.processes import is_abandoned, this_process
 from samerun.mlflow import connection, models, run_writer
-from samerun.mlflow.content import RunContent, experiment_tags
+from samerun.mlflow.content import RunContent
+from samerun.mlflow.experiment_page import experiment_tags
 from samerun.mlflow.model_files import ModelFiles
 from samerun.mlflow.recorded import RecordedRun, recorded
 
@@ -59,16 +60,13 @@ class Store:
                 if existing.get(key) != value:
                     self.client.set_experiment_tag(self.experiment, key, value)
 
-    def baseline(self) -> dict[str, str]:
-        """Return the parameters of the first complete run; empty if there is none."""
+    def baseline(self, record: str) -> dict[str, str] | None:
+        """Return the parameters of a record stage's first complete run; None if there is none."""
+        query = f"attributes.status = 'FINISHED' and tags.record = '{record}'"
+        order = ["attributes.start_time ASC"]
         with store_errors(self.uri):
-            runs = self.client.search_runs(
-                [self.experiment],
-                "attributes.status = 'FINISHED'",
-                order_by=["attributes.start_time ASC"],
-                max_results=1,
-            )
-        return dict(runs[0].data.params) if runs else {}
+            runs = self.client.search_runs([self.experiment], query, order_by=order, max_results=1)
+        return dict(runs[0].data.params) if runs else None
 
     def find_complete(self, fingerprint: str, results: str) -> RecordedRun | None:
         """Return the latest complete run with this fingerprint and these results, or None."""
