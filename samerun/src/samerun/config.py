@@ -16,6 +16,7 @@ from typing import Any
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import is_reserved, mlflow_keys
+from samerun.dvc import metrics
 from samerun.dvc.paths import contains
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Stage
@@ -134,9 +135,10 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
     if not any("*" in column for column in columns):
         return tuple(columns)
     names: list[str] = []
-    for item in (out for each in project.upstream(stage) for out in each.outs):
-        if item.kind == "metric" and project.path(item.path).is_file():
-            names += [f"metrics.{name}" for name in flatten(project.load(item.path))]
+    outs = [out for each in project.upstream(stage) for out in each.outs]
+    for file in metrics.files(project, stage.file, outs):
+        if project.path(file).is_file():
+            names += [f"metrics.{name}" for name in flatten(project.load(file))]
     matches = (fnmatch.filter(names, each) if "*" in each else [each] for each in columns)
     return tuple(dict.fromkeys(chain.from_iterable(matches)))
 

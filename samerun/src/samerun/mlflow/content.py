@@ -16,6 +16,7 @@ from samerun.config import Config, TagRule
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_key, mlflow_keys
+from samerun.dvc import metrics as metric_files
 from samerun.dvc.stage import lookup
 from samerun.execution.reported import number
 from samerun.mlflow import phrases
@@ -161,7 +162,7 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
     Those of the table's columns come first: MLflow's page compares runs by the first metric.
     """
     found: dict[str, dict[str, float]] = {}
-    files = [item.path for item in pipeline.outputs() if item.kind == "metric"]
+    files = metrics_files(pipeline)
     stems = [Path(path).stem for path in files]
     bare = [path.rpartition(".")[0] for path in map(pipeline.relative, files)]
     for path, stem, long in zip(files, stems, bare, strict=True):
@@ -185,6 +186,11 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
     columns = [column.removeprefix("metrics.") for column in pipeline.config.columns]
     first = [name for name in columns if name in named]
     return {name: named[name] for name in dict.fromkeys([*first, *named])}
+
+
+def metrics_files(pipeline: Pipeline) -> list[str]:
+    """Return the files of metrics of a run, as the project names them."""
+    return metric_files.files(pipeline.project, pipeline.stage.file, pipeline.outputs())
 
 
 def _numbers(content: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -221,6 +227,7 @@ def files(pipeline: Pipeline) -> list[str]:
     """Return the files that are stored with a run, as the project names them."""
     project = pipeline.project
     names = [*declarations(pipeline), *locks(pipeline), *param_files(pipeline)]
+    names += metrics_files(pipeline)
     models_of = [entry["path"] for entry in project.artifacts(pipeline.stage.file).values()]
     for item in pipeline.outputs():
         relative = pipeline.relative(item.path)

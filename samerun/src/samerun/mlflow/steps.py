@@ -19,15 +19,23 @@ from samerun.pipeline import Pipeline
 _AXES = ("step", "epoch")
 """Columns that count steps in a table whose plot names none."""
 
+_OTHER_TEMPLATES = ("bar_", "confusion", "scatter")
+"""How the names of DVC's templates begin whose x counts no steps: classes, say."""
+
 _SUFFIXES = {".csv", ".tsv", ".json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How plots show a table. axis: the column that they name as x. columns: as y; empty: all."""
+    """How plots show a table.
+
+    axis: the column that they name as x. columns: as y; empty: all. own: the column that has the
+    table's own name, and its whole name, by the folders that it lies in below the plots' folder.
+    """
 
     axis: str | None
     columns: frozenset[str]
+    own: tuple[str, str] = ("", "")
 
     def counts_steps(self, header: Sequence[str]) -> str | None:
         """Return the column that counts the steps, None if none does."""
@@ -37,6 +45,10 @@ class Table:
     def shows(self, column: str) -> bool:
         """Return whether a column is shown."""
         return not self.columns or column in self.columns
+
+    def name(self, column: str) -> str:
+        """Return the name of the metric in a column: DVCLive has train/loss in train/loss.tsv."""
+        return self.own[1] if column == self.own[0] else column
 
 
 def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
@@ -49,7 +61,7 @@ def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
         shape = _table(plots, pipeline.relative(file))
         if shape and Path(file).suffix in _SUFFIXES:
             for column, steps in _steps(pipeline.project.path(file), shape).items():
-                found.setdefault(column, {})[file] = steps
+                found.setdefault(shape.name(column), {})[file] = steps
     named = {
         name if len(files) == 1 else f"{_label(file, files)}.{name}": steps
         for name, files in found.items()
@@ -92,13 +104,16 @@ def shown(pipeline: Pipeline, item: Item) -> list[str]:
 
 
 def _table(plots: Iterable[tuple[str, Table]], path: str) -> Table | None:
-    tables = [one for name, one in plots if contains(name, path)]
-    if not tables:
+    shown_by = [(name, one) for name, one in plots if contains(name, path)]
+    if not shown_by:
         return None
+    tables = [one for _, one in shown_by]
+    folder = max((name for name, _ in shown_by), key=len)
+    below = posixpath.splitext(path.removeprefix(folder).strip("/"))[0].split("/")
     axes = [one.axis for one in tables if one.axis]
     columns = [one.columns for one in tables]
     every = frozenset[str]() if not all(columns) else frozenset[str]().union(*columns)
-    return Table(axes[-1] if axes else None, every)
+    return Table(axes[-1] if axes else None, every, (below[-1], ".".join(below)))
 
 
 def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:
@@ -109,24 +124,31 @@ def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:
         if item.kind == "plot":
             props = item.plot
             columns = {props["y"]} if "y" in props else set()
-            yield pipeline.relative(item.path), Table(props.get("x"), frozenset(columns))
+            yield pipeline.relative(item.path), Table(_axis(props), frozenset(columns))
 
 
 def _definitions(pipeline: Pipeline) -> Iterator[tuple[str, str | None, set[str]]]:
     """Yield file, x and columns of each plot at the top of dvc.yaml, in any of DVC's notations."""
-    for entry in pipeline.project.plots(pipeline.stage.file):
+    for entry in pipeline.project.declared("plots", pipeline.stage.file):
         if not isinstance(entry, Mapping):
             yield str(entry), None, set()
             continue
         for name, props in entry.items():
             props = props if isinstance(props, Mapping) else {}
-            x, y = props.get("x"), props.get("y")
-            axis = next(iter(x.values()), None) if isinstance(x, Mapping) else x
+            axis, y = _axis(props), props.get("y")
             if not isinstance(y, Mapping):
                 y = {name: y} if y else {name: []}
             for file, columns in y.items():
                 listed = columns if isinstance(columns, list) else [columns]
                 yield str(file), axis, {str(column) for column in listed}
+
+
+def _axis(props: Mapping[str, Any]) -> str | None:
+    """Return the column that a plot has as x; None if its template shows no steps."""
+    if str(props.get("template", "")).startswith(_OTHER_TEMPLATES):
+        return None
+    x = props.get("x")
+    return next(iter(x.values()), None) if isinstance(x, Mapping) else x
 
 
 def _steps(path: Path, shape: Table) -> dict[str, dict[int, float]]:
