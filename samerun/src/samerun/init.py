@@ -31,7 +31,7 @@ BYTECODE = ("__pycache__/", "*.pyc")
 
 _PREFIX = "samerun run -- "
 
-_WHY = "runs then have a device and times, and are seen while they run"
+_WHY = "each execution is then a run, with its times, and is seen while it runs"
 
 _WIDTH = 96
 
