@@ -4,47 +4,16 @@ Without `samerun run` there are no receipts, so one fingerprint with the same re
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from projects.users import CASES, Case, User, history, initialised, loaded, numbers, table
-from projects.users import written as written_by_user
-from support.warm import Warm
-from support.workspace import Run, commit, copied
+from projects.users import Case, User, each_project, history, loaded, numbers, table
+from support.workspace import Run
 
 pytestmark = pytest.mark.usefixtures("warm")
-
-
-@pytest.fixture(scope="session")
-def _built(
-    _warm: Warm | None, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> tuple[str, User]:
-    """A project that `samerun init` was called in, and that was recorded and committed then."""
-    name = request.param
-    with pytest.MonkeyPatch.context() as patch:
-        if _warm:
-            patch.setenv("TESTS_WARM", str(_warm.bin / "python"))
-        user = written_by_user(name, tmp_path_factory.mktemp(name))
-        initialised(name, user)
-        recorders = [Case.recorder(folder) for folder in CASES[name].pipelines]
-        assert user.repro(*CASES[name].targets) == recorders
-        commit(user, "recorded")
-    return name, user
-
-
-@pytest.fixture
-def case(_built: tuple[str, User]) -> Case:
-    return CASES[_built[0]]
-
-
-@pytest.fixture
-def user(_built: tuple[str, User], tmp_path: Path) -> User:
-    return copied(_built[1], tmp_path / _built[0])
-
-
-each_project = pytest.mark.parametrize("_built", CASES, indirect=True, scope="session")
 
 
 def check(case: Case, user: User, run: Run, folder: str) -> None:
@@ -155,3 +124,85 @@ def test_which_executions_become_runs(case: Case, user: User) -> None:
     assert commented.tags["fingerprint"] != marker
     assert commented.tags["results"] == before.tags["results"]
     assert "+# a comment" in (commented.artifacts / "changes.patch").read_text()
+
+
+@each_project
+def test_an_experiment_is_a_run_and_a_forced_repro_is_none(case: Case, user: User) -> None:
+    first = user.runs()
+    name, _, _, value = case.parameter
+    options = ("--name", "mine", "--set-param", case.set_param(value))
+    executed = user.executed_by("exp", "run", *options, *case.targets)
+    assert executed == [*case.after_parameter, case.record]
+    run = user.new_run(first)
+    check(case, user, run, case.folder)
+    assert run.params[name] == value
+    assert run.tags["dvc_exp_name"] == "mine"
+    assert run.tags["executed"] == "unseen"
+
+    both = user.runs()
+    stages = [*case.pipeline.stages, case.record]
+    assert user.repro("--force", *case.targets[:1]) == stages
+    assert user.runs() == both
+
+
+@each_project
+def test_a_clone_that_pulled_and_a_deleted_store(case: Case, user: User) -> None:
+    clone = user.clone()
+    clone.dvc("pull", "--quiet", "--allow-missing")
+    recorders = [case.recorder(folder) for folder in case.pipelines]
+    assert clone.repro(*case.targets) == recorders
+    runs = clone.runs()
+    assert len(runs) == len(recorders)
+    by_experiment = {clone.experiments()[run.run_id]: run for run in runs}
+    for folder, pipeline in case.pipelines.items():
+        check(case, clone, by_experiment[pipeline.experiment], folder)
+    recorded = {run.tags["fingerprint"] for run in user.runs()}
+    assert {run.tags["fingerprint"] for run in runs} == recorded
+    assert {run.tags["git_dirty"] for run in runs} == {"false"}
+    assert clone.git("status", "--short") == ""
+
+    for name in ("mlflow.db", "artifacts"):
+        path = clone.path / "mlruns" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert clone.repro(*case.targets) == []  # the marker is there, so nothing changed for DVC
+    (clone.path / case.marker).unlink()
+    assert clone.repro(*case.targets) == [case.record]
+    run = clone.new_run([])
+    check(case, clone, run, case.folder)
+    assert run.tags["executed"] == "unseen"
+
+
+@pytest.mark.slow
+@each_project
+def test_an_experiment_in_a_temporary_folder(case: Case, user: User) -> None:
+    first = user.runs()
+    name, _, _, value = case.parameter
+    options = ("--temp", "--name", "aside", "--set-param", case.set_param(value))
+    user.executed_by("exp", "run", *options, *case.targets)
+    run = user.new_run(first)
+    assert run.params[name] == value
+    assert run.tags["dvc_exp_name"] == "aside"
+    assert user.repro(*case.targets) == []
+    assert user.git("status", "--short") == ""
+    user.dvc("exp", "apply", "aside")
+    check(case, user, run, case.folder)
+    assert set(user.repro(*case.targets)) <= {case.record}
+    assert len(user.runs()) == len(first) + 1
+
+
+@pytest.mark.slow
+@pytest.mark.cold
+@each_project
+def test_a_queue(case: Case, user: User) -> None:
+    first = user.runs()
+    name, _, *values = case.parameter
+    options = ("--queue", "--set-param", case.set_param(",".join(values)))
+    user.dvc("exp", "run", *options, *case.targets)
+    user.dvc("queue", "start", "--jobs", "2")
+    user.wait_for_queue(2)
+    ids = {run.run_id for run in first}
+    runs = [run for run in user.runs() if run.run_id not in ids]
+    assert sorted(run.params[name] for run in runs) == sorted(values)
+    assert {run.status for run in runs} == {"FINISHED"}
+    assert len({run.tags["dvc_exp_name"] for run in runs}) == 2
+    assert user.repro(*case.targets) == []

@@ -7,11 +7,13 @@ import csv
 import importlib.util
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from projects import dvclive_mlp, monorepo, sklearn_churn
@@ -31,6 +33,17 @@ class User(Toy):
         shown = self.run(*inside, *arguments, ok=True, **env).stdout
         lines = [line for line in shown.splitlines() if line.startswith("Running stage '")]
         return [line.split("'")[1] for line in lines]
+
+    def wait_for_queue(self, count: int) -> None:
+        """Wait until DVC's queue has no more to do; so many tasks must have succeeded."""
+        deadline = time.monotonic() + 180
+        while True:
+            shown = self.dvc("queue", "status").stdout
+            if "Queued" not in shown and "Running" not in shown:
+                break
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.5)
+        assert shown.count("Success") == count, shown
 
     def clone(self, name: str = "clone") -> "User":
         """Return a clone of what is committed."""
@@ -195,6 +208,10 @@ CASES = {
 }
 
 
+each_project = pytest.mark.parametrize("_user_project", CASES, indirect=True, scope="session")
+"""Runs a test, which has the fixtures `case` and `user`, once for each project."""
+
+
 def written(name: str, parent: Path) -> User:
     """Return a new project that its user has run once, with a DVC remote, and has committed."""
     case = CASES[name]
@@ -212,9 +229,9 @@ def written(name: str, parent: Path) -> User:
     return user
 
 
-def initialised(name: str, user: User, *options: str) -> None:
+def initialised(case: Case, user: User, *options: str) -> None:
     """Let a user call `samerun init` in each of the pipelines, and commit."""
-    for folder in CASES[name].pipelines:
+    for folder in case.pipelines:
         user.run("sh", "-c", 'cd "$0" && samerun init "$@"', folder, *options)
     commit(user, "samerun")
 
