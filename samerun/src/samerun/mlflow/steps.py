@@ -4,13 +4,13 @@ import csv
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from samerun.core.keys import mlflow_keys
 from samerun.dvc.paths import contains, overlap
-from samerun.dvc.stage import Item
+from samerun.dvc.stage import Item, Stage
 from samerun.execution import receipts
 from samerun.execution import reported as reports
 from samerun.execution.receipts import Receipt
@@ -90,9 +90,26 @@ def reported(made_by: Iterable[Receipt]) -> dict[str, dict[int, float]]:
     return found
 
 
-def table(pipeline: Pipeline, path: str) -> Table | None:
-    """Return how plots show a table; None if no plot does. path: as the project names it."""
-    return _table(list(_plots(pipeline)), pipeline.relative(path))
+def growing(pipeline: Pipeline, stage: Stage) -> dict[Path, Table]:
+    """Return the CSV and TSV files of a stage that plots show, and how.
+
+    Of a folder they are those that are there by now, each with the column of its own name alone,
+    as DVCLive writes them: two files may have others in common.
+    """
+    plots, found = list(_plots(pipeline)), dict[Path, Table]()
+    outs = [pipeline.relative(out.path) for out in stage.outs]
+    pairs = [(name, out) for name, _ in plots for out in outs if overlap(name, out)]
+    for place in {max(pair, key=len) for pair in pairs}:
+        path = pipeline.folder / place
+        for file in list(path.rglob("*.[ct]sv")) or [path]:
+            shape = _table(plots, Path(place, file.relative_to(path)).as_posix())
+            if shape is None or file.suffix not in (".csv", ".tsv"):
+                continue
+            if file == path:
+                found[file] = shape
+            elif shape.shows(shape.own[0]):
+                found[file] = replace(shape, columns=frozenset([shape.own[0]]))
+    return found
 
 
 def shown(pipeline: Pipeline, item: Item) -> list[str]:
