@@ -1,17 +1,20 @@
 """The three projects of users: `samerun reproduce`, `samerun run`, and a store on PostgreSQL."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from projects import sklearn_churn
+from projects.counting import wait_for
 from projects.test_reproduce import differs, exact
+from projects.test_users import check
 from projects.toy import project
 from projects.users import CASES, Case, User, each_project, initialised
 from support.servers import Server, over_postgresql
 from support.warm import Warm
-from support.workspace import copied
+from support.workspace import Run, commit, copied
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -32,8 +35,7 @@ def test_a_run_is_exact_and_so_is_one_with_uncommitted_changes(case: Case, user:
     run = user.new_run(first)
     assert run.tags["git_dirty"] == "true"
     user.git("checkout", "--", ".")
-    clean = next(one for one in first if one.tags["record"] == run.tags["record"])
-    for one in (clean, run):
+    for one in (case.own(first), run):
         database = user.runs()
         exact(inside(user, case), one.run_id)
         assert len(user.runs()) == len(database)
@@ -86,7 +88,7 @@ ELSEWHERE = {
 
 
 @pytest.fixture(scope="session")
-def _careless(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> User:
+def careless(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> User:
     folder = tmp_path_factory.mktemp("careless")
     (folder / "home").mkdir()
     for name, text in ELSEWHERE.items():
@@ -113,10 +115,10 @@ def _careless(_warm: Warm | None, tmp_path_factory: pytest.TempPathFactory) -> U
     ids=["data", "seed", "code", "parameter"],
 )
 def test_what_changed_where_dvc_does_not_look_is_found(
-    _careless: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    careless: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     file: str, old: str, new: str, first: str,
 ) -> None:  # fmt: skip
-    user = copied(_careless, tmp_path / "sklearn")
+    user = copied(careless, tmp_path / "sklearn")
     home = tmp_path / "home"
     home.mkdir()
     for name, text in ELSEWHERE.items():
@@ -129,24 +131,20 @@ def test_what_changed_where_dvc_does_not_look_is_found(
 
 
 @pytest.fixture(scope="session")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with over_postgresql(tmp_path_factory.mktemp("server")) as server:
-        yield server
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with over_postgresql(tmp_path_factory.mktemp("server")) as started:
+        yield started
 
 
 @each_project
-def test_a_server_over_postgresql_takes_the_run(case: Case, user: User, _server: Server) -> None:
-    local = next(
-        run
-        for run in user.runs()
-        if run.tags["record"].startswith(Path(case.folder, "dvc.yaml").as_posix())
-    )
+def test_a_server_over_postgresql_takes_the_run(case: Case, user: User, server: Server) -> None:
+    local = case.own(user.runs())
     (user.path / case.marker).unlink()
-    assert user.repro(*case.targets[:1], MLFLOW_TRACKING_URI=_server.uri) == [case.record]
-    (run,) = (one for one in _server.runs() if one.tags["fingerprint"] == local.tags["fingerprint"])
+    assert user.repro(*case.targets[:1], MLFLOW_TRACKING_URI=server.uri) == [case.record]
+    (run,) = (one for one in server.runs() if one.tags["fingerprint"] == local.tags["fingerprint"])
     assert run.status == "FINISHED"
     assert (run.params, run.last, run.steps) == (local.params, local.last, local.steps)
-    exact(inside(user, case), run.run_id, MLFLOW_TRACKING_URI=_server.uri)
+    exact(inside(user, case), run.run_id, MLFLOW_TRACKING_URI=server.uri)
 
 
 @each_project
@@ -156,12 +154,40 @@ def test_wrapped_stages_leave_receipts_and_each_execution_is_a_run(case: Case, u
     assert user.repro(*case.targets[:1]) == [*case.pipeline.stages, case.record]
     run = user.new_run(first)
     assert not {"executed", "backfilled"} & run.tags.keys()
-    assert user.rows("select end_time - start_time from runs where run_uuid = ?", run.run_id)[0] > (
-        0,
-    )
+    took = user.rows("select end_time - start_time from runs where run_uuid = ?", run.run_id)
+    assert took[0][0] > 0
     assert run.tags["git_dirty"] == "false"
     both = user.runs()
     assert user.repro("--force", *case.targets[:1]) == [*case.pipeline.stages, case.record]
     again = user.new_run(both)
     assert again.tags["fingerprint"] == run.tags["fingerprint"]
     assert "executed" not in again.tags
+
+
+@pytest.mark.parametrize("_user_project", ["mlp"], indirect=True, scope="session")
+def test_what_dvclive_writes_is_seen_while_it_trains(user: User, tmp_path: Path) -> None:
+    first, halt = user.runs(), tmp_path / "halt"
+    halt.touch()
+    pause = f"while epoch == 1 and os.path.exists('{halt}'):\n            pass"
+    user.replace("src/train.py", "live.next_step()", f"live.next_step()\n        {pause}")
+    user.replace("src/train.py", "import dvc.api", "import os\n\nimport dvc.api")
+    commit(user, "halts")
+    initialised(CASES["mlp"], user, "--wrap")
+    command = subprocess.Popen(
+        ["dvc", "repro", "--quiet"], cwd=user.path, env=user.env(SAMERUN_LIVE_AFTER="0")
+    )
+
+    def shown() -> Run | None:
+        assert command.poll() is None
+        running = [run for run in user.runs() if run.status == "RUNNING"]
+        return next((run for run in running if len(run.steps.get("train.loss", [])) == 2), None)
+
+    try:
+        live = wait_for(shown, "two steps of a run under way")
+    finally:
+        halt.unlink()
+    assert command.wait(120) == 0
+    run = user.new_run(first)
+    assert run.run_id == live.run_id
+    assert set(live.steps) == {"train.loss", "train.accuracy"} <= set(run.steps)
+    check(CASES["mlp"], user, run, ".")

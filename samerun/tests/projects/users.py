@@ -115,6 +115,11 @@ class Case:
         """The stage that records the pipeline that is worked on."""
         return self.recorder(self.folder)
 
+    def own(self, runs: Iterable[Run]) -> Run:
+        """Return the first run of the pipeline that is worked on."""
+        name = Path(self.folder, "dvc.yaml").as_posix()
+        return next(run for run in runs if run.tags["record"] == f"{name}:record")
+
     @property
     def params_file(self) -> str:
         """Its file of parameters."""
