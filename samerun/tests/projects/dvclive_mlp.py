@@ -74,7 +74,8 @@ labels = table[:, 2].numpy().astype(int)
 with Live("evaluation", dvcyaml=False) as live:
     hits = (scores > params["evaluate"]["threshold"]) == labels
     live.summary["accuracy"] = float(hits.mean())
-    live.log_sklearn_plot("roc", labels, scores, name="roc")
+    live.log_sklearn_plot("roc", labels, scores)
+    live.log_sklearn_plot("confusion_matrix", labels, (scores > 0.5).astype(int))
 """
 
 PARAMS = """
@@ -130,6 +131,10 @@ plots:
   - evaluation/plots/sklearn/roc.json:
       x: fpr
       y: tpr
+  - evaluation/plots/sklearn/confusion_matrix.json:
+      template: confusion
+      x: actual
+      y: predicted
 """
 
 

@@ -171,6 +171,17 @@ def test_a_clone_that_pulled_and_a_deleted_store(case: Case, user: User) -> None
     assert run.tags["executed"] == "unseen"
 
 
+@pytest.mark.parametrize("_user_project", ["sklearn"], indirect=True, scope="session")
+def test_a_commit_from_before_init_can_be_worked_with(user: User) -> None:
+    """git removes mlruns/.gitignore there, and the dvc.yaml of each run lies below mlruns."""
+    user.git("checkout", "--quiet", "HEAD~2")
+    assert not (user.path / "mlruns/.gitignore").exists()
+    assert "record" not in user.dvc("stage", "list", "--all").stdout
+    assert user.repro() == []
+    user.git("checkout", "--quiet", "main")
+    assert user.repro() == []
+
+
 @pytest.mark.slow
 @each_project
 def test_an_experiment_in_a_temporary_folder(case: Case, user: User) -> None:

@@ -11,7 +11,7 @@ from projects.counting import wait_for
 from projects.test_reproduce import differs, exact
 from projects.test_users import check
 from projects.toy import project
-from projects.users import CASES, Case, User, each_project, initialised
+from projects.users import CASES, Case, User, begun, each_project, initialised
 from support.servers import Server, over_postgresql
 from support.warm import Warm
 from support.workspace import Run, commit, copied
@@ -39,6 +39,20 @@ def test_a_run_is_exact_and_so_is_one_with_uncommitted_changes(case: Case, user:
         database = user.runs()
         exact(inside(user, case), one.run_id)
         assert len(user.runs()) == len(database)
+
+
+def test_the_first_run_in_which_dvclive_writes_into_dvc_yaml(tmp_path: Path) -> None:
+    case = CASES["mlp"]
+    user = begun("mlp", tmp_path)
+    initialised(case, user)
+    assert user.repro() == [*case.pipeline.stages, "record"]
+    (run,) = user.runs()
+    check(case, user, run, ".")
+    assert run.tags["git_dirty"] == "true"
+    assert "+- dvclive/metrics.json" in (run.artifacts / "changes.patch").read_text()
+    exact(user, run.run_id)
+    commit(user, "as DVCLive has it")
+    assert user.repro() == []
 
 
 @pytest.mark.parametrize("_user_project", ["mlp"], indirect=True, scope="session")

@@ -157,7 +157,11 @@ CASES = {
                     "train.loss": "dvclive/plots/metrics/train/loss.tsv",
                     "train.accuracy": "dvclive/plots/metrics/train/accuracy.tsv",
                 },
-                kept=("model.safetensors", "evaluation/plots/sklearn/roc.json"),
+                kept=(
+                    "model.safetensors",
+                    "evaluation/plots/sklearn/roc.json",
+                    "evaluation/plots/sklearn/confusion_matrix.json",
+                ),
             )
         },
         parameter=("train.epochs", "4", "6", "5"),
@@ -217,8 +221,8 @@ each_project = pytest.mark.parametrize("_user_project", CASES, indirect=True, sc
 """Runs a test, which has the fixtures `case` and `user`, once for each project."""
 
 
-def written(name: str, parent: Path) -> User:
-    """Return a new project that its user has run once, with a DVC remote, and has committed."""
+def begun(name: str, parent: Path) -> User:
+    """Return a new project in which nothing ran yet, with a DVC remote."""
     case = CASES[name]
     if name == "mlp":
         needs(importlib.util.find_spec("torch") is not None, "needs PyTorch (pip install torch)")
@@ -228,7 +232,13 @@ def written(name: str, parent: Path) -> User:
         user.dvc("add", "--quiet", file)
     user.dvc("remote", "add", "--quiet", "--default", "here", str(parent / "remote"))
     commit(user, "data")
-    user.repro(*case.targets)
+    return user
+
+
+def written(name: str, parent: Path) -> User:
+    """Return a project that its user has run once and has committed."""
+    user = begun(name, parent)
+    user.repro(*CASES[name].targets)
     user.dvc("push", "--quiet")
     commit(user, "results")
     return user
