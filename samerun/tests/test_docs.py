@@ -99,7 +99,10 @@ def test_the_example_from_git_clone_to_exact(origin: Path, tmp_path: Path) -> No
     if INSTALL:
         wine = work / "wine"
         listed = subprocess.run(
-            [wine / ".venv/bin/python", "-m", "pip", "list"], check=True, capture_output=True, text=True
-        ).stdout  # fmt: skip
+            [wine / ".venv/bin/python", "-m", "pip", "list"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         assert re.search(r"^samerun ", listed, flags=re.MULTILINE)
         assert not re.search(r"^(torch|knownline) ", listed, flags=re.MULTILINE)

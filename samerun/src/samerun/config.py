@@ -17,6 +17,7 @@ from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import is_reserved, mlflow_keys
 from samerun.core.tolerance import Limit, limits
+from samerun.dvc import metrics
 from samerun.dvc.paths import contains, overlap
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Stage
@@ -143,9 +144,10 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
     if not any("*" in column for column in columns):
         return tuple(columns)
     names: list[str] = []
-    for item in (out for each in project.upstream(stage) for out in each.outs):
-        if item.kind == "metric" and project.path(item.path).is_file():
-            content = project.load(item.path)
+    outs = [out for each in project.upstream(stage) for out in each.outs]
+    for file in metrics.files(project, stage.file, outs):
+        if project.path(file).is_file():
+            content = project.load(file)
             named = flatten(content) if isinstance(content, Mapping) else {}
             names += [f"metrics.{name}" for name in named]
     matches = (fnmatch.filter(names, each) if "*" in each else [each] for each in columns)

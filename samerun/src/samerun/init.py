@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from samerun import git
-from samerun.core import files
+from samerun.core import address, files
 from samerun.core.errors import MissingError, WorkspaceError
-from samerun.dvc import edits
+from samerun.dvc import edits, metrics
 from samerun.dvc.commands import RECORD
 from samerun.dvc.paths import contains, overlap
 from samerun.dvc.project import Project
@@ -31,7 +31,7 @@ BYTECODE = ("__pycache__/", "*.pyc")
 
 _PREFIX = "samerun run -- "
 
-_WHY = "runs then have a device and times, and are seen while they run"
+_WHY = "each execution is then a run, with its times, and is seen while it runs"
 
 _WIDTH = 96
 
@@ -146,7 +146,8 @@ def _deps(project: Project, stages: list[Stage]) -> Iterator[str]:
         outs = [out for out in outs if not any(contains(one, out.path) for one in read)]
         last = outs if len(outs) == len(stage.outs) else []
         for out in stage.outs:
-            if out.kind or out in last or _path(project, out) in models:
+            metric = metrics.files(project, FILE.resolve(), [out])
+            if metric or out.kind or out in last or _path(project, out) in models:
                 yield _path(project, out)
 
 
@@ -213,11 +214,14 @@ def _said_of_wrapping(done: list[str], left: list[str]) -> list[str]:
 
 def _ignored(project: Project, own: list[Stage]) -> Iterator[str]:
     """Write what git and DVC must not look at; yield what was written."""
-    ignore = Path(MARKER).parent / ".gitignore"
-    if not ignore.exists():
-        files.write_text(ignore, "*\n!.gitignore\n")
-        yield f"{ignore}: git keeps nothing of the local store"
-    deps = [project.path(dep.path) for stage in own for dep in stage.deps]
+    store = [address.workspace() / "mlruns"] if address.local_store() else []
+    for folder in (Path(MARKER).parent, *store):
+        ignore = Path(os.path.relpath(folder / ".gitignore"))
+        if not ignore.exists():
+            files.write_text(ignore, "*\n!.gitignore\n")
+            yield f"{ignore}: git keeps nothing of the local store"
+    read = [dep for stage in own for dep in stage.deps if not _is_made(project, dep)]
+    deps = [project.path(dep.path) for dep in read]
     path = project.root / ".dvcignore"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     missing = [line for line in BYTECODE if line not in text.splitlines()]
@@ -236,6 +240,9 @@ def _unknown(project: Project, own: list[Stage]) -> Iterator[str]:
             f"not known: which code serves {path}; name it as meta.samerun.model, and runs have a"
             " model that MLflow can load"
         )
+    for name in metrics.declared(project, FILE.resolve()):
+        if not any(contains(one, name) for one in project.made):
+            yield f"{name}: not recorded, since no stage makes it: name it, or its folder, in outs"
     for stage in own:
         if not stage.records and not stage.outs:
             yield f"{stage.short}: it has no outputs, so DVC cannot let a record stage follow it"

@@ -99,19 +99,16 @@ class Live:
         self._scratch.show()
         run = live_run.LiveRun(self._pipeline, self._stage, self._scratch, self._dvc)
         lines_of = _follow(self._scratch.live)
-        tables = [
-            _follow_table(self._pipeline.project.path(out.path), shape)
-            for out in self._stage.outs
-            if out.path.endswith((".csv", ".tsv"))
-            and (shape := steps.table(self._pipeline, out.path))
-        ]
+        tables: dict[Path, Iterator[list[Row]]] = {}
         seen: dict[str, set[int]] = {}
         ended = False
         try:
             while not ended:
                 ended = self._ended.wait(INTERVAL)
                 lines = next(lines_of)
-                for rows in (reported.rows(lines), *map(next, tables)):
+                for path, shape in steps.growing(self._pipeline, self._stage).items():
+                    tables.setdefault(path, _follow_table(path, shape))
+                for rows in (reported.rows(lines), *map(next, tables.values())):
                     if new := _first(rows, seen):
                         run.log(_thinned(new))
                 if texts := reported.texts(lines):
@@ -172,8 +169,9 @@ def _follow_table(path: Path, shape: "Table") -> Iterator[list[Row]]:
             entry = dict(zip(header, map(_number, values), strict=False))
             step = entry.get(axis)
             if step is not None and reported.is_step(step):
-                columns = {name: x for name, x in entry.items() if shape.shows(name)}
-                rows.append((int(step), reported.numbers(columns, axis)))
+                shown = [column for column in entry if column != axis and shape.shows(column)]
+                named = {shape.name(column): entry[column] for column in shown}
+                rows.append((int(step), reported.numbers(named, "")))
         yield rows
 
 

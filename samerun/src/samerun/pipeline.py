@@ -15,7 +15,7 @@ from samerun.dvc import identity
 from samerun.dvc.differences import differences
 from samerun.dvc.paths import contains, overlap
 from samerun.dvc.project import Project
-from samerun.dvc.stage import Item, Stage
+from samerun.dvc.stage import Item, Stage, variable_files
 from samerun.execution import processes, receipts
 from samerun.execution.receipts import Receipt
 from samerun.working_tree import Commit
@@ -183,8 +183,11 @@ class Pipeline:
         names = set(self.config.model)
         for stage in self.deciding:
             names |= {each.file for each in stage.params}
-            names.add(Path(os.path.relpath(stage.file, self.project.root)).as_posix())
-            names |= self._variables(stage.file)
+            names.add(self._path(stage.file))
+            names |= {
+                os.path.relpath(file, self.project.root.resolve())
+                for file in variable_files(stage.file, self.project.load(self._path(stage.file)))
+            }
             counted = {
                 path
                 for dep in stage.deps
@@ -197,23 +200,9 @@ class Pipeline:
             }
         return sorted(os.path.relpath(self.project.path(name)) for name in names)
 
-    def _variables(self, file: Path) -> set[str]:
-        """Return the files of variables that the templates of a dvc.yaml may use."""
-        content = self.project.load(os.path.relpath(file, self.project.root.resolve()))
-        if "${" not in str(content):
-            return set()
-        stages = [one for one in content.get("stages", {}).values() if isinstance(one, Mapping)]
-        entries = [(file.parent, each) for each in ["params.yaml", *content.get("vars", [])]]
-        entries += [
-            (file.parent / str(stage.get("wdir", "")), each)
-            for stage in stages
-            for each in [*stage.get("vars", []), *stage.get("do", {}).get("vars", [])]
-        ]
-        return {
-            os.path.relpath(folder / each.partition(":")[0], self.project.root.resolve())
-            for folder, each in entries
-            if isinstance(each, str)
-        }
+    def _path(self, file: Path) -> str:
+        """Return a file's path as the project names it."""
+        return Path(os.path.relpath(file, self.project.root.resolve())).as_posix()
 
     def commit(self, base: str | None = None) -> Commit:
         """Return the commit and what of the inputs is not as it has them. Raises: WorkspaceError.

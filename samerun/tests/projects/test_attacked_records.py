@@ -187,8 +187,8 @@ def test_a_table_is_followed_by_the_columns_that_its_plot_names(here: Toy) -> No
     pipeline = Pipeline.here()
     recorded = steps.history(pipeline)
     assert recorded == {"loss": {0: 1, 1: 2}, "x": {0: 1}}
-    shape = steps.table(pipeline, "curve.csv")
-    assert shape
+    shapes = [steps.growing(pipeline, stage) for stage in pipeline.deciding]
+    (shape,) = (found[path] for found in shapes for path in found if path.name == "curve.csv")
     shown = _first(next(_follow_table(here.path / "curve.csv", shape)), {})
     assert shown == [(0, {"loss": 1.0}), (1, {"loss": 2.0})]
 

@@ -262,6 +262,14 @@ def test_two_pipelines_of_a_repository_have_experiments_of_their_own(tmp_path: P
     assert set(toy.experiments().values()) == {"mono-one", "mono-two"}
 
 
+def test_metrics_that_no_stage_makes_are_named(tmp_path: Path) -> None:
+    top = "metrics: [live/metrics.json, models/fit.json]\n"
+    toy = project(tmp_path / "mine", FILES | {"dvc.yaml": f"{PLAIN}{top}"})
+    shown = toy.samerun("init").stdout
+    assert "init: live/metrics.json: not recorded, since no stage makes it" in shown
+    assert "models/fit.json: not" not in shown
+
+
 def test_a_changed_byte_after_init_is_found(tmp_path: Path) -> None:
     toy = plain(tmp_path / "mine")
     toy.samerun("init")

@@ -2,11 +2,11 @@
 
 Starting python, MLflow and DVC is nine tenths of what a small pipeline costs, and it is the
 same each time. One process per worker of the tests imports them once (none of ours) and forks: each
-`python FOLDER …`, `python -m dvc …`, `python -c …`, `dvc …` and `samerun …` of a warm
-workspace is a process of its own all the same, with its own number, folder, environment, standard
-streams and end, and it runs the code of the folder it stands in (`samerun`: the code that is
-installed). Only the imports of other people's packages are inherited. What a process finds out at
-its start (threads, SIMD, encodings) is started cold, as is everything of tests that are about
+`python FOLDER …`, `python FILE.py …`, `python -m dvc …`, `python -c …`, `dvc …` and `samerun …` of
+a warm workspace is a process of its own all the same, with its own number, folder, environment,
+standard streams and end, and it runs the code of the folder it stands in (`samerun`: the code that
+is installed). Only the imports of other people's packages are inherited. What a process finds out
+at its start (threads, SIMD, encodings) is started cold, as is everything of tests that are about
 processes: those that do not use the fixture `warm`.
 """
 
@@ -56,7 +56,9 @@ dvc.repo.index dvc.repo.metrics dvc.repo.params dvc.repo.plots dvc.repo.stage
 dvc.repo.trie dvc.cachemgr dvc.lock dvc.rwlock dvc.scm dvc.utils.strictyaml
 dvc.stage.cache dvc.stage.run dvc.dvcfile dvc.output dvc.data_cloud dvc.commands.repro
 dvc_data.hashfile.checkout dvc_data.hashfile.db.local dvc_data.index dvc_objects.fs.local
-dvc_render.vega scmrepo.git dulwich.repo pygit2
+dvc_render.vega scmrepo.git dulwich.repo pygit2 dvc.api dvclive.live dvclive.plots.sklearn
+safetensors.numpy safetensors.torch sklearn.linear_model sklearn.metrics sklearn.model_selection
+sklearn.pipeline sklearn.preprocessing sklearn.tree
 """
 """Of other people, without which a stage works as well: it would only import them itself. What
 is not installed is left out."""
@@ -72,6 +74,7 @@ now = {{k: v for k, v in os.environ.items() if k.startswith(prefixes) and (k, v)
 now.pop("PYTHONPATH", None)
 warm = words[:1] == ["-c"] or words[:2] == ["-m", "dvc"]
 warm = warm or bool(words) and os.path.isfile(words[0] + "/__main__.py")
+warm = warm or bool(words) and words[0].endswith(".py")
 warm = warm or words[1:2] == ["samerun"] and words[0] in ("-m", "-Pm")
 if not warm or now != known:
     os.execv(real, [real, *words])
@@ -241,6 +244,11 @@ def _run(words: list[str]) -> None:
         sys.path.insert(0, str(Path.cwd()))
         sys.argv = words[1:]
         as_module(words[1])
+    elif words[0].endswith(".py"):
+        sys.path.insert(0, str(Path(words[0]).parent.absolute()))
+        sys.argv = words
+        main.__dict__["__file__"] = words[0]
+        exec(compile(Path(words[0]).read_bytes(), words[0], "exec"), main.__dict__)
     else:
         sys.path.insert(0, words[0])
         sys.argv = words

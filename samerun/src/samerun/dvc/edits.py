@@ -37,7 +37,7 @@ def with_stage(text: str, name: str, body: str) -> str:
     changed = "".join([*lines[:end], *(f"{line}{ending}" for line in added), *lines[end:]])
     expected = _load(text)
     expected["stages"][name] = yaml.safe_load(body)
-    return _checked(changed, expected)
+    return _checked(text, changed, expected)
 
 
 def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
@@ -47,7 +47,7 @@ def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
     `samerun` are left alone and not listed. Stages of `foreach` and `matrix` count as one.
     """
     places, done, left = [], [], []
-    expected = _load(text)
+    old, expected = text, _load(text)
     for key, stage in _stages(text).value:
         node, fields = _command(stage)
         if node is None:
@@ -67,7 +67,7 @@ def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
         target["cmd"] = prefix + target["cmd"]
     for place in sorted(places, reverse=True):
         text = text[:place] + prefix + text[place:]
-    return _checked(text, expected), done, left
+    return _checked(old, text, expected), done, left
 
 
 def _is_one_program(command: str) -> bool:
@@ -117,7 +117,17 @@ def _load(text: str) -> dict[str, Any]:
     return loaded
 
 
-def _checked(text: str, expected: Mapping[str, Any]) -> str:
-    if yaml.safe_load(text) != expected:
+def _checked(old: str, new: str, expected: Mapping[str, Any]) -> str:
+    """Return the new text, as DVC would write it if the old one is as DVC has written it."""
+    if yaml.safe_load(new) != expected:
         raise WorkspaceError("dvc.yaml must be plain YAML to be edited (got anchors or the like)")
-    return text
+    # `dvc stage add` writes the whole file anew, and DVCLive does while a stage runs: a line that
+    # they would break elsewhere would then be an uncommitted change.
+    return _rewritten(new) if _rewritten(old) == old else new
+
+
+def _rewritten(text: str) -> str:
+    """Return a text as DVC writes it after a change."""
+    from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
+
+    return str(dumps_yaml(parse_yaml_for_update(text, "dvc.yaml")))

@@ -1,8 +1,8 @@
 """The DVC project: its stages as dvc.yaml declares them, with the values that dvc.lock has.
 
-With `checkout` the only module that imports DVC. Everything else sees the types of `stage`. Of
-DVC's internals it uses the index, `ParamsDependency` and `dvc_data.hashfile.build` (3.67), which
-pyproject.toml bounds.
+With `checkout` and `edits` the only module that imports DVC. Everything else sees the types of
+`stage`. Of DVC's internals it uses the index, `ParamsDependency` and `dvc_data.hashfile.build`
+(3.67), which pyproject.toml bounds.
 """
 
 import os
@@ -138,9 +138,9 @@ class Project:
             if any(overlap(out.path, dep.path) for out in one.outs for dep in stage.deps)
         ]
 
-    def plots(self, file: Path) -> list[Any]:
-        """Return the top-level plots of a dvc.yaml, as they are written there."""
-        return list(self._index._plots.get(str(file)) or [])
+    def declared(self, what: str, file: Path) -> list[Any]:
+        """Return the top-level `metrics` or `plots` of a dvc.yaml, as they are written there."""
+        return list(getattr(self._index, f"_{what}").get(str(file)) or [])
 
     def artifacts(self, file: Path) -> dict[str, Any]:
         """Return the top-level artifacts of a dvc.yaml: name to its fields."""

@@ -144,3 +144,17 @@ def lookup(values: Any, parts: Sequence[str]) -> Any:
         if name in values:
             return lookup(values[name], parts[count:])
     return None
+
+
+def variable_files(file: Path, content: Mapping[str, Any]) -> set[Path]:
+    """Return the files of variables that the templates of a dvc.yaml may use; none without any."""
+    if "${" not in str(content):
+        return set()
+    stages = [one for one in content.get("stages", {}).values() if isinstance(one, Mapping)]
+    entries = [(file.parent, each) for each in ["params.yaml", *content.get("vars", [])]]
+    entries += [
+        (file.parent / str(stage.get("wdir", "")), each)
+        for stage in stages
+        for each in [*stage.get("vars", []), *stage.get("do", {}).get("vars", [])]
+    ]
+    return {folder / each.partition(":")[0] for folder, each in entries if isinstance(each, str)}

@@ -100,9 +100,13 @@ def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str
     if _is_store(database):
         return
     database.parent.mkdir(parents=True, exist_ok=True)
-    gitignore = database.parent / ".gitignore"
-    if address.local_store() and not gitignore.exists():
-        files.write_text(gitignore, "*\n!.gitignore\n")
+    if address.local_store():
+        # git removes the first with a checkout of a commit that is older than it; without the
+        # second, DVC would then take the dvc.yaml of every run for a part of the project.
+        for folder, text in ((".", "*\n!.gitignore\n"), ("artifacts", "*\n")):
+            gitignore = database.parent / folder / ".gitignore"
+            if not gitignore.exists():
+                files.write_text(gitignore, text)
     with FileLock(database.parent / ".mlflow.db.lock"):
         if _is_store(database):
             return

@@ -16,6 +16,7 @@ from samerun.config import TagRule
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_key, mlflow_keys
+from samerun.dvc import metrics as metric_files
 from samerun.dvc.stage import equal, lookup
 from samerun.execution.reported import number
 from samerun.mlflow import steps as tables
@@ -123,7 +124,7 @@ def metrics(pipeline: Pipeline, history: Mapping[str, Mapping[int, float]]) -> d
     Those of the table's columns come first: MLflow's page compares runs by the first metric.
     """
     found: dict[str, dict[str, float]] = {}
-    files = [item.path for item in pipeline.outputs() if item.kind == "metric"]
+    files = metrics_files(pipeline)
     stems = [Path(path).stem for path in files]
     bare = [path.rpartition(".")[0] for path in map(pipeline.relative, files)]
     for path, stem, long in zip(files, stems, bare, strict=True):
@@ -176,7 +177,7 @@ def only_in_files(pipeline: Pipeline, tables: Mapping[str, Sequence[str]]) -> st
     """
     found = {path: list(texts) for path, texts in tables.items()}
     tagged = {(rule.file, rule.key) for rule in pipeline.config.tags.values()}
-    for path in (item.path for item in pipeline.outputs() if item.kind == "metric"):
+    for path in metrics_files(pipeline):
         leaves = _leaves(pipeline.project.load(path), Path(path).stem)
         found[path] = [
             f"{name}{why}"
@@ -199,6 +200,11 @@ def _lost(value: Any) -> str | None:
     if math.isinf(shown):
         return " (infinite)"
     return None if math.isnan(shown) or shown == value else " (rounded)"
+
+
+def metrics_files(pipeline: Pipeline) -> list[str]:
+    """Return the files of metrics of a run, as the project names them."""
+    return metric_files.files(pipeline.project, pipeline.stage.file, pipeline.outputs())
 
 
 def datasets(pipeline: Pipeline) -> list[Dataset]:
@@ -229,6 +235,7 @@ def files(pipeline: Pipeline) -> list[str]:
     """Return the files that are stored with a run, as the project names them."""
     project = pipeline.project
     names = [*declarations(pipeline), *locks(pipeline), *param_files(pipeline)]
+    names += metrics_files(pipeline)
     models_of = [entry["path"] for entry in project.artifacts(pipeline.stage.file).values()]
     for item in pipeline.outputs():
         relative = pipeline.relative(item.path)

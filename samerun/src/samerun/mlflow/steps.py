@@ -4,14 +4,14 @@ import csv
 import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from samerun.core.keys import mlflow_keys
 from samerun.dvc.paths import contains, overlap
-from samerun.dvc.stage import Item
+from samerun.dvc.stage import Item, Stage
 from samerun.execution import receipts
 from samerun.execution import reported as reports
 from samerun.execution.receipts import Receipt
@@ -20,15 +20,23 @@ from samerun.pipeline import Pipeline
 _AXES = ("step", "epoch")
 """Columns that count steps in a table whose plot names none."""
 
+_OTHER_TEMPLATES = ("bar_", "confusion", "scatter")
+"""How the names of DVC's templates begin whose x counts no steps: classes, say."""
+
 _SUFFIXES = {".csv", ".tsv", ".json"}
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How plots show a table. axis: the column that they name as x. columns: as y; empty: all."""
+    """How plots show a table.
+
+    axis: the column that they name as x. columns: as y; empty: all. own: the column that has the
+    table's own name, and its whole name, by the folders that it lies in below the plots' folder.
+    """
 
     axis: str | None
     columns: frozenset[str]
+    own: tuple[str, str] = ("", "")
 
     def counts_steps(self, header: Sequence[str]) -> str | None:
         """Return the column that counts the steps, None if none does."""
@@ -38,6 +46,10 @@ class Table:
     def shows(self, column: str) -> bool:
         """Return whether a column is shown."""
         return not self.columns or column in self.columns
+
+    def name(self, column: str) -> str:
+        """Return the name of the metric in a column: DVCLive has train/loss in train/loss.tsv."""
+        return self.own[1] if column == self.own[0] else column
 
 
 def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
@@ -57,7 +69,7 @@ def read(pipeline: Pipeline) -> tuple[dict[str, dict[int, float]], dict[str, lis
         if shape and Path(file).suffix in _SUFFIXES:
             columns, others[file] = _steps(pipeline.project.path(file), shape)
             for column, steps in columns.items():
-                found.setdefault(column, {})[file] = steps
+                found.setdefault(shape.name(column), {})[file] = steps
     named = {
         name if len(files) == 1 else f"{_label(file, files)}.{name}": steps
         for name, files in found.items()
@@ -86,9 +98,26 @@ def reported(made_by: Iterable[Receipt]) -> dict[str, dict[int, float]]:
     return found
 
 
-def table(pipeline: Pipeline, path: str) -> Table | None:
-    """Return how plots show a table; None if no plot does. path: as the project names it."""
-    return _table(list(_plots(pipeline)), pipeline.relative(path))
+def growing(pipeline: Pipeline, stage: Stage) -> dict[Path, Table]:
+    """Return the CSV and TSV files of a stage that plots show, and how.
+
+    Of a folder they are those that are there by now, each with the column of its own name alone,
+    as DVCLive writes them: two files may have others in common.
+    """
+    plots, found = list(_plots(pipeline)), dict[Path, Table]()
+    outs = [pipeline.relative(out.path) for out in stage.outs]
+    pairs = [(name, out) for name, _ in plots for out in outs if overlap(name, out)]
+    for place in {max(pair, key=len) for pair in pairs}:
+        path = pipeline.folder / place
+        for file in list(path.rglob("*.[ct]sv")) or [path]:
+            shape = _table(plots, Path(place, file.relative_to(path)).as_posix())
+            if shape is None or file.suffix not in (".csv", ".tsv"):
+                continue
+            if file == path:
+                found[file] = shape
+            elif shape.shows(shape.own[0]):
+                found[file] = replace(shape, columns=frozenset([shape.own[0]]))
+    return found
 
 
 def shown(pipeline: Pipeline, item: Item) -> list[str]:
@@ -100,13 +129,16 @@ def shown(pipeline: Pipeline, item: Item) -> list[str]:
 
 
 def _table(plots: Iterable[tuple[str, Table]], path: str) -> Table | None:
-    tables = [one for name, one in plots if contains(name, path)]
-    if not tables:
+    shown_by = [(name, one) for name, one in plots if contains(name, path)]
+    if not shown_by:
         return None
+    tables = [one for _, one in shown_by]
+    folder = max((name for name, _ in shown_by), key=len)
+    below = posixpath.splitext(path.removeprefix(folder).strip("/"))[0].split("/")
     axes = [one.axis for one in tables if one.axis]
     columns = [one.columns for one in tables]
     every = frozenset[str]() if not all(columns) else frozenset[str]().union(*columns)
-    return Table(axes[-1] if axes else None, every)
+    return Table(axes[-1] if axes else None, every, (below[-1], ".".join(below)))
 
 
 def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:
@@ -117,24 +149,31 @@ def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:
         if item.kind == "plot":
             props = item.plot
             columns = {props["y"]} if "y" in props else set()
-            yield pipeline.relative(item.path), Table(props.get("x"), frozenset(columns))
+            yield pipeline.relative(item.path), Table(_axis(props), frozenset(columns))
 
 
 def _definitions(pipeline: Pipeline) -> Iterator[tuple[str, str | None, set[str]]]:
     """Yield file, x and columns of each plot at the top of dvc.yaml, in any of DVC's notations."""
-    for entry in pipeline.project.plots(pipeline.stage.file):
+    for entry in pipeline.project.declared("plots", pipeline.stage.file):
         if not isinstance(entry, Mapping):
             yield str(entry), None, set()
             continue
         for name, props in entry.items():
             props = props if isinstance(props, Mapping) else {}
-            x, y = props.get("x"), props.get("y")
-            axis = next(iter(x.values()), None) if isinstance(x, Mapping) else x
+            axis, y = _axis(props), props.get("y")
             if not isinstance(y, Mapping):
                 y = {name: y} if y else {name: []}
             for file, columns in y.items():
                 listed = columns if isinstance(columns, list) else [columns]
                 yield str(file), axis, {str(column) for column in listed}
+
+
+def _axis(props: Mapping[str, Any]) -> str | None:
+    """Return the column that a plot has as x; None if its template shows no steps."""
+    if str(props.get("template", "")).startswith(_OTHER_TEMPLATES):
+        return None
+    x = props.get("x")
+    return next(iter(x.values()), None) if isinstance(x, Mapping) else x
 
 
 def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[str]]:

@@ -1,0 +1,32 @@
+"""The metrics files of stages: those that they declare, and those that dvc.yaml names at its top.
+
+Users of DVCLive have its folder as an output, and `dvclive/metrics.json` under `metrics:`.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from samerun.dvc.paths import contains
+from samerun.dvc.project import Project
+from samerun.dvc.stage import Item
+
+
+def files(project: Project, file: Path, outs: Iterable[Item]) -> list[str]:
+    """Return the metrics files among outputs, as the project names them.
+
+    file: the dvc.yaml whose top counts. What it names and no stage makes is left out, since DVC
+    restores it with no output.
+    """
+    named = declared(project, file)
+    found: list[str] = []
+    for out in outs:
+        found += [out.path] if out.kind == "metric" else []
+        found += [n for n in named if contains(out.path, n) and project.path(n).is_file()]
+    return list(dict.fromkeys(found))
+
+
+def declared(project: Project, file: Path) -> list[str]:
+    """Return what `metrics` at the top of a dvc.yaml names, as the project names it."""
+    paths = (file.parent / str(name) for name in project.declared("metrics", file))
+    return [Path(os.path.relpath(path, project.root.resolve())).as_posix() for path in paths]
