@@ -120,12 +120,19 @@ def test_numbers_are_flat_and_a_name_that_is_taken_comes_with_its_file(pipeline:
     assert (without["loss"], without["last"]) == (0.25, 3.0)
 
 
-def test_a_number_that_is_not_one_is_left_to_the_history_that_ends_with_it() -> None:
+def test_a_number_that_is_not_one_is_left_to_the_history_that_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     item = SimpleNamespace(path="m.json", kind="metric")
     load = {"m.json": {"loss": math.nan}}.__getitem__
     fake = SimpleNamespace(
-        outputs=lambda: [item], relative=str, project=SimpleNamespace(load=load), config=Config("x")
+        outputs=lambda: [item],
+        relative=str,
+        project=SimpleNamespace(load=load),
+        config=Config("x"),
+        stage=SimpleNamespace(file=Path("dvc.yaml")),
     )
+    monkeypatch.setattr("samerun.dvc.metrics.declared", lambda *_: [])
     assert content.metrics(cast("Pipeline", fake), {"loss": {0: 1.0, 1: math.nan}}) == {}
     assert list(content.metrics(cast("Pipeline", fake), {"loss": {0: 1.0}})) == ["m.loss"]
 

@@ -86,7 +86,10 @@ def _add_proof(commands: object) -> None:
         example="samerun reproduce 4f6c4bc7",
     )
     reproduce.add_argument(
-        "run", help="a run's id, the beginning of one, its name, or [MODEL@]champion"
+        "run",
+        nargs="?",
+        help="a run's id, the beginning of one, its name, a DVC experiment's name, or"
+        " [MODEL@]champion; by default the run of the results in dvc.lock",
     )
     reproduce.add_argument(
         "--stage",

@@ -32,6 +32,9 @@ _RULE = re.compile(r"(?P<file>[^:]+):(?P<key>[^?]+?)(?:\s*\?\s*(?P<yes>.*?)\s*:\
 
 _DATA = {".csv", ".json", ".jsonl", ".ndjson", ".toml", ".tsv", ".txt", ".yaml", ".yml"}
 
+_COLUMNS = 6
+"""How many metrics, and how many parameters, the table of runs shows by default."""
+
 DEFAULT_EXPERIMENT = "samerun"
 """Not named after a folder: that of an experiment is temporary, and a checkout may be moved."""
 
@@ -140,18 +143,30 @@ def of(project: Project, stage: Stage) -> Config:
 
 
 def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> tuple[str, ...]:
-    """Return the columns, each with a * replaced by the metrics that match, as files have them."""
-    if not any("*" in column for column in columns):
+    """Return the columns, each with a * replaced by the metrics that match, as files have them.
+
+    Without any, they are the first metrics and parameters.
+    """
+    if columns and not any("*" in column for column in columns):
         return tuple(columns)
     names: list[str] = []
-    outs = [out for each in project.upstream(stage) for out in each.outs]
+    upstream = project.upstream(stage)
+    outs = [out for each in upstream for out in each.outs]
     for file in metrics.files(project, stage.file, outs):
         if project.path(file).is_file():
             content = project.load(file)
             named = flatten(content) if isinstance(content, Mapping) else {}
-            names += [f"metrics.{name}" for name in named]
+            names += [f"metrics.{name}" for name, x in named.items() if _is_number(x)]
+    if not columns:
+        locked = (each.locked for one in upstream for each in one.params)
+        params = [f"params.{name}" for values in locked for name in flatten(dict(values))]
+        return tuple(dict.fromkeys([*names[:_COLUMNS], *dict.fromkeys(params[:_COLUMNS])]))
     matches = (fnmatch.filter(names, each) if "*" in each else [each] for each in columns)
     return tuple(dict.fromkeys(chain.from_iterable(matches)))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rule(where: str, text: Any, path: Any) -> TagRule:

@@ -51,19 +51,24 @@ class Outcome:
 
 
 def main(
-    *, run: str, stage: str | None = None, keep: bool = False, with_patch: bool = False
+    *,
+    run: str | None = None,
+    stage: str | None = None,
+    keep: bool = False,
+    with_patch: bool = False,
 ) -> int:
     """Return 0 if the run is reproduced exactly or within the declared tolerance, 1 if it differs.
 
-    run: the name of the run, its id, or the first characters of its id; or `champion`, or
-    `NAME@champion` of another registered model than the experiment's.
+    run: the name of the run, its id, or the first characters of its id; the name of a DVC
+    experiment; `champion`, or `NAME@champion` of another registered model than the experiment's;
+    None for the run of the results in dvc.lock.
     stage: the only stage that is executed, with the inputs that the run had; None for all.
     keep: whether the folder of the reproduction remains. with_patch: whether uncommitted changes
     are applied that another store than the local one keeps with the run.
 
     Raises: ReproductionError if the run cannot be executed again.
     """
-    if not run.strip():  # every id starts with the empty text
+    if run is not None and not run.strip():  # every id starts with the empty text
         raise UsageError("run must be an id, the beginning of one, a name or champion (got none)")
     pipeline, store, found = _find(Project(), run)
     tolerance = Tolerance(pipeline.config.tolerance)
@@ -91,7 +96,7 @@ def main(
     return DIFFERS if outcome.difference else EXACT
 
 
-def _find(project: Project, reference: str) -> tuple[Pipeline, Store, RecordedRun]:
+def _find(project: Project, reference: str | None) -> tuple[Pipeline, Store, RecordedRun]:
     """Return the run that a reference names, its store, and the pipeline whose stage recorded it.
 
     Raises: StoreError if no stage of this folder that records has such a run.
@@ -102,13 +107,24 @@ def _find(project: Project, reference: str) -> tuple[Pipeline, Store, RecordedRu
         pipeline = Pipeline(project, stage)
         try:
             store = Store(pipeline.config, create=False)
-            run = store.find(reference)
+            run = store.find(reference) if reference else _current(store, pipeline)
         except StoreError as error:
             errors.append(error)
             continue
         own = next((one for one in recorders if one.name == run.tags.get("record")), stage)
         return Pipeline(project, own), store, run
     raise errors[0]
+
+
+def _current(store: Store, pipeline: Pipeline) -> RecordedRun:
+    """Return the run of the results in dvc.lock. Raises: StoreError if there is none."""
+    run = store.find_complete(pipeline.fingerprint, pipeline.results)
+    if run is None:
+        raise StoreError(
+            f"{store.name} must have a run of the results in dvc.lock: run `dvc repro`, or name"
+            f" another run (got none in {store.shown_uri})"
+        )
+    return run
 
 
 class _Reproduction:

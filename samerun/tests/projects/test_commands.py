@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("warm")
         (["run", "--"], "run needs a command after `--`"),
         (["run", "python", "train.py"], "run needs a command after `--`"),
         (["record", "now"], "unrecognized arguments: now (see samerun record --help)"),
-        (["reproduce"], "the following arguments are required: run (see samerun reproduce --help)"),
+        (["store"], "the following arguments are required: direction (see samerun store --help)"),
         (["doctor", "--mend"], "unrecognized arguments: --mend (see samerun doctor --help)"),
         (["store", "sideways"], "invalid choice: 'sideways' (choose from"),
         (["ui", "--port", "70000"], "must be a whole number from 0 to 65535 (got 70000)"),

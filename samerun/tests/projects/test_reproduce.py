@@ -434,3 +434,17 @@ def under_way(toy: Toy, run: Run, folder: Path) -> tuple["subprocess.Popen[bytes
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return process, scratch, os.getpgid(int(begun.read_text()))
+
+
+def test_without_a_name_it_is_the_run_of_the_results_in_the_lock(toy: Toy) -> None:
+    first = toy.runs()
+    toy.replace("params.yaml", "rate: 0.5", "rate: 0.25")
+    toy.refused("samerun", "reproduce", "", says="run must be an id")
+    assert (
+        f"({first[0].run_id})" in toy.samerun("reproduce").stdout
+    )  # the lock is still the first's
+    toy.repro()
+    assert f"({toy.new_run(first).run_id})" in toy.samerun("reproduce").stdout
+    (toy.path / "mlruns/mlflow.db").rename(toy.path / "mlruns/away.db")
+    done = toy.samerun("reproduce", ok=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
