@@ -1,6 +1,7 @@
 """`make screenshots`: the pictures in docs/pictures, most of them taken from a sweep of ten."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from knownline.core.moments import compress
 from knownline.model import LINE
 from knownline.report import plots
 from knownline.train import descent
-from tests.conftest import ROOT, checkout
+from support.workspace import commit
+from tests.conftest import ROOT, Workspace, checkout
 from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
 
 PICTURES = ROOT / "docs/pictures"
@@ -42,6 +44,7 @@ def main() -> None:
     """Run a sweep, open it in the browser and write the pictures."""
     (PICTURES / "article.png").write_bytes(article_path())
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
+        _of_samerun(browser, Path(scratch) / "wine")
         workspace = checkout(Path(scratch) / "knownline")
         sweep(workspace, [[], *TEN])
         runs = workspace.runs()
@@ -67,6 +70,24 @@ def main() -> None:
             json.loads((run.artifacts / "reports/metrics.json").read_text())["gate"] for run in runs
         ]
         print(f"{len(runs)} runs, {sum(v['passed'] for v in verdicts)} passed: see {PICTURES}")
+
+
+def _of_samerun(browser: Any, folder: Path) -> None:
+    """Write the picture of samerun's README: five runs of its example."""
+    workspace = Workspace(Path(shutil.copytree(ROOT / "samerun/example", folder)))
+    workspace.git("init", "--quiet")
+    workspace.dvc("init", "--quiet")
+    commit(workspace, "start")
+    workspace.samerun("init", "--wrap")
+    commit(workspace, "record each run")
+    for old, new in (("", ""), *[("rate: 0.01", f"rate: {x}") for x in ("0.03", "0.003", "0.001")],
+                     ("epochs: 200", "epochs: 20")):  # fmt: skip
+        sweep(workspace, [[(old, new)]])
+    with serving_ui(workspace) as address, opened(browser, width=1280, height=520) as page:
+        page.goto(address)
+        page.get_by_text("matching runs").wait_for()
+        _settle(page)
+        page.screenshot(path=ROOT / "samerun/docs/runs.png")
 
 
 def _settle(page: Any) -> None:
