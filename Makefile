@@ -73,6 +73,7 @@ bench: $(READY)  ## time generate, train and samerun beside their peers (an hour
 	@python -m benchmarks.serial
 	@python -m benchmarks.gpu
 	@python -m benchmarks.whole_run
+	@python -m benchmarks.adoption
 	@python -m benchmarks.wrapper
 	@python -m benchmarks.watching
 	@python -m benchmarks.bad_servers

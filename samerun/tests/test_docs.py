@@ -46,6 +46,11 @@ def test_the_readme_is_one_screen() -> None:
     assert len(text.split()) <= 750
 
 
+def test_nothing_here_needs_knownline() -> None:
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        assert not re.search(r"^\s*(from|import) (knownline|tests)\b", path.read_text(), re.M), path
+
+
 @pytest.fixture
 def origin(tmp_path: Path) -> Path:
     """A git repository that holds this distribution in a folder, as its users clone it."""
