@@ -19,7 +19,7 @@ def test_a_run_is_exact(workspace: Workspace) -> None:
     (run,) = workspace.runs()
     done = reproduce(workspace, run)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "exact: equal to the bit are 8 outputs of 3 stages" in done.stdout
+    assert "exact: every bit is equal in 8 outputs of 3 stages" in done.stdout
     assert "300 values by step" in done.stdout  # loss, w and b of 100 epochs
     (run,) = workspace.runs()
     assert run.tags["reproduced"] == "exact"

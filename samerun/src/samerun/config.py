@@ -216,6 +216,9 @@ def mistakes(
     for name in config.tolerance:
         if _names_file(name) and not any(_may_be_in(out, name.partition(":")[0]) for out in outs):
             yield f"tolerance must name files that a stage makes, or keys of them (got {name})"
+    for key in re.findall(r"{([^{}]*)}", " ".join(config.name)):
+        if not any(_has(stage, key) for stage in deciding):
+            yield f"name must use parameters of the stages (got {{{key}}})"
     files = [("model", file) for file in config.model]
     files += [("description", config.description)] if config.description else []
     for what, file in files:

@@ -191,8 +191,9 @@ def _content(
     history = steps.reported(made_by) | by_step
     tags = _tags(pipeline, made_by, commit, experiment)
     if unshown := content.only_in_files(pipeline, others):
-        print(f"record: the files have more than MLflow's page can show: {one_line(unshown)}")
         tags["only_in_files"] = content.text_of(unshown)
+    if lost := content.only_in_files(pipeline, others, texts_too=False):
+        print(f"record: MLflow cannot show these as they are: {one_line(lost)}")
     return RunContent(
         execution=execution,
         name=phrases.run_name(pipeline, store.baseline(pipeline.stage.name), experiment),

@@ -236,7 +236,7 @@ def _lines(run: RecordedRun, outcome: Outcome, only: str | None) -> Iterator[str
     if outcome.within:
         yield f"within tolerance: {outcome.within}; otherwise equal: {outcome.compared}"
     else:
-        yield f"exact: equal to the bit are {outcome.compared}"
+        yield f"exact: every bit is equal in {outcome.compared}"
     if outcome.environment:
         yield f"in another environment: {outcome.environment}"
 

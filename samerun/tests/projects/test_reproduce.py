@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 Damage = Callable[[Toy, Run], None]
 
 EXACT = (
-    "exact: equal to the bit are 4 outputs of 3 stages; on the run's page 4 parameters, 2 metrics,"
+    "exact: every bit is equal in 4 outputs of 3 stages; on the run's page 4 parameters, 2 metrics,"
     " 3 values by step, 1 tag and the model\n"
 )
 

@@ -128,9 +128,9 @@ def test_a_stage_alone_has_the_inputs_of_the_run(steps: Toy) -> None:
         shutil.rmtree(steps.path / name)
     before = everything(steps.path)
     printed = alone(steps, "look", "look", MAKE="9")
-    assert "exact: equal to the bit are 2 outputs of 1 stage\n" in printed
+    assert "exact: every bit is equal in 2 outputs of 1 stage\n" in printed
     printed = alone(steps, "each", "each x", "each y", LOOK="9")
-    assert "exact: equal to the bit are 2 outputs of 2 stages\n" in printed
+    assert "exact: every bit is equal in 2 outputs of 2 stages\n" in printed
     alone(steps, "make", "make")
     assert everything(steps.path) == before
 

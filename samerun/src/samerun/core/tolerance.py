@@ -12,6 +12,9 @@ from typing import Any
 
 from samerun.core.errors import WorkspaceError
 
+ANY = "any"
+"""The limit of a file that is not compared, such as a pickle."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -24,9 +27,16 @@ class Limit:
     relative: float = 0.0
 
     def __str__(self) -> str:
+        if self.is_any:
+            return ANY
         if not self.relative:
             return f"{self.absolute:.3g}"
         return f"rel {self.relative:.3g}" + (f", abs {self.absolute:.3g}" if self.absolute else "")
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is allowed, also where bytes or texts differ."""
+        return math.isinf(self.absolute)
 
     def allowed(self, size: float) -> float:
         """Return the difference that is allowed. size: the larger magnitude of the two numbers."""
@@ -39,17 +49,20 @@ def limits(where: str, declared: Mapping[Any, Any]) -> dict[str, Limit]:
 
 
 def _limit(where: str, value: Any) -> Limit:
+    if value == ANY:
+        return Limit(math.inf)
     parts = value if isinstance(value, Mapping) else {"abs": value}
     known = bool(parts) and set(parts) <= {"rel", "abs"}
     if not known or not all(_is_size(one) for one in parts.values()):
         raise WorkspaceError(
-            f"{where} must be a number, 0 or more, or {{rel: NUMBER, abs: NUMBER}} (got {value!r})"
+            f"{where} must be a number, 0 or more, {{rel: NUMBER, abs: NUMBER}}, or {ANY} (got"
+            f" {value!r})"
         )
     return Limit(float(parts.get("abs", 0.0)), float(parts.get("rel", 0.0)))
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def rule(declared: Collection[str], file: str, key: str) -> str | None:

@@ -148,7 +148,9 @@ def _difference(pipeline: Pipeline, stage: Stage, name: str) -> Finding:
     return Finding(
         place,
         f"{name} has other bytes than dvc.lock says",
-        "delete it and run `dvc repro`" if is_output else "`dvc add` it, or `dvc checkout` it",
+        "run `dvc repro`, or `dvc checkout` if it ran already"
+        if is_output
+        else "`dvc add` it, or `dvc checkout` it",
     )
 
 

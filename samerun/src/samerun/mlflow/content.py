@@ -169,11 +169,14 @@ def _indexed(value: Any) -> Any:
     return value
 
 
-def only_in_files(pipeline: Pipeline, tables: Mapping[str, Sequence[str]]) -> str:
+def only_in_files(
+    pipeline: Pipeline, tables: Mapping[str, Sequence[str]], *, texts_too: bool = True
+) -> str:
     """Return what a run's files have and its page cannot show as it is; "" if there is nothing.
 
     MLflow's metrics are numbers of 64 bits, and its databases hold no infinity. What a tag shows is
-    left out. tables: the same of the tables by step, by file.
+    left out. tables: the same of the tables by step, by file. texts_too: whether texts, dates,
+    true, false and null count, which nobody expects among metrics.
     """
     found = {path: list(texts) for path, texts in tables.items()}
     tagged = {(rule.file, rule.key) for rule in pipeline.config.tags.values()}
@@ -182,7 +185,9 @@ def only_in_files(pipeline: Pipeline, tables: Mapping[str, Sequence[str]]) -> st
         found[path] = [
             f"{name}{why}"
             for name, value in leaves.items()
-            if (why := _lost(value)) is not None and (path, name) not in tagged
+            if (why := _lost(value)) is not None
+            and (path, name) not in tagged
+            and (texts_too or why or isinstance(value, list | Mapping))
         ]
     return "; ".join(
         f"{artifact(pipeline, path)}: {', '.join(texts[:_NAMED])}"

@@ -93,7 +93,7 @@ def filled(phrase: str, values: Mapping[str, str]) -> str:
 
     Of alternatives, as in "{table} | {rows} rows", the first that is not empty.
     """
-    first, _, others = phrase.partition(" | ")
+    first, _, others = (part.strip() for part in phrase.partition("|"))
     return _one_filled(first, values) or (filled(others, values) if others else "")
 
 

@@ -94,7 +94,8 @@ class Store:
         if len(matches) != 1:
             ids = ", ".join(f"{run.info.run_id[:12]} of {_date(run)}" for run in matches[:5])
             result = f"{len(matches)}: {ids}" if matches else f"none in {self.shown_uri}"
-            raise StoreError(f"{reference} must name one run of {self.name} (got {result})")
+            rule = f"{reference} must be a run of the experiment {self.name}: its name or id"
+            raise StoreError(f"{rule} (got {result})")
         return recorded(matches[0])
 
     def runs(self) -> list[RecordedRun]:

@@ -30,6 +30,8 @@ _TABLES = {".csv": ",;\t|", ".tsv": "\t"}
 
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_PICKLES = (".pkl", ".pickle", ".joblib")
+
 
 def between(old: Path, new: Path) -> Iterator[Change]:
     """Yield what differs between two files. If any byte differs, that is one change at least."""
@@ -48,7 +50,8 @@ def between(old: Path, new: Path) -> Iterator[Change]:
             return
     before, now = old.stat().st_size, new.stat().st_size
     sizes = _bytes(before) if before == now else f"{_bytes(before)}, is {now:,}"
-    yield Change("", "", f"has other bytes from byte {offset:,} on (was {sizes})")
+    pickled = "; a pickle of equal objects may have other bytes" if new.suffix in _PICKLES else ""
+    yield Change("", "", f"has other bytes from byte {offset:,} on (was {sizes}){pickled}")
 
 
 def keys(path: Path) -> set[str] | None:

@@ -27,9 +27,13 @@ class Reached:
     def share(self) -> float:
         """How much of the allowed difference it is, from 0 to 1."""
         allowed = self.limit.allowed(self.change.size)
+        if self.limit.is_any:
+            return 1.0
         return (self.change.distance or 0.0) / allowed if allowed else 0.0
 
     def __str__(self) -> str:
+        if self.limit.is_any:
+            return ", of which anything is allowed"
         distance, size = self.change.distance or 0.0, self.change.size
         key = f" {self.change.key}" if self.change.key else ""
         counts = self.limit.relative * size > self.limit.absolute
@@ -82,7 +86,10 @@ class Tolerance:
                 return change
             limit = self._declared[name]
             distance = math.nan if change.distance is None else change.distance
-            if not distance <= limit.allowed(change.size):
+            if not distance <= limit.allowed(change.size) and not limit.is_any:
+                if math.isnan(distance) and not change.key:
+                    said = f"{change.text}; the tolerance {limit} is for numbers, `any` for all"
+                    return replace(change, text=said)
                 said = f"{change.text}, more than the allowed {limit}"
                 return change if math.isnan(distance) else replace(change, text=said)
             reached, before = Reached(change, limit), largest.get((file, name))
