@@ -99,7 +99,8 @@ def test_rows_and_columns(tmp_path: Path, old: str, new: str, expected: str) -> 
         ("a.csv", b"x\n\xff\n", b"x\n\xfe\n", "has other bytes from byte 2 on (was 4 bytes)"),
         ("a.txt", b"\xff", b"\xfe", "has other bytes from byte 0 on (was 1 byte)"),
         ("a.pkl", pickle.dumps(1.5), pickle.dumps(2.5),
-         "has other bytes from byte 12 on (was 21 bytes)"),
+         "has other bytes from byte 12 on (was 21 bytes); a pickle of equal objects may have other"
+         " bytes"),
     ],
 )  # fmt: skip
 def test_what_is_no_text_is_bytes(
@@ -261,15 +262,23 @@ def test_what_is_no_number_is_never_within_a_tolerance() -> None:
     assert not tolerance.first_beyond("m.json", [Change("a", "a", "", float("inf"))])
 
 
+def test_any_allows_bytes_too_and_a_number_says_that_it_does_not() -> None:
+    change = Change("", "", "has other bytes")
+    tolerance = Tolerance(limits("", {"model.pkl": "any", "other.pkl": 1.0}))
+    assert tolerance.first_beyond("model.pkl", [change]) is None
+    assert str(tolerance) == "model.pkl, of which anything is allowed"
+    beyond = tolerance.first_beyond("other.pkl", [change])
+    assert beyond
+    assert beyond.text == "has other bytes; the tolerance 1 is for numbers, `any` for all"
+
+
 @pytest.mark.parametrize(
     "wrong",
-    ["1e-9", -1, True, None, float("nan"), {}, [1], {"rel": "1"}, {"rel": -1}, {"relative": 1},
-     {"rel": 1, "at": 1}],
+    ["1e-9", "all", -1, True, None, float("nan"), {}, [1], {"rel": "1"}, {"rel": -1},
+     {"rel": float("inf")}, {"relative": 1}, {"rel": 1, "at": 1}],
 )  # fmt: skip
 def test_a_tolerance_is_a_number(wrong: object) -> None:
-    with pytest.raises(
-        WorkspaceError, match=r"tolerance\.loss must be a number, 0 or more, or {rel"
-    ):
+    with pytest.raises(WorkspaceError, match=r"tolerance\.loss must be a number, 0 or more, {rel"):
         limits("tolerance", {"loss": wrong})
 
 

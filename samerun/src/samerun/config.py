@@ -8,12 +8,13 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from samerun.core.errors import WorkspaceError
+from samerun.core.errors import UserError, WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import is_reserved, mlflow_keys
 from samerun.core.tolerance import Limit, limits
@@ -153,8 +154,8 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
     upstream = project.upstream(stage)
     outs = [out for each in upstream for out in each.outs]
     for file in metrics.files(project, stage.file, outs):
-        if project.path(file).is_file():
-            content = project.load(file)
+        with suppress(UserError):  # one that cannot be read is refused where its numbers count
+            content = project.load(file) if project.path(file).is_file() else None
             named = flatten(content) if isinstance(content, Mapping) else {}
             names += [f"metrics.{name}" for name, x in named.items() if _is_number(x)]
     if not columns:

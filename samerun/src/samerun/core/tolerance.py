@@ -36,7 +36,7 @@ class Limit:
     @property
     def is_any(self) -> bool:
         """Whether anything is allowed, also where bytes or texts differ."""
-        return math.isinf(self.absolute)
+        return math.isinf(self.relative)
 
     def allowed(self, size: float) -> float:
         """Return the difference that is allowed. size: the larger magnitude of the two numbers."""
@@ -50,10 +50,11 @@ def limits(where: str, declared: Mapping[Any, Any]) -> dict[str, Limit]:
 
 def _limit(where: str, value: Any) -> Limit:
     if value == ANY:
-        return Limit(math.inf)
+        return Limit(relative=math.inf)
     parts = value if isinstance(value, Mapping) else {"abs": value}
     known = bool(parts) and set(parts) <= {"rel", "abs"}
-    if not known or not all(_is_size(one) for one in parts.values()):
+    sizes = known and all(_is_size(one) for one in parts.values())
+    if not sizes or math.isinf(parts.get("rel", 0.0)):
         raise WorkspaceError(
             f"{where} must be a number, 0 or more, {{rel: NUMBER, abs: NUMBER}}, or {ANY} (got"
             f" {value!r})"
@@ -62,7 +63,7 @@ def _limit(where: str, value: Any) -> Limit:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def rule(declared: Collection[str], file: str, key: str) -> str | None:
