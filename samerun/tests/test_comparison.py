@@ -9,8 +9,8 @@ import pytest
 
 from samerun.core.errors import WorkspaceError
 from samerun.core.tolerance import limits
-from samerun.proof.comparison import Change, same, values
-from samerun.proof.files import between
+from samerun.proof.comparison import Change, change, same, values
+from samerun.proof.files import between, same_form
 from samerun.proof.tolerance import Tolerance
 
 
@@ -22,6 +22,12 @@ def changes(folder: Path, name: str, old: str | bytes, new: str | bytes) -> list
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         paths.append(path)
     return list(between(*paths))
+
+
+def cells(old: object, new: object) -> list[Change]:
+    """Return what differs between two values; of texts, as in the cells of a table."""
+    in_table = isinstance(old, str) and isinstance(new, str)
+    return [change("", "", old, new)] if in_table else list(values(old, new))
 
 
 def texts(folder: Path, name: str, old: str | bytes, new: str | bytes) -> list[str]:
@@ -178,7 +184,7 @@ def test_steps_count_the_floats_between(tmp_path: Path) -> None:
 def test_the_distance_of_numbers_that_are_numbers(
     old: object, new: object, distance: float | str | None
 ) -> None:
-    found = [change.distance for change in values(old, new)]
+    found = [one.distance for one in cells(old, new)]
     assert found == ([] if distance is None else [None if distance == "none" else distance])
 
 
@@ -243,8 +249,8 @@ def test_a_relative_tolerance_is_that_of_isclose(
     old: object, new: object, limit: object, words: str | None
 ) -> None:
     tolerance = Tolerance(limits("tolerance", {"a.csv": limit}))
-    change = tolerance.first_beyond("a.csv", values(old, new))
-    assert (change is None) == (words is not None)
+    beyond = tolerance.first_beyond("a.csv", cells(old, new))
+    assert (beyond is None) == (words is not None)
     assert str(tolerance) == (f"a.csv {words}" if words else "")
     if words and isinstance(old, float) and isinstance(new, float) and isinstance(limit, dict):
         assert math.isclose(old, new, rel_tol=limit.get("rel", 0), abs_tol=limit.get("abs", 0))
@@ -294,3 +300,39 @@ def test_a_declared_name_that_nothing_has(tmp_path: Path) -> None:
     large = tmp_path / "large.json"
     large.write_text(" " * 300_000 + "{}")
     assert Tolerance(limits("", {"z": 1})).unused([*files, ("large.json", large)]) == []
+
+
+def test_what_is_no_measurement_is_no_number(tmp_path: Path) -> None:
+    """A version in JSON, and 007 for 7 in a table; a float to the bit is a number, as hex too."""
+
+    def distances(name: str, old: str, new: str) -> list[float | None]:
+        (tmp_path / "old").mkdir(exist_ok=True)
+        first, second = tmp_path / "old" / name, tmp_path / name
+        first.write_text(old)
+        second.write_text(new)
+        return [one.distance for one in between(first, second)]
+
+    assert distances("m.json", '{"version": "1.0"}', '{"version": "1.5"}') == [None]
+    assert distances("m.json", '{"w": "0x1.8p+0"}', '{"w": "0x1.0p+1"}') == [0.5]
+    assert distances("ids.csv", "id\n007\n", "id\n7\n") == [None]
+    assert distances("ids.csv", "x\n1.5\n", "x\n2.5\n") == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ('{"a": 1.5}', '{"a": 1.75e-3}', True),
+        ('{"a": 1.5}', '{ "a": 1.75}', False),
+        ("a,b\n1,2\n", "a,b\r\n1,2\n", False),
+        ("a: 1\n", "a: 2  # more\n", False),
+        ('{"w": "0x1.8p+0"}', '{"w": "0x1.ap+1"}', True),
+        ("1\n", "1\n2\n", False),
+        ("-inf nan", "1e9 -.5", True),
+    ],
+)
+def test_a_tolerance_of_numbers_allows_no_other_form(
+    tmp_path: Path, old: str, new: str, same: bool
+) -> None:
+    (tmp_path / "old").write_bytes(old.encode())
+    (tmp_path / "new").write_bytes(new.encode())
+    assert same_form(tmp_path / "old", tmp_path / "new") is same

@@ -161,7 +161,9 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
     if not columns:
         locked = (each.locked for one in upstream for each in one.params)
         params = [f"params.{name}" for values in locked for name in flatten(dict(values))]
-        return tuple(dict.fromkeys([*names[:_COLUMNS], *dict.fromkeys(params[:_COLUMNS])]))
+        shown = dict.fromkeys([*names[:_COLUMNS], *params[:_COLUMNS]])
+        keys = mlflow_keys([name.partition(".")[2] for name in shown])
+        return tuple(f"{kind}.{keys[key]}" for kind, _, key in (n.partition(".") for n in shown))
     matches = (fnmatch.filter(names, each) if "*" in each else [each] for each in columns)
     return tuple(dict.fromkeys(chain.from_iterable(matches)))
 

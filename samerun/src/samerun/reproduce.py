@@ -155,7 +155,7 @@ class _Reproduction:
         recorded, sandbox = self._recorded, self._sandbox
         if first := next(recorded.identity_differences(), None):
             return first, ()
-        old = outputs.Old(recorded.artifacts, sandbox.users_cache)
+        old = outputs.Old(recorded.artifacts, sandbox.users_cache, sandbox.base)
         plan = planned.plan(recorded, sandbox, old, trusted=trusted, only=only)
         self._root = plan.pipeline.project.root
         if first := next(planned.differences(recorded, plan, sandbox), None):

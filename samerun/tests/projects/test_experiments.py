@@ -33,6 +33,14 @@ def test_an_experiment_that_dvc_restores_is_found_by_its_name(toy: Toy) -> None:
     assert len(toy.runs()) == 2
 
 
+def test_the_name_of_an_experiment_counts_before_the_beginning_of_an_id(toy: Toy) -> None:
+    (first,) = toy.runs()
+    name = first.run_id[:1]
+    toy.dvc("exp", "run", "--name", name, "--set-param", "fit.rate=0.25")
+    run = toy.new_run([first])
+    assert f"({run.run_id})" in toy.samerun("reproduce", name).stdout
+
+
 def test_an_experiment_in_a_temporary_folder_and_then_applied(toy: Toy) -> None:
     first, model = toy.runs(), (toy.path / "models/fit.json").read_bytes()
     options = ("--temp", "--name", "aside", "--set-param", "fit.rate=0.25")

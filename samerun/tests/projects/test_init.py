@@ -280,3 +280,46 @@ def test_a_changed_byte_after_init_is_found(tmp_path: Path) -> None:
     done = toy.samerun("reproduce", run.run_id, ok=False)
     assert done.returncode == 1
     assert "reports/metrics.json" in done.stdout
+
+
+ALIASED = """stages:
+  a:
+    foreach: [1, 2]
+    do: &both
+      cmd: cp data/raw.csv ${item}.csv
+      deps: [data/raw.csv]
+      outs: ["${item}.csv"]
+  b:
+    foreach: [3]
+    do: *both
+  on:
+    cmd: cp 1.csv on.csv
+    deps: [1.csv]
+    outs: [on.csv]
+"""
+
+
+def test_an_alias_is_wrapped_once_and_a_name_that_yaml_takes_for_true_is_left(
+    tmp_path: Path,
+) -> None:
+    toy = project(tmp_path / "mine", FILES | {"dvc.yaml": ALIASED, ".dvcignore": "# DVC's own\n"})
+    shown = toy.samerun("init", "--wrap").stdout
+    text = (toy.path / "dvc.yaml").read_text()
+    assert text.count("samerun run -- cp data/raw.csv") == 1
+    assert text.count("samerun run -- samerun") == 0
+    assert "wrapped a, b" in shown
+    assert "on: not wrapped" in shown
+
+
+def test_a_folder_with_an_apostrophe_is_recorded(tmp_path: Path) -> None:
+    toy = plain(tmp_path / "mine")
+    folder = toy.path / "it's"
+    folder.mkdir()
+    (folder / "dvc.yaml").write_text(
+        "stages:\n  only:\n    cmd: echo '{\"a\":1}' > m.json\n    metrics: [m.json]\n"
+    )
+    commit(toy, "another pipeline")
+    toy.run("sh", "-c", 'cd "it\'s" && samerun init')
+    toy.run("sh", "-c", 'cd "it\'s" && dvc repro record')
+    (run,) = toy.runs()
+    assert (run.status, run.last) == ("FINISHED", {"a": 1.0})

@@ -4,6 +4,7 @@ Knows nothing of files or pipelines: names are texts.
 """
 
 import math
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -63,7 +64,11 @@ def _limit(where: str, value: Any) -> Limit:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and (0 <= value <= sys.float_info.max or value == math.inf)
+    )
 
 
 def rule(declared: Collection[str], file: str, key: str) -> str | None:

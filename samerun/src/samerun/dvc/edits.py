@@ -49,6 +49,9 @@ def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
     places, done, left = [], [], []
     old, expected = text, _load(text)
     for key, stage in _stages(text).value:
+        if key.value not in expected["stages"]:  # on, off, yes, no: true or false in YAML 1.1
+            left.append(key.value)
+            continue
         node, fields = _command(stage)
         if node is None:
             continue
@@ -58,6 +61,9 @@ def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
             continue
         if getattr(node, "style", "") in ("|", ">") or not _is_one_program(command):
             left.append(key.value)
+            continue
+        if node.start_mark.index + (node.style in ("'", '"')) in places:
+            done.append(key.value)  # an alias of a mapping that has the prefix already
             continue
         places.append(node.start_mark.index + (1 if node.style in ("'", '"') else 0))
         done.append(key.value)

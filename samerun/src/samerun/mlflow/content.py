@@ -278,5 +278,9 @@ def artifact(pipeline: Pipeline, name: str) -> str:
     relative = pipeline.relative(name)
     if not relative.startswith("../"):
         return relative
-    parts = [part for part in Path(name).parts if part not in ("..", "/")]
-    return "/".join(["repository", *parts])
+    return elsewhere(name)
+
+
+def elsewhere(name: str) -> str:
+    """Return the path among the artifacts of a file outside the folder of dvc.yaml."""
+    return "/".join(["repository", *(part for part in Path(name).parts if part not in ("..", "/"))])

@@ -5,6 +5,7 @@ Knows nothing of how a run came about (`content` holds what it shows), of where 
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class Store:
 
     def baseline(self, record: str) -> dict[str, str] | None:
         """Return the parameters of a record stage's first complete run; None if there is none."""
-        query = f"attributes.status = 'FINISHED' and tags.record = '{record}'"
+        query = f"attributes.status = 'FINISHED' and tags.record = {_quoted(record)}"
         order = ["attributes.start_time ASC"]
         with store_errors(self.uri):
             runs = self.client.search_runs([self.experiment], query, order_by=order, max_results=1)
@@ -88,9 +89,11 @@ class Store:
             if reference == "champion" or (model and alias == "champion"):
                 return self._champion(model or self.name)
             runs = self._all()
-        matches = [run for run in runs if run.info.run_id.startswith(reference)]
-        matches = matches or [run for run in runs if run.info.run_name == reference]
-        matches = matches or [run for run in runs if reference in recorded(run).experiments]
+        matches = (  # what is given in full comes first: a name may begin as an id does
+            [run for run in runs if run.info.run_name == reference]
+            or [run for run in runs if reference in recorded(run).experiments]
+            or [run for run in runs if run.info.run_id.startswith(reference)]
+        )
         if len(matches) != 1:
             ids = ", ".join(f"{run.info.run_id[:12]} of {_date(run)}" for run in matches[:5])
             result = f"{len(matches)}: {ids}" if matches else f"none in {self.shown_uri}"
@@ -158,7 +161,7 @@ class Store:
 
     def running_execution(self, dvc: str, record: str) -> str | None:
         """Return the execution of the open run of a dvc and a record stage, by names; or None."""
-        query = f"tags.pipeline = '{dvc}' and tags.record = '{record}'"
+        query = f"tags.pipeline = '{dvc}' and tags.record = {_quoted(record)}"
         with store_errors(self.uri):
             run = self._first(f"{query} and attributes.status = 'RUNNING'")
         return run.data.tags.get("execution") if run else None
@@ -244,7 +247,7 @@ class Store:
                 models.log(self.client, self.experiment, run_id, content, model)
             run_writer.check_complete(self.client, run_id, content, artifacts)
             self.client.set_terminated(run_id)
-            return recorded(run)
+            return replace(recorded(run), name=content.name)
 
     def _run_of(self, content: RunContent) -> Run:
         """Return the run of the content's execution; create it if there is none."""
@@ -279,6 +282,13 @@ class Store:
             [self.experiment], query, order_by=["attributes.start_time DESC"], max_results=1
         )
         return runs[0] if runs else None
+
+
+def _quoted(text: str) -> str:
+    """Return a text as MLflow's queries take it, which know no escapes. Raises: StoreError."""
+    if "'" in text and '"' in text:
+        raise StoreError(f"the path of dvc.yaml must not have both kinds of quotes (got {text})")
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def _date(run: Run) -> str:

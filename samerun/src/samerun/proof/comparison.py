@@ -4,14 +4,18 @@ Numbers are equal if their bits are. Knows nothing of files, pipelines or stores
 """
 
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 _LONGEST = 60
 """The most characters that are shown of a value."""
+
+_HEX = re.compile(r"-?0x[0-9a-f.]+p[-+]?\d+$", re.IGNORECASE)
+"""A float64 to the bit, as float.hex writes it: the only text in JSON or YAML that is a number."""
 
 _FEW = 10_000
 """The most steps of float64 that are counted."""
@@ -52,7 +56,10 @@ def values(old: Any, new: Any, key: str = "") -> Iterator[Change]:
         if len(old) != len(new):
             yield Change(key, key, f"had {len(old):,} entries, has {len(new):,}")
     elif not same(old, new):
-        yield change(key, key, old, new)
+        found = change(key, key, old, new)
+        if isinstance(old, str) and not _HEX.match(old):  # a version or an identifier, no number
+            found = replace(found, text="was {}, is {}".format(*shortened(old, new)), distance=None)
+        yield found
 
 
 def same(old: Any, new: Any) -> bool:
@@ -69,6 +76,8 @@ def change(place: str, key: str, old: Any, new: Any) -> Change:
     if before is None or now is None or isinstance(old, str) != isinstance(new, str):
         return Change(place, key, text)
     distance, size = _distance(old, new, before, now), max(abs(before), abs(now))
+    if isinstance(old, str) and distance == 0 and math.isfinite(now) and now:
+        return Change(place, key, text)  # 007 and 7: an identifier, or another format
     if math.isfinite(distance) and math.isfinite(size):
         text += f" ({distance:.3g} away, {_in_proportion(distance, size, before, now)})"
     return Change(place, key, text, distance, size)

@@ -5,6 +5,7 @@ Nothing is executed or unpickled.
 
 import csv
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,11 @@ _TABLES = {".csv": ",;\t|", ".tsv": "\t"}
 
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_NUMBER = re.compile(
+    rb"[-+]?(?:0x[0-9a-f.]+p[-+]?\d+|(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\.?(?:nan|inf(?:inity)?))",
+    re.IGNORECASE,
+)
+
 _PICKLES = (".pkl", ".pickle", ".joblib")
 
 
@@ -52,6 +58,15 @@ def between(old: Path, new: Path) -> Iterator[Change]:
     sizes = _bytes(before) if before == now else f"{_bytes(before)}, is {now:,}"
     pickled = "; a pickle of equal objects may have other bytes" if new.suffix in _PICKLES else ""
     yield Change("", "", f"has other bytes from byte {offset:,} on (was {sizes}){pickled}")
+
+
+def same_form(old: Path, new: Path) -> bool:
+    """Return whether two text files are equal but for the numbers in them."""
+    with old.open("rb") as first, new.open("rb") as second:
+        return all(
+            _NUMBER.sub(b"#", before) == _NUMBER.sub(b"#", now)
+            for before, now in zip_longest(first, second, fillvalue=b"")
+        )
 
 
 def keys(path: Path) -> set[str] | None:

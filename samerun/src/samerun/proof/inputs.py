@@ -44,7 +44,8 @@ def place(pipeline: Pipeline, stages: Sequence[Stage], sandbox: Sandbox, old: Ol
 
 def _copy(pipeline: Pipeline, item: Item, old: Old) -> bool:
     """Copy an output that is among the run's artifacts. Returns: whether all of it is there."""
-    kept, target = old.artifacts / pipeline.relative(item.path), pipeline.project.path(item.path)
+    kept = old.artifact(pipeline.relative(item.path))
+    target = pipeline.project.path(item.path)
     if item.locked is None or hashing.digest(str(kept)) != item.locked:
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ The hashes in the two files say which output differs. In which row or key, the b
 the recorded run come from its artifacts, else from DVC's cache.
 """
 
+import posixpath
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,27 +14,39 @@ from samerun.dvc import cache, hashing
 from samerun.dvc.stage import Item, Stage
 from samerun.mlflow import content
 from samerun.pipeline import Pipeline
-from samerun.proof.files import between
+from samerun.proof.comparison import Change
+from samerun.proof.files import between, same_form
 from samerun.proof.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """Where the files of the recorded run are. artifacts: its folder. cache: the user's, of DVC."""
+    """Where the files of the recorded run are. artifacts: its folder. cache: the user's, of DVC.
+
+    base: the folder of dvc.yaml, relative to that of the project.
+    """
 
     artifacts: Path
     cache: Path
+    base: str
+
+    def artifact(self, name: str) -> Path:
+        """Return the place of an artifact. name: relative to the folder of dvc.yaml."""
+        if not name.startswith("../"):
+            return self.artifacts / name
+        path = posixpath.normpath(posixpath.join(self.base, name))
+        return self.artifacts / content.elsewhere(path)
 
     def file(self, name: str, digest: str) -> Path | None:
         """Return a file with this hash. name: its path relative to the folder of dvc.yaml."""
-        path = self.artifacts / name
+        path = self.artifact(name)
         if path.is_file() and hashing.md5(str(path)) == digest:
             return path
         return cache.find(self.cache, digest)
 
     def listing(self, name: str, digest: str) -> dict[str, str] | None:
         """Return the files of a folder with this hash: relative path to hash."""
-        folder = self.artifacts / name
+        folder = self.artifact(name)
         if folder.is_dir() and hashing.digest(str(folder)) == digest:
             return {
                 Path(file).relative_to(folder).as_posix(): hashing.md5(file)
@@ -151,6 +164,8 @@ def _file(
     if recorded is None:
         return f"{name} has other bytes ({_hashes(before, after)})"
     change = tolerance.first_beyond(name, between(recorded, target))
+    if change is None and not tolerance.allows_any(name) and not same_form(recorded, target):
+        change = Change("", "", "differs in more than its numbers: layout, comments or line ends")
     if change:
         return f"{name}: {change}"
     target.unlink()  # if it is a link, what it leads to must stay

@@ -40,7 +40,7 @@ class Sandbox:
     """A checkout for one reproduction.
 
     top: its root. folder: the folder of dvc.yaml in it. users_cache: the cache of the user's DVC.
-    users_root: the folder of the user's DVC project.
+    users_root: the folder of the user's DVC project. base: that of dvc.yaml, relative to it.
     """
 
     def __init__(self, scratch: Path, pipeline: Pipeline) -> None:
@@ -48,6 +48,7 @@ class Sandbox:
         self._own, self._project = scratch, pipeline.project
         self._record, project, folder = pipeline.stage.name, pipeline.project, pipeline.folder
         self.users_cache, self.users_root = project.cache, project.root
+        self.base = Path(os.path.relpath(folder, project.root.resolve())).as_posix()
         self._source = Path(_git(folder, "rev-parse", "--show-toplevel"))
         self.top = scratch / "checkout"
         self.folder = self.top / _git(folder, "rev-parse", "--show-prefix")

@@ -73,6 +73,11 @@ class Tolerance:
                 waiting = [one for one in waiting if rule([one], name, key) is None]
         return waiting
 
+    def allows_any(self, file: str) -> bool:
+        """Return whether all of a file may differ, bytes too."""
+        name = rule(self._declared, file, "")
+        return name is not None and self._declared[name].is_any
+
     def first_beyond(self, file: str, changes: Iterable[Change]) -> Change | None:
         """Return the first change of a file that is too large; None if they all are small enough.
 
