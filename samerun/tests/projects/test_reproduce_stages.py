@@ -263,3 +263,21 @@ stages:
     reason = "the stage look must read inside the repository what DVC keeps, or"
     refused(toy, reason, run.run_id, "--stage", "look")
     assert outside.read_text() == "mine\n"
+
+
+def test_an_uncached_output_outside_the_folder_of_dvc_yaml_is_found(tmp_path: Path) -> None:
+    """It is among the run's artifacts, in repository/."""
+    files = {
+        "pipe/dvc.yaml": "stages:\n"
+        "  only:\n    cmd: sh ../make.sh\n    deps: [../make.sh]\n"
+        "    metrics:\n      - ../metrics.json: {cache: false}\n"
+        "  record:\n    cmd: samerun record\n    deps: [../make.sh, ../metrics.json]\n"
+        "    outs:\n      - mlruns/recorded.json: {cache: false, persist: true}\n"
+        "    meta:\n      samerun: {tolerance: {loss: 1.0}}\n",
+        "make.sh": 'echo "{\\"loss\\": 1.${DIGIT:-0}}" > ../metrics.json\n',
+    }
+    toy = project(tmp_path / "mine", files)
+    toy.run("sh", "-c", "cd pipe && dvc repro")
+    (run,) = toy.runs()
+    done = toy.run("sh", "-c", f"cd pipe && samerun reproduce {run.run_id}", DIGIT="5")
+    assert "within tolerance: ../metrics.json loss by 0.5 at most (allowed 1)" in done.stdout
