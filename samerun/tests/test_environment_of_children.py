@@ -1,7 +1,6 @@
 """What programs that we start inherit: a git hook's repository and a user's debugging stay out."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,45 +9,14 @@ import pytest
 
 from samerun import git, programs, working_tree
 from samerun.core import variables
+from support.repositories import in_a_hook, of, repository, run_git
 
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 
 
-def run_git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *arguments],
-        cwd=folder, check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
-
-
-def repository(folder: Path) -> Path:
-    folder.mkdir()
-    run_git(folder, "init", "--quiet")
-    (folder / "a.txt").write_text(f"{folder.name}\n")
-    run_git(folder, "add", ".")
-    run_git(folder, "commit", "--quiet", "-m", folder.name)
-    return folder
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The repository that we work in, in the environment of a hook of another one."""
-    folder, other = repository(tmp_path / "here"), repository(tmp_path / "other")
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
-    monkeypatch.setenv("GIT_PREFIX", "")
-    monkeypatch.setenv("GIT_EXEC_PATH", str(tmp_path / "no such folder"))
-    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'core.worktree=/nowhere'")
-    return folder
-
-
-def of(folder: Path, *arguments: str) -> str:
-    """Return what git says of a folder, without the hook's environment."""
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    return subprocess.run(
-        ["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return in_a_hook(tmp_path, monkeypatch)
 
 
 def test_a_run_in_a_hook_records_the_commit_of_its_own_repository(here: Path) -> None:
