@@ -157,7 +157,7 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
         with suppress(UserError):  # one that cannot be read is refused where its numbers count
             content = project.load(file) if project.path(file).is_file() else None
             named = flatten(content) if isinstance(content, Mapping) else {}
-            names += [f"metrics.{name}" for name, x in named.items() if _is_number(x)]
+            names += [f"metrics.{name}" for name, x in named.items() if columns or _is_number(x)]
     if not columns:
         locked = (each.locked for one in upstream for each in one.params)
         params = [f"params.{name}" for values in locked for name in flatten(dict(values))]
