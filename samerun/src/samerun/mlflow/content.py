@@ -187,7 +187,7 @@ def only_in_files(
             for name, value in leaves.items()
             if (why := _lost(value)) is not None
             and (path, name) not in tagged
-            and (texts_too or why or isinstance(value, list | Mapping))
+            and (texts_too or why or _has_numbers(value))
         ]
     return "; ".join(
         f"{artifact(pipeline, path)}: {', '.join(texts[:_NAMED])}"
@@ -195,6 +195,10 @@ def only_in_files(
         for path, texts in found.items()
         if texts
     )
+
+
+def _has_numbers(value: Any) -> bool:
+    return isinstance(value, list) and any(number(entry) is not None for entry in value)
 
 
 def _lost(value: Any) -> str | None:
