@@ -1,6 +1,10 @@
 """`samerun init`: one command makes a project's runs recorded, and changes nothing else."""
 
+import base64
 import difflib
+import json
+import sqlite3
+import zlib
 from pathlib import Path
 
 import pytest
@@ -40,6 +44,15 @@ def stage(toy: Toy, folder: str = ".", name: str = "record") -> dict[str, object
     return dict(content["stages"][name])
 
 
+def shown_columns(toy: Toy) -> list[str]:
+    """Return the columns of the saved view of the table of runs."""
+    with sqlite3.connect(toy.path / "mlruns/mlflow.db") as store:
+        query = "select value from experiment_tags where key like 'mlflow.sharedViewState.%'"
+        ((view,),) = store.execute(query).fetchall()
+    packed = base64.b64decode(json.loads(view)["state"].removeprefix("deflate;"))
+    return list(json.loads(zlib.decompress(packed))["selectedColumns"])
+
+
 def test_a_run_is_recorded_and_proven_after_one_command(tmp_path: Path) -> None:
     toy = plain(tmp_path / "mine")
     old = (toy.path / "dvc.yaml").read_text()
@@ -61,6 +74,10 @@ def test_a_run_is_recorded_and_proven_after_one_command(tmp_path: Path) -> None:
     assert (run.tags["executed"], run.tags["git_dirty"]) == ("unseen", "false")
     assert {"error.absolute", "slope"} <= set(run.last)
     assert run.steps["loss"] == [0, 1, 2]
+    assert shown_columns(toy) == [
+        "metrics.`slope`", "metrics.`error.absolute`", "params.`prepare.scale`",
+        "params.`fit.rate`", "params.`fit.steps`", "params.`judge.limit`", "params.`draw.color`",
+    ]  # fmt: skip
     assert "exact" in toy.samerun("reproduce", run.run_id).stdout
     assert toy.samerun("doctor").returncode == 0
     assert toy.repro() == []
@@ -101,6 +118,7 @@ def test_what_the_stage_lacks_since_dvc_yaml_changed_is_named(tmp_path: Path) ->
     assert "record lacks code/serve.py" in done.stdout
     assert "record does not follow more: add when.txt to its deps" in done.stdout
     assert "color" not in done.stdout  # the stage depends on all of `draw`
+    assert "stage more: no stage records it" in toy.samerun("doctor", ok=False).stdout
     assert (toy.path / "dvc.yaml").read_bytes() == old
 
 

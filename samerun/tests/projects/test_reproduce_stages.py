@@ -274,10 +274,14 @@ def test_an_uncached_output_outside_the_folder_of_dvc_yaml_is_found(tmp_path: Pa
         "  record:\n    cmd: samerun record\n    deps: [../make.sh, ../metrics.json]\n"
         "    outs:\n      - mlruns/recorded.json: {cache: false, persist: true}\n"
         "    meta:\n      samerun: {tolerance: {loss: 1.0}}\n",
-        "make.sh": 'echo "{\\"loss\\": 1.${DIGIT:-0}}" > ../metrics.json\n',
+        "make.sh": 'echo "{\\"loss\\": 1.${DIGIT:-0}$BLANK}" > ../metrics.json\n',
     }
     toy = project(tmp_path / "mine", files)
     toy.run("sh", "-c", "cd pipe && dvc repro")
-    (run,) = toy.runs()
-    done = toy.run("sh", "-c", f"cd pipe && samerun reproduce {run.run_id}", DIGIT="5")
+    shutil.rmtree(toy.path / ".dvc/cache")  # where DVC keeps it too, for its run cache
+    again = ("sh", "-c", "cd pipe && samerun reproduce")
+    done = toy.run(*again, DIGIT="5")
     assert "within tolerance: ../metrics.json loss by 0.5 at most (allowed 1)" in done.stdout
+    done = toy.run(*again, ok=False, DIGIT="5", BLANK=" ")
+    assert done.returncode == 1
+    assert "../metrics.json: differs in more than its numbers" in done.stdout

@@ -107,7 +107,8 @@ def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
         yield Finding(
             f"stage {one.short}",
             "no stage records it, so a run says nothing of it",
-            f"add an output of it to the deps of {pipeline.stage.short} (samerun init names more)",
+            f"add an output of it to the deps of {pipeline.stage.short}; `samerun init` prints"
+            " everything that is missing there",
         )
     outs = pipeline.stage.outs
     if len(outs) != 1 or outs[0].cached or not outs[0].persists:
