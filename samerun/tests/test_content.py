@@ -274,3 +274,10 @@ def test_a_table_is_shown_by_step_and_what_it_has_besides_is_named(
         for name, column in found.items()
     }
     assert (shown, said) == (columns, others)
+
+
+@pytest.mark.parametrize("phrase", ["{table} | {rows} rows", "{table}|{rows} rows"])
+def test_after_a_bar_comes_the_phrase_for_a_parameter_that_is_null(phrase: str) -> None:
+    assert phrases.filled(phrase, {"table": "data/a.csv", "rows": "9"}) == "a.csv"
+    assert phrases.filled(phrase, {"table": "null", "rows": "9"}) == "9 rows"
+    assert phrases.filled(phrase, {"table": "null", "rows": "null"}) == ""

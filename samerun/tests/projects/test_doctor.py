@@ -423,3 +423,14 @@ def test_a_folder_without_dvc_is_refused(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("samerun: error: this folder must be in a DVC project: run `dvc")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_name_whose_parameter_no_stage_has(toy: Toy) -> None:
+    toy.replace(
+        "dvc.yaml",
+        "experiment: toy",
+        "experiment: toy\n        name: ['rate {fit.rat}', '{fit.rate}']",
+    )
+    done = toy.samerun("doctor", ok=False)
+    assert "name must use parameters of the stages (got {fit.rat})" in done.stdout
+    assert "(got {fit.rate})" not in done.stdout

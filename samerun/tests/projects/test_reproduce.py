@@ -440,11 +440,13 @@ def test_without_a_name_it_is_the_run_of_the_results_in_the_lock(toy: Toy) -> No
     first = toy.runs()
     toy.replace("params.yaml", "rate: 0.5", "rate: 0.25")
     toy.refused("samerun", "reproduce", "", says="run must be an id")
-    assert (
-        f"({first[0].run_id})" in toy.samerun("reproduce").stdout
-    )  # the lock is still the first's
+    the_first = f"({first[0].run_id})"
+    assert the_first in toy.samerun("reproduce").stdout  # dvc.lock is still as it was
     toy.repro()
     assert f"({toy.new_run(first).run_id})" in toy.samerun("reproduce").stdout
+    toy.replace("params.yaml", "rate: 0.25", "rate: 0.5")
+    toy.repro()
+    assert the_first in toy.samerun("reproduce").stdout  # not the latest one
     (toy.path / "mlruns/mlflow.db").rename(toy.path / "mlruns/away.db")
     done = toy.samerun("reproduce", ok=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
