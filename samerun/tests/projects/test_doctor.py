@@ -121,6 +121,22 @@ def test_a_lock_file_of_dvc_that_a_kill_cut_short_is_repaired(toy: Toy) -> None:
     assert toy.repro() == []
 
 
+def test_a_folder_of_the_run_cache_that_a_kill_left_empty_is_repaired(toy: Toy) -> None:
+    """DVC makes the folder first and then moves a file into it."""
+    toy.replace("params.yaml", "rate: 0.5", "rate: 0.25")
+    toy.repro("fit")
+    (toy.path / "dvc.lock").write_text(toy.git("show", "HEAD:dvc.lock"))
+    for path in (toy.path / ".dvc/cache/runs").glob("??/*/*"):
+        path.unlink()
+    assert (
+        "join() argument" in toy.dvc("repro", "fit", ok=False).stderr
+    )  # if not, DVC has mended it
+    found = [line for line in doctor(toy) if "a kill left this folder" in line]
+    mended = [line for line in doctor(toy, "--repair") if line.startswith("mended: ")]
+    assert len(found) == len(mended) > 0
+    assert "fit" in toy.repro("fit")
+
+
 @pytest.mark.parametrize(
     "cut", [0.5, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (0, 0.1, 0.9))]
 )

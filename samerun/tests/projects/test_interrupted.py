@@ -1,6 +1,7 @@
 """A stage that is interrupted loses nothing, doubles nothing, and resumes in the same run."""
 
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -75,6 +76,10 @@ def test_an_interrupted_stage_resumes_in_its_run(
     assert judge["recorded"]
 
 
+OF_DVC = ("rwlock", "dvc.lock", "join() argument")
+"""What DVC says of a file, or a folder, of its own that a kill left unfinished."""
+
+
 @pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.slow)])
 def test_kills_at_random_moments(counting: Counting, count: int) -> None:
     """Whatever is killed whenever: one complete run, none RUNNING, no step lost or doubled."""
@@ -95,9 +100,9 @@ def test_kills_at_random_moments(counting: Counting, count: int) -> None:
                 break
             kills += 1
         done = counting.dvc("repro", ok=False)
-        if done.returncode and ("rwlock" in done.stderr.lower() or "dvc.lock" in done.stderr):
+        if done.returncode and any(each in done.stderr.lower() for each in OF_DVC):
             shown = counting.samerun("doctor", "--repair", ok=False).stdout
-            assert "a kill cut" in shown, (done.stderr, shown)  # of a file of DVC's own
+            assert re.search("a kill (cut|left)", shown), (done.stderr, shown)
             done = counting.dvc("repro", ok=False)
         assert done.returncode == 0, done.stderr
         counting.git("add", "--all")

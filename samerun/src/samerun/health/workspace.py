@@ -82,13 +82,23 @@ def _in_git() -> bool:
 
 
 def cache() -> Iterator[Finding]:
-    """Compare every object of DVC's cache with the MD5 in its name."""
+    """Compare every object of DVC's cache with the MD5 in its name; look for what a kill left."""
     process = programs.call(*programs.dvc("cache", "dir"), isolated=False)
     if process.returncode:
         if git.is_installed() and _in_git():  # else `git_repository` has reported it
             yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
         return
-    objects = sorted((Path(os.fsdecode(process.stdout).strip()) / "files" / "md5").glob("??/*"))
+    folder = Path(os.fsdecode(process.stdout).strip())
+    for path in sorted((folder / "runs").glob("??/*")):
+        if path.is_dir() and not any(path.iterdir()):
+            yield Finding(
+                os.path.relpath(path),
+                "a kill left this folder of DVC's run cache empty, and DVC 3.67 fails at its stage"
+                " (join() argument must be str)",
+                "`samerun doctor --repair`, or remove the folder",
+                path.rmdir,
+            )
+    objects = sorted((folder / "files" / "md5").glob("??/*"))
     for path in progress.track(objects, "cache"):
         expected = path.parent.name + path.name.removesuffix(".dir")
         if not _MD5.fullmatch(expected) or not path.is_file():
