@@ -45,7 +45,7 @@ ui: $(READY)  ## open MLflow on 127.0.0.1, at the address it prints (PORT=5001: 
 	@samerun ui --port $(PORT)
 
 .PHONY: test
-test: lint  ## lint, types, import contract, and the fast tests (18 minutes on two cores)
+test: lint  ## lint, types, import contract, and the fast tests (16 minutes on two cores)
 	@python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 .PHONY: test-all
