@@ -1,4 +1,4 @@
-"""What a program reports while it runs: JSON lines, metrics by step and what it says of itself."""
+"""What a program reports while it runs, in JSON lines: metrics by step, and texts about itself."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ def read(path: str | Path, position: int = 0) -> bytes:
 
 
 def rows(lines: bytes) -> list[Row]:
-    """Return the metrics among the lines that a program has reported."""
+    """Return the metrics by step in the lines that a program has reported."""
     found = []
     for entry in _entries(lines):
         step = entry.get("step")
@@ -33,14 +33,14 @@ def rows(lines: bytes) -> list[Row]:
 
 
 def is_step(value: float) -> bool:
-    """Return whether a number can be a step: databases hold whole numbers of 64 bits."""
+    """Return whether a number can be a step: a whole number of 64 bits, as databases store it."""
     return -(2**63) <= value < 2**63 and int(value) == value
 
 
 def texts(lines: bytes) -> dict[str, str]:
-    """Return what a program says of itself: the texts in the lines that have no step.
+    """Return what a program reports about itself: the texts in the lines that have no step.
 
-    A tag that samerun itself writes is not the program's to set, so it is left out.
+    A tag that only samerun may write is left out.
     """
     found: dict[str, str] = {}
     for line in lines.splitlines():
@@ -51,7 +51,7 @@ def texts(lines: bytes) -> dict[str, str]:
 
 
 def numbers(entry: Mapping[str, Any], axis: str) -> dict[str, float]:
-    """Return the numbers of an entry by name, without the step: NaN and infinity are numbers."""
+    """Return the numbers of an entry by name, NaN and infinity included. axis: the step's name."""
     found = {key: number(value) for key, value in entry.items() if key != axis}
     kept = {key: x for key, x in found.items() if x is not None}
     keys = mlflow_keys(kept)
@@ -59,7 +59,7 @@ def numbers(entry: Mapping[str, Any], axis: str) -> dict[str, float]:
 
 
 def number(value: Any) -> float | None:
-    """Return a number as MLflow keeps it; None for anything else, and if it is too large."""
+    """Return a number as MLflow stores it; None if it is no number or too large."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
