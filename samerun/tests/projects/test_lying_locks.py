@@ -131,7 +131,7 @@ def test_a_variable_that_no_stage_ran_with_is_not_recorded(toy: Toy) -> None:
     toy.repro("-f", TOY_RATE="1")
     first = toy.runs()
     (toy.path / "mlruns/recorded.json").unlink()
-    toy.refused("dvc", "repro", says="TOY_RATE must be as it was", TOY_RATE="2")
+    toy.refused("dvc", "repro", says="the environment variable TOY_RATE has changed", TOY_RATE="2")
     toy.repro(TOY_RATE="1")
     assert toy.runs() == first
     toy.repro("-f", TOY_RATE="2")
