@@ -1,4 +1,4 @@
-"""What a stage is known by before and after it runs: parameters, commands, receipts, processes."""
+"""What identifies a stage before and after it runs: parameters, commands, receipts, processes."""
 
 import json
 import os

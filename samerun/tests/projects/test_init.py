@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 STAGES = ALL[:-1]
 
 PLAIN = FILES["dvc.yaml"].replace("samerun run -- ", "").split("  record:\n")[0]
-"""A pipeline of which nothing is recorded."""
+"""A pipeline without a record stage."""
 
 MODEL = "artifacts:\n  fit: {type: model, path: models/fit.json}\n"
 
@@ -32,14 +32,14 @@ def plain(path: Path, pipeline: str = PLAIN + MODEL, **files: str) -> Toy:
 
 
 def added(old: str, new: str) -> list[str]:
-    """Return the lines that a text has besides those of an old one, which it must have in order."""
+    """Return the lines that were added to a text; assert that the old ones are unchanged."""
     diff = [line for line in difflib.ndiff(old.splitlines(), new.splitlines()) if line[0] != "?"]
     assert [line for line in diff if line[0] == "-"] == []
     return [line[2:] for line in diff if line[0] == "+"]
 
 
 def stage(toy: Toy, folder: str = ".", name: str = "record") -> dict[str, object]:
-    """Return the stage that records, as dvc.yaml has it."""
+    """Return the record stage in dvc.yaml."""
     content = yaml.safe_load((toy.path / folder / "dvc.yaml").read_text())
     return dict(content["stages"][name])
 

@@ -1,4 +1,4 @@
-"""A stage is seen in MLflow while it runs, and its run says how it ended.
+"""MLflow shows a stage while it runs, and its run shows how it ended.
 
 A server that is down, hangs or fails delays no stage, and loses nothing.
 """
@@ -135,7 +135,7 @@ def test_a_run_whose_processes_are_gone_is_closed_though_dvc_restores_everything
 def test_a_neighbour_leaves_a_run_alone_between_its_stage_and_its_record(
     counting: Counting, tmp_path: Path
 ) -> None:
-    """There it has no process of its own, but the dvc that will record it is there."""
+    """There its process cannot be checked, but the dvc that will record it still runs."""
     neighbour = Counting(project(tmp_path / "neighbour", FILES).path)
     neighbour.allow(STEPS)
     store = f"sqlite:///{counting.path}/mlruns/mlflow.db"

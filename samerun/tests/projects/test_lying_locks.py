@@ -1,4 +1,4 @@
-"""Where dvc.lock does not say what happened: refused, or said in the run's tags."""
+"""A dvc.lock that does not match what was executed: refused, or shown by the run's tags."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_an_output_that_was_edited_and_committed_by_hand_is_backfilled(toy: Toy)
 
 
 def test_an_edited_output_is_not_taken_for_the_run_of_its_fingerprint(toy: Toy) -> None:
-    """The fingerprint says what went in, so the run that is there has it too."""
+    """The inputs are the same, so the existing run has the same fingerprint."""
     first = toy.runs()
     toy.replace("reports/metrics.json", "true", "false")
     toy.dvc("commit", "--force", "judge")

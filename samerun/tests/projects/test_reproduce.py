@@ -44,7 +44,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def differs(toy: Toy, first: str, run: Run, **env: str) -> str:
-    """Reproduce a run with another result, which is said in these words; return all that is."""
+    """Reproduce a run with a different result; assert the first difference; return the output."""
     done = reproduce(toy, run.run_id, **env)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"\ndiffers: {first}" in done.stdout
@@ -53,7 +53,7 @@ def differs(toy: Toy, first: str, run: Run, **env: str) -> str:
 
 
 def refused(toy: Toy, reason: str, *arguments: str, **env: str) -> None:
-    """Be refused in one line."""
+    """Assert that a reproduction fails with one line of error."""
     done = reproduce(toy, *arguments, **env)
     assert done.returncode == 2, done.stdout + done.stderr
     assert errors(done).startswith("samerun: error: ")
@@ -154,7 +154,7 @@ def test_the_first_difference_is_named(toy: Toy, edit: str, first: str) -> None:
 
 
 def in_file(name: str, old: str, new: str) -> Damage:
-    """Return what changes text in one of a run's artifacts."""
+    """Return a function that changes text in one of a run's artifacts."""
 
     def change(toy: Toy, run: Run) -> None:
         path = run.artifacts / name
@@ -165,12 +165,12 @@ def in_file(name: str, old: str, new: str) -> Damage:
 
 
 def without(name: str) -> Damage:
-    """Return what removes one of a run's artifacts."""
+    """Return a function that removes one of a run's artifacts."""
     return lambda toy, run: (run.artifacts / name).unlink()
 
 
 def in_store(*statements: str) -> Damage:
-    """Return what executes SQL in the store; :run is the run's id, and each changes something."""
+    """Return a function that executes SQL, with :run as the run's id, and asserts a change."""
 
     def change(toy: Toy, run: Run) -> None:
         with sqlite3.connect(toy.path / "mlruns/mlflow.db") as store:
@@ -181,7 +181,7 @@ def in_store(*statements: str) -> Damage:
 
 
 def value(table: str, key: str, new: str) -> Damage:
-    """Return what changes a value on the run's page."""
+    """Return a function that changes a value on the run's page."""
     tables = ("metrics", "latest_metrics") if table == "metrics" else (table,)
     return in_store(
         *(
@@ -192,7 +192,7 @@ def value(table: str, key: str, new: str) -> Damage:
 
 
 def in_model(name: str, change: Callable[[str], str]) -> Damage:
-    """Return what changes the text of a file of the run's model, or makes the file."""
+    """Return a function that changes the text of a file of the run's model, or creates it."""
 
     def changed(toy: Toy, run: Run) -> None:
         (folder,) = toy.path.glob("mlruns/artifacts/models/*/artifacts")
@@ -204,7 +204,7 @@ def in_model(name: str, change: Callable[[str], str]) -> Damage:
 
 
 def change_code(toy: Toy, run: Run) -> None:
-    """Let the run name a commit with other code."""
+    """Set the run's commit to one with different code."""
     toy.append("code/fit/step.sh", "# other\n")
     commit(toy, "other code")
     value("tags", "git_commit", toy.git("rev-parse", "HEAD").strip())(toy, run)
@@ -288,7 +288,7 @@ def test_what_was_changed_is_the_first_difference(toy: Toy, damage: Damage, firs
 
 
 def file(name: str, text: str) -> Damage:
-    """Return what writes over one of a run's artifacts."""
+    """Return a function that overwrites one of a run's artifacts."""
 
     def write(toy: Toy, run: Run) -> None:
         (run.artifacts / name).write_text(text)

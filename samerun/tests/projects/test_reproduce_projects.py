@@ -328,7 +328,7 @@ HISTORY = "reports/history.csv"
 
 
 def judged(toy: Toy, edit: str, *tolerance: str) -> tuple[int, str]:
-    """Reproduce a run whose stages make something else, and return the verdict."""
+    """Reproduce a run whose results differ, and return the verdict."""
     text = (toy.path / "dvc.yaml").read_text()
     if tolerance:
         entries = ", ".join(tolerance)
@@ -371,7 +371,7 @@ Place = Callable[[Toy], None]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Toy:
-    """A project whose data are kept by DVC: a file, a folder, and an import."""
+    """A project whose data is tracked by DVC: a file, a folder, and an import."""
     source = project(tmp_path / "source", {"a.txt": "1\n"})
     (source.path / "given.txt").write_text("imported\n")
     source.dvc("add", "given.txt")
@@ -468,7 +468,7 @@ def test_a_submodule_cannot_be_tried(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_a_file_of_git_lfs_cannot_be_tried(toy: Toy, tmp_path: Path) -> None:
-    """The filter of Git LFS, without Git LFS: git keeps a pointer for what lies in the folder."""
+    """A filter like that of Git LFS: git stores a pointer for each file in the folder."""
     known = toy.runs()
     pointer = f"version https://git-lfs.github.com/spec/v1\\noid sha256:{'0' * 64}\\nsize 1\\n"
     toy.git("config", "filter.lfs.clean", f"cat > {os.devnull}; printf '{pointer}'")

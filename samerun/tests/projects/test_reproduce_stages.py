@@ -104,7 +104,7 @@ def steps(_built: Toy, tmp_path: Path) -> Toy:
 
 
 def alone(toy: Toy, stage: str, *executed: str, **env: str) -> str:
-    """Reproduce a stage of the run, which must be exact and be all that is executed."""
+    """Reproduce a stage of the run; assert that it is exact and that no other stage is executed."""
     (run,) = toy.runs()
     log = len(toy.executions())
     printed = exact(toy, run.run_id, "--stage", stage, **env)
@@ -115,7 +115,7 @@ def alone(toy: Toy, stage: str, *executed: str, **env: str) -> str:
 
 
 def differs(toy: Toy, *arguments: str, **env: str) -> list[str]:
-    """Reproduce the run with other results; return what is said of it, line by line."""
+    """Reproduce the run with different results; return the printed lines."""
     done = reproduce(toy, toy.runs()[0].run_id, *arguments, **env)
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stdout.splitlines()[1:]

@@ -1,4 +1,4 @@
-"""Two record stages in one dvc.yaml have their own runs; other results are another run."""
+"""Two record stages in one dvc.yaml have runs of their own; different results are a new run."""
 
 import json
 import time

@@ -39,7 +39,7 @@ def _plain(tmp_path_factory: pytest.TempPathFactory) -> Counting:
 
 @pytest.fixture
 def plain(_plain: Counting) -> Counting:
-    """A project whose only stage a test calls as DVC would; nothing of it is recorded."""
+    """A project without a record stage, whose only stage a test calls as DVC would."""
     for receipt in (_plain.path / ".dvc/tmp/samerun").glob("receipts/*"):
         receipt.unlink()
     return _plain
