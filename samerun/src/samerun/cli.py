@@ -5,6 +5,7 @@ A command's module is imported only when the command runs.
 
 import signal
 from importlib import import_module, metadata
+from typing import Any
 
 from samerun.core.arguments import Parser, whole_number
 from samerun.core.errors import UsageError
@@ -77,8 +78,8 @@ def parser() -> Parser:
     return top
 
 
-def _add_proof(commands: object) -> None:
-    add = commands.add_parser  # type: ignore[attr-defined]
+def _add_proof(commands: Any) -> None:
+    add = commands.add_parser
     reproduce = add(
         "reproduce",
         help="execute a recorded run again and compare the results",
@@ -117,8 +118,8 @@ def _add_proof(commands: object) -> None:
     )
 
 
-def _add_store(commands: object) -> None:
-    add = commands.add_parser  # type: ignore[attr-defined]
+def _add_store(commands: Any) -> None:
+    add = commands.add_parser
     store = add(
         "store",
         help="sync the local MLflow store between ephemeral runners",

@@ -172,14 +172,14 @@ def _params(project: Project, stages: list[Stage]) -> list[Any]:
     keys: dict[str, list[str]] = {}
     for each in (params for stage in stages for params in stage.params):
         name = Path(os.path.relpath(project.path(each.file))).as_posix()
-        found = keys.setdefault(name, [])
-        found += [key for key in each.keys or [""] if key not in found]
+        file_keys = keys.setdefault(name, [])
+        file_keys += [key for key in each.keys or [""] if key not in file_keys]
     listed: list[Any] = []
-    for name, found in keys.items():
-        if "" in found:
+    for name, file_keys in keys.items():
+        if "" in file_keys:
             listed.append({name: None})
             continue
-        own = [key for key in found if not any(key.startswith(f"{one}.") for one in found)]
+        own = [key for key in file_keys if not any(key.startswith(f"{one}.") for one in file_keys)]
         listed += own if name == "params.yaml" else [{name: own}]
     return listed
 
@@ -232,7 +232,7 @@ def _write_ignore_files(project: Project, own: list[Stage]) -> Iterator[str]:
 
 
 def _unknown(project: Project, own: list[Stage]) -> Iterator[str]:
-    """Yield messages about what dvc.yaml does not say."""
+    """Yield messages about what samerun cannot know or cannot record."""
     entries = project.artifacts(FILE.resolve()).values()
     models = [str(each["path"]) for each in entries if each.get("type") == "model"]
     for path in models:

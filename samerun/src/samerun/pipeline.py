@@ -82,7 +82,7 @@ class Pipeline:
 
     @property
     def marker(self) -> Path:
-        """The file that says which run the workspace has. Raises: WorkspaceError if it is unfit."""
+        """The file that says which run the workspace has. Raises: WorkspaceError if it is no marker."""
         outs = self.stage.outs
         if len(outs) != 1 or outs[0].cached or not outs[0].persists:
             names = ", ".join(self.relative(out.path) for out in outs) or "none"
@@ -230,14 +230,14 @@ class Pipeline:
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the executions that made the outputs in dvc.lock."""
-        found, own = [], processes.pipeline_process()
+        valid, own = [], processes.pipeline_process()
         for stage in self.deciding:
             receipt = receipts.read(identity.key(self.project.inputs(stage)), own)
             outs = {out.path: out.locked or "none" for out in stage.outs}
             if receipt and receipt.outs == outs:
                 self._check_environment(stage, receipt)
-                found.append(receipt)
-        return found
+                valid.append(receipt)
+        return valid
 
     def _check_environment(self, stage: Stage, receipt: Receipt) -> None:
         """Check that the environment variables of the identity are as at the stage's execution.
@@ -261,14 +261,14 @@ class Pipeline:
 
         If two files have a name, each gets its file before it: "other.yaml:epochs".
         """
-        found: dict[str, dict[str, Any]] = {}
+        by_name: dict[str, dict[str, Any]] = {}
         for stage in self.deciding:
             for each in stage.params:
                 for name, value in flatten(each.locked).items():
-                    found.setdefault(name, {})[each.file] = value
+                    by_name.setdefault(name, {})[each.file] = value
         return {
             name if len(values) == 1 else f"{file}:{name}": value
-            for name, values in found.items()
+            for name, values in by_name.items()
             for file, value in values.items()
         }
 

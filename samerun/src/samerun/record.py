@@ -95,7 +95,7 @@ def _last(marker: Path) -> Path:
 
 
 def _unrecorded(pipeline: Pipeline, new: Sequence[Receipt]) -> str:
-    """Return a message that says what is not recorded yet, as far as the local files tell."""
+    """Return a message that says what is not recorded yet, as far as local files show."""
     try:
         last = json.loads(_last(pipeline.marker).read_text())
     except (OSError, ValueError):
@@ -175,12 +175,12 @@ def _record(store: Store, pipeline: Pipeline, made_by: Sequence[Receipt]) -> Rec
     commit = pipeline.commit()
     params = [each.file for stage in pipeline.deciding for each in stage.params]
     _report_changes(commit, params)
-    written = _content(store, pipeline, made_by, commit)
+    run_content = _content(store, pipeline, made_by, commit)
     with TemporaryDirectory() as scratch:
         artifacts = Path(scratch) / "kept"
         artifacts.mkdir()
         _write_artifacts(artifacts, pipeline, made_by, commit)
-        return store.record(written, model=model_files.files_of(pipeline), artifacts=artifacts)
+        return store.record(run_content, model=model_files.files_of(pipeline), artifacts=artifacts)
 
 
 def _content(

@@ -69,11 +69,11 @@ def main(
     """
     if run is not None and not run.strip():  # every id starts with the empty text
         raise UsageError("RUN must be a run's name, its id or its first characters (got nothing)")
-    pipeline, store, found = _find(Project(), run)
+    pipeline, store, recorded_run = _find(Project(), run)
     tolerance = Tolerance(pipeline.config.tolerance)
-    if found.status != "FINISHED":
+    if recorded_run.status != "FINISHED":
         raise ReproductionError(
-            f"run {found.run_id} has not finished: its status is {found.status}"
+            f"run {recorded_run.run_id} has not finished: its status is {recorded_run.status}"
         )
     trusted = with_patch or address.local_store() is not None
     steps = (len(pipeline.deciding) if stage is None else 1) + 3
@@ -82,18 +82,18 @@ def main(
         progress.steps("reproduce", steps) as begin,
     ):
         begin("fetch")
-        recorded = Recorded.fetch(store, found, folder)
+        recorded = Recorded.fetch(store, recorded_run, folder)
         recorded.check_trust(trusted)
         begin("check out")
         sandbox = Sandbox(folder, pipeline)
         sandbox.check_out(recorded.commit)
         reproduction = _Reproduction(store, recorded, sandbox, tolerance)
         outcome = reproduction.outcome(begin, trusted=trusted, only=stage)
-    _print(found, outcome, stage)
+    _print(recorded_run, outcome, stage)
     if keep:
         print(f"the checkout is in {sandbox.folder}")
     if stage is None:  # the tag is for the whole run
-        _tag(store, found, outcome)
+        _tag(store, recorded_run, outcome)
     return DIFFERS if outcome.difference else EXACT
 
 
@@ -164,12 +164,14 @@ class _Reproduction:
         planned.execute(recorded, plan, sandbox, begin)
         begin("compare")
         after = sandbox.pipeline(recorded.environ)
-        found = list(outputs.differences(plan.pipeline, after, plan.compared, old, self._tolerance))
+        changed = list(
+            outputs.differences(plan.pipeline, after, plan.compared, old, self._tolerance)
+        )
         if only is None:
             for name in self._tolerance.unused(outputs.files(after, plan.compared)):
                 print(f"samerun: warning: {one_line(UNUSED.format(name))}", file=sys.stderr)
-        if found:
-            return str(found[0]), found[1:]
+        if changed:
+            return str(changed[0]), changed[1:]
         return next(self._beyond_outputs(plan, after), None), ()
 
     def _beyond_outputs(self, plan: planned.Plan, after: Pipeline) -> Iterator[str]:
@@ -178,8 +180,8 @@ class _Reproduction:
         With --stage, only artifacts that are outputs of its stages are compared.
         """
         recorded = self._recorded
-        given = {*content.declarations(after), *content.locks(after)}
-        made = [name for name in content.files(after) if name not in given]
+        inputs = {*content.declarations(after), *content.locks(after)}
+        made = [name for name in content.files(after) if name not in inputs]
         own = [out.path for stage in plan.compared for out in stage.outs]
         if plan.only is not None:
             made = [name for name in made if any(contains(one, name) for one in own)]

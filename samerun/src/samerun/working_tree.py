@@ -57,7 +57,7 @@ def commit(
     they may be absent. None: the current folder. ignored: whether an untracked file, by its full
     path, does not count.
 
-    dvc.lock is left out: a run writes it, it is not an input. The patch is taken with a separate
+    dvc.lock is left out: it is written by a run, not an input. The patch is made with a separate
     index and object store, so the user's repository is not touched.
 
     Raises: WorkspaceError if git fails, since an unknown tree is not a clean one; or if the changes

@@ -108,10 +108,10 @@ def _stages(text: str) -> Any:
     """Return the node of `stages`. Raises: WorkspaceError if there are none."""
     top = yaml.compose(text, Loader=yaml.SafeLoader)
     pairs = top.value if isinstance(top, yaml.MappingNode) else []
-    found = next((value for key, value in pairs if key.value == "stages"), None)
-    if not isinstance(found, yaml.MappingNode):
+    stages = next((value for key, value in pairs if key.value == "stages"), None)
+    if not isinstance(stages, yaml.MappingNode):
         raise WorkspaceError("dvc.yaml has no stages")
-    return found
+    return stages
 
 
 def _is_between(line: str) -> bool:

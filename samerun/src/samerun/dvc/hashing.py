@@ -19,11 +19,11 @@ def files_below(path: str) -> list[str]:
     """Return the files below a folder, or the file itself; without bytecode, .git and .dvc."""
     if not os.path.isdir(path):
         return [path] if os.path.exists(path) else []
-    found: list[str] = []
+    files: list[str] = []
     for folder, folders, names in os.walk(path, followlinks=True):
         folders[:] = [name for name in folders if name not in _ALWAYS_IGNORED]
-        found += [os.path.join(folder, name) for name in names]
-    return found
+        files += [os.path.join(folder, name) for name in names]
+    return files
 
 
 def md5(path: str) -> str:
@@ -55,10 +55,10 @@ def file_stat(path: str) -> FileStat | None:
     The kernel sets the change time, so an edit that restores the modification time is seen too.
     """
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def snapshot(paths: list[str]) -> dict[str, tuple[FileStat | None, str]]:

@@ -19,11 +19,11 @@ def files(project: Project, file: Path, outs: Iterable[Item]) -> list[str]:
     out, since DVC restores it with no output.
     """
     named = declared(project, file)
-    found: list[str] = []
+    paths: list[str] = []
     for out in outs:
-        found += [out.path] if out.kind == "metric" else []
-        found += [n for n in named if contains(out.path, n) and project.path(n).is_file()]
-    return list(dict.fromkeys(found))
+        paths += [out.path] if out.kind == "metric" else []
+        paths += [n for n in named if contains(out.path, n) and project.path(n).is_file()]
+    return list(dict.fromkeys(paths))
 
 
 def declared(project: Project, file: Path) -> list[str]:

@@ -33,7 +33,7 @@ class Project:
         try:
             self._repo = Repo(folder and str(folder))
             self._index = self._repo.index
-            found = list(self._index.stages)
+            dvc_stages = list(self._index.stages)
         except NotDvcRepoError:
             raise MissingError(NO_PROJECT.format(folder or Path.cwd())) from None
         except DvcException as error:
@@ -42,8 +42,8 @@ class Project:
             raise WorkspaceError(f"each .dvcignore must be text in UTF-8 (got {error})") from error
         self.root = Path(self._repo.root_dir)
         self._here = folder
-        self.stages = tuple(self._stage(one) for one in found if one.cmd)
-        self.data = tuple(self._item(out) for one in found if not one.cmd for out in one.outs)
+        self.stages = tuple(self._stage(one) for one in dvc_stages if one.cmd)
+        self.data = tuple(self._item(out) for one in dvc_stages if not one.cmd for out in one.outs)
 
     @cached_property
     def made(self) -> frozenset[str]:
@@ -69,8 +69,8 @@ class Project:
     def recorders(self) -> list[Stage]:
         """Return the stages of the folder's dvc.yaml that record. Raises: MissingError if none."""
         here = ((self._here or Path.cwd()) / "dvc.yaml").resolve()
-        if found := [stage for stage in self.stages if stage.records and stage.file == here]:
-            return found
+        if recorders := [stage for stage in self.stages if stage.records and stage.file == here]:
+            return recorders
         raise MissingError(f"no stage runs `{RECORD}` in {here}: run `samerun init` in that folder")
 
     def record_stage(self, name: str | None = None) -> Stage:
@@ -80,8 +80,8 @@ class Project:
         """
         if os.environ.get("DVC_STAGE") and not self._here:
             return self.own_stage()
-        found = self.recorders()
-        return next((stage for stage in found if stage.name == name), found[0])
+        recorders = self.recorders()
+        return next((stage for stage in recorders if stage.name == name), recorders[0])
 
     def upstream(self, stage: Stage) -> list[Stage]:
         """Return the stages whose outputs a stage needs, directly or not, in dvc.yaml's order."""
@@ -165,17 +165,17 @@ class Project:
 
     def digest(self, item: Item) -> str | None:
         """Return the hash of an item's bytes in the workspace now; None if it is gone."""
-        found = self._build(item)
-        return None if found is None else str(found.hash_info.value)
+        built = self._build(item)
+        return None if built is None else str(built.hash_info.value)
 
     def files(self, item: Item) -> dict[str, str]:
         """Return the hash of every file of an item, which is a file or a folder, by path."""
-        found = self._build(item)
-        if found is None:
+        built = self._build(item)
+        if built is None:
             return {}
-        if not found.hash_info.isdir:
-            return {item.path: found.hash_info.value}
-        return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in found._dict.items()}
+        if not built.hash_info.isdir:
+            return {item.path: built.hash_info.value}
+        return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in built._dict.items()}
 
     def ignored(self, path: str) -> bool:
         """Return whether .dvcignore excludes a file. path: relative to the current folder."""
@@ -248,11 +248,11 @@ class Project:
         if handle.fs.protocol != "local":
             return _Remote(handle.get_hash())
         nowhere = HashFileDB(handle.fs, str(self.root / ".dvc" / "tmp"), hash_name=handle.hash_name)
-        _, _, found = build(
+        _, _, built = build(
             nowhere, handle.fs_path, handle.fs, handle.hash_name, ignore=handle.dvcignore,
             dry_run=True,
         )  # fmt: skip
-        return found
+        return built
 
     def _stage(self, stage: Any) -> Stage:
         from dvc.dependency import ParamsDependency

@@ -4,6 +4,7 @@ Only for a stage that dvc.yaml spells out. DVC itself must read a template (see 
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from samerun.dvc.paths import overlap
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+@dataclass(frozen=True, slots=True)
 class Declared:
     """A stage as dvc.yaml spells it out, paths relative to the folder of dvc.yaml.
 
@@ -22,16 +24,11 @@ class Declared:
     env: the environment variables that belong to a run's identity.
     """
 
-    def __init__(
-        self,
-        deps: list[str],
-        params: dict[str, list[str] | None],
-        tracked: dict[str, str],
-        markers: list[str],
-        env: list[str],
-    ) -> None:
-        self.deps, self.params, self.tracked, self.markers = deps, params, tracked, markers
-        self.env = env
+    deps: list[str]
+    params: dict[str, list[str] | None]
+    tracked: dict[str, str]
+    markers: list[str]
+    env: list[str]
 
     @property
     def untracked(self) -> list[str]:
@@ -46,8 +43,8 @@ def read(name: str) -> Declared | None:
     stage = stages.get(name)
     if not isinstance(stage, dict) or "${" in str(stage) or "wdir" in stage or "@" in name:
         return None
-    written = [one for one in stages.values() if isinstance(one, dict)]
-    recorders = [one for one in written if commands.records(one.get("cmd", ""))]
+    mappings = [one for one in stages.values() if isinstance(one, dict)]
+    recorders = [one for one in mappings if commands.records(one.get("cmd", ""))]
     if not recorders or "${" in str(recorders):
         return None
     deps = [os.path.normpath(dep) for dep in stage.get("deps", []) if isinstance(dep, str)]
@@ -142,10 +139,10 @@ def values(file: str, keys: list[str] | None) -> Any:
     if not file.endswith((".yaml", ".yml")):
         return content.hex()
     try:
-        found = _written(yaml.compose(content, Loader=_LOADER))
+        parsed = _written(yaml.compose(content, Loader=_LOADER))
     except (yaml.YAMLError, RecursionError):
         return content.hex()
-    return {key: _at(found, key.split(".")) for key in keys} if keys else found
+    return {key: _at(parsed, key.split(".")) for key in keys} if keys else parsed
 
 
 def _written(node: Any) -> Any:
@@ -161,16 +158,16 @@ def _key(node: Any) -> str:
     return str(node.value if isinstance(node, yaml.ScalarNode) else _written(node))
 
 
-def _at(found: Any, parts: list[str]) -> Any:
+def _at(value: Any, parts: list[str]) -> Any:
     """Return the value at a path of keys; if a key is missing, the value that lacks it."""
     for part in parts:
-        if isinstance(found, dict) and part in found:
-            found = found[part]
-        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-            found = found[int(part)]
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
         else:
-            return found
-    return found
+            return value
+    return value
 
 
 def _load(file: str) -> dict[str, Any]:

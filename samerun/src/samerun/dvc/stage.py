@@ -73,10 +73,10 @@ class Params:
         """Return the dotted keys whose values in the file are not those in dvc.lock."""
         if not self.handle.workspace_status():  # to DVC, 1 and 1.0 are the same
             return []
-        locked, found = dict(self.locked), self.current()
-        if equal(locked, found):  # to DVC, .nan differs from itself
+        locked, current = dict(self.locked), self.current()
+        if equal(locked, current):  # to DVC, .nan differs from itself
             return []
-        keys = [f"{key} in {self.file}" for key in changed_keys(locked, found)]
+        keys = [f"{key} in {self.file}" for key in changed_keys(locked, current)]
         return keys or [self.file]
 
 
@@ -144,9 +144,9 @@ def equal(one: Any, other: Any) -> bool:
 def named_file(params: Mapping[str, Any], key: str) -> str | None:
     """Return the file that a dotted parameter names in any of the parameter files, or None."""
     for values in params.values():
-        found = lookup(values, key.split("."))
-        if isinstance(found, str) and found:
-            return found
+        value = lookup(values, key.split("."))
+        if isinstance(value, str) and value:
+            return value
     return None
 
 

@@ -83,8 +83,8 @@ def write(receipt: Receipt, reported: Path | None = None) -> None:
 
 def _earlier_command(receipt: Receipt) -> Receipt | None:
     """Return the receipt of an earlier command of the same stage and DVC process, or None."""
-    found = _found(path(receipt).name) if receipt.pipeline else []
-    return next((one for one in found if not one.recorded), None)
+    receipts = _found(path(receipt).name) if receipt.pipeline else []
+    return next((one for one in receipts if not one.recorded), None)
 
 
 def _merged(earlier: Receipt, later: Receipt) -> Receipt:
@@ -119,9 +119,9 @@ def read(key: str, pipeline: str | None) -> Receipt | None:
 
     pipeline: the name of the DVC process that runs this one.
     """
-    found = _found(f"{key}.*.json")
-    own = [receipt for receipt in found if receipt.pipeline == pipeline]
-    return max(own or found, key=lambda receipt: receipt.started, default=None)
+    matching = _found(f"{key}.*.json")
+    own = [receipt for receipt in matching if receipt.pipeline == pipeline]
+    return max(own or matching, key=lambda receipt: receipt.started, default=None)
 
 
 def is_new(receipt: Receipt, pipeline: str | None) -> bool:

@@ -24,12 +24,12 @@ def read(path: str | Path, position: int = 0) -> bytes:
 
 def rows(lines: bytes) -> list[Row]:
     """Return the metrics by step in the lines that a program has reported."""
-    found = []
+    by_step = []
     for entry in _entries(lines):
         step = entry.get("step")
         if isinstance(step, int) and not isinstance(step, bool) and is_step(step):
-            found.append((step, numbers(entry, "step")))
-    return found
+            by_step.append((step, numbers(entry, "step")))
+    return by_step
 
 
 def is_step(value: float) -> bool:
@@ -42,20 +42,20 @@ def texts(lines: bytes) -> dict[str, str]:
 
     A tag that only samerun may write is left out.
     """
-    found: dict[str, str] = {}
+    reported: dict[str, str] = {}
     for line in lines.splitlines():
         for entry in _entries(line) if b'"step"' not in line else ():
-            found |= {k: value for k, value in entry.items() if isinstance(value, str)}
-    keys = mlflow_keys(found)
-    return {keys[k]: value for k, value in found.items() if not is_reserved(keys[k])}
+            reported |= {k: value for k, value in entry.items() if isinstance(value, str)}
+    keys = mlflow_keys(reported)
+    return {keys[k]: value for k, value in reported.items() if not is_reserved(keys[k])}
 
 
 def numbers(entry: Mapping[str, Any], axis: str) -> dict[str, float]:
     """Return the numbers of an entry by name, NaN and infinity included. axis: the step's name."""
-    found = {key: number(value) for key, value in entry.items() if key != axis}
-    kept = {key: x for key, x in found.items() if x is not None}
-    keys = mlflow_keys(kept)
-    return {keys[key]: x for key, x in kept.items()}
+    values = {key: number(value) for key, value in entry.items() if key != axis}
+    valid = {key: x for key, x in values.items() if x is not None}
+    keys = mlflow_keys(valid)
+    return {keys[key]: x for key, x in valid.items()}
 
 
 def number(value: Any) -> float | None:

@@ -249,10 +249,10 @@ def _names(parent: str) -> list[str]:
 def _state(home: str) -> dict[str, Any]:
     """Return the state that the latest attempt wrote; empty if there is none."""
     try:
-        found = json.loads(_text(os.path.join(home, "state.json")))
+        state = json.loads(_text(os.path.join(home, "state.json")))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return state if isinstance(state, dict) else {}
 
 
 def _text(path: str) -> str:

@@ -29,13 +29,13 @@ def problems(folder: Path, tags: Mapping[str, str]) -> Iterator[str]:
     identity = _load(folder / "identity.json")
     stages = identity.get("stages") if isinstance(identity, dict) else None
     names = {str(name).rpartition(":")[2].partition("@")[0] for name in stages or ()}
-    kept = _kept(declared, names)
+    stored = _stored(declared, names)
     for path, md5 in locked.items():
         artifact = folder / path
         if artifact.exists():
             if hashing.digest(str(artifact)) != md5:
                 yield f"{path} differs from its hash in the run's dvc.lock"
-        elif path in kept:
+        elif path in stored:
             yield f"{path} is missing"
     yield from _model(folder, locked, declared)
 
@@ -54,13 +54,13 @@ def _outputs(lock: Any, declared: Any) -> dict[str, str] | None:
     A path is relative to the folder of dvc.yaml; dvc.lock has it relative to the stage's `wdir`.
     """
     try:
-        found = {}
+        hashes = {}
         for name, stage in lock["stages"].items():
             wdir = str(_stages(declared).get(name, {}).get("wdir", "."))
             for out in stage.get("outs", []):
                 if "md5" in out:
-                    found[os.path.normpath(Path(wdir, out["path"]))] = str(out["md5"])
-        return found
+                    hashes[os.path.normpath(Path(wdir, out["path"]))] = str(out["md5"])
+        return hashes
     except (AttributeError, KeyError, TypeError):
         return None
 
@@ -71,15 +71,15 @@ def _stages(declared: Any) -> dict[str, Any]:
     return {name: s for name, s in (stages or {}).items() if isinstance(s, dict)}
 
 
-def _kept(declared: Any, names: Collection[str]) -> set[str]:
+def _stored(declared: Any, names: Collection[str]) -> set[str]:
     """Return the outputs of stages that a run stores, as far as dvc.yaml spells them out."""
-    found = set()
+    paths = set()
     for stage in (stage for name, stage in _stages(declared).items() if name in names):
         for kind in ("metrics", "plots"):
             for entry in stage.get(kind) or []:
                 name = next(iter(entry)) if isinstance(entry, dict) else entry
-                found.add(os.path.normpath(Path(str(stage.get("wdir", ".")), str(name))))
-    return found | {os.path.normpath(path) for path in _models(declared)}
+                paths.add(os.path.normpath(Path(str(stage.get("wdir", ".")), str(name))))
+    return paths | {os.path.normpath(path) for path in _models(declared)}
 
 
 def _models(declared: Any) -> list[str]:
@@ -100,10 +100,10 @@ def _model(folder: Path, locked: Mapping[str, str], declared: Any) -> Iterator[s
     for path, md5 in made_from.items():
         name = Path(path).name
         places = [place for place in (folder / MODEL).rglob("*") if place.name == name]
-        found = [hashing.digest(str(place)) for place in places]
-        if not found:
+        digests = [hashing.digest(str(place)) for place in places]
+        if not digests:
             yield f"its model lacks {name}"
-        elif str(md5) not in found:
+        elif str(md5) not in digests:
             yield f"{MODEL}/{name} differs from {path}, from which it was made"
 
 

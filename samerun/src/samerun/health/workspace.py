@@ -9,7 +9,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def dvc_rwlock() -> Iterator[Finding]:
         os.path.relpath(path),
         "a kill truncated DVC's lock file, and no DVC command works until it is deleted",
         "while no DVC command runs here, `samerun doctor --repair`, or delete it",
-        _removal(path),
+        partial(_remove, path),
     )
 
 
@@ -145,7 +146,7 @@ def dvc_locks() -> Iterator[Finding]:
                 name,
                 problem,
                 f"`samerun doctor --repair`, or `git checkout {name}`, restores the committed one",
-                _rewriting(path, committed.stdout),
+                partial(files.write_bytes, path, committed.stdout),
             )
 
 
@@ -228,7 +229,10 @@ def leftovers(pipeline: Pipeline) -> Iterator[Finding]:
     for path in sorted({*_temporary_files(pipeline)}):
         if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
             yield Finding(
-                os.path.relpath(path), "a killed process left it", "delete it", _removal(path)
+                os.path.relpath(path),
+                "a killed process left it",
+                "delete it",
+                partial(_remove, path),
             )
     for home in scratch.abandoned(str(receipts.folder())):
         name = os.path.relpath(home.path)
@@ -240,7 +244,7 @@ def leftovers(pipeline: Pipeline) -> Iterator[Finding]:
             )
         else:
             problem = f"an execution of {home.stage} was killed and left no checkpoints"
-            yield Finding(name, problem, "delete it", _removal(Path(home.path)))
+            yield Finding(name, problem, "delete it", partial(_remove, Path(home.path)))
     stages = {stage.name: stage for stage in pipeline.deciding}
     for receipt in receipts.unrecorded():
         if receipt.stage in stages:
@@ -261,7 +265,7 @@ def _unrecorded(receipt: Receipt, stage: Stage) -> Finding:
 
 
 def _temporary_files(pipeline: Pipeline) -> Iterator[Path]:
-    """Yield what was written under a temporary name: beside and in outputs, in samerun's folders.
+    """Yield files with temporary names beside and inside outputs and in samerun's own folders.
 
     Only the folder around an output is searched, not what is below it: it may be a home directory.
     """
@@ -276,20 +280,12 @@ def _temporary_files(pipeline: Pipeline) -> Iterator[Path]:
         yield from folder.rglob(pattern)
 
 
-def _rewriting(path: Path, content: bytes) -> Callable[[], None]:
-    return lambda: files.write_bytes(path, content)
-
-
-def _removal(path: Path) -> Callable[[], None]:
-    """Return a function that removes a file or a folder."""
-
-    def remove() -> None:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-    return remove
+def _remove(path: Path) -> None:
+    """Remove a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _normalized(package: str) -> str:

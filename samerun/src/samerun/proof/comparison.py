@@ -56,10 +56,12 @@ def values(old: Any, new: Any, key: str = "") -> Iterator[Change]:
         if len(old) != len(new):
             yield Change(key, key, f"had {len(old):,} entries, has {len(new):,}")
     elif not same(old, new):
-        found = change(key, key, old, new)
+        difference = change(key, key, old, new)
         if isinstance(old, str) and not _HEX.match(old):  # a version or an identifier
-            found = replace(found, text="was {}, is {}".format(*shortened(old, new)), distance=None)
-        yield found
+            difference = replace(
+                difference, text="was {}, is {}".format(*shortened(old, new)), distance=None
+            )
+        yield difference
 
 
 def same(old: Any, new: Any) -> bool:

@@ -45,14 +45,14 @@ def between(old: Path, new: Path) -> Iterator[Change]:
     if offset is None:
         return
     for read in (_structured, _texts):
-        found = 0
+        count = 0
         try:
             for one in read(old, new):
-                found += 1
+                count += 1
                 yield one
         except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError):
-            found = 0  # its content is not what its suffix says
-        if found:
+            count = 0  # its content is not what its suffix says
+        if count:
             return
     before, now = old.stat().st_size, new.stat().st_size
     sizes = _bytes(before) if before == now else f"{_bytes(before)}, is {now:,}"
@@ -71,23 +71,23 @@ def same_form(old: Path, new: Path) -> bool:
 
 def keys(path: Path) -> set[str] | None:
     """Return the keys or columns of a file; None if it is too large to list them."""
-    suffix, found = path.suffix.lower(), set[str]()
+    suffix, names = path.suffix.lower(), set[str]()
     try:
         if suffix in _TABLES:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 header = stream.readline()
             return set(next(csv.reader([header], delimiter=_delimiter(header, _TABLES[suffix]))))
         if suffix not in (".json", ".jsonl", ".ndjson", ".yaml", ".yml") or not path.is_file():
-            return found
+            return names
         if path.stat().st_size > _SMALL:
             return None
         text = path.read_bytes()
         lines = text.splitlines() if suffix in (".jsonl", ".ndjson") else [text]
         for line in lines:  # YAML has all of JSON
-            found |= set(_leaves(yaml.load(line, Loader=_YAML)))
+            names |= set(_leaves(yaml.load(line, Loader=_YAML)))
     except (OSError, ValueError, RecursionError, StopIteration, csv.Error, yaml.YAMLError):
         pass
-    return found
+    return names
 
 
 def _leaves(content: Any, key: str = "") -> Iterator[str]:

@@ -121,14 +121,14 @@ def _difference(
         text: str | None = f"{name} was {words[0]}, is {words[1]}"
     elif is_.endswith(".dir"):
         prefix = f"{out.path}/"
-        found = {
+        current_files = {
             path.removeprefix(prefix): sha for path, sha in pipeline.project.files(now).items()
         }
         listed = old.listing(name, was)
         if listed is None:
             text = f"{name} differs ({_hashes(was, is_)})"
         else:
-            text = _folder(name, target, listed, found, old, tolerance)
+            text = _folder(name, target, listed, current_files, old, tolerance)
     else:
         text = _file(name, target, was, is_, old, tolerance)
     if text and out.persists:
@@ -189,11 +189,11 @@ def artifacts(pipeline: Pipeline, names: Iterable[str], folder: Path) -> Iterato
     names: the files, as the project names them. folder: the artifacts.
     """
     for name in names:
-        kept, file = folder / content.artifact(pipeline, name), pipeline.project.path(name)
-        if not kept.is_file():
+        artifact, file = folder / content.artifact(pipeline, name), pipeline.project.path(name)
+        if not artifact.is_file():
             yield f"artifact {content.artifact(pipeline, name)} is missing"
         else:
-            for change in between(kept, file):
+            for change in between(artifact, file):
                 yield f"artifact {content.artifact(pipeline, name)}: {change}"
 
 

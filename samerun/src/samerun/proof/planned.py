@@ -7,7 +7,7 @@ from typing import Any
 
 from samerun.core.errors import ReproductionError
 from samerun.dvc import checkout, identity
-from samerun.dvc.paths import contains
+from samerun.dvc.paths import overlap
 from samerun.dvc.stage import Stage
 from samerun.mlflow import content
 from samerun.pipeline import Pipeline
@@ -38,14 +38,14 @@ def chosen(pipeline: Pipeline, name: str) -> list[Stage]:
     Raises: ReproductionError if the run has no such stage.
     """
     stages = [stage for stage in pipeline.ordered() if stage in pipeline.deciding]
-    found = [s for s in stages if name in (s.short, s.name, s.short.partition("@")[0])]
-    if not found:
+    matching = [s for s in stages if name in (s.short, s.name, s.short.partition("@")[0])]
+    if not matching:
         names = [stage.short for stage in stages]
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         raise ReproductionError(
             f"--stage must be a stage of the run: {', '.join(names[:_NAMED])}{more} (got {name})"
         )
-    return found
+    return matching
 
 
 def plan(
@@ -62,17 +62,17 @@ def plan(
     missing.
     """
     recorded.place_lock(sandbox.folder)
-    found = sandbox.pipeline(recorded.environ)
-    if not found.deciding:
+    pipeline = sandbox.pipeline(recorded.environ)
+    if not pipeline.deciding:
         raise ReproductionError(
-            f"{found.stage.name} depends on no other stage, so there is nothing to execute"
+            f"{pipeline.stage.name} depends on no other stage, so there is nothing to execute"
         )
-    if recorded.place_inputs(found, trusted=trusted):
-        found = sandbox.pipeline(recorded.environ)
-    stages = found.ordered() if only is None else chosen(found, only)
-    inputs.place(found, stages, sandbox, old)
-    sandbox.check_inputs(found, stages)
-    return Plan(found, stages, only)
+    if recorded.place_inputs(pipeline, trusted=trusted):
+        pipeline = sandbox.pipeline(recorded.environ)
+    stages = pipeline.ordered() if only is None else chosen(pipeline, only)
+    inputs.place(pipeline, stages, sandbox, old)
+    sandbox.check_inputs(pipeline, stages)
+    return Plan(pipeline, stages, only)
 
 
 def differences(recorded: Recorded, plan: Plan, sandbox: Sandbox) -> Iterator[str]:
@@ -113,9 +113,7 @@ def _inputs(pipeline: Pipeline, stage: Stage, sandbox: Sandbox) -> Iterator[str]
         for change in params.changes():
             yield f"{where}: {change} differs from the run's dvc.lock"
     for dep in stage.deps:
-        partly = any(contains(a, b) for one in (*project.made, *pipeline.config.reads)
-                     for a, b in ((one, dep.path), (dep.path, one)))  # fmt: skip
-        if partly:
+        if any(overlap(one, dep.path) for one in (*project.made, *pipeline.config.reads)):
             continue
         digest = project.digest(dep)
         if digest != dep.locked:

@@ -95,11 +95,11 @@ class Recorded:
         changed = False
         params = content.param_files(pipeline)
         for name in (*params, *content.locks(pipeline)):
-            kept = self.artifacts / content.artifact(pipeline, name)
+            artifact = self.artifacts / content.artifact(pipeline, name)
             file = pipeline.project.path(name)
-            if not kept.is_file():
+            if not artifact.is_file():
                 continue
-            new = kept.read_bytes()
+            new = artifact.read_bytes()
             if file.is_file() and file.read_bytes() == new:
                 continue
             if name in params and not trusted:
@@ -138,7 +138,7 @@ class Recorded:
 
 def _reported(root: Path) -> dict[str, str]:
     """Return the tags that the programs of a project's stages reported, such as their device."""
-    found: dict[str, str] = {}
+    tags: dict[str, str] = {}
     for path in (root / ".dvc" / "tmp" / "samerun" / "receipts").glob("*.json"):
-        found |= json.loads(path.read_bytes()).get("tags", {})
-    return found
+        tags |= json.loads(path.read_bytes()).get("tags", {})
+    return tags

@@ -14,7 +14,7 @@ from pathlib import Path
 from samerun import programs
 from samerun.core.errors import ReproductionError
 from samerun.dvc import checkout
-from samerun.dvc.paths import contains
+from samerun.dvc.paths import overlap
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
 from samerun.pipeline import Pipeline
@@ -108,8 +108,7 @@ class Sandbox:
                     )
             for dep in stage.deps:
                 path = project.path(dep.path)
-                made = any(contains(a, b) for one in project.made for a, b in
-                           ((one, dep.path), (dep.path, one)))  # fmt: skip
+                made = any(overlap(one, dep.path) for one in project.made)
                 if "://" not in dep.path and not made and not path.exists():
                     where = self.not_fetched(path) or "it is neither in git nor in DVC"
                     raise ReproductionError(

@@ -67,11 +67,11 @@ class Tolerance:
         unused = list(self._declared)
         read = 0
         for name, path in files:
-            found = keys(path)
-            read += bool(found)
-            if not unused or found is None or read > _LISTED:
+            names = keys(path)
+            read += bool(names)
+            if not unused or names is None or read > _LISTED:
                 return []
-            for key in {"", *found}:
+            for key in {"", *names}:
                 unused = [one for one in unused if rule([one], name, key) is None]
         return unused
 
