@@ -144,7 +144,7 @@ class Counting(Toy):
         )
 
     def assert_sound(self, *, finished: int) -> Run:
-        """Assert the number of complete runs, and that none is RUNNING; return the last complete."""
+        """Assert the number of complete runs and that none is RUNNING; return the last one."""
         states = [run.status for run in self.runs()]
         assert "RUNNING" not in states, states
         complete = [run for run in self.runs() if run.status == "FINISHED"]
