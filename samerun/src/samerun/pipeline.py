@@ -82,7 +82,7 @@ class Pipeline:
 
     @property
     def marker(self) -> Path:
-        """The file that says which run the workspace has. Raises: WorkspaceError if it is no marker."""
+        """The file that says which run the workspace has. Raises: WorkspaceError."""
         outs = self.stage.outs
         if len(outs) != 1 or outs[0].cached or not outs[0].persists:
             names = ", ".join(self.relative(out.path) for out in outs) or "none"
