@@ -53,8 +53,8 @@ def parser() -> Parser:
         " a kill and are there when the stage starts again with the same inputs. SAMERUN_LIVE names"
         ' a file to which it may append lines such as {"step": 12, "loss": 0.5}. Set'
         " SAMERUN_LIVE_AFTER to change after how many seconds a run is shown (by default 5; inf:"
-        " never). Exit status: that of the command, 128 + n if signal n ended it, 2 if it could not"
-        " be started or its result is refused.",
+        " never). Exit status: that of the command, 128 + n if signal n ended it, 2 if samerun"
+        " refuses to run it or to accept its result.",
         example="samerun run -- python train.py",
     )
     commands.add_parser(

@@ -122,7 +122,10 @@ def of(project: Project, stage: Stage) -> Config:
         full = os.path.normpath(stage.file.parent / str(name))
         return Path(os.path.relpath(full, project.root.resolve())).as_posix()
 
-    values = {key: _frozen(value) for key, value in written.items()}
+    values: dict[str, Any] = {
+        key: tuple(map(str, value)) if isinstance(value, list) else value
+        for key, value in written.items()
+    }
     values.setdefault("experiment", DEFAULT_EXPERIMENT)
     values["tolerance"] = limits(f"{where}.tolerance", written.get("tolerance", {}))
     if "description" in values:
@@ -179,10 +182,6 @@ def _rule(where: str, text: Any, path: Any) -> TagRule:
             f"{where} must be FILE:KEY, or FILE:KEY ? TEXT : TEXT for true and false (got {text})"
         )
     return TagRule(path(match["file"]), match["key"], match["yes"], match["no"])
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(str, value)) if isinstance(value, list) else value
 
 
 def mistakes(

@@ -92,6 +92,8 @@ class InputSnapshot:
 
     def check_unchanged(self, project: "Project", stage: "Stage") -> None:
         """Compare code, data and parameters with the snapshot. Raises: WorkspaceError."""
+        from samerun.dvc.stage import changed_keys
+
         advice = "run `dvc repro` again; if you undo the change, a stage with checkpoints resumes"
         changed = hashing.changed(self.code, self.untracked)
         changed += self._changed_data(project, stage)
@@ -101,9 +103,9 @@ class InputSnapshot:
         for params in stage.params:
             name = os.path.relpath(project.path(params.file))
             old, new = self.texts.get(name, b""), bytes_of(name)
-            if old != new and (
-                key := _changed_key(project.values(params, old), project.values(params, new))
-            ):
+            if old == new:
+                continue
+            for key in changed_keys(project.values(params, old), project.values(params, new)):
                 raise WorkspaceError(
                     f"{key} in {name} changed while stage {stage.short} ran: {advice}"
                 )
@@ -144,12 +146,6 @@ def _folder_in_repository() -> str:
     while not os.path.isdir(os.path.join(root, ".dvc")) and root != os.path.dirname(root):
         root = os.path.dirname(root)
     return "" if root == here else f"{os.path.relpath(here, root).replace(os.sep, '/')}/"
-
-
-def _changed_key(old: Any, new: Any) -> str | None:
-    from samerun.dvc.stage import changed_keys
-
-    return next(iter(changed_keys(old, new)), None)
 
 
 def bytes_of(file: str) -> bytes:

@@ -89,7 +89,8 @@ def main(
         sandbox.check_out(recorded.commit)
         reproduction = _Reproduction(store, recorded, sandbox, tolerance)
         outcome = reproduction.outcome(begin, trusted=trusted, only=stage)
-    _print(recorded_run, outcome, stage)
+    for line in _lines(recorded_run, outcome, stage):
+        print(one_line(line))
     if keep:
         print(f"the checkout is in {sandbox.folder}")
     if stage is None:  # the tag is for the whole run
@@ -215,11 +216,6 @@ def _shown(pipeline: Pipeline, page: Page) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _print(run: RecordedRun, outcome: Outcome, only: str | None) -> None:
-    for line in _lines(run, outcome, only):
-        print(one_line(line))
 
 
 def _lines(run: RecordedRun, outcome: Outcome, only: str | None) -> Iterator[str]:

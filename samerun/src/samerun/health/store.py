@@ -77,17 +77,13 @@ def _running(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
             name,
             "its status is RUNNING but its process is gone",
             "`samerun doctor --repair`, or the next `dvc repro`, marks it KILLED",
-            lambda: _close_abandoned(store),
+            lambda: store.close_abandoned(waiting=_waiting()),
         )
 
 
 def _waiting() -> set[str]:
     """Return the ids of the executions that succeeded but are not recorded."""
     return {receipt.execution for receipt in receipts.unrecorded()}
-
-
-def _close_abandoned(store: Store) -> None:
-    store.close_abandoned(waiting=_waiting())
 
 
 def _finished(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
