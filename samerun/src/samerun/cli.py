@@ -129,7 +129,7 @@ def _add_store(commands: Any) -> None:
         example="samerun store pull",
     )
     store.add_argument(
-        "direction", choices=("pull", "push"), help="get it from, or send it to, the remote"
+        "direction", choices=("pull", "push"), help="get the remote store, or send the local one"
     )
     ui = add(
         "ui",

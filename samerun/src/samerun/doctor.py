@@ -60,7 +60,9 @@ def _findings(*, repair: bool) -> Iterator[Finding]:
     try:
         pipelines = [Pipeline(project, stage) for stage in workspace.record_stages(project)]
     except UserError as error:
-        yield Finding("dvc.yaml", str(error), "no run is recorded from here until then")
+        yield Finding(
+            "dvc.yaml", str(error), "until that is corrected, no run is recorded from here"
+        )
         yield from workspace.status((), damaged=bool(damaged))
         return
     for pipeline in pipelines:

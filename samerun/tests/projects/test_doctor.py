@@ -416,8 +416,8 @@ def test_a_project_that_does_not_record_yet(tmp_path: Path) -> None:
     toy.repro()
     commit(toy, "results")
     assert one(toy) == (
-        "dvc.yaml: no stage runs `samerun record`: `samerun init` adds one: no run is recorded from"
-        " here until then"
+        "dvc.yaml: no stage runs `samerun record`: `samerun init` adds one: until that is"
+        " corrected, no run is recorded from here"
     )
 
 

@@ -97,7 +97,7 @@ def test_a_run_is_exact_and_nothing_of_the_users_changes(toy: Toy, tmp_path: Pat
 def test_it_is_named_by_its_name_and_kept_on_demand(toy: Toy, tmp_path: Path) -> None:
     (run,) = toy.runs()
     printed = exact(toy, run.name, "--keep", TMPDIR=str(tmp_path))
-    kept = Path(printed.rpartition("kept: ")[2].strip())
+    kept = Path(printed.rpartition("the checkout is in ")[2].strip())
     assert (kept / "models/fit.json").read_bytes() == (toy.path / "models/fit.json").read_bytes()
     assert not (kept / "reports/picture.svg").exists()
     (toy.path / ".dvc/config.local").write_text("")

@@ -160,7 +160,7 @@ def test_a_shallow_clone_says_what_it_lacks(toy: Toy, tmp_path: Path) -> None:
     clone = clone_of(toy, tmp_path / "clone", "--depth=1")
     refused(clone, "which is shallow: run `git fetch --unshallow`", known[0].run_id)
     printed = exact(clone, latest.run_id, "--keep", TMPDIR=str(tmp_path))
-    kept = printed.rpartition("kept: ")[2].strip()
+    kept = printed.rpartition("the checkout is in ")[2].strip()
     assert "later" in clone.git("-C", kept, "log", "--oneline")  # as a stage may ask
 
 
