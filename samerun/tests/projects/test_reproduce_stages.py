@@ -255,7 +255,7 @@ stages:
     (run,) = toy.runs()
     outside.write_text("mine\n")
     refused(toy, "stage make writes ", run.run_id)
-    reason = f"stage look reads {outside}, which is outside the repository"
+    reason = ", which is outside the repository: a reproduction would overwrite it"
     refused(toy, reason, run.run_id, "--stage", "look")
     assert outside.read_text() == "mine\n"
 
