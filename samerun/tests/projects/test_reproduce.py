@@ -272,7 +272,10 @@ def change_identity(toy: Toy, run: Run) -> None:
             in_model("artifacts/fit.json", lambda text: text.replace("105", "106")),
             "the run's model: fit.json differs from byte 12 on",
         ),
-        (in_model("artifacts/serve.py", lambda text: "print()"), "model: serve.py differs from"),
+        (
+            in_model("artifacts/serve.py", lambda text: "print()"),
+            "the run's model: serve.py differs from byte",
+        ),
         (in_model("MLmodel", lambda text: "{"), "the run's model: MLmodel differs from byte"),
         (in_model("evil.py", lambda text: "print()"), "the run's model: evil.py is new"),
         (
