@@ -99,8 +99,8 @@ def cut_short(output: str) -> bool:
 def repair(workspace: Workspace) -> None:
     """Repair that as a user would."""
     output = workspace.samerun("doctor", "--repair", ok=False).stdout
-    repaired = [line for line in output.splitlines() if line.startswith("mended:")]
-    demand("a kill cut" in "".join(repaired), f"DVC's own file is not repaired: {output}")
+    repaired = [line for line in output.splitlines() if line.startswith("repaired:")]
+    demand("a kill truncated" in "".join(repaired), f"DVC's own file is not repaired: {output}")
     print(f"drill: `samerun doctor --repair`: {repaired}")
 
 

@@ -98,14 +98,14 @@ def test_rows_and_columns(tmp_path: Path, old: str, new: str, expected: str) -> 
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("a.bin", b"\0bc", b"\0bd", "has other bytes from byte 2 on (was 3 bytes)"),
-        ("a.bin", b"\0bc", b"\0bcd", "has other bytes from byte 3 on (was 3 bytes, is 4)"),
+        ("a.bin", b"\0bc", b"\0bd", "differs from byte 2 on (was 3 bytes)"),
+        ("a.bin", b"\0bc", b"\0bcd", "differs from byte 3 on (was 3 bytes, is 4)"),
         ("a.bin", b"\0" * 3_000_000, b"\0" * 2_999_999 + b"y",
-         "has other bytes from byte 2,999,999 on (was 3,000,000 bytes)"),
-        ("a.csv", b"x\n\xff\n", b"x\n\xfe\n", "has other bytes from byte 2 on (was 4 bytes)"),
-        ("a.txt", b"\xff", b"\xfe", "has other bytes from byte 0 on (was 1 byte)"),
+         "differs from byte 2,999,999 on (was 3,000,000 bytes)"),
+        ("a.csv", b"x\n\xff\n", b"x\n\xfe\n", "differs from byte 2 on (was 4 bytes)"),
+        ("a.txt", b"\xff", b"\xfe", "differs from byte 0 on (was 1 byte)"),
         ("a.pkl", pickle.dumps(1.5), pickle.dumps(2.5),
-         "has other bytes from byte 12 on (was 21 bytes); a pickle of equal objects may have other"
+         "differs from byte 12 on (was 21 bytes); a pickle of equal objects may have other"
          " bytes"),
     ],
 )  # fmt: skip
@@ -210,7 +210,7 @@ def test_the_distance_of_numbers_that_are_numbers(
 )
 def test_the_most_exact_tolerance_counts(declared: dict[str, float], beyond: str | None) -> None:
     tolerance = Tolerance(limits("tolerance", declared))
-    found = tolerance.first_beyond(
+    found = tolerance.first_exceeding(
         "r/m.json", [Change("loss", "loss", "", 0.01), Change("rate", "rate", "", 0.005)]
     )
     assert (found.key if found else None) == beyond
@@ -222,7 +222,7 @@ def test_the_most_exact_tolerance_counts(declared: dict[str, float], beyond: str
 )
 def test_a_list_or_its_elements_may_be_named(name: str) -> None:
     tolerance = Tolerance(limits("tolerance", {name: 0.5}))
-    assert not tolerance.first_beyond(
+    assert not tolerance.first_exceeding(
         "a.json", values({"w": [{"loss": 1}]}, {"w": [{"loss": 1.5}]})
     )
     assert str(tolerance) == "a.json w.0.loss by 0.5 at most (allowed 0.5)"
@@ -249,7 +249,7 @@ def test_a_relative_tolerance_is_that_of_isclose(
     old: object, new: object, limit: object, words: str | None
 ) -> None:
     tolerance = Tolerance(limits("tolerance", {"a.csv": limit}))
-    beyond = tolerance.first_beyond("a.csv", cells(old, new))
+    beyond = tolerance.first_exceeding("a.csv", cells(old, new))
     assert (beyond is None) == (words is not None)
     assert str(tolerance) == (f"a.csv {words}" if words else "")
     if words and isinstance(old, float) and isinstance(new, float) and isinstance(limit, dict):
@@ -257,23 +257,23 @@ def test_a_relative_tolerance_is_that_of_isclose(
 
 
 def test_a_change_beyond_the_tolerance_says_what_is_allowed() -> None:
-    change = Tolerance(limits("", {"a": 0.5})).first_beyond("a.json", values({"a": 1}, {"a": 2}))
+    change = Tolerance(limits("", {"a": 0.5})).first_exceeding("a.json", values({"a": 1}, {"a": 2}))
     assert str(change).endswith("(1 away, relative 0.5), more than the allowed 0.5")
 
 
 def test_what_is_no_number_is_never_within_a_tolerance() -> None:
     tolerance = Tolerance(limits("", {"m.json": float("inf")}))
     for distance in (None, float("nan")):
-        assert tolerance.first_beyond("m.json", [Change("a", "a", "", distance)])
-    assert not tolerance.first_beyond("m.json", [Change("a", "a", "", float("inf"))])
+        assert tolerance.first_exceeding("m.json", [Change("a", "a", "", distance)])
+    assert not tolerance.first_exceeding("m.json", [Change("a", "a", "", float("inf"))])
 
 
 def test_any_allows_bytes_too_and_a_number_says_that_it_does_not() -> None:
     change = Change("", "", "has other bytes")
     tolerance = Tolerance(limits("", {"model.pkl": "any", "other.pkl": 1.0}))
-    assert tolerance.first_beyond("model.pkl", [change]) is None
-    assert str(tolerance) == "model.pkl, of which anything is allowed"
-    beyond = tolerance.first_beyond("other.pkl", [change])
+    assert tolerance.first_exceeding("model.pkl", [change]) is None
+    assert str(tolerance) == "model.pkl (any difference is allowed)"
+    beyond = tolerance.first_exceeding("other.pkl", [change])
     assert beyond
     assert beyond.text == "has other bytes; the tolerance 1 is for numbers, `any` for all"
 

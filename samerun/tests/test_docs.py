@@ -1,4 +1,4 @@
-"""README and docs are true: the example's commands run and print what it shows."""
+"""Tests of README and docs: the example's commands run and print what it shows."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What programs that we start inherit: a git hook's repository and a user's debugging stay out."""
+"""What child processes inherit: neither a git hook's repository nor a user's debug settings."""
 
 import json
 import subprocess
@@ -89,7 +89,7 @@ def test_children_inherit_what_is_on_the_list(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_git_itself_says_which_variables_name_a_repository() -> None:
-    """A later git may have more of them; none may be on the list."""
+    """A later git may have more such variables; none may be on the list."""
     names = run_git(Path.cwd(), "rev-parse", "--local-env-vars").split()
     assert "GIT_DIR" in names
     assert variables.inherited(dict.fromkeys(names, "1"), isolated=False) == {}

@@ -1,4 +1,4 @@
-"""Every leaf of nested mappings has a dotted name of its own, whatever the keys."""
+"""Every leaf of nested mappings has a unique dotted name, whatever the keys."""
 
 from typing import Any
 

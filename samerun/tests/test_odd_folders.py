@@ -1,4 +1,4 @@
-"""Stores in folders whose names have a meaning in a URL: the right files are written and read."""
+"""Stores in folders whose names have special characters: the right files are written and read."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ NAMES = [
     "my%20project", "a%2Fb", "100%", "a%25b", "what?", "a?b=c&d=e", "a#b", "#", "a+b;c@d:e=f",
     "~ [x] ü 日本", "a\nb\tc", "%", "C%3A", "a'b\"c\\d", "a%zz", "sqlite:", "..%2f..", "{x}$HOME",
 ]  # fmt: skip
-"""Names of folders, each with characters that some part of a URL gives a meaning to."""
+"""Names of folders, each with characters that are special in some part of a URL."""
 
 
 @pytest.fixture(autouse=True)

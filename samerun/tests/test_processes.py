@@ -1,4 +1,4 @@
-"""Which process a run belongs to, and whether it is gone: judged from its name alone."""
+"""Which process a run belongs to, and whether it is gone, known from its name alone."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What is started warm behaves as what is started cold: what a test would see of it is the same."""
+"""A process that starts with preloaded packages behaves like one that starts without them."""
 
 import os
 import signal
@@ -112,7 +112,7 @@ def test_an_end_is_seen_as_it_was(folder: Workspace, code: str, status: int, tol
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_reaches_it(folder: Workspace, sent: signal.Signals) -> None:
-    """Also a kill of what was started, which it cannot pass on itself."""
+    """This includes SIGKILL, which a process cannot pass on itself."""
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     process = subprocess.Popen(
         ["python", "-c", code],

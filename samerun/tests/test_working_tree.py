@@ -63,7 +63,9 @@ def test_a_tree_that_git_cannot_read_is_refused(repository: Path) -> None:
     git(repository, "add", "b.txt")
     tree = git(repository, "rev-parse", "HEAD^{tree}").strip()
     (repository / ".git/objects" / tree[:2] / tree[2:]).unlink()
-    with pytest.raises(WorkspaceError, match=r"git must be able to read .* \(got error: "):
+    with pytest.raises(
+        WorkspaceError, match=r"git cannot read .*, so it is unknown which code ran: error: "
+    ):
         working_tree.commit()
 
 
@@ -324,8 +326,8 @@ def test_a_large_change_is_refused_before_it_is_read(repository: Path, state: st
         with pytest.raises(WorkspaceError) as refused:
             call()
         assert str(refused.value) == (
-            "what is not committed must be at most 50 MB, since it is kept with the run: commit"
-            " it, `dvc add` it, or name it in .gitignore"
+            "uncommitted changes must be at most 50 MB, since they are stored with the run: commit"
+            " the files, `dvc add` them, or list them in .gitignore"
             f" (got 3,002 MB: {name} 3,000 MB, small.bin 2 MB)"
         )
     assert time.monotonic() - started < 2

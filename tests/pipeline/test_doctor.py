@@ -31,9 +31,7 @@ def test_a_workspace_that_ran_is_healthy(workspace: Workspace) -> None:
     (workspace.path / "notes.txt").write_text("a note\n")
     assert doctor(workspace, code=0) == []
     workspace.replace("src/knownline/core/kinds.py", '"""', '"""A comment. ')
-    text = (
-        "git: the pipeline reads files with changes beyond the commit (src/knownline/core/kinds.py)"
-    )
+    text = "git: the pipeline reads files with uncommitted changes (src/knownline/core/kinds.py)"
     assert doctor(workspace)[0].startswith(text)
 
 
@@ -43,7 +41,7 @@ def test_flipped_bytes_of_outputs(workspace: Workspace) -> None:
         flip(workspace.path / name)
     found = doctor(workspace)
     for name in outputs:
-        assert any(f"{name} has other bytes than dvc.lock says" in line for line in found), found
+        assert any(f"{name} differs from its hash in dvc.lock" in line for line in found), found
 
 
 def test_changed_artifacts_of_a_run(workspace: Workspace) -> None:
@@ -54,6 +52,6 @@ def test_changed_artifacts_of_a_run(workspace: Workspace) -> None:
     name = f"run {run.name} ({run.run_id}): "
     advice = ": restore the run or delete it"
     assert doctor(workspace) == [
-        f"{name}reports/metrics.json is not the reports/metrics.json of its dvc.lock{advice}",
-        f"{name}model/models is not the models that it was made of{advice}",
+        f"{name}reports/metrics.json differs from its hash in the run's dvc.lock{advice}",
+        f"{name}model/models differs from models, from which it was made{advice}",
     ]

@@ -63,7 +63,7 @@ def test_a_table_that_dvc_keeps_comes_from_the_cache_or_the_remote(workspace: Wo
     workspace.run("rm", "-rf", "../remote")
     done = reproduce(workspace, run)
     assert done.returncode == 2
-    assert "must be in DVC's cache or remote" in done.stderr
+    assert "not in DVC's cache or remote" in done.stderr
 
 
 @pytest.mark.slow

@@ -304,7 +304,7 @@ def test_whatever_stops_it_early_changes_no_file(workspace: Workspace) -> None:
     uri = f"http://127.0.0.1:{free_port()}"
     expect(retrain(workspace, MLFLOW_TRACKING_URI=uri), 2, "must answer")
     with FileLock(workspace.path / ".dvc/tmp/samerun/exclusive.lock"):
-        expect(retrain(workspace), 2, "no other command that pulls, pushes or changes the champion")
+        expect(retrain(workspace), 2, "another command that pulls, pushes or changes the champion")
     assert (workspace.outputs(), (workspace.path / "params.yaml").read_bytes()) == before
     assert workspace.git("branch", "--list", "retrain/*") == ""
 

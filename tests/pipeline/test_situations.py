@@ -76,7 +76,7 @@ def test_a_store_that_fails_where_only_the_report_changed_costs_a_line_that_says
     errors = workspace.dvc("repro", ok=False).stderr
     (line,) = (text for text in errors.splitlines() if text.startswith("samerun: error: "))
     assert "mlruns/mlflow.db must answer" in line
-    expected = f"; run {run.name} has the results, and `dvc repro` adds what `report` wrote later"
+    expected = f"; run {run.name} has the results; run `dvc repro` later to add what `report` wrote"
     assert line.endswith(expected)
     database.write_bytes(sound)
     assert f"added to run {run.name}" in workspace.dvc("repro").stdout

@@ -1,1 +1,1 @@
-"""The link between DVC and MLflow: records what a pipeline ran, and proves that it can rerun."""
+"""Records each run of a DVC pipeline in MLflow, and proves that it can be repeated."""

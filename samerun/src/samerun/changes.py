@@ -1,7 +1,7 @@
 """The files of a checkout that differ from a commit: their sizes, and their patch.
 
-Sizes come first, since a change is read only after it is known to be small enough. Knows nothing
-of which commit and which files count.
+No file is read before all changes are known to be small enough. The caller says which commit and
+which files count.
 """
 
 import os
@@ -14,18 +14,18 @@ from samerun import git
 from samerun.core.errors import WorkspaceError
 
 MAX_SIZE_MB = 50
-"""Largest size of uncommitted changes, which are kept with every run; 1 MB is 1,000,000 bytes."""
+"""Largest size of uncommitted changes, which are stored with every run; 1 MB is 10^6 bytes."""
 
 _NAMED = 3
 """How many of the largest files an error message names."""
 
 _LOCK = ":(exclude,top,glob)**/dvc.lock"
-"""The pathspec that leaves out what a run writes: it is no input."""
+"""The pathspec that leaves out dvc.lock, which is written by a run and is no input of it."""
 
 _OPTIONS = (
     "-c", "core.quotePath=false", "-c", "core.splitIndex=false", "-c", "core.fsmonitor=false",
 )  # fmt: skip
-"""Names as they are; and an index of our own that leaves nothing in the user's repository."""
+"""Unquoted file names, and an index of our own without files in the user's repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A checkout that is compared with a commit, by an index and an object store of our own.
+    """A checkout that is compared with a commit, with an index and an object store of our own.
 
-    specs: the pathspecs that count; none if nothing counts. env: the index and the object store.
-    added: files that are in the user's index and not in the commit. ignored: whether an untracked
-    file counts for nothing.
+    sha: the commit. top: the top folder. specs: the pathspecs that count; none if nothing counts.
+    env: variables that name the index and the object store. added: files in the user's index that
+    are not in the commit. ignored: whether an untracked file is left out.
     """
 
     sha: str
@@ -73,9 +73,9 @@ class Tree:
         return self.sha, patch, left_out
 
     def changes(self) -> list[Change]:
-        """Return what may differ from the commit, by the times and sizes of files.
+        """Return the files that may differ from the commit, by their times and sizes.
 
-        Raises: WorkspaceError if it is larger than MAX_SIZE_MB.
+        Raises: WorkspaceError if they are larger than MAX_SIZE_MB.
         """
         if not self.specs:
             return []
@@ -83,21 +83,21 @@ class Tree:
         tracked = self._tracked()
         if _megabytes([*untracked, *tracked]) > MAX_SIZE_MB:
             _refuse_above_limit(untracked)
-            # A file that was only touched or copied looks as if it had changed. Git reads those
-            # whose size is the same; one of another size has changed, and it does not read it.
+            # A file that was only touched or copied looks changed. The refresh makes git read the
+            # files whose size is the same; a file of another size has changed and is not read.
             self._call("update-index", "-q", "--refresh")
             tracked = self._tracked()
             _refuse_above_limit([*untracked, *tracked])
         return [*tracked, *untracked]
 
     def _untracked(self) -> list[str]:
-        """Return the files that are neither in the commit nor ignored; with /: a repository."""
+        """Return the files that are neither committed nor ignored; NAME/ is a nested repository."""
         names = self._names("ls-files", "--others", "--exclude-standard", "-z", "--", *self.specs)
         added = [name for name in self.added if os.path.lexists(self.top / name)]
         return sorted(name for name in {*names, *added} if not self.ignored(str(self.top / name)))
 
     def _tracked(self) -> list[Change]:
-        """Return the files of the commit whose times or sizes differ from what git remembers."""
+        """Return the committed files whose times or sizes differ from git's index."""
         fields = self._names(
             "diff-files", "--raw", "--no-abbrev", "--ignore-submodules=dirty", "-z", "--",
             *self.specs,
@@ -127,7 +127,7 @@ class Tree:
         return {blob: int(size) for blob, size in pairs if size.isdigit()}
 
     def with_added(self) -> "Tree":
-        """Return the tree with the files that are in the user's index, and ours is a copy of it."""
+        """Return the tree with `added`; our index must be a copy of the user's."""
         added = self._names(
             "diff-index", "--cached", "--name-only", "--diff-filter=A", "-z", self.sha, "--",
             *self.specs,
@@ -135,14 +135,14 @@ class Tree:
         return replace(self, added=tuple(added))
 
     def start(self) -> None:
-        """Set our index to the commit, and let no file hide from it."""
+        """Set our index to the commit, and clear the flags by which git skips files."""
         self._call("read-tree", "--reset", self.sha)
-        self._heed_every_file()
+        self._clear_flags()
 
-    def _heed_every_file(self) -> None:
-        """Clear the marks by which a user tells git not to look at a file that has changed.
+    def _clear_flags(self) -> None:
+        """Clear the flags assume-unchanged and skip-worktree, which hide changes.
 
-        A file that a sparse checkout leaves out keeps its mark: it is absent and not deleted.
+        A file that a sparse checkout leaves out keeps its flag: it is absent, but not deleted.
         """
         tags = [(e[0], e[2:]) for e in self._names("ls-files", "-v", "-z", "--", *self.specs)]
         assumed = [name for tag, name in tags if tag.islower()]
@@ -151,7 +151,7 @@ class Tree:
         self._update("--no-skip-worktree", names=skipped)
 
     def _update(self, *options: str, names: Sequence[str]) -> None:
-        """Update files in the index."""
+        """Call `git update-index` for files, if there are any."""
         if names:
             stdin = "".join(f"{name}\0" for name in names)
             self._call("update-index", *options, "-z", "--stdin", stdin=stdin)
@@ -167,7 +167,7 @@ class Tree:
 def pathspecs(top: Path, paths: Sequence[str] | None) -> tuple[str, ...]:
     """Return the pathspecs of paths, relative to the top folder.
 
-    With a symlink goes its target. For a file of a nested repository stands that repository.
+    For a symlink they include its target. A file in a nested repository becomes that repository.
     """
     here, top = Path.cwd().resolve(), top.resolve()
     absolute: set[str] = set()
@@ -206,14 +206,14 @@ def _refuse_above_limit(changes: Sequence[Change]) -> None:
     names = [f"{change.name} {change.size / 1e6:,.0f} MB" for change in largest[:_NAMED]]
     names += ["…"] if len(changes) > _NAMED else []
     raise WorkspaceError(
-        f"what is not committed must be at most {MAX_SIZE_MB} MB, since it is kept with the run:"
-        " commit it, `dvc add` it, or name it in .gitignore"
+        f"uncommitted changes must be at most {MAX_SIZE_MB} MB, since they are stored with the run:"
+        " commit the files, `dvc add` them, or list them in .gitignore"
         f" (got {total:,.0f} MB: {', '.join(names)})"
     )
 
 
 def line(*arguments: str) -> str:
-    """Return the one line that git prints, a path with any characters."""
+    """Return the one line that git prints: a path, with any characters."""
     return os.fsdecode(output(*arguments)).removesuffix("\n")
 
 
@@ -230,4 +230,4 @@ def unreadable(process: subprocess.CompletedProcess[bytes]) -> str:
     lines = process.stderr.decode(errors="replace").splitlines()
     reasons = [line for line in lines if line.startswith(("error:", "fatal:"))]
     reason = reasons[0] if reasons else f"exit {process.returncode}"
-    return f"git must be able to read {Path.cwd()}, to say which code ran (got {reason})"
+    return f"git cannot read {Path.cwd()}, so it is unknown which code ran: {reason}"

@@ -1,10 +1,11 @@
 """The commands of samerun, their arguments and their help.
 
-Knows no command's code: a command's module is imported when the command runs.
+A command's module is imported only when the command runs.
 """
 
 import signal
 from importlib import import_module, metadata
+from typing import Any
 
 from samerun.core.arguments import Parser, whole_number
 from samerun.core.errors import UsageError
@@ -38,21 +39,22 @@ def parser() -> Parser:
     """Return the parser of all commands."""
     top = Parser(
         prog="samerun",
-        description="Record each run of a DVC pipeline in MLflow, and prove that it can be rerun.",
+        description="Record each run of a DVC pipeline in MLflow, and prove it can be repeated.",
     )
     top.add_argument("--version", action="store_true", help="print the version")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     commands.add_parser(
         "run",
         usage="samerun run -- COMMAND [ARGUMENT ...]",
-        help="execute a stage's command so that `record` knows of it",
-        description="Execute a stage's command: check what it reads, keep its checkpoints, show it"
-        " in MLflow while it runs, and leave a receipt for `samerun record`. The command gets two"
-        " environment variables: SAMERUN_SCRATCH, a folder whose files survive a kill and are there"
-        " when the stage is started with the same inputs again; and SAMERUN_LIVE, a file to which"
-        ' it may append lines such as {"step": 12, "loss": 0.5}. SAMERUN_LIVE_AFTER sets after how'
-        " many seconds a run is shown (by default 5; inf: never). Exit status: the command's, 128 +"
-        " n if signal n ended it, 2 if it is refused.",
+        help="execute a stage's command so that its execution can be recorded",
+        description="Execute a stage's command: check its inputs, keep its checkpoints, show it in"
+        " MLflow while it runs, and write a receipt for `samerun record`. The command gets two"
+        " environment variables. SAMERUN_SCRATCH names a folder for checkpoints: its files survive"
+        " a kill and are there when the stage starts again with the same inputs. SAMERUN_LIVE names"
+        ' a file to which it may append lines such as {"step": 12, "loss": 0.5}. Set'
+        " SAMERUN_LIVE_AFTER to change after how many seconds a run is shown (by default 5; inf:"
+        " never). Exit status: that of the command, 128 + n if signal n ended it, 2 if samerun"
+        " refuses to run it or to accept its result.",
         example="samerun run -- python train.py",
     )
     commands.add_parser(
@@ -62,10 +64,10 @@ def parser() -> Parser:
     )
     init = commands.add_parser(
         "init",
-        help="add the stage that records to dvc.yaml",
-        description="Add the stage that records to dvc.yaml, with what it must depend on. Comments"
-        " and order stay, and no code changes. Called again, it says what the stage lacks. Exit"
-        " status: 0 done or nothing to do, 1 something lacks, 2 could not run.",
+        help="add a record stage to dvc.yaml",
+        description="Add a record stage to dvc.yaml, with all that it must depend on. Comments and"
+        " order stay, and no code changes. If there is a record stage, print what it lacks. Exit"
+        " status: 0 done or nothing to do, 1 the record stage lacks something, 2 could not run.",
         example="samerun init --wrap",
     )
     init.add_argument(
@@ -76,31 +78,31 @@ def parser() -> Parser:
     return top
 
 
-def _add_proof(commands: object) -> None:
-    add = commands.add_parser  # type: ignore[attr-defined]
+def _add_proof(commands: Any) -> None:
+    add = commands.add_parser
     reproduce = add(
         "reproduce",
         help="execute a recorded run again and compare the results",
-        description="Execute a recorded run again in a folder of its own, and compare the results."
-        " Exit status: 0 exact or within tolerance, 1 differs, 2 cannot be tried.",
+        description="Execute a recorded run again in a temporary checkout, and compare the results."
+        " Exit status: 0 exact or within the declared tolerance, 1 differs, 2 cannot be tried.",
         example="samerun reproduce 4f6c4bc7",
     )
     reproduce.add_argument(
         "run",
         nargs="?",
-        help="a run's id, the beginning of one, its name, a DVC experiment's name, or"
+        help="a run's name, its id or the first characters of its id, a DVC experiment's name, or"
         " [MODEL@]champion; by default the run of the results in dvc.lock",
     )
     reproduce.add_argument(
         "--stage",
         metavar="NAME",
-        help="execute only this stage, with the inputs that the run had: is it deterministic?",
+        help="execute only this stage, with the run's inputs, to see if it is deterministic",
     )
-    reproduce.add_argument("--keep", action="store_true", help="leave the folder it was done in")
+    reproduce.add_argument("--keep", action="store_true", help="keep the temporary checkout")
     reproduce.add_argument(
         "--with-patch",
         action="store_true",
-        help="apply the changes that a store other than the local one keeps with the run",
+        help="apply the run's uncommitted changes even if its store is not the local one",
     )
     doctor = add(
         "doctor",
@@ -116,17 +118,19 @@ def _add_proof(commands: object) -> None:
     )
 
 
-def _add_store(commands: object) -> None:
-    add = commands.add_parser  # type: ignore[attr-defined]
+def _add_store(commands: Any) -> None:
+    add = commands.add_parser
     store = add(
         "store",
         help="sync the local MLflow store between ephemeral runners",
-        description="Sync the local MLflow store between ephemeral runners. Its files go by the DVC"
-        " remote; a branch of the git remote says which are the latest. One machine writes at a"
-        " time.",
+        description="Sync the local MLflow store between ephemeral runners. Its files go to the DVC"
+        " remote; a branch of the git remote says which are the latest. Only one machine may write"
+        " at a time.",
         example="samerun store pull",
     )
-    store.add_argument("direction", choices=("pull", "push"), help="which way")
+    store.add_argument(
+        "direction", choices=("pull", "push"), help="get the remote store, or send the local one"
+    )
     ui = add(
         "ui",
         help="open MLflow on 127.0.0.1",

@@ -1,7 +1,7 @@
-"""What a project says of its runs: `meta.samerun` of the stage that records them.
+"""The configuration of a project's runs: `meta.samerun` of the record stage.
 
-Everything has a default, so that a dvc.yaml without it works. Paths are written relative to the
-folder of dvc.yaml, and are held here relative to the repository, as everywhere in samerun.
+Every key has a default. In dvc.yaml, paths are relative to its folder; here they are relative to
+the DVC project, as everywhere in samerun.
 """
 
 import fnmatch
@@ -31,18 +31,18 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }
 _RULE = re.compile(r"(?P<file>[^:]+):(?P<key>[^?]+?)(?:\s*\?\s*(?P<yes>.*?)\s*:\s*(?P<no>.*))?")
 
-_DATA = {".csv", ".json", ".jsonl", ".ndjson", ".toml", ".tsv", ".txt", ".yaml", ".yml"}
+_DATA_SUFFIXES = {".csv", ".json", ".jsonl", ".ndjson", ".toml", ".tsv", ".txt", ".yaml", ".yml"}
 
 _COLUMNS = 6
-"""How many metrics, and how many parameters, the table of runs shows by default."""
+"""How many metrics, and how many parameters, are columns of the table of runs by default."""
 
 DEFAULT_EXPERIMENT = "samerun"
-"""Not named after a folder: that of an experiment is temporary, and a checkout may be moved."""
+"""Not the folder's name: a DVC experiment runs in a temporary folder, and a checkout may move."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagRule:
-    """Where a tag's value comes from: a key of a file; yes and no: texts for true and false."""
+    """A tag's value is that of a key in a file. yes, no: texts for true and false."""
 
     file: str
     key: str
@@ -54,13 +54,13 @@ class TagRule:
 class Config:
     """The configuration of one record stage.
 
-    experiment: of MLflow, and the name of the registered model. model: the code that serves the
-    model, then the files that it needs beside it. description: a Markdown file that describes a
-    run. tags: name to rule. not_identity: stages that only present. env: variables that belong to
-    identity. tolerance: file, key or column to the largest difference. datasets: context to
-    path. reads: folder to the parameter that names its only file that counts. name: phrases of a
-    run's name, " | " between alternatives. columns, about: of the experiment's page;
-    a * in a column stands for any metrics.
+    experiment: name of the MLflow experiment and of the registered model. model: the code that
+    serves the model, then the files that it imports. description: a Markdown file that describes a
+    run. tags: name to rule. not_identity: stages that only present results. env: environment
+    variables that belong to identity. tolerance: file, key or column to the largest difference.
+    datasets: context to path. reads: folder to the parameter that names the only file in it that
+    counts. name: phrases of a run's name, " | " between alternatives. columns, about: columns and
+    description of the experiment's page; a * in a column matches any metrics.
     """
 
     experiment: str
@@ -92,13 +92,13 @@ def here() -> Config:
 
 
 def experiment_of(stage: Stage) -> str:
-    """Return the experiment that a record stage names, whatever else its `meta` says."""
+    """Return the experiment of a record stage, even if the rest of its `meta` is wrong."""
     meta = stage.meta.get("samerun") if isinstance(stage.meta, Mapping) else None
     return str((isinstance(meta, Mapping) and meta.get("experiment")) or DEFAULT_EXPERIMENT)
 
 
 def of(project: Project, stage: Stage) -> Config:
-    """Return the configuration of a stage that records. Raises: WorkspaceError for a wrong key."""
+    """Return the configuration of a record stage. Raises: WorkspaceError if it is wrong."""
     if not isinstance(stage.meta, Mapping):
         raise WorkspaceError(f"meta of {stage.name} must be a mapping (got {stage.meta!r})")
     written = stage.meta.get("samerun") or {}
@@ -108,7 +108,7 @@ def of(project: Project, stage: Stage) -> Config:
     known = [each.name for each in fields(Config)]
     for key, value in written.items():
         if key not in known:
-            raise WorkspaceError(f"{where} must have keys among {', '.join(known)} (got {key})")
+            raise WorkspaceError(f"{where} has no key {key}; its keys are {', '.join(known)}")
         if not isinstance(value, _KINDS[_TYPES[key]]):
             raise WorkspaceError(f"{where}.{key} must be a {_TYPES[key]} (got {value!r})")
         entries: dict[Any, Any] = dict(value) if isinstance(value, dict) else {}
@@ -122,7 +122,10 @@ def of(project: Project, stage: Stage) -> Config:
         full = os.path.normpath(stage.file.parent / str(name))
         return Path(os.path.relpath(full, project.root.resolve())).as_posix()
 
-    values = {key: _frozen(value) for key, value in written.items()}
+    values: dict[str, Any] = {
+        key: tuple(map(str, value)) if isinstance(value, list) else value
+        for key, value in written.items()
+    }
     values.setdefault("experiment", DEFAULT_EXPERIMENT)
     values["tolerance"] = limits(f"{where}.tolerance", written.get("tolerance", {}))
     if "description" in values:
@@ -135,7 +138,7 @@ def of(project: Project, stage: Stage) -> Config:
     tags = mlflow_keys(rules)
     for name in rules:
         if is_reserved(tags[name]):
-            raise WorkspaceError(f"{where}.tags must have no tag that samerun writes (got {name})")
+            raise WorkspaceError(f"{where}.tags must not set a tag of samerun's own (got {name})")
     values["tags"] = {
         tags[name]: _rule(f"{where}.tags.{name}", text, path) for name, text in rules.items()
     }
@@ -144,9 +147,9 @@ def of(project: Project, stage: Stage) -> Config:
 
 
 def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> tuple[str, ...]:
-    """Return the columns, each with a * replaced by the metrics that match, as files have them.
+    """Return the columns, each * replaced by the metrics in the files that match.
 
-    Without any, they are the first metrics and parameters.
+    If there are no columns, return those of the first metrics and parameters.
     """
     if columns and not any("*" in column for column in columns):
         return tuple(columns)
@@ -154,7 +157,7 @@ def _filled_columns(columns: Sequence[str], project: Project, stage: Stage) -> t
     upstream = project.upstream(stage)
     outs = [out for each in upstream for out in each.outs]
     for file in metrics.files(project, stage.file, outs):
-        with suppress(UserError):  # one that cannot be read is refused where its numbers count
+        with suppress(UserError):  # `record` reports a file that cannot be read
             content = project.load(file) if project.path(file).is_file() else None
             named = flatten(content) if isinstance(content, Mapping) else {}
             names += [f"metrics.{name}" for name, x in named.items() if columns or _is_number(x)]
@@ -181,10 +184,6 @@ def _rule(where: str, text: Any, path: Any) -> TagRule:
     return TagRule(path(match["file"]), match["key"], match["yes"], match["no"])
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(str, value)) if isinstance(value, list) else value
-
-
 def mistakes(
     config: Config,
     project: Project,
@@ -192,7 +191,7 @@ def mistakes(
     presenting: Sequence[Stage],
     base: Path,
 ) -> Iterator[str]:
-    """Yield what a configuration names and the pipeline does not have, as "RULE (got NAME)".
+    """Yield what a configuration names but the pipeline does not have, as "RULE (got NAME)".
 
     base: the folder of dvc.yaml.
     """
@@ -231,12 +230,12 @@ def mistakes(
 
 
 def _names_file(name: str) -> bool:
-    """Return whether an entry of `tolerance` names a file: a key or column has no such suffix."""
-    return ":" in name or Path(name).suffix in _DATA
+    """Return whether an entry of `tolerance` names a file: keys and columns have no such suffix."""
+    return ":" in name or Path(name).suffix in _DATA_SUFFIXES
 
 
 def _may_be_in(out: str, file: str) -> bool:
-    """Return whether a file, which may have wildcards, may be an output, or in or around one."""
+    """Return whether a file or pattern may match an output, or a file inside or around one."""
     fixed = re.split(r"[*?[]", file)[0]
     if fixed != file:
         return out.startswith(fixed) or fixed.startswith(f"{out}/")
@@ -244,7 +243,7 @@ def _may_be_in(out: str, file: str) -> bool:
 
 
 def _has(stage: Stage, key: str) -> bool:
-    """Return whether a stage has a parameter; of one that has not run, whether it may have it."""
+    """Return whether a stage has a parameter, or may have it if the stage has not run yet."""
 
     def inside(names: Iterator[str] | Sequence[str] | Mapping[str, Any]) -> bool:
         return any(name == key or name.startswith(f"{key}.") for name in names)

@@ -1,4 +1,4 @@
-"""`samerun doctor`: prints what is wrong with this workspace and its store, a line each."""
+"""`samerun doctor`: prints what is wrong with this workspace and its store, one line each."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,8 @@ from samerun.health import inputs, store, workspace
 from samerun.health.finding import Finding
 from samerun.mlflow import store_sync, tracking
 from samerun.pipeline import Pipeline
+from samerun.proof import outputs
+from samerun.proof.tolerance import UNUSED, Tolerance
 
 HEALTHY, FINDINGS = 0, 1
 
@@ -19,14 +21,14 @@ def main(*, repair: bool = False) -> int:
 
     Raises: MissingError if this folder is in no DVC project.
     """
-    remaining, known = 0, set[str]()
+    remaining, reported = 0, set[str]()
     for finding in _findings(repair=repair):
-        if str(finding) in known:  # of two pipelines with the same stage
+        if str(finding) in reported:  # two pipelines share a stage
             continue
-        known.add(str(finding))
+        reported.add(str(finding))
         if repair and finding.repair:
             finding.repair()
-            print(one_line(f"mended: {finding.place}: {finding.problem}"))
+            print(one_line(f"repaired: {finding.place}: {finding.problem}"))
         else:
             print(finding)
             remaining += 1
@@ -36,7 +38,7 @@ def main(*, repair: bool = False) -> int:
 
 
 def _findings(*, repair: bool) -> Iterator[Finding]:
-    """Yield findings one by one, so that one can be repaired before the next check."""
+    """Yield findings one by one, so that each can be repaired before the next check."""
     workspace.check_project()
     outside_git = list(workspace.git_repository())
     yield from outside_git
@@ -46,7 +48,7 @@ def _findings(*, repair: bool) -> Iterator[Finding]:
     yield from damaged
     yield from workspace.packages()
     if truncated and not repair:
-        return  # DVC can read nothing
+        return  # no DVC command would work
     try:
         project = Project()
     except MissingError:
@@ -58,7 +60,9 @@ def _findings(*, repair: bool) -> Iterator[Finding]:
     try:
         pipelines = [Pipeline(project, stage) for stage in workspace.record_stages(project)]
     except UserError as error:
-        yield Finding("dvc.yaml", str(error), "until then, no run is recorded from here")
+        yield Finding(
+            "dvc.yaml", str(error), "until that is corrected, no run is recorded from here"
+        )
         yield from workspace.status((), damaged=bool(damaged))
         return
     for pipeline in pipelines:
@@ -67,15 +71,34 @@ def _findings(*, repair: bool) -> Iterator[Finding]:
 
 
 def _of_pipeline(pipeline: Pipeline, *, damaged: bool) -> Iterator[Finding]:
-    """Check what a pipeline reads and has made."""
+    """Check the inputs, the configuration and the outputs of a pipeline."""
     yield from inputs.changes(pipeline)
-    yield from inputs.unkept(pipeline)
+    yield from inputs.untracked(pipeline)
     yield from inputs.record_stage(pipeline)
     differing = list(inputs.lock(pipeline))
     yield from differing
+    yield from _tolerance(pipeline)
     if not differing:
         yield from workspace.status([pipeline.stage.short], damaged=damaged)
     yield from workspace.leftovers(pipeline)
+
+
+def _tolerance(pipeline: Pipeline) -> Iterator[Finding]:
+    """Look for names under `tolerance` that no output has, if all outputs are there.
+
+    `inputs.record_stage` reports names of files that no stage makes.
+    """
+    files = list(outputs.files(pipeline, pipeline.deciding))
+    if not all(path.exists() for _, path in files):
+        return
+    mistakes = pipeline.mistakes()
+    for name in Tolerance(pipeline.config.tolerance).unused(files):
+        if not any(mistake.endswith(f"(got {name})") for mistake in mistakes):
+            yield Finding(
+                f"stage {pipeline.stage.short}",
+                f"meta.samerun: {UNUSED.format(name)}",
+                "correct it in dvc.yaml",
+            )
 
 
 def _of_store(pipelines: Sequence[Pipeline], *, repair: bool) -> Iterator[Finding]:
@@ -87,7 +110,7 @@ def _of_store(pipelines: Sequence[Pipeline], *, repair: bool) -> Iterator[Findin
         moved = list(store.location())
         yield from moved
         if moved and not repair:
-            return  # every artifact would be missing
+            return  # no artifact would be found
         absent = list(store.presence(f"refs/remotes/*/{store_sync.BRANCH}"))
         yield from absent
         if absent:
@@ -96,7 +119,7 @@ def _of_store(pipelines: Sequence[Pipeline], *, repair: bool) -> Iterator[Findin
             opened = tracking.Store(together[0].config, create=False, follow=False)
             yield from store.runs(opened, together)
     except StoreError as error:
-        yield Finding("store", str(error), "mend it, or bring back a copy")
+        yield Finding("store", str(error), "repair it, or restore a copy")
     except sqlite3.Error as error:
         uri = address.redacted(address.store_uri())
-        yield Finding("store", f"{uri}: {error}", "mend it, or bring back a copy")
+        yield Finding("store", f"{uri}: {error}", "repair it, or restore a copy")

@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and one line on stderr for an error of the user's."""
+"""How a command ends: its exit status, and one line on stderr for a user's error."""
 
 import errno
 import io
@@ -14,16 +14,16 @@ _USER_ERRNOS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
 }
-"""Errors of the system that the user can correct: a full disk, missing permissions."""
+"""Errors of the operating system that the user can correct: full disk, missing permissions."""
 
 
 def status_of(command: Callable[[], int], program: str) -> int:
-    """Run a command of a program and return its exit status: 2 for an error of the user's.
+    """Run a command of a program and return its exit status: 2 for a user's error.
 
-    Anything else that is raised is a bug and propagates.
+    Any other exception is a bug and propagates.
     """
     _open_closed_streams()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks ± shows "?"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without ± shows "?"
         sys.stdout.reconfigure(errors="replace")
     try:
         try:
@@ -31,7 +31,7 @@ def status_of(command: Callable[[], int], program: str) -> int:
             sys.stdout.flush()  # reports a full disk here, not when the interpreter exits
             return status
         except BrokenPipeError:  # the reader has closed the pipe: `samerun doctor | head -1`
-            return 141  # a shell's status for an end by SIGPIPE
+            return 141  # the status of a process that SIGPIPE ended
         except UserError as error:
             return _report(error, program)
         except OSError as error:
@@ -57,8 +57,8 @@ def status_of(command: Callable[[], int], program: str) -> int:
         if (error.name or program).partition(".")[0] in (program, "samerun"):
             raise
         rule = (
-            f"{sys.executable} must have {error.name}: install it, or put the bin folder of the"
-            " environment that has it first on PATH (got a python without it)"
+            f"{sys.executable} has no module {error.name}: install it, or put the bin folder of the"
+            " environment that has it first on PATH"
         )
         print(f"{program}: error: {one_line(rule)}", file=sys.stderr)
         return 2
@@ -73,13 +73,13 @@ def _status(command: Callable[[], int]) -> int:
 
 def _report(error: UserError, program: str) -> int:
     """Print the error and return the exit status."""
-    with suppress(OSError):  # a full device; the exit status is there all the same
+    with suppress(OSError):  # stderr is full or closed; the exit status remains
         print(f"{program}: error: {error}", file=sys.stderr)
     return 2
 
 
 def _discard_unwritten() -> bool:
-    """Return whether stdout cannot be written; if so, discard what is still unwritten.
+    """Return whether stdout cannot be written; if so, discard what is buffered.
 
     Otherwise the interpreter would try again when it exits, complain and return 120.
     """
@@ -94,10 +94,10 @@ def _discard_unwritten() -> bool:
 
 
 def _open_closed_streams() -> None:
-    """Open the streams that the caller closed, as in `samerun doctor 2>&-`, on the null device.
+    """Open streams that the caller closed, as in `samerun doctor 2>&-`, on the null device.
 
-    Otherwise the next file to be opened would get the closed stream's descriptor, and what is
-    printed would be written into it.
+    Otherwise the next file to be opened would get the closed stream's descriptor, and output would
+    be written into it.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:

@@ -1,4 +1,4 @@
-"""Git, called without prompts. Knows nothing of what is committed or why."""
+"""Calls of git that never prompt. Knows nothing of what is committed or why."""
 
 import shutil
 import subprocess
@@ -12,9 +12,11 @@ def run(*arguments: str, env: dict[str, str] | None = None, stdin: str | None = 
     process = call(*arguments, env=env, stdin=stdin)
     if process.returncode:
         lines = [line for line in process.stderr.decode(errors="replace").splitlines() if line]
-        lines = [line for line in lines if not line.startswith("hint:")] or ["nothing said"]
+        lines = [line for line in lines if not line.startswith("hint:")] or [
+            f"exit {process.returncode}"
+        ]
         reason = next((line for line in lines if "rejected" in line), lines[-1])
-        raise WorkspaceError(f"git {arguments[0]} must succeed (got {reason.strip()})")
+        raise WorkspaceError(f"git {arguments[0]} failed: {reason.strip()}")
     return process.stdout.decode(errors="surrogateescape").strip()
 
 
@@ -23,7 +25,7 @@ def call(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run git and return the ended process. Raises: WorkspaceError if git is not installed."""
     # Git must not prompt for a password. Its output is parsed, so it must be in English and without
-    # the signatures that a user's configuration may show.
+    # the signatures that a user's configuration may add.
     settings = {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(env or {})}
     try:
         return programs.call(
@@ -36,7 +38,7 @@ def call(
             env=settings,
         )
     except FileNotFoundError:
-        raise WorkspaceError("git must be installed (got no such command)") from None
+        raise WorkspaceError("git is not installed: install it") from None
 
 
 def is_installed() -> bool:
@@ -48,9 +50,7 @@ def remote_name() -> str:
     """Return the name of the remote to push to. Raises: WorkspaceError if there is none."""
     remotes = run("remote").split()
     if not remotes:
-        raise WorkspaceError(
-            "a git remote must be there to push to (got none: git remote add origin URL)"
-        )
+        raise WorkspaceError("there is no git remote: add one by `git remote add origin URL`")
     return "origin" if "origin" in remotes else remotes[0]
 
 

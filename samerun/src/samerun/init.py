@@ -1,6 +1,6 @@
-"""`samerun init`: adds the stage that records to a project's dvc.yaml.
+"""`samerun init`: adds the record stage to a project's dvc.yaml.
 
-It writes what it can know. Where it cannot, it says so; no line of the project's code changes.
+It prints what it cannot know. No line of the project's code changes.
 """
 
 import contextlib
@@ -20,88 +20,94 @@ from samerun.dvc.commands import RECORD
 from samerun.dvc.paths import contains, overlap
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
-from samerun.pipeline import Pipeline
+from samerun.pipeline import Pipeline, is_made
 
 FILE = Path("dvc.yaml")
 
 MARKER = "mlruns/recorded.json"
 
 BYTECODE = ("__pycache__/", "*.pyc")
-"""What .dvcignore must name, or a run of the code changes the hash of its folder."""
+"""Lines of .dvcignore, so that running the code does not change the hash of its folder."""
 
 _PREFIX = "samerun run -- "
 
-_WHY = "each execution is then a run, with its times, and is seen while it runs"
+_WHY = "then each execution is a run, has its times, and is shown while it runs"
 
 _WIDTH = 96
 
 
 def main(*, wrap: bool = False) -> int:
-    """Return 0, or 1 if a stage that is there already lacks something. Raises: UserError."""
+    """Return 0, or 1 if an existing record stage lacks something. Raises: UserError."""
     _check_repository()
     project = Project()
     own = [stage for stage in project.stages if stage.file == FILE.resolve()]
     if not own:
-        raise WorkspaceError("dvc.yaml must have stages (got none)")
+        raise WorkspaceError("dvc.yaml has no stages")
     recorders = [stage for stage in own if stage.records]
     old = text = FILE.read_bytes().decode()
-    said: list[str] = []
+    messages: list[str] = []
     if not recorders:
-        text, line = _with_record(project, own, text)
-        said.append(line)
+        text, message = _with_record(project, own, text)
+        messages.append(message)
     wrappable: list[str] = []
     if wrap:
-        text, done, left = edits.with_prefix(text, _PREFIX)
-        said += _said_of_wrapping(done, left)
+        text, prefixed, skipped = edits.with_prefix(text, _PREFIX)
+        messages += _wrapping_messages(prefixed, skipped)
     else:
         with contextlib.suppress(WorkspaceError):
             _, wrappable, _ = edits.with_prefix(text, _PREFIX)
     if text != old:
         _check_committed()
         _check_place(project)
-    said += _ignored(project, own)  # first: after a kill, another call does the rest
+    messages += _write_ignore_files(project, own)  # first: after a kill, call it again
     if text != old:
         files.write_bytes(FILE.resolve(), text.encode())
-    said += [] if recorders else _unknown(project, own)
+    messages += [] if recorders else _unknown(project, own)
     lacking = [line for stage in recorders for line in _lacking(project, stage)]
-    for line in [*said, *lacking] or ["nothing to do: dvc.yaml has all that a record stage needs"]:
+    for line in [*messages, *lacking] or [
+        "nothing to do: the record stage in dvc.yaml is complete"
+    ]:
         print(f"init: {line}")
     if wrappable:
         names = ", ".join(wrappable)
         print(f"init: `samerun init --wrap` puts `{_PREFIX}` before {names}: {_WHY}")
     if text != old:
-        print("init: next: commit what changed, then `dvc repro`")
+        print("init: next: commit the changed files, then run `dvc repro`")
     return 1 if lacking else 0
 
 
 def _check_repository() -> None:
-    """Raise a UserError unless dvc.yaml is there, in a git repository."""
+    """Raise a UserError unless the current folder has a dvc.yaml and is in a git repository."""
     if not FILE.is_file():
-        raise MissingError(f"dvc.yaml must be in this folder (got none in {Path.cwd()})")
+        raise MissingError(f"no dvc.yaml in {Path.cwd()}: go to the folder that has it")
     if not git.is_installed() or git.call("rev-parse", "--show-toplevel").returncode:
-        raise WorkspaceError("the project must be a git repository: run `git init` (got none)")
+        raise WorkspaceError(f"{Path.cwd()} is not in a git repository: run `git init`")
 
 
 def _check_committed() -> None:
-    """Raise a WorkspaceError if dvc.yaml has edits that git does not have."""
+    """Raise a WorkspaceError if dvc.yaml has uncommitted edits."""
     if git.run("status", "--porcelain", "--", str(FILE)):
         raise WorkspaceError(
-            "dvc.yaml must be committed, so that you see what changes (got uncommitted edits)"
+            "dvc.yaml has uncommitted edits: commit them, so that you see what samerun changes"
         )
 
 
 def _check_place(project: Project) -> None:
-    """Raise a WorkspaceError if the marker cannot lie where it should."""
+    """Raise a WorkspaceError if the folder of the marker cannot be made."""
     folder = Path(MARKER).parent
-    if folder.exists() and not folder.is_dir():
-        raise WorkspaceError(f"{folder} must be a folder for the local store (got a file)")
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise WorkspaceError(
+            f"{folder} must be a folder for the local store (got a file, or a link to nothing)"
+        )
     for made in (out.path for stage in project.stages if not stage.records for out in stage.outs):
         if overlap(str(os.path.relpath(project.path(made))), folder.as_posix()):
-            raise WorkspaceError(f"{folder} must be no output of a stage (got {made})")
+            raise WorkspaceError(
+                f"the output {made} of a stage overlaps {folder}, the folder of the local store"
+            )
 
 
 def _with_record(project: Project, own: list[Stage], text: str) -> tuple[str, str]:
-    """Return the text of dvc.yaml with the stage, and what to say of it."""
+    """Return the text of dvc.yaml with a record stage, and a message that says so."""
     taken = {stage.short.partition("@")[0] for stage in own}
     name = next(each for each in ("record", "record-run", "samerun") if each not in taken)
     changed = edits.with_stage(text, name, _body(project, own))
@@ -110,7 +116,7 @@ def _with_record(project: Project, own: list[Stage], text: str) -> tuple[str, st
 
 
 def _body(project: Project, own: list[Stage]) -> str:
-    """Return the lines of the stage."""
+    """Return the lines of the record stage."""
     stages = _recorded(project, own)
     deps, params = list(_deps(project, stages)), _params(project, stages)
     lines = [f"cmd: {RECORD}"]
@@ -126,7 +132,7 @@ def _body(project: Project, own: list[Stage]) -> str:
 
 
 def _recorded(project: Project, own: list[Stage]) -> list[Stage]:
-    """Return the stages of dvc.yaml, and of others what they need."""
+    """Return the stages of dvc.yaml, and the stages of others whose outputs they need."""
     names = {stage.name for stage in own}
     names |= {one.name for stage in own for one in project.upstream(stage)}
     return [stage for stage in project.stages if stage.name in names and not stage.records]
@@ -135,10 +141,10 @@ def _recorded(project: Project, own: list[Stage]) -> list[Stage]:
 def _deps(project: Project, stages: list[Stage]) -> Iterator[str]:
     """Yield what a record stage depends on, relative to dvc.yaml.
 
-    These are the inputs that no stage makes, metrics, plots, models, and what no other stage reads.
+    These are inputs that no stage makes, metrics, plots, models, and results that no stage reads.
     """
     for stage in stages:
-        yield from (_path(project, dep) for dep in stage.deps if not _is_made(project, dep))
+        yield from (_path(project, dep) for dep in stage.deps if not is_made(project, dep))
     models = [str(each.get("path")) for each in project.artifacts(FILE.resolve()).values()]
     for stage in stages:
         read = [dep.path for other in stages for dep in other.deps if other is not stage]
@@ -151,41 +157,35 @@ def _deps(project: Project, stages: list[Stage]) -> Iterator[str]:
                 yield _path(project, out)
 
 
-def _is_made(project: Project, dep: Item) -> bool:
-    return any(contains(one, dep.path) for one in project.made)
-
-
 def _path(project: Project, item: Item) -> str:
-    if "://" in item.path:
-        return item.path
-    return Path(os.path.relpath(project.path(item.path))).as_posix()
+    return item.written(project.root, Path.cwd())
 
 
 def _shortest(paths: Iterable[str]) -> list[str]:
-    """Return paths without those that lie in another of them, each once."""
+    """Return paths, each once, without those inside another of them."""
     unique = list(dict.fromkeys(paths))
     return [one for one in unique if not any(o != one and contains(o, one) for o in unique)]
 
 
 def _params(project: Project, stages: list[Stage]) -> list[Any]:
-    """Return the parameters of stages, as a stage lists them."""
+    """Return the parameters of stages, in the form of `params` in dvc.yaml."""
     keys: dict[str, list[str]] = {}
     for each in (params for stage in stages for params in stage.params):
         name = Path(os.path.relpath(project.path(each.file))).as_posix()
-        found = keys.setdefault(name, [])
-        found += [key for key in each.keys or [""] if key not in found]
+        file_keys = keys.setdefault(name, [])
+        file_keys += [key for key in each.keys or [""] if key not in file_keys]
     listed: list[Any] = []
-    for name, found in keys.items():
-        if "" in found:
+    for name, file_keys in keys.items():
+        if "" in file_keys:
             listed.append({name: None})
             continue
-        own = [key for key in found if not any(key.startswith(f"{one}.") for one in found)]
+        own = [key for key in file_keys if not any(key.startswith(f"{one}.") for one in file_keys)]
         listed += own if name == "params.yaml" else [{name: own}]
     return listed
 
 
 def _experiment() -> str:
-    """Return a name for the experiment: that of the repository, and of the folder in it."""
+    """Return a name for the experiment: the repository's name and the folder in it."""
     remote = git.call("config", "remote.origin.url").stdout.decode(errors="replace").strip()
     top = Path(os.fsdecode(git.call("rev-parse", "--show-toplevel").stdout).strip())
     name = (
@@ -196,31 +196,31 @@ def _experiment() -> str:
 
 
 def _flow(value: Any) -> str:
-    """Return a value as YAML in one line, or in lines of _WIDTH."""
+    """Return a value in YAML's flow style, in lines of at most _WIDTH characters."""
     text = yaml.safe_dump(value, default_flow_style=True, width=_WIDTH, allow_unicode=True)
     return text.removesuffix("...\n").strip()
 
 
-def _said_of_wrapping(done: list[str], left: list[str]) -> list[str]:
-    """Return what to say of stages whose commands were wrapped, and of others."""
-    said = [f"dvc.yaml: wrapped {', '.join(done)}; DVC will run them again"] if done else []
-    said += [
+def _wrapping_messages(prefixed: list[str], skipped: list[str]) -> list[str]:
+    """Return a message for the stages whose commands were wrapped, and one for each other."""
+    names = ", ".join(prefixed)
+    messages = [f"dvc.yaml: wrapped {names}; DVC will run them again"] if prefixed else []
+    return messages + [
         f"{name}: not wrapped, since its command is more than one program on one line; write"
         " `samerun run -- sh -c '...'` by hand"
-        for name in left
+        for name in skipped
     ]
-    return said
 
 
-def _ignored(project: Project, own: list[Stage]) -> Iterator[str]:
-    """Write what git and DVC must not look at; yield what was written."""
+def _write_ignore_files(project: Project, own: list[Stage]) -> Iterator[str]:
+    """Write mlruns/.gitignore and lines of .dvcignore; yield what was written."""
     store = [address.workspace() / "mlruns"] if address.local_store() else []
     for folder in (Path(MARKER).parent, *store):
         ignore = Path(os.path.relpath(folder / ".gitignore"))
         if not ignore.exists():
             files.write_text(ignore, "*\n!.gitignore\n")
-            yield f"{ignore}: git keeps nothing of the local store"
-    read = [dep for stage in own for dep in stage.deps if not _is_made(project, dep)]
+            yield f"{ignore}: added, so that git ignores the local store"
+    read = [dep for stage in own for dep in stage.deps if not is_made(project, dep)]
     deps = [project.path(dep.path) for dep in read]
     path = project.root / ".dvcignore"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -228,28 +228,28 @@ def _ignored(project: Project, own: list[Stage]) -> Iterator[str]:
     if missing and any(dep.is_dir() for dep in deps):
         gap = "" if not text or text.endswith("\n") else "\n"
         files.write_text(path, text + gap + "".join(f"{line}\n" for line in missing))
-        yield f"{os.path.relpath(path)}: added {' and '.join(missing)}, since folders are read"
+        yield f"{os.path.relpath(path)}: added {' and '.join(missing)}, since stages read folders"
 
 
 def _unknown(project: Project, own: list[Stage]) -> Iterator[str]:
-    """Yield what cannot be known from dvc.yaml."""
+    """Yield messages about what samerun cannot know or cannot record."""
     entries = project.artifacts(FILE.resolve()).values()
     models = [str(each["path"]) for each in entries if each.get("type") == "model"]
     for path in models:
         yield (
-            f"not known: which code serves {path}; name it as meta.samerun.model, and runs have a"
+            f"unknown: which code serves {path}; if meta.samerun.model names it, each run has a"
             " model that MLflow can load"
         )
     for name in metrics.declared(project, FILE.resolve()):
         if not any(contains(one, name) for one in project.made):
-            yield f"{name}: not recorded, since no stage makes it: name it, or its folder, in outs"
+            yield f"{name}: not recorded, since it is no output: add it, or its folder, to outs"
     for stage in own:
         if not stage.records and not stage.outs:
-            yield f"{stage.short}: it has no outputs, so DVC cannot let a record stage follow it"
+            yield f"{stage.short}: it has no outputs, so no record stage can depend on it"
 
 
 def _lacking(project: Project, stage: Stage) -> Iterator[str]:
-    """Yield what is wrong with a record stage that is there."""
+    """Yield messages about what is wrong with an existing record stage."""
     pipeline = Pipeline(project, stage)
     try:
         _ = pipeline.marker
@@ -263,7 +263,7 @@ def _lacking(project: Project, stage: Stage) -> Iterator[str]:
     for one in pipeline.unfollowed():
         outs = [_path(project, out) for out in one.outs]
         wanted = f"one of {', '.join(outs)}" if len(outs) > 1 else outs[0]
-        yield f"{stage.short} does not follow {one.short}: add {wanted} to its deps"
+        yield f"{stage.short} does not depend on {one.short}: add {wanted} to its deps"
         yield from _unread(project, stage, one)
 
 
@@ -271,7 +271,7 @@ def _unread(project: Project, stage: Stage, one: Stage) -> Iterator[str]:
     """Yield the inputs of a stage that a record stage does not depend on either."""
     have = {dep.path for dep in stage.deps}
     for dep in one.deps:
-        if not _is_made(project, dep) and not any(contains(path, dep.path) for path in have):
+        if not is_made(project, dep) and not any(contains(path, dep.path) for path in have):
             yield f"{stage.short} lacks {_path(project, dep)}: add it to its deps"
     known = [item for item in _params(project, [stage]) if isinstance(item, str)]
     for key in (item for item in _params(project, [one]) if isinstance(item, str)):

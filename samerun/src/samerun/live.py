@@ -1,7 +1,7 @@
-"""A long execution is shown in MLflow while it runs.
+"""Shows a long execution in MLflow while it runs.
 
 A thread of `samerun run` follows what the program reports: JSON lines in the file that SAMERUN_LIVE
-names, or the rows of a plot that the stage writes. Nothing here may ever delay or end the program.
+names, or the rows of a plot that the stage writes. Nothing here may delay or end the program.
 """
 
 import contextlib
@@ -29,25 +29,25 @@ DELAY = 5.0
 """Seconds before a run is shown, unless SAMERUN_LIVE_AFTER says otherwise."""
 
 INTERVAL = 0.5
-"""Seconds between two looks at what the program has reported."""
+"""Seconds between two reads of what the program has reported."""
 
 NICENESS = 15
-"""Of the thread that talks to MLflow: it takes what the program leaves of the processor."""
+"""The nice value of the thread that talks to MLflow: the program has priority."""
 
 PATIENCE = 8.0
-"""Most seconds that a failed or killed execution waits until its end is in MLflow."""
+"""Seconds to wait at most until the end of a failed or killed execution is in MLflow."""
 
 PATIENCE_AFTER_SUCCESS = 0.2
 """The same for one that succeeded: `record` completes its run anyway."""
 
 MOST_ROWS = 300
-"""Most rows that are sent at one look, so that MLflow keeps up; `record` adds the others."""
+"""Most rows sent after one read, so that MLflow keeps up; `record` adds the others."""
 
 
 class Live:
     """Follows one execution.
 
-    A stage that no stage records, or that only presents, has no run, so it is not shown.
+    A stage that belongs to no run's identity is not shown.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Live:
             self._thread.join(PATIENCE if outcome else PATIENCE_AFTER_SUCCESS)
 
     def tags(self) -> dict[str, str]:
-        """Return what the program has said of itself."""
+        """Return the tags that the program has reported."""
         return reported.texts(reported.read(self._scratch.live))
 
     def _run(self) -> None:
@@ -90,7 +90,10 @@ class Live:
             self._show()
         except (UserError, OSError) as error:
             text = one_line(str(error))
-            print(f"samerun: warning: not shown while it runs: {text}", file=sys.stderr)
+            print(
+                f"samerun: warning: MLflow does not show this run while it runs: {text}",
+                file=sys.stderr,
+            )
 
     def _show(self) -> None:
         from samerun.mlflow import live_run, steps
@@ -139,22 +142,22 @@ def _thinned(rows: list[Row]) -> list[Row]:
 
 
 def _first(rows: list[Row], seen: dict[str, set[int]]) -> list[Row]:
-    """Return the rows without the values of steps that were there before: the first one counts.
+    """Return the rows without values of a step that a metric has already: the first one counts.
 
-    seen: metric to its steps so far; the new ones are added.
+    seen: metric to its steps so far; new steps are added to it.
     """
-    found = []
+    kept = []
     for step, values in rows:
         new = {name: x for name, x in values.items() if step not in seen.setdefault(name, set())}
         for name in new:
             seen[name].add(step)
         if new:
-            found.append((step, new))
-    return found
+            kept.append((step, new))
+    return kept
 
 
 def _follow_table(path: Path, shape: "Table") -> Iterator[list[Row]]:
-    """Yield the new rows of a CSV or TSV. shape: how plots show it."""
+    """Yield, for ever, the new rows of a CSV or TSV. shape: how plots show it."""
     header: list[str] = []
     for lines in _follow(str(path)):
         text = lines.decode(errors="replace")
@@ -176,7 +179,7 @@ def _follow_table(path: Path, shape: "Table") -> Iterator[list[Row]]:
 
 
 def _follow(path: str) -> Iterator[bytes]:
-    """Yield the complete lines that were written since the last look, for ever."""
+    """Yield, for ever, the complete lines that were written since the last read."""
     position = 0
     while True:
         content = reported.read(path, position)

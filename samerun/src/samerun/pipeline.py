@@ -1,4 +1,4 @@
-"""The pipeline that leads to one record stage: its identity, executions and results on disk."""
+"""The pipeline of one record stage: its stages, its identity, its executions and its results."""
 
 import hashlib
 import json
@@ -24,13 +24,14 @@ from samerun.working_tree import Commit
 class Pipeline:
     """A record stage and the stages upstream of it.
 
-    deciding: the stages that belong to a run's identity. presenting: those that only present.
+    deciding: the stages that belong to a run's identity. presenting: those under `not_identity`,
+    which only present results, such as a report.
     """
 
     def __init__(
         self, project: Project, stage: Stage, environ: Mapping[str, str | None] = os.environ
     ) -> None:
-        """environ: the environment variables that `meta.samerun.env` names are looked up in it."""
+        """environ: the environment in which the variables of `meta.samerun.env` are looked up."""
         self.project, self.stage = project, stage
         self.config = config.of(project, stage)
         self._environ = environ
@@ -54,7 +55,7 @@ class Pipeline:
         return None
 
     def ordered(self) -> list[Stage]:
-        """Return the deciding stages, and what they need, in an order in which they can run."""
+        """Return the deciding stages and those that they need, each after the stages it needs."""
         both = (*self.deciding, *self.presenting)
         waiting, done = {stage.name: stage for stage in both}, list[Stage]()
 
@@ -81,59 +82,60 @@ class Pipeline:
 
     @property
     def marker(self) -> Path:
-        """The file that says which run the workspace is. Raises: WorkspaceError."""
+        """The file that says which run the workspace has. Raises: WorkspaceError."""
         outs = self.stage.outs
         if len(outs) != 1 or outs[0].cached or not outs[0].persists:
             names = ", ".join(self.relative(out.path) for out in outs) or "none"
             raise WorkspaceError(
-                f"the only output of {self.stage.short} must be a marker that DVC restores from no"
-                f" cache, as in mlruns/recorded.json: {{cache: false, persist: true}} (got {names})"
+                f"the only output of {self.stage.short} must be a marker that DVC does not cache,"
+                f" as in mlruns/recorded.json: {{cache: false, persist: true}} (got {names})"
             )
         for other in self.sharing_marker():
             raise WorkspaceError(
-                f"the marker of {self.stage.name} must be its own (got that of {other})"
+                f"{self.stage.name} and {other} have the same marker: give each its own"
             )
         return self.project.path(self.stage.outs[0].path)
 
     def sharing_marker(self) -> list[str]:
-        """Return the names of other record stages with the same marker, which DVC cannot run."""
+        """Return the names of other record stages with the same marker: DVC refuses to run them."""
         own = {out.path for out in self.stage.outs}
         others = (s for s in self.project.stages if s.records and s.name != self.stage.name)
         return [other.name for other in others if own & {out.path for out in other.outs}]
 
     def check(self) -> None:
-        """Compare dvc.lock with the workspace, bytes included, and meta with the stages.
+        """Compare dvc.lock with the workspace, byte by byte, and meta.samerun with the stages.
 
-        Raises: WorkspaceError.
+        Raises: WorkspaceError for the first difference or mistake.
         """
         for mistake in self.mistakes():
             raise WorkspaceError(f"meta.samerun of {self.stage.name}: {mistake}")
         for stage in (*self.deciding, *self.presenting):
             for difference in differences(self.project, stage):
                 raise WorkspaceError(
-                    f"{difference} must be as dvc.lock has it, since a run is recorded from there:"
-                    f" run `dvc repro` (got another, at stage {stage.short})"
+                    f"stage {stage.short}: {difference} differs from dvc.lock, from which a run is"
+                    " recorded: run `dvc repro`"
                 )
 
     def mistakes(self) -> list[str]:
-        """Return what `meta.samerun` names and the pipeline does not have."""
+        """Return what `meta.samerun` names but the pipeline does not have."""
         return list(
             config.mistakes(self.config, self.project, self.deciding, self.presenting, self.folder)
         )
 
     def lacking(self) -> list[str]:
-        """Return what the record stage must depend on and does not.
+        """Return what the record stage must depend on but does not.
 
-        DVC executes it only if one of its dependencies changed. So they must include every input of
-        the deciding stages that no stage makes, or a change that changes no output is not recorded.
+        DVC executes it only if one of its dependencies changed. So it must depend on every input of
+        the deciding stages that no stage makes; otherwise a change of an input that changes no
+        output would not be recorded.
         """
         own = [dep.path for dep in self.stage.deps]
         keys = {(each.file, key) for each in self.stage.params for key in _keys(each)}
         lacking = []
         for stage in self.deciding:
-            inputs = [dep for dep in stage.deps if not _made(self.project, dep)]
+            inputs = [dep for dep in stage.deps if not is_made(self.project, dep)]
             lacking += [
-                self.relative(dep.path)
+                dep.written(self.project.root, self.folder)
                 for dep in inputs
                 if not any(contains(one, dep.path) for one in own)
             ]
@@ -146,15 +148,15 @@ class Pipeline:
         return list(dict.fromkeys(lacking))
 
     def unfollowed(self) -> list[Stage]:
-        """Return the stages of the same dvc.yaml with outputs that no record stage follows."""
+        """Return the stages of the same dvc.yaml that have outputs but lead to no record stage."""
         stages = self.project.stages
-        followed = {up.name for one in stages if one.records for up in self.project.upstream(one)}
+        recorded = {up.name for one in stages if one.records for up in self.project.upstream(one)}
         own = [one for one in stages if one.file == self.stage.file and not one.records]
-        return [one for one in own if one.outs and one.name not in followed]
+        return [one for one in own if one.outs and one.name not in recorded]
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What went into the deciding stages, as dvc.lock has it."""
+        """What went into the deciding stages, according to dvc.lock."""
         return identity.identity(
             [self.project.counted(stage, self.config.reads) for stage in self.deciding],
             made=self.project.made,
@@ -169,16 +171,16 @@ class Pipeline:
 
     @property
     def results(self) -> str:
-        """The SHA-256 of the hashes of all outputs: `dvc commit` can give one identity others."""
+        """The SHA-256 of all outputs' hashes, which `dvc commit` can change under one identity."""
         outs = {out.path: out.locked for out in self.outputs()}
         return hashlib.sha256(json.dumps(outs, sort_keys=True).encode()).hexdigest()
 
     def inputs(self) -> list[str]:
-        """Return the paths that must be as committed for a run to be clean, for git.
+        """Return the paths whose uncommitted changes are stored with a run, for git.
 
-        They are dvc.yaml, the files of its variables and parameters, what the deciding stages read
-        that no stage makes, the .dvc files of their data, and the code of the model; relative to
-        the current folder.
+        They are dvc.yaml, the files of its variables and parameters, the inputs of the deciding
+        stages that no stage makes, the .dvc files of their data, and the code of the model. They
+        are relative to the current folder.
         """
         names = set(self.config.model)
         for stage in self.deciding:
@@ -191,7 +193,7 @@ class Pipeline:
             counted = {
                 path
                 for dep in stage.deps
-                if not _made(self.project, dep)
+                if not is_made(self.project, dep)
                 for path in self._counted(dep, stage)
             }
             data = [item.path for item in self.project.data]
@@ -205,20 +207,20 @@ class Pipeline:
         return Path(os.path.relpath(file, self.project.root.resolve())).as_posix()
 
     def commit(self, base: str | None = None) -> Commit:
-        """Return the commit and what of the inputs is not as it has them. Raises: WorkspaceError.
+        """Return a commit, and how the inputs differ from it. Raises: WorkspaceError.
 
         base: the commit; by default the one that is checked out.
         """
         return working_tree.commit(base, self.inputs(), self.project.ignored)
 
     def check_size(self) -> None:
-        """Raise WorkspaceError if uncommitted inputs are too large to be kept with a run."""
+        """Raise WorkspaceError if uncommitted inputs are too large to be stored with a run."""
         working_tree.check_size(self.inputs(), self.project.ignored)
 
     def _counted(self, dep: Item, stage: Stage) -> set[str]:
-        """Return the paths of a dependency that count, as `reads` narrows them.
+        """Return the paths that count of a dependency: under `reads`, only the file named there.
 
-        The parameters are those of the file, since dvc.lock has them only after the stage has run.
+        Parameters are read from their file: dvc.lock has them only after the stage has run.
         """
         if dep.path not in self.config.reads:
             return {dep.path}
@@ -228,45 +230,45 @@ class Pipeline:
 
     def receipts(self) -> list[Receipt]:
         """Return the receipts of the executions that made the outputs in dvc.lock."""
-        found, own = [], processes.pipeline_process()
+        valid, own = [], processes.pipeline_process()
         for stage in self.deciding:
             receipt = receipts.read(identity.key(self.project.inputs(stage)), own)
             outs = {out.path: out.locked or "none" for out in stage.outs}
             if receipt and receipt.outs == outs:
                 self._check_environment(stage, receipt)
-                found.append(receipt)
-        return found
+                valid.append(receipt)
+        return valid
 
     def _check_environment(self, stage: Stage, receipt: Receipt) -> None:
-        """Refuse a variable of the identity that was another when the stage was executed.
+        """Check that the environment variables of the identity are as at the stage's execution.
 
         DVC does not see such a change, so the stage was not executed again. Raises: WorkspaceError.
         """
         for name in self.config.env:
             if receipt.env.get(name) != self._environ.get(name):
                 raise WorkspaceError(
-                    f"{name} must be as it was when {stage.short} was executed: put it back, or run"
-                    f" `dvc repro --force` (got another value)"
+                    f"the environment variable {name} has changed since stage {stage.short} was"
+                    " executed: restore its value, or run `dvc repro --force`"
                 )
 
     @property
     def wrapped(self) -> bool:
-        """Whether any deciding stage leaves receipts."""
+        """Whether any deciding stage runs under `samerun run`, and so has receipts."""
         return any(stage.wrapped for stage in self.deciding)
 
     def params(self) -> dict[str, Any]:
-        """Return the parameters of the deciding stages by dotted name, as dvc.lock has them.
+        """Return the parameters of the deciding stages by dotted name, from dvc.lock.
 
-        A name that two files have comes with its file: "other.yaml:epochs".
+        If two files have a name, each gets its file before it: "other.yaml:epochs".
         """
-        found: dict[str, dict[str, Any]] = {}
+        by_name: dict[str, dict[str, Any]] = {}
         for stage in self.deciding:
             for each in stage.params:
                 for name, value in flatten(each.locked).items():
-                    found.setdefault(name, {})[each.file] = value
+                    by_name.setdefault(name, {})[each.file] = value
         return {
             name if len(values) == 1 else f"{file}:{name}": value
-            for name, values in found.items()
+            for name, values in by_name.items()
             for file, value in values.items()
         }
 
@@ -277,14 +279,14 @@ class Pipeline:
 
 
 def hash_of(path: Path) -> str:
-    """Return the MD5 of a file; "none" if it is not there."""
+    """Return the MD5 of a file; "none" if it does not exist."""
     from samerun.dvc import hashing
 
     return hashing.md5(str(path)) if path.is_file() else "none"
 
 
 def _keys(params: Any) -> list[str]:
-    """Return the dotted keys that a stage takes from a file; "" for the whole file."""
+    """Return the dotted keys that a stage reads from a file; "" for the whole file."""
     return params.keys or [""]
 
 
@@ -293,6 +295,6 @@ def _prefixes(key: str) -> list[str]:
     return ["", *(".".join(parts[:count]) for count in range(1, len(parts) + 1))]
 
 
-def _made(project: Project, dep: Item) -> bool:
-    """Return whether stages make all of a dependency."""
+def is_made(project: Project, dep: Item) -> bool:
+    """Return whether a dependency is, or is inside, an output of a stage."""
     return any(contains(one, dep.path) for one in project.made)

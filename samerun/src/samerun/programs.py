@@ -1,4 +1,4 @@
-"""Other programs, DVC among them, all started the same way."""
+"""Starts other programs, DVC among them, with a controlled environment."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from samerun.core import variables
 from samerun.core.errors import ReproductionError
 
 _OUR_ERROR = re.compile(r"[\w-]+: error: (.+)")
-"""How `samerun` and the programs that use it print an error; the group is its text."""
+"""An error message of `samerun` or a program that uses it; the group is its text."""
 
 
 def call(
@@ -25,9 +25,9 @@ def call(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command and return the ended process.
 
-    at: the folder to run it in; by default the current one. isolated: without the variables of the
-    surrounding DVC and MLflow, that is neither in this workspace nor with its store. show: print
-    its output to the terminal. env: further variables, whatever they are.
+    at: the folder to run it in; by default the current one. isolated: without variables of DVC and
+    MLflow, so that it uses neither this workspace nor its store. show: print its output to the
+    terminal. env: further variables, of any name.
     """
     sys.stdout.flush()
     return subprocess.run(
@@ -42,7 +42,7 @@ def call(
 
 
 def environment(*, isolated: bool) -> dict[str, str]:
-    """Return the variables that a program is started with; `isolated` as `call` has it."""
+    """Return the environment in which a program is started. isolated: as in `call`."""
     inherited = variables.inherited(os.environ, isolated=isolated)
     # `python` in dvc.yaml must be the interpreter that runs this.
     inherited["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{inherited.get('PATH', '')}"
@@ -59,7 +59,7 @@ def output(*command: str, at: Path | None = None) -> str:
     """Return what a command prints. Raises: ReproductionError if it fails."""
     process = call(*command, at=at)
     if process.returncode:
-        raise ReproductionError(f"{' '.join(command[:4])} … must succeed (got {reason(process)})")
+        raise ReproductionError(f"`{' '.join(command[:4])} …` failed: {reason(process)}")
     return process.stdout.decode()
 
 
@@ -73,7 +73,7 @@ def reason(process: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def copy_remotes(root: Path, folder: Path) -> None:
-    """Give another folder's DVC the remotes of a project, their relative paths made absolute."""
+    """Copy a project's DVC remotes to another folder's project, relative paths made absolute."""
     config = root / ".dvc" / "config.local"
     if config.exists():
         shutil.copy(config, folder / ".dvc" / "config.local")

@@ -1,7 +1,7 @@
-"""`samerun record`: write the complete run into MLflow; its only output is a marker.
+"""`samerun record`: write the complete run into MLflow. Its only output is a marker.
 
-DVC executes this stage whenever it might have something to do. What that is depends on the receipts
-that the executions of the stages have left, and on the runs that the store has already.
+DVC executes this stage whenever there may be something to record. Whether there is depends on the
+receipts of the stages' executions and on the runs that the store has already.
 """
 
 import json
@@ -27,17 +27,18 @@ from samerun.working_tree import Commit
 
 
 def main() -> int:
-    """Record the executions that left receipts; without any, a run that the store lacks.
+    """Record executions by their receipts; without any, record the results if no run has them.
 
-    Raises: WorkspaceError if dvc.lock and the workspace differ, StoreError if the store fails.
+    Returns 0. Raises: WorkspaceError if dvc.lock and the workspace differ; StoreError if the store
+    fails.
     """
     pipeline = Pipeline.here()
-    marker = pipeline.marker  # raises if DVC may restore it from its cache
+    marker = pipeline.marker  # raises if DVC could restore it from its cache
     pipeline.check()
     for name in pipeline.lacking():
         print(
-            f"samerun: warning: {pipeline.stage.short} must depend on {name}, or a change of it may"
-            " not be recorded: add it in dvc.yaml",
+            f"samerun: warning: {pipeline.stage.short} does not depend on {name}, so a change of it"
+            " may not be recorded: add it in dvc.yaml",
             file=sys.stderr,
         )
     made_by = pipeline.receipts()
@@ -53,8 +54,8 @@ def main() -> int:
             run = _record(store, pipeline, made_by)
             print(f"record: run {run.name} ({run.run_id})")
     except StoreError as error:
-        raise StoreError(f"{error}; {_left_to_do(pipeline, new)}") from error
-    _sweep(store)  # before the marker: after a kill in between, `record` runs again
+        raise StoreError(f"{error}; {_unrecorded(pipeline, new)}") from error
+    _close_abandoned(store)  # before the marker: after a kill in between, `record` runs again
     _write_marker(marker, pipeline, store, run)
     for receipt in new:
         receipts.mark_recorded(receipt)
@@ -62,14 +63,14 @@ def main() -> int:
 
 
 def _new(made_by: Sequence[Receipt]) -> list[Receipt]:
-    """Return the executions that this process is to record."""
+    """Return the executions that this process has to record."""
     own = processes.pipeline_process()
     return [receipt for receipt in made_by if receipts.is_new(receipt, own)]
 
 
 def _write_marker(marker: Path, pipeline: Pipeline, store: Store, run: RecordedRun) -> None:
-    """Write the marker, and beside it which run it stands for."""
-    if not marker.parent.exists():  # git ignores what is in a folder that is ours alone
+    """Write the marker, and a file beside it that says which run the workspace has."""
+    if not marker.parent.exists():  # a new folder is only ours, so git can ignore it
         files.write_text(marker.parent / ".gitignore", "*\n!.gitignore\n")
     fingerprint = pipeline.fingerprint
     last = {
@@ -84,17 +85,17 @@ def _write_marker(marker: Path, pipeline: Pipeline, store: Store, run: RecordedR
 
 
 def _last(marker: Path) -> Path:
-    """Return the file beside a marker with the run that it stands for; no output of DVC.
+    """Return the file beside a marker that says which run the workspace has; DVC ignores it.
 
-    Of mlruns/recorded.json it is mlruns/last.json. Another marker, such as that of a second record
-    stage, has one of its own.
+    For mlruns/recorded.json it is mlruns/last.json. Another marker, such as that of a second record
+    stage, has a file of its own.
     """
     end = "" if marker.stem == "recorded" else f"-{marker.stem}"
     return marker.with_name(f"last{end}.json")
 
 
-def _left_to_do(pipeline: Pipeline, new: Sequence[Receipt]) -> str:
-    """Return what is not in the store, as far as that can be known without it."""
+def _unrecorded(pipeline: Pipeline, new: Sequence[Receipt]) -> str:
+    """Return a message that says what is not recorded yet, as far as local files show."""
     try:
         last = json.loads(_last(pipeline.marker).read_text())
     except (OSError, ValueError):
@@ -107,17 +108,17 @@ def _left_to_do(pipeline: Pipeline, new: Sequence[Receipt]) -> str:
     if new or not isinstance(last, dict) or not recorded.items() <= last.items():
         return "the results are on disk but not recorded: `dvc repro` records them later"
     stages = " and ".join(f"`{stage.short}`" for stage in pipeline.presenting)
-    later = f", and `dvc repro` adds what {stages} wrote later" if stages else ""
+    later = f"; run `dvc repro` later to add what {stages} wrote" if stages else ""
     return f"run {last['name']} has the results{later}"
 
 
 def _outs(pipeline: Pipeline) -> dict[str, str | None]:
-    """Return the hashes of the outputs that decide, by path."""
+    """Return the hashes of the deciding stages' outputs, by path."""
     return {pipeline.relative(out.path): out.locked for out in pipeline.outputs()}
 
 
 def _add_experiment(store: Store, run: RecordedRun) -> None:
-    """Note the DVC experiment that DVC restored these results for: the run is found by its name."""
+    """Tag the run with the DVC experiment that has its results, so that the name finds the run."""
     name = os.environ.get("DVC_EXP_NAME")
     if name and name not in run.experiments:
         others = [run.tags[RESTORED_FOR]] if RESTORED_FOR in run.tags else []
@@ -125,9 +126,9 @@ def _add_experiment(store: Store, run: RecordedRun) -> None:
 
 
 def _add_presentation(store: Store, pipeline: Pipeline, run: RecordedRun) -> None:
-    """Add what only presents to a complete run, unless it has these very files.
+    """Add the outputs of presenting stages to a complete run, unless it has the same files.
 
-    The tag `report` names the first of them that is new, once there is more than one version.
+    If there are several versions of a report, the tag `report` names the newest.
     """
     added = []
     for stage in pipeline.presenting:
@@ -144,27 +145,29 @@ def _add_presentation(store: Store, pipeline: Pipeline, run: RecordedRun) -> Non
 
 
 def _report_changes(commit: Commit, params: Sequence[str]) -> None:
-    """Print which uncommitted changes are stored with the run, unless it is only parameters."""
+    """Print which uncommitted changes, other than of parameters, are stored with the run."""
     for folder in commit.left_out:
         print(
-            f"record: {one_line(folder)} is a git repository without a commit, so nothing of it is"
-            " kept with the run: commit there, or name it in .gitignore"
+            f"record: {one_line(folder)} is a git repository without a commit, so the run stores"
+            " nothing of it: commit there, or list it in .gitignore"
         )
     changed = [path for path in commit.paths if path not in params]
     if changed:
         paths = ", ".join(map(one_line, changed[:5])) + (", …" if len(changed) > 5 else "")
         size = f" ({len(commit.patch) / 1e6:.1f} MB)" if len(commit.patch) >= 100_000 else ""
-        print(f"record: not committed, so kept with the run{size}: {paths}")
+        print(f"record: uncommitted changes stored with the run{size}: {paths}")
 
 
-def _sweep(store: Store) -> None:
-    """Close other runs whose process is gone; a store that fails costs a warning, nothing else."""
+def _close_abandoned(store: Store) -> None:
+    """Mark other runs whose process is gone as KILLED; if the store fails, only warn."""
     try:
         waiting = {receipt.execution for receipt in receipts.unrecorded()}
         for run in store.close_abandoned(waiting=waiting):
             print(f"record: run {run.name} ({run.run_id}) is KILLED: its process is gone")
     except StoreError as error:
-        print(f"samerun: warning: lost runs were not looked for: {error}", file=sys.stderr)
+        print(
+            f"samerun: warning: no runs of killed processes were closed: {error}", file=sys.stderr
+        )
 
 
 def _record(store: Store, pipeline: Pipeline, made_by: Sequence[Receipt]) -> RecordedRun:
@@ -172,18 +175,18 @@ def _record(store: Store, pipeline: Pipeline, made_by: Sequence[Receipt]) -> Rec
     commit = pipeline.commit()
     params = [each.file for stage in pipeline.deciding for each in stage.params]
     _report_changes(commit, params)
-    written = _content(store, pipeline, made_by, commit)
+    run_content = _content(store, pipeline, made_by, commit)
     with TemporaryDirectory() as scratch:
         artifacts = Path(scratch) / "kept"
         artifacts.mkdir()
         _write_artifacts(artifacts, pipeline, made_by, commit)
-        return store.record(written, model=model_files.files_of(pipeline), artifacts=artifacts)
+        return store.record(run_content, model=model_files.files_of(pipeline), artifacts=artifacts)
 
 
 def _content(
     store: Store, pipeline: Pipeline, made_by: Sequence[Receipt], commit: Commit
 ) -> RunContent:
-    """Return everything that the run shows."""
+    """Return everything that the run's page shows."""
     new = _new(made_by)
     execution, start, end = _times(store, new, pipeline)
     experiment = os.environ.get("DVC_EXP_NAME") or None
@@ -209,10 +212,10 @@ def _content(
 
 
 def _times(store: Store, new: Sequence[Receipt], pipeline: Pipeline) -> tuple[str, float, float]:
-    """Return a run's execution, its start and its end, in seconds since 1970.
+    """Return the id of a run's execution, its start and its end, in seconds since 1970.
 
-    The execution is the one that has a run in the store, which was shown while it ran; a later one
-    has none if the store did not answer. Without an execution that is new, start and end are now.
+    If one of the executions was shown while it ran, it has a run in the store, and its id is used.
+    If no execution is new, start and end are now.
     """
     if not new:
         what = f"{pipeline.fingerprint[:32]}-{pipeline.results[:32]}"
@@ -245,7 +248,7 @@ def _tags(
         tags["backfilled"] = "true"
     seen = {receipt.stage for receipt in made_by}
     frozen = [stage.short for stage in pipeline.deciding if stage.frozen and stage.name not in seen]
-    if frozen:  # under `repro -f`, dvc.lock has parameters that such a stage never ran with
+    if frozen:  # after `repro -f`, dvc.lock may have parameters that a frozen stage never ran with
         tags["frozen"] = ", ".join(frozen)
     return tags
 
@@ -255,8 +258,7 @@ def _write_artifacts(
 ) -> None:
     """Write the run's files, except its model, into a folder.
 
-    Outputs are copied: MLflow takes no links, and DVC may be configured to link outputs to its
-    cache.
+    Outputs are copied, since DVC may have linked them to its cache and MLflow accepts no links.
     """
     packages = made_by[-1].packages if made_by else environment.packages()
     (folder / "identity.json").write_text(identity.as_json(pipeline.identity))

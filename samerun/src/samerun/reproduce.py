@@ -1,4 +1,4 @@
-"""`samerun reproduce RUN`: execute a recorded run again and compare the results bit by bit."""
+"""`samerun reproduce RUN`: execute a recorded run again and compare the results, bit by bit."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,21 +19,20 @@ from samerun.proof.outputs import Difference
 from samerun.proof.page import Page, differences, model_differences
 from samerun.proof.recorded import Recorded
 from samerun.proof.sandbox import Sandbox
-from samerun.proof.tolerance import Tolerance
+from samerun.proof.tolerance import UNUSED, Tolerance
 
 EXACT, DIFFERS = 0, 1
 
 _SHOWN_OUTPUTS = 5
 
-_UNUSED = "tolerance must name files, keys or columns that a stage makes (got {})"
-
 
 @dataclass(slots=True)
 class Outcome:
-    """How a reproduction ended. difference: the first one, in words. compared: what is equal.
+    """How a reproduction ended.
 
-    others: the outputs that differ besides the first. environment: what differs in it from the
-    run's, or "". within: what was within the tolerance, or "".
+    difference: the first one, None if there is none. others: further outputs that differ.
+    compared: what was compared. environment: how it differs from the run's, or "". within: which
+    differences were within the tolerance, or "".
     """
 
     difference: str | None
@@ -44,7 +43,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """The verdict in two words at most, as it is written on the run."""
+        """The verdict, as the run's tag `reproduced` has it."""
         if self.difference:
             return "differs"
         return "within tolerance" if self.within else "exact"
@@ -63,17 +62,19 @@ def main(
     experiment; `champion`, or `NAME@champion` of another registered model than the experiment's;
     None for the run of the results in dvc.lock.
     stage: the only stage that is executed, with the inputs that the run had; None for all.
-    keep: whether the folder of the reproduction remains. with_patch: whether uncommitted changes
-    are applied that another store than the local one keeps with the run.
+    keep: whether to keep the temporary checkout. with_patch: whether to apply the run's uncommitted
+    changes even if its store is not the local one.
 
     Raises: ReproductionError if the run cannot be executed again.
     """
     if run is not None and not run.strip():  # every id starts with the empty text
-        raise UsageError("run must be an id, the beginning of one, a name or champion (got none)")
-    pipeline, store, found = _find(Project(), run)
+        raise UsageError("RUN must be a run's name, its id or its first characters (got nothing)")
+    pipeline, store, recorded_run = _find(Project(), run)
     tolerance = Tolerance(pipeline.config.tolerance)
-    if found.status != "FINISHED":
-        raise ReproductionError(f"the run must have finished (got {found.run_id}: {found.status})")
+    if recorded_run.status != "FINISHED":
+        raise ReproductionError(
+            f"run {recorded_run.run_id} has not finished: its status is {recorded_run.status}"
+        )
     trusted = with_patch or address.local_store() is not None
     steps = (len(pipeline.deciding) if stage is None else 1) + 3
     with (
@@ -81,25 +82,26 @@ def main(
         progress.steps("reproduce", steps) as begin,
     ):
         begin("fetch")
-        recorded = Recorded.fetch(store, found, folder)
+        recorded = Recorded.fetch(store, recorded_run, folder)
         recorded.check_trust(trusted)
         begin("check out")
         sandbox = Sandbox(folder, pipeline)
         sandbox.check_out(recorded.commit)
         reproduction = _Reproduction(store, recorded, sandbox, tolerance)
         outcome = reproduction.outcome(begin, trusted=trusted, only=stage)
-    _print(found, outcome, stage)
+    for line in _lines(recorded_run, outcome, stage):
+        print(one_line(line))
     if keep:
-        print(f"kept: {sandbox.folder}")
-    if stage is None:  # the tag speaks of the whole run
-        _tag(store, found, outcome)
+        print(f"the checkout is in {sandbox.folder}")
+    if stage is None:  # the tag is for the whole run
+        _tag(store, recorded_run, outcome)
     return DIFFERS if outcome.difference else EXACT
 
 
 def _find(project: Project, reference: str | None) -> tuple[Pipeline, Store, RecordedRun]:
-    """Return the run that a reference names, its store, and the pipeline whose stage recorded it.
+    """Return the pipeline that recorded the run that a reference names, the store and the run.
 
-    Raises: StoreError if no stage of this folder that records has such a run.
+    Raises: StoreError if no record stage of this folder has such a run.
     """
     errors: list[StoreError] = []
     recorders = project.recorders()
@@ -121,8 +123,8 @@ def _current(store: Store, pipeline: Pipeline) -> RecordedRun:
     run = store.find_complete(pipeline.fingerprint, pipeline.results)
     if run is None:
         raise StoreError(
-            f"{store.name} must have a run of the results in dvc.lock: run `dvc repro`, or name"
-            f" another run (got none in {store.shown_uri})"
+            f"no run in {store.shown_uri} has the results in dvc.lock: run `dvc repro`, or name a"
+            " run"
         )
     return run
 
@@ -140,7 +142,7 @@ class _Reproduction:
     def outcome(
         self, begin: Callable[[str], object], *, trusted: bool, only: str | None
     ) -> Outcome:
-        """Execute the run's stages, unless their inputs differ, and compare the results."""
+        """Execute the run's stages, unless their inputs have changed, and compare the results."""
         first, others = self._compare(begin, trusted, only)
         change = self._recorded.environment_change(self._root)
         return Outcome(first, others, self._compared, change, str(self._tolerance))
@@ -148,37 +150,39 @@ class _Reproduction:
     def _compare(
         self, begin: Callable[[str], object], trusted: bool, only: str | None
     ) -> tuple[str | None, Sequence[Difference]]:
-        """Return the first difference, in the order in which a run reads and makes what differs.
+        """Return the first difference, or None, and the other outputs that differ.
 
-        Returns: it in words, None if there is none; and the other outputs that differ.
+        The order is that in which a run reads its inputs and makes its outputs.
         """
         recorded, sandbox = self._recorded, self._sandbox
         if first := next(recorded.identity_differences(), None):
             return first, ()
-        old = outputs.Old(recorded.artifacts, sandbox.users_cache, sandbox.base)
+        old = outputs.RecordedFiles(recorded.artifacts, sandbox.users_cache, sandbox.base)
         plan = planned.plan(recorded, sandbox, old, trusted=trusted, only=only)
         self._root = plan.pipeline.project.root
         if first := next(planned.differences(recorded, plan, sandbox), None):
-            return first, ()  # what is made from other inputs says nothing
+            return first, ()  # results of other inputs cannot be compared
         planned.execute(recorded, plan, sandbox, begin)
         begin("compare")
         after = sandbox.pipeline(recorded.environ)
-        found = list(outputs.differences(plan.pipeline, after, plan.compared, old, self._tolerance))
+        changed = list(
+            outputs.differences(plan.pipeline, after, plan.compared, old, self._tolerance)
+        )
         if only is None:
             for name in self._tolerance.unused(outputs.files(after, plan.compared)):
-                print(f"samerun: warning: {one_line(_UNUSED.format(name))}", file=sys.stderr)
-        if found:
-            return str(found[0]), found[1:]
+                print(f"samerun: warning: {one_line(UNUSED.format(name))}", file=sys.stderr)
+        if changed:
+            return str(changed[0]), changed[1:]
         return next(self._beyond_outputs(plan, after), None), ()
 
     def _beyond_outputs(self, plan: planned.Plan, after: Pipeline) -> Iterator[str]:
-        """Yield what differs between the files and what the run has of them: copies, page, model.
+        """Yield how the run's artifacts, page and model differ from the files they were made from.
 
-        Of some stages alone, the copies of their outputs.
+        With --stage, only artifacts that are outputs of its stages are compared.
         """
         recorded = self._recorded
-        given = {*content.declarations(after), *content.locks(after)}
-        made = [name for name in content.files(after) if name not in given]
+        inputs = {*content.declarations(after), *content.locks(after)}
+        made = [name for name in content.files(after) if name not in inputs]
         own = [out.path for stage in plan.compared for out in stage.outs]
         if plan.only is not None:
             made = [name for name in made if any(contains(one, name) for one in own)]
@@ -198,7 +202,7 @@ class _Reproduction:
 
 
 def _shown(pipeline: Pipeline, page: Page) -> str:
-    """Return what of a run's page was compared, in numbers."""
+    """Return how many entries of a run's page were compared."""
     values = sum(len(column) for column in page.history.values())
     shown = [
         _count(len(page.params), "parameter"),
@@ -214,23 +218,18 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _print(run: RecordedRun, outcome: Outcome, only: str | None) -> None:
-    for line in _lines(run, outcome, only):
-        print(one_line(line))
-
-
 def _lines(run: RecordedRun, outcome: Outcome, only: str | None) -> Iterator[str]:
     yield f"run {run.name} ({run.run_id}), commit {run.tags.get('git_commit', 'none')[:12]}"
     if only is not None:
         yield f"only stage {only}, with the inputs that the run had: no other stage is compared"
     if outcome.difference:
         yield f"differs: {outcome.difference}"
-        for words, follows in (
+        for label, follows in (
             ("also different", False),
             ("perhaps as a consequence (check with --stage)", True),
         ):
             if others := [one for one in outcome.others if one.follows == follows]:
-                yield f"{words}: {_named(others)}"
+                yield f"{label}: {_named(others)}"
         yield f"environment: {outcome.environment or 'the same packages and machine'}"
         return
     if outcome.within:
@@ -249,7 +248,7 @@ def _named(others: Sequence[Difference]) -> str:
 
 
 def _tag(store: Store, run: RecordedRun, outcome: Outcome) -> None:
-    """Note the outcome on the run; a store that fails costs a warning, not the outcome."""
+    """Tag the run with the outcome; if the store fails, only warn."""
     facts = environment.facts()
     tags = {
         "reproduced": outcome.verdict,
@@ -259,4 +258,4 @@ def _tag(store: Store, run: RecordedRun, outcome: Outcome) -> None:
     try:
         store.tag(run.run_id, tags)
     except StoreError as error:
-        print(f"samerun: warning: the outcome is not on the run: {error}", file=sys.stderr)
+        print(f"samerun: warning: the verdict was not written to the run: {error}", file=sys.stderr)

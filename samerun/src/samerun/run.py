@@ -1,8 +1,8 @@
 """`samerun run -- COMMAND`: execute a stage's command so that its execution can be recorded.
 
-Before: what the stage reads must be what dvc.lock says. After: its code and parameters must be what
-they were before. Then a receipt for `record`. Importing DVC takes a quarter of a second, so that
-happens beside the command; the modules that are imported at the top here take little.
+Before the command starts, what the stage reads must match dvc.lock. After it has ended, code and
+parameters must be unchanged; then a receipt is written for `record`. Importing DVC takes a quarter
+of a second, so it is imported while the command runs. The imports at the top here are quick.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from samerun.core.errors import UserError, WorkspaceError
 from samerun.execution import processes
 from samerun.execution.scratch import RunningError, Scratch
-from samerun.inputs import Before
+from samerun.inputs import InputSnapshot
 
 if TYPE_CHECKING:
     from samerun.dvc.project import Project
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _BY_SIGNAL = 128
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-"""Signals that Python ignores, and that a command must get as it would without us."""
+"""Signals that Python ignores, but that must have their usual effect on the command."""
 
 
 def exit_status(command: list[str]) -> int:
     """Execute a stage's command and end this process with its exit status.
 
-    Whatever thread still talks to a server is not waited for.
+    Threads that still talk to a server are not waited for.
     """
     try:
         status = main(command)
@@ -43,7 +43,7 @@ def exit_status(command: list[str]) -> int:
             raise failure
 
         status = exits.status_of(fail, "samerun")
-    with contextlib.suppress(OSError, AttributeError):  # a stream that is closed, or full
+    with contextlib.suppress(OSError, AttributeError):  # a stream is closed, or its disk full
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
@@ -51,7 +51,7 @@ def exit_status(command: list[str]) -> int:
 
 def main(command: list[str]) -> int:
     """Return the exit status of the command; 128 + n if signal n ended it; 2 if it is refused."""
-    if not os.environ.get("DVC_STAGE"):  # by hand: there is no stage to speak of
+    if not os.environ.get("DVC_STAGE"):  # called by hand, so there is no stage
         return _replace_process(command)
     _open_closed_streams()
     status, running = 2, False
@@ -71,50 +71,50 @@ def _run_stage(command: list[str]) -> int:
     if "SAMERUN_LIVE_AFTER" in os.environ:
         from samerun.live import delay
 
-        delay()  # raises if it is no number, before anything runs
+        delay()  # raises before anything runs if it is no number
     if "MLFLOW_TRACKING_URI" in os.environ:
         from samerun.core import address
 
-        address.store_uri()  # raises if nothing could ever be recorded there
-    before = Before.read()
+        address.store_uri()  # raises if no run could ever be recorded there
+    before = InputSnapshot.read()
     before.check()
     scratch = Scratch(_own_folder(), before.stage, [command, before.inputs])
-    for marker in before.markers:  # so that DVC runs `record` after this, whatever comes out
+    for marker in before.markers:  # so that DVC runs `record` even if no output changes
         with contextlib.suppress(FileNotFoundError):
             os.unlink(marker)
     return Execution(before, scratch, dvc).run(command)
 
 
 class Execution:
-    """One execution of a stage: the process, and what is known of it beside.
+    """One execution of a stage: its process, and what its receipt needs.
 
-    dvc: the name of the DVC process that runs the stage; None if it cannot be told.
+    dvc: the name of the DVC process that runs the stage; None if it is unknown.
     """
 
-    def __init__(self, before: Before, scratch: Scratch, dvc: str | None) -> None:
+    def __init__(self, before: InputSnapshot, scratch: Scratch, dvc: str | None) -> None:
         self._before, self._scratch, self._dvc = before, scratch, dvc
         self._child = 0
-        self._signalling = threading.RLock()  # a handler may interrupt its own thread inside
+        self._signalling = threading.RLock()  # a handler may interrupt a thread that holds it
         self._pending: list[int] = []
         self._project: Project
         self._stage: Stage
         self._error: BaseException | None = None
         self._live: Live | None = None
-        self._known = threading.Event()
+        self._loaded = threading.Event()
         self._facts: dict[str, str] = {}
         self._packages: dict[str, str] = {}
 
     def run(self, command: list[str]) -> int:
-        """Execute the command; on success leave a receipt. Raises: UserError if it is refused."""
+        """Execute the command; on success write a receipt. Raises: UserError if it is refused."""
         try:
             self._start(command)
         except UserError:
-            self._scratch.leave()
+            self._scratch.keep_checkpoints()
             raise
         self._scratch.begin(self._child)
-        threading.Thread(target=self._learn, name="learn", daemon=True).start()
+        threading.Thread(target=self._load, name="load", daemon=True).start()
         status = self._wait()
-        self._known.wait()
+        self._loaded.wait()
         try:
             if self._error:
                 raise self._error
@@ -122,11 +122,11 @@ class Execution:
                 self._accept()
         except (UserError, OSError) as error:
             self._end("FAILED", str(error))
-            self._scratch.leave()
+            self._scratch.keep_checkpoints()
             raise
         if status:
             self._end(*_outcome(status))
-            self._scratch.leave()
+            self._scratch.keep_checkpoints()
         return status
 
     def _start(self, command: list[str]) -> None:
@@ -148,7 +148,7 @@ class Execution:
             self._signal(signum)
 
     def _wait(self) -> int:
-        """Return the command's exit status; its pid, which another may get, is forgotten first."""
+        """Return the command's exit status; clear its PID before another process can get it."""
         child = self._child
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return _exit_code(os.waitpid(child, 0)[1])
@@ -158,7 +158,7 @@ class Execution:
             return _exit_code(os.waitpid(child, 0)[1])
 
     def _signal(self, signum: int) -> None:
-        """Send a signal to the command: once it has started, and unless it has ended."""
+        """Send a signal to the command, at its start if it has not started, unless it has ended."""
         with self._signalling:
             if not self._child:
                 self._pending.append(signum)
@@ -166,11 +166,10 @@ class Execution:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._child, signum)
 
-    def _learn(self) -> None:
-        """Load DVC's index beside the command, and show a long execution while it runs.
+    def _load(self) -> None:
+        """Load DVC's index while the command runs, and begin to show a long execution.
 
-        Uncommitted inputs that are too large to be kept with a run are refused here, before the
-        command has taken long.
+        If uncommitted inputs are too large to be stored with a run, this ends the command early.
         """
         try:
             from samerun.dvc.project import Project
@@ -189,12 +188,12 @@ class Execution:
             self._facts, self._packages = environment.facts(), environment.packages()
         except BaseException as error:
             self._error = error
-            self._signal(signal.SIGTERM)  # what follows could not be accepted anyway
+            self._signal(signal.SIGTERM)  # its result would be refused anyway
         finally:
-            self._known.set()
+            self._loaded.set()
 
     def _accept(self) -> None:
-        """Check that nothing changed meanwhile, and write the receipt. Raises: WorkspaceError."""
+        """Check that the inputs are unchanged, and write the receipt. Raises: WorkspaceError."""
         from pathlib import Path
 
         from samerun.dvc import identity
@@ -205,7 +204,7 @@ class Execution:
         outs = self._project.current_outs(self._stage)
         key = identity.key(self._project.current_inputs(self._stage))
         if self._dvc and processes.is_gone(self._dvc):
-            # Nobody keeps the outputs, so there is nothing to record.
+            # DVC would have cached the outputs: without it there is nothing to record.
             self._end("KILLED", "the dvc that ran it is gone")
             return
         self._end("", "")
@@ -213,7 +212,7 @@ class Execution:
             receipts.Receipt(
                 key=key,
                 stage=self._stage.name,
-                execution=self._scratch.seal(),
+                execution=self._scratch.final_execution(),
                 started=self._scratch.started,
                 seconds=self._scratch.seconds,
                 outs=outs,
@@ -221,6 +220,7 @@ class Execution:
                 facts=self._facts,
                 packages=self._packages,
                 env=self._before.env,
+                params=self._stage.current_params(),
                 pipeline=self._dvc,
                 live=self._scratch.shown,
             ),
@@ -236,8 +236,8 @@ class Execution:
 def _restore_outputs() -> None:
     """Check out the outputs of the last execution that succeeded; those that persist stay.
 
-    DVC deletes a stage's outputs before it runs the command. If the command then fails, a typing
-    error would cost the user the last good outputs; DVC's cache still has them.
+    DVC deletes a stage's outputs before it runs the command. If the command then fails, perhaps
+    because of a typo, the last good outputs would be lost, although DVC's cache still has them.
     """
     from samerun import programs
     from samerun.dvc.project import Project
@@ -260,7 +260,7 @@ def _replace_process(command: list[str]) -> int:
 
 
 def _no_program(command: list[str], error: OSError) -> UserError:
-    return WorkspaceError(f"{command[0]} must be a program that runs (got {error.strerror})")
+    return WorkspaceError(f"cannot run {command[0]}: {error.strerror}")
 
 
 def _exit_code(waited: int) -> int:
@@ -269,7 +269,7 @@ def _exit_code(waited: int) -> int:
 
 
 def _outcome(status: int) -> tuple[str, str]:
-    """Return how a run ends in MLflow, and why. status: of the command's exit, not 0."""
+    """Return a run's status in MLflow, and the reason. status: the command's exit status, not 0."""
     with contextlib.suppress(ValueError):
         name = signal.Signals(status - _BY_SIGNAL).name
         return "KILLED", f"its process was ended by {name}"
@@ -277,9 +277,9 @@ def _outcome(status: int) -> tuple[str, str]:
 
 
 def _open_closed_streams() -> None:
-    """Open what the caller closed of stdin, stdout and stderr, as in `dvc repro 2>&-`.
+    """Open stdin, stdout and stderr if the caller closed them, as in `dvc repro 2>&-`.
 
-    Otherwise the next file to be opened would get its number, and be written into.
+    Otherwise the next file to be opened would get the closed descriptor, and be written into.
     """
     for number in range(3):
         try:
@@ -292,7 +292,7 @@ def _open_closed_streams() -> None:
 
 
 def _own_folder() -> str:
-    """Return samerun's own folder, as `receipts.folder` does, without what that imports."""
+    """Return samerun's own folder, as `receipts.folder` does, without its imports."""
     if root := os.environ.get("DVC_ROOT"):
         return os.path.join(root, ".dvc", "tmp", "samerun")
     from samerun.execution import receipts

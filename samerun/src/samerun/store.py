@@ -1,11 +1,11 @@
-"""`samerun store`: sync the embedded MLflow store between ephemeral machines."""
+"""`samerun store`: sync the local MLflow store between ephemeral runners."""
 
 from samerun.execution.lock import exclusive
 from samerun.mlflow import store_sync
 
 
 def main(*, direction: str) -> int:
-    """Pull or push the store. Raises: WorkspaceError if two machines have written to it."""
+    """Pull or push the store, and return 0. Raises: WorkspaceError if two machines wrote to it."""
     with exclusive():
         print(f"store: {store_sync.pull() if direction == 'pull' else store_sync.push()}")
     return 0

@@ -14,15 +14,15 @@ HOST = "127.0.0.1"
 
 
 def main(*, port: int = 5000) -> int:
-    """Replace this process with the MLflow server, which Ctrl-C ends.
+    """Replace this process by MLflow's server, which Ctrl-C ends.
 
-    If a server keeps the runs already, only print where they are.
+    If the runs are on a server already, print its address and return 0.
     """
     port = _free_port(port) if address.sqlite_file() else port  # checked before a store is created
     own = config.here()
     store = tracking.Store(own)  # creates an empty store, so that the server finds one
     store.add_experiment_tags()
-    # MLflow's start page is about traces and judges: link to the table of runs, in our own view.
+    # Not MLflow's start page, which is about traces and judges, but the table of runs in our view.
     runs_page = f"#/experiments/{store.experiment}/runs?workflowType=machine_learning"
     runs_page += f"&viewStateShareKey={VIEW}" if own.columns else ""
     if not store.uri.startswith("sqlite:"):

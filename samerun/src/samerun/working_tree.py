@@ -16,7 +16,7 @@ from samerun.core.errors import WorkspaceError
 COMMIT_VARIABLE = "SAMERUN_COMMIT"
 """The environment variable that names the commit to compare the working tree with.
 
-A retraining sets it: the commit is HEAD with the files that the retraining wrote.
+A retraining sets it to a commit of HEAD plus the files that the retraining wrote.
 """
 
 
@@ -27,7 +27,7 @@ class Commit:
     sha: the commit checked out; None outside git or before the first commit.
     patch: the uncommitted changes, untracked files included; empty if there are none. Its names are
     relative to the top folder of the repository.
-    left_out: nested git repositories without a commit, of which git can add nothing.
+    left_out: nested git repositories without a commit, whose files git cannot add.
     """
 
     sha: str | None
@@ -51,16 +51,17 @@ def commit(
     paths: Sequence[str] | None = None,
     ignored: Callable[[str], bool] = lambda path: False,
 ) -> Commit:
-    """Return the commit and the patch of the current folder's checkout, against `base` (HEAD).
+    """Return the commit and the patch of the current folder's checkout, compared with `base`.
 
-    paths: the files and folders that count, relative to the current folder; they may be absent.
-    None: the current folder. ignored: whether an untracked file, by its full path, does not count.
+    base: by default HEAD. paths: the files and folders that count, relative to the current folder;
+    they may be absent. None: the current folder. ignored: whether an untracked file, by its full
+    path, does not count.
 
-    dvc.lock is left out: a run writes it, it is not an input. The patch is taken with a separate
+    dvc.lock is left out: it is written by a run, not an input. The patch is made with a separate
     index and object store, so the user's repository is not touched.
 
-    Raises: WorkspaceError if git does not answer, since an unknown tree is not a clean one; or if
-    the changes are too large to be kept, which is found out before any is read.
+    Raises: WorkspaceError if git fails, since an unknown tree is not a clean one; or if the changes
+    are too large to be stored, which is checked before any of them is read.
     """
     with _tree(base, paths, ignored) as tree:
         if tree is None:
@@ -71,7 +72,7 @@ def commit(
 def check_size(
     paths: Sequence[str] | None = None, ignored: Callable[[str], bool] = lambda path: False
 ) -> None:
-    """Raise WorkspaceError if the uncommitted changes of these paths are too large to be kept."""
+    """Raise WorkspaceError if the uncommitted changes of these paths are too large to be stored."""
     with _tree(None, paths, ignored) as tree:
         if tree is not None:
             tree.changes()
@@ -83,7 +84,7 @@ def _tree(
 ) -> Iterator[Tree | None]:
     """Yield the checkout of the current folder; None outside git and before the first commit.
 
-    Our index begins as a copy of the user's: git compares only files whose times have changed.
+    Our index starts as a copy of the user's, so that git reads only files whose times differ.
     """
     if not _in_checkout() or git.call("rev-parse", "--verify", "--quiet", "HEAD").returncode:
         yield None
@@ -105,14 +106,14 @@ def _tree(
         tree = Tree(sha, top, changes.pathspecs(top, paths), env, ignored=ignored)
         if tree.specs:
             if Path(index).exists():
-                shutil.copy2(index, env["GIT_INDEX_FILE"])  # with its time, by which git judges
+                shutil.copy2(index, env["GIT_INDEX_FILE"])  # with its time, which git compares
                 tree = tree.with_added()
             tree.start()
         yield tree
 
 
 def _in_checkout() -> bool:
-    """Return whether the folder is in a git checkout. Raises: WorkspaceError if git cannot say."""
+    """Return whether the folder is in a git checkout. Raises: WorkspaceError if git fails."""
     if not git.is_installed():
         return False
     process = git.call("rev-parse", "--is-inside-work-tree")

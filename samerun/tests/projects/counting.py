@@ -94,7 +94,7 @@ Found = TypeVar("Found")
 
 
 def wait_for(find: Callable[[], Found | None], what: str, seconds: float = 60) -> Found:
-    """Return what `find` finds, as soon as it does."""
+    """Return the result of `find` as soon as it has one."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := find():
@@ -117,7 +117,7 @@ class Counting(Toy):
         return super().env(**{"TOY_GATE": str(self.gate), "SAMERUN_LIVE_AFTER": "0", **more})
 
     def allow(self, steps: int) -> None:
-        """Let the program do so many steps."""
+        """Let the program do this number of steps."""
         self.gate.write_text(str(steps))
 
     def starts(self) -> list[str]:
@@ -130,11 +130,11 @@ class Counting(Toy):
         return sorted((json.loads(f.read_text()) for f in found), key=lambda r: r["started"])
 
     def scratch(self) -> list[Path]:
-        """Return what executions left that were cut short."""
+        """Return the scratch folders of killed executions."""
         return sorted((self.path / ".dvc/tmp/samerun/scratch").glob("*"))
 
     def children(self) -> list[int]:
-        """Return the processes that count here."""
+        """Return the processes of the counting program here."""
         return self.processes(lambda words: words[1:3] == [b"-IS", b"code/count.py"])
 
     def wrappers(self) -> list[int]:
@@ -144,7 +144,7 @@ class Counting(Toy):
         )
 
     def assert_sound(self, *, finished: int) -> Run:
-        """Demand that so many runs are complete and none is RUNNING; return the last complete."""
+        """Assert the number of complete runs and that none is RUNNING; return the last one."""
         states = [run.status for run in self.runs()]
         assert "RUNNING" not in states, states
         complete = [run for run in self.runs() if run.status == "FINISHED"]
@@ -172,7 +172,7 @@ def repro(project: Counting, *arguments: str, **env: str) -> Iterator["Running"]
 
 
 class Running:
-    """A `dvc repro` under way."""
+    """A running `dvc repro`."""
 
     def __init__(self, project: Counting, arguments: tuple[str, ...], env: dict[str, str]) -> None:
         self.project = project

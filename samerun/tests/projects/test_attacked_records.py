@@ -1,4 +1,4 @@
-"""Mistakes in dvc.yaml and odd values in files: one line, or a run that lacks nothing."""
+"""Mistakes in dvc.yaml and odd values in files: one line of error, or a complete run."""
 
 import sqlite3
 from pathlib import Path

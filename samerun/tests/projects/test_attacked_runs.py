@@ -1,4 +1,4 @@
-"""What a stage is known by before and after it runs: parameters, commands, receipts, processes."""
+"""What identifies a stage before and after it runs: parameters, commands, receipts, processes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from samerun.dvc.identity import StageInputs, identity
 from samerun.dvc.stage import Params
 from samerun.execution import receipts
 from samerun.execution.scratch import Scratch
-from samerun.inputs import Before
+from samerun.inputs import InputSnapshot
 from samerun.run import Execution
 
 RECORD = """
@@ -263,7 +263,7 @@ def test_what_a_stage_reads_is_refused_only_if_its_bytes_changed(
     text = of("[lr]", stages, "[m.txt, n.txt]")
     toy = project(tmp_path / "work", {"dvc.yaml": text, "params.yaml": "lr: 1\n"})
     if "echo" in change:
-        toy.refused("dvc", "repro", says="m.txt must not change")
+        toy.refused("dvc", "repro", says="m.txt changed while stage")
     else:
         toy.dvc("repro")
         assert len(toy.runs()) == 1
@@ -273,7 +273,7 @@ def test_no_signal_goes_to_a_process_that_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    before = Before("a", {}, [], {}, [], [])
+    before = InputSnapshot("a", {}, [], {}, [], [])
     execution = Execution(before, Scratch(str(tmp_path), "a", []), None)
     ended, sent = threading.Event(), list[int]()
 
@@ -281,17 +281,17 @@ def test_no_signal_goes_to_a_process_that_has_ended(
         ended.wait()
         execution._error = ValueError("too late")
         execution._signal(signal.SIGTERM)
-        execution._known.set()
+        execution._loaded.set()
 
-    monkeypatch.setattr(execution, "_learn", learn)
+    monkeypatch.setattr(execution, "_load", learn)
     monkeypatch.setattr(os, "kill", lambda pid, signum: sent.append(pid))
-    known = execution._known.wait
+    known = execution._loaded.wait
 
     def wait() -> None:  # after the command has ended
         ended.set()
         known(10)
 
-    monkeypatch.setattr(execution._known, "wait", wait)
+    monkeypatch.setattr(execution._loaded, "wait", wait)
     kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(ValueError, match="too late"):
@@ -336,4 +336,4 @@ def test_a_link_to_nothing_in_the_scratch_folder_is_no_error(
     (Path(first.folder) / "link").symlink_to("nothing")
     os.close(first._lock)
     assert Scratch(str(tmp_path), "a", []).execution == first.execution
-    assert hashing.look(str(Path(first.folder) / "link")) is None
+    assert hashing.file_stat(str(Path(first.folder) / "link")) is None

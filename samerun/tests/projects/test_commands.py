@@ -84,7 +84,7 @@ def test_ui_needs_a_project_that_records(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = Toy(tmp_path / "empty").samerun("ui", ok=False)
     assert done.returncode == 2
-    assert "samerun: error: this folder must be in a DVC project" in done.stderr
+    assert "is not in a DVC project: run `dvc init`" in done.stderr
     assert not list((tmp_path / "empty").iterdir())
 
 

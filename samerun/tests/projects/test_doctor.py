@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -64,13 +65,13 @@ def test_only_uncommitted_inputs_are_a_finding(toy: Toy) -> None:
     assert doctor(toy, code=0) == []
     toy.append("code/fit/step.sh", "# a comment\n")
     toy.repro()
-    text = "git: the pipeline reads files with changes beyond the commit (code/fit/step.sh): commit"
+    text = "git: the pipeline reads files with uncommitted changes (code/fit/step.sh): commit"
     assert one(toy).startswith(text)
 
 
 def test_a_changed_parameter_waits_for_a_repro_and_is_no_change_of_code(toy: Toy) -> None:
     toy.set("fit.rate", 0.25)
-    text = "stage fit: fit.rate in params.yaml is not as dvc.lock has it: run `dvc repro`"
+    text = "stage fit: fit.rate in params.yaml differs from dvc.lock: run `dvc repro`"
     assert one(toy) == text
     toy.repro()
     assert doctor(toy, code=0) == []
@@ -78,7 +79,7 @@ def test_a_changed_parameter_waits_for_a_repro_and_is_no_change_of_code(toy: Toy
 
 def test_a_changed_color_is_seen_though_it_belongs_to_no_identity(toy: Toy) -> None:
     toy.set("draw.color", "blue")
-    assert one(toy).startswith("stage draw: draw.color in params.yaml is not as dvc.lock has it")
+    assert one(toy).startswith("stage draw: draw.color in params.yaml differs from dvc.lock")
 
 
 def test_a_project_in_which_nothing_ran(new: Toy) -> None:
@@ -88,14 +89,14 @@ def test_a_project_in_which_nothing_ran(new: Toy) -> None:
             f"stage {name}: it has not run here: run `dvc repro`"
             for name in ("prepare", "fit", "judge", "draw")
         ),
-        f"store: {store} is not there: run `dvc repro`",
+        f"store: {store} does not exist: run `dvc repro`",
     ]
     assert not store.exists()  # to look makes no store
 
 
 def test_a_clone_has_no_outputs_yet(toy: Toy) -> None:
     found = doctor(toy.clone())
-    text = "stage prepare: data/table.csv is not there: run `dvc repro`, or `dvc pull`"
+    text = "stage prepare: data/table.csv is missing: run `dvc repro`, or `dvc pull`"
     assert text in found
 
 
@@ -107,17 +108,17 @@ def test_flipped_bytes_of_outputs_and_of_the_cache(toy: Toy) -> None:
         flip(toy.path / name)
     found = doctor(toy)
     for name in outputs:
-        assert any(f"{name} has other bytes than dvc.lock says" in line for line in found), found
-    assert [line for line in found if f"{objects[0]} has other bytes than its name says" in line]
+        assert any(f"{name} differs from its hash in dvc.lock" in line for line in found), found
+    assert [line for line in found if f"{objects[0]} is damaged: its MD5 is " in line]
     assert objects[0].exists()
 
 
 def test_a_lock_file_of_dvc_that_a_kill_cut_short_is_repaired(toy: Toy) -> None:
     path = toy.path / ".dvc/tmp/rwlock"
     path.write_text('{"write": {"/some/where": {"pid": 1')
-    assert one(toy).startswith(".dvc/tmp/rwlock: a kill cut DVC's lock file short")
+    assert one(toy).startswith(".dvc/tmp/rwlock: a kill truncated DVC's lock file")
     (mended,) = doctor(toy, "--repair", code=0)
-    assert mended.startswith("mended: .dvc/tmp/rwlock: ")
+    assert mended.startswith("repaired: .dvc/tmp/rwlock: ")
     assert toy.repro() == []
 
 
@@ -132,7 +133,7 @@ def test_a_folder_of_the_run_cache_that_a_kill_left_empty_is_repaired(toy: Toy) 
         "join() argument" in toy.dvc("repro", "fit", ok=False).stderr
     )  # if not, DVC has mended it
     found = [line for line in doctor(toy) if "a kill left this folder" in line]
-    mended = [line for line in doctor(toy, "--repair") if line.startswith("mended: ")]
+    mended = [line for line in doctor(toy, "--repair") if line.startswith("repaired: ")]
     assert len(found) == len(mended) > 0
     assert "fit" in toy.repro("fit")
 
@@ -144,9 +145,9 @@ def test_a_dvc_lock_that_a_kill_cut_short_is_repaired(toy: Toy, cut: float) -> N
     path = toy.path / "dvc.lock"
     whole = path.read_text()
     path.write_text(whole[: whole.index("md5:", int(len(whole) * cut)) if cut else 0])
-    assert one(toy).startswith("dvc.lock: a kill cut it short, and DVC does nothing until")
+    assert one(toy).startswith("dvc.lock: a kill truncated it, and no DVC command works until")
     (mended,) = doctor(toy, "--repair", code=0)
-    assert mended.startswith("mended: dvc.lock: a kill cut it short")
+    assert mended.startswith("repaired: dvc.lock: a kill truncated it")
     assert path.read_text() == whole
     assert toy.repro() == []
 
@@ -188,19 +189,19 @@ def delete_run(toy: Toy, _: Run) -> None:
 @pytest.mark.parametrize(
     ("damage", "finding"),
     [
-        (add_space("identity.json"), "identity.json is not what its fingerprint says"),
-        (remove("identity.json"), "identity.json is not there"),
+        (add_space("identity.json"), "identity.json does not match the run's fingerprint"),
+        (remove("identity.json"), "identity.json is missing"),
         (
             add_space("reports/metrics.json"),
-            "reports/metrics.json is not the reports/metrics.json of its dvc.lock",
+            "reports/metrics.json differs from its hash in the run's dvc.lock",
         ),
-        (add_space("reports/history.csv"), "reports/history.csv is not the reports/history.csv"),
-        (remove("reports/metrics.json"), "reports/metrics.json is not there"),
+        (add_space("reports/history.csv"), "reports/history.csv differs from its hash in"),
+        (remove("reports/metrics.json"), "reports/metrics.json is missing"),
         (lock_becomes("stages: [1, 2]\n"), "its dvc.lock is missing or damaged"),
         (lock_becomes("stages: {fit: {outs: [7]}}\n"), "its dvc.lock is missing or damaged"),
         (remove("dvc.lock"), "its dvc.lock is missing or damaged"),
-        (change_model, "model/fit.json is not the models/fit.json that it was made of"),
-        (change_code_of_model, "model/serve.py is not the code/serve.py that it was made of"),
+        (change_model, "model/fit.json differs from models/fit.json, from which it was made"),
+        (change_code_of_model, "model/serve.py differs from code/serve.py, from which it was made"),
         (remove_artifacts, ""),
         (delete_run, "no complete run in the store has its fingerprint"),
     ],
@@ -233,10 +234,10 @@ def test_the_run_of_a_dead_process_is_closed_by_repair_and_that_of_a_living_one_
                 [number],
             )
             store.execute("insert into tags values ('process', ?, ?)", [process, number])
-    text = f"run long ({'1' * 32}): it says RUNNING and its process is gone"
+    text = f"run long ({'1' * 32}): its status is RUNNING but its process is gone"
     assert one(toy).startswith(text)
     (mended,) = doctor(toy, "--repair", code=0)
-    assert mended.startswith("mended: run long")
+    assert mended.startswith("repaired: run long")
     states = {run.run_id[0]: run.status for run in toy.runs() if run.name == "long"}
     assert states == {"1": "KILLED", "2": "RUNNING"}
     alive.communicate("\n")
@@ -244,7 +245,7 @@ def test_the_run_of_a_dead_process_is_closed_by_repair_and_that_of_a_living_one_
 
 def test_a_moved_project_is_repaired_on_request_alone(toy: Toy, tmp_path: Path) -> None:
     moved = Toy(toy.path.rename(tmp_path / "elsewhere"))
-    assert one(moved).startswith(f"store: its artifacts are said to be in {toy.path.as_uri()}")
+    assert one(moved).startswith(f"store: its artifact paths begin with {toy.path.as_uri()}")
     assert len(doctor(moved, "--repair", code=0)) == 1
     assert doctor(moved, code=0) == []
 
@@ -272,11 +273,11 @@ def test_an_execution_that_was_cut_short_is_named_and_its_checkpoints_are_kept(t
         (home / "lock").touch()
         (home / "state.json").write_text(json.dumps({"stage": "dvc.yaml:fit"}))
     (homes[1] / "files/checkpoint").write_text("7")
-    text = "an execution of dvc.yaml:fit was cut short and left"
+    text = "an execution of dvc.yaml:fit was killed and left"
     assert [line for line in doctor(toy) if text in line] == [
-        f".dvc/tmp/samerun/scratch/empty: {text} nothing to go on from: delete it",
-        f".dvc/tmp/samerun/scratch/useful: {text} its checkpoints: `dvc repro` with its inputs goes"
-        " on from there; or delete it",
+        f".dvc/tmp/samerun/scratch/empty: {text} no checkpoints: delete it",
+        f".dvc/tmp/samerun/scratch/useful: {text} its checkpoints: `dvc repro` with the same"
+        " inputs resumes from them; or delete this folder",
     ]
     assert len(doctor(toy, "--repair")) == 2
     assert [home.exists() for home in homes] == [False, True]
@@ -288,13 +289,13 @@ def test_an_execution_that_was_not_recorded_is_named(toy: Toy) -> None:
     toy.git("checkout", "--", "params.yaml", "dvc.lock")
     toy.dvc("checkout")
     found = doctor(toy)
-    for stage in ("fit", "judge"):
-        text = f"an execution of dvc.yaml:{stage} of "
-        (line,) = (line for line in found if text in line)
-        assert line.startswith(".dvc/tmp/samerun/receipts/")
-        assert line.endswith(
-            "is not recorded: `dvc repro` with its inputs records it; or delete it"
+    for stage, params in (("fit", r" \(fit\.rate: 0\.25\)"), ("judge", "")):
+        pattern = (
+            rf"\.dvc/tmp/samerun/receipts/\S+: stage {stage} was executed at [-0-9: ]{{16}}{params}"
+            r" but the execution was never recorded: run `dvc repro` with the same inputs to record"
+            r" it, or delete this file"
         )
+        assert [line for line in found if re.fullmatch(pattern, line)], found
     toy.set("fit.rate", 0.25)
     toy.repro()
     assert doctor(toy, code=0) == []
@@ -307,18 +308,18 @@ def test_a_store_that_is_absent_damaged_or_unreachable(toy: Toy) -> None:
     database.write_bytes(b"\xff" * 5000)
     assert one(toy).startswith("store: ")
     database.write_bytes(b"")
-    assert one(toy) == f"store: {database} is not there: run `dvc repro`"
+    assert one(toy) == f"store: {database} does not exist: run `dvc repro`"
     assert database.read_bytes() == b""  # to look makes no store
     database.unlink()
     toy.git("update-ref", "refs/remotes/origin/samerun/store", "HEAD")
-    assert one(toy).endswith("mlflow.db is not there: `samerun store pull` brings it")
+    assert one(toy).endswith("mlflow.db does not exist: run `samerun store pull`")
     assert not database.exists()
 
 
 def test_a_folder_without_git_or_without_a_commit(toy: Toy, tmp_path: Path) -> None:
     shutil.rmtree(toy.path / ".git")
     outside = {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
-    text = "git: this folder is in no git repository, which a ZIP is not: `git init`"
+    text = "git: this folder is not in a git repository (a ZIP has none): run `git init`"
     assert one(toy, **outside) == text
     toy.dvc("config", "core.no_scm", "true")
     assert doctor(toy, env=outside)[0] == text
@@ -333,7 +334,7 @@ def test_a_machine_without_git(toy: Toy, tmp_path: Path) -> None:
         cwd=toy.path, env=toy.env() | {"PATH": str(tmp_path)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.stdout.startswith("git: there is none here: install it\n")
+    assert done.stdout.startswith("git: it is not installed: install it\n")
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -350,8 +351,8 @@ def test_an_input_that_neither_git_nor_dvc_keeps(toy: Toy) -> None:
     toy.git("rm", "--quiet", "--cached", "data/raw.csv")
     commit(toy, "raw data is ignored")
     assert one(toy) == (
-        "stage prepare: it reads data/raw.csv, which neither git nor DVC keeps, so that no run can"
-        " be reproduced elsewhere: `dvc add` it, or take it out of .gitignore"
+        "stage prepare: it reads data/raw.csv, which neither git nor DVC tracks, so no run can be"
+        " reproduced on another machine: `dvc add` it, or take it out of .gitignore"
     )
     (toy.path / ".gitignore").unlink()
     toy.dvc("add", "--quiet", "data/raw.csv")
@@ -371,8 +372,12 @@ def test_an_ignored_file_in_a_folder_of_code_and_one_outside_the_repository(
     commit(toy, "more inputs")
     toy.repro()
     fit, judge = doctor(toy)
-    assert fit.startswith("stage fit: it reads code/fit/secret.sh, which neither git nor DVC keeps")
-    assert judge.startswith("stage judge: it reads ../outside.csv, which neither git nor DVC keeps")
+    assert fit.startswith(
+        "stage fit: it reads code/fit/secret.sh, which neither git nor DVC tracks"
+    )
+    assert judge.startswith(
+        "stage judge: it reads ../outside.csv, which neither git nor DVC tracks"
+    )
 
 
 def test_a_record_stage_that_lacks_a_dependency_or_may_be_restored(toy: Toy) -> None:
@@ -393,14 +398,15 @@ def test_a_record_stage_that_lacks_a_dependency_or_may_be_restored(toy: Toy) -> 
 def test_a_configuration_that_is_wrong(toy: Toy) -> None:
     toy.replace("dvc.yaml", "not_identity: [draw]", "not_identities: [draw]")
     line = doctor(toy)[0]
-    assert line.startswith("dvc.yaml: meta.samerun of dvc.yaml:record must have keys among ")
-    assert "(got not_identities)" in line
+    assert line.startswith(
+        "dvc.yaml: meta.samerun of dvc.yaml:record has no key not_identities; its keys are "
+    )
 
 
 def test_a_dvc_yaml_that_dvc_cannot_read(toy: Toy) -> None:
     toy.append("dvc.yaml", "stages: [\n")
     (line,) = doctor(toy)
-    assert line.startswith("DVC: DVC must be able to read its files (got ")
+    assert line.startswith("DVC: DVC cannot read its files: ")
 
 
 def test_a_project_that_does_not_record_yet(tmp_path: Path) -> None:
@@ -410,8 +416,8 @@ def test_a_project_that_does_not_record_yet(tmp_path: Path) -> None:
     toy.repro()
     commit(toy, "results")
     assert one(toy) == (
-        "dvc.yaml: no stage runs `samerun record`: add one as the last, which depends on the"
-        " others' outputs: until then, no run is recorded from here"
+        "dvc.yaml: no stage runs `samerun record`: `samerun init` adds one: until that is"
+        " corrected, no run is recorded from here"
     )
 
 
@@ -425,10 +431,10 @@ def test_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
     assert doctor(toy, folder="team/pipe", code=0) == []
     flip(toy.path / "team/pipe/models/fit.json")
     (line,) = doctor(toy, folder="team/pipe")
-    assert "models/fit.json has other bytes than dvc.lock says" in line
+    assert "models/fit.json differs from its hash in dvc.lock" in line
     assert doctor(toy)[0].startswith(
-        "dvc.yaml: no stage in this folder runs `samerun record`, but one does in team/pipe: call"
-        " doctor there"
+        "dvc.yaml: no stage in this folder runs `samerun record`, but one in team/pipe does: run"
+        " `samerun doctor` there"
     )
 
 
@@ -437,7 +443,9 @@ def test_a_folder_without_dvc_is_refused(tmp_path: Path) -> None:
     done = Toy(tmp_path / "empty").samerun("doctor", ok=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.startswith("samerun: error: this folder must be in a DVC project: run `dvc")
+    assert done.stderr.startswith(
+        "samerun: error: " + f"{tmp_path / 'empty'} is not in a DVC project"
+    )
     assert done.stderr.count("\n") == 1
 
 
@@ -450,3 +458,16 @@ def test_a_name_whose_parameter_no_stage_has(toy: Toy) -> None:
     done = toy.samerun("doctor", ok=False)
     assert "name must use parameters of the stages (got {fit.rat})" in done.stdout
     assert "(got {fit.rate})" not in done.stdout
+
+
+def test_a_misspelt_name_of_a_tolerance(toy: Toy) -> None:
+    tolerance = "tolerance: {los: 1.0e-9, loss: 1.0e-9, 'reports/metrics.json:slop': 1.0e-9}"
+    toy.replace("dvc.yaml", "experiment: toy", f"experiment: toy\n        {tolerance}")
+    commit(toy, "tolerances")
+    place = "stage record: meta.samerun: tolerance must name files, keys or columns that a stage"
+    assert doctor(toy) == [
+        f"{place} makes (got {name}): correct it in dvc.yaml"
+        for name in ("los", "reports/metrics.json:slop")
+    ]
+    (toy.path / "reports/metrics.json").unlink()  # then what its keys are is not known
+    assert not [line for line in doctor(toy) if "tolerance" in line]

@@ -21,7 +21,7 @@ def test_an_experiment_in_the_workspace(toy: Toy) -> None:
 
 
 def test_an_experiment_that_dvc_restores_is_found_by_its_name(toy: Toy) -> None:
-    """Its parameters ran before, so nothing is executed and no run is new."""
+    """Its parameters were run before, so nothing is executed and there is no new run."""
     (first,) = toy.runs()
     for name in ("slow", "again"):
         toy.replace("params.yaml", "limit: 100", "limit: 50")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 STAGES = ALL[:-1]
 
 PLAIN = FILES["dvc.yaml"].replace("samerun run -- ", "").split("  record:\n")[0]
-"""A pipeline of which nothing is recorded."""
+"""A pipeline without a record stage."""
 
 MODEL = "artifacts:\n  fit: {type: model, path: models/fit.json}\n"
 
@@ -32,14 +32,14 @@ def plain(path: Path, pipeline: str = PLAIN + MODEL, **files: str) -> Toy:
 
 
 def added(old: str, new: str) -> list[str]:
-    """Return the lines that a text has besides those of an old one, which it must have in order."""
+    """Return the lines that were added to a text; assert that the old ones are unchanged."""
     diff = [line for line in difflib.ndiff(old.splitlines(), new.splitlines()) if line[0] != "?"]
     assert [line for line in diff if line[0] == "-"] == []
     return [line[2:] for line in diff if line[0] == "+"]
 
 
 def stage(toy: Toy, folder: str = ".", name: str = "record") -> dict[str, object]:
-    """Return the stage that records, as dvc.yaml has it."""
+    """Return the record stage in dvc.yaml."""
     content = yaml.safe_load((toy.path / folder / "dvc.yaml").read_text())
     return dict(content["stages"][name])
 
@@ -116,19 +116,27 @@ def test_what_the_stage_lacks_since_dvc_yaml_changed_is_named(tmp_path: Path) ->
     done = toy.samerun("init", ok=False)
     assert done.returncode == 1
     assert "record lacks code/serve.py" in done.stdout
-    assert "record does not follow more: add when.txt to its deps" in done.stdout
+    assert "record does not depend on more: add when.txt to its deps" in done.stdout
     assert "color" not in done.stdout  # the stage depends on all of `draw`
-    assert "stage more: no stage records it" in toy.samerun("doctor", ok=False).stdout
+    assert "stage more: no record stage depends on it" in toy.samerun("doctor", ok=False).stdout
     assert (toy.path / "dvc.yaml").read_bytes() == old
 
 
 @pytest.mark.parametrize(
     ("ruin", "says"),
     {
-        "no dvc.yaml": (lambda toy: (toy.path / "dvc.yaml").unlink(), "dvc.yaml must be in"),
-        "edits": (lambda toy: toy.append("dvc.yaml", "# mine\n"), "dvc.yaml must be committed"),
+        "no dvc.yaml": (lambda toy: (toy.path / "dvc.yaml").unlink(), "no dvc.yaml in"),
+        "edits": (lambda toy: toy.append("dvc.yaml", "# mine\n"), "dvc.yaml has uncommitted edits"),
         "no git": (lambda toy: (toy.path / ".git").rename(toy.path / "git"), "git repository"),
         "no dvc": (lambda toy: (toy.path / ".dvc").rename(toy.path / "dvc"), "run `dvc init`"),
+        "encoding": (
+            lambda toy: (toy.path / ".dvcignore").write_bytes(b"caf\xe9\n"),
+            ".dvcignore must be text in UTF-8",
+        ),
+        "link": (
+            lambda toy: (toy.path / "mlruns").symlink_to("nowhere"),
+            "mlruns must be a folder for the local store",
+        ),
     }.values(),
 )
 def test_what_cannot_be_done_is_one_line(tmp_path: Path, ruin: object, says: str) -> None:
@@ -159,7 +167,7 @@ def test_line_ends_links_and_a_second_call_after_a_kill(tmp_path: Path) -> None:
 def test_an_output_in_the_markers_place_is_refused(tmp_path: Path) -> None:
     pipeline = "stages:\n  one:\n    cmd: mkdir mlruns\n    outs: [mlruns]\n"
     toy = project(tmp_path / "mine", {"dvc.yaml": pipeline})
-    toy.refused("samerun", "init", says="must be no output of a stage")
+    toy.refused("samerun", "init", says="the output mlruns of a stage overlaps mlruns")
     assert (toy.path / "dvc.yaml").read_text() == pipeline
 
 
@@ -284,7 +292,7 @@ def test_metrics_that_no_stage_makes_are_named(tmp_path: Path) -> None:
     top = "metrics: [live/metrics.json, models/fit.json]\n"
     toy = project(tmp_path / "mine", FILES | {"dvc.yaml": f"{PLAIN}{top}"})
     shown = toy.samerun("init").stdout
-    assert "init: live/metrics.json: not recorded, since no stage makes it" in shown
+    assert "init: live/metrics.json: not recorded, since it is no output" in shown
     assert "models/fit.json: not" not in shown
 
 
@@ -341,3 +349,18 @@ def test_a_folder_with_an_apostrophe_is_recorded(tmp_path: Path) -> None:
     toy.run("sh", "-c", 'cd "it\'s" && dvc repro record')
     (run,) = toy.runs()
     assert (run.status, run.last) == ("FINISHED", {"a": 1.0})
+
+
+def test_an_absolute_dependency_outside_the_repository_stays_absolute(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.csv"
+    outside.write_text("1\n")
+    pipeline = (
+        f"stages:\n  one:\n    cmd: cp {outside} a.txt\n    deps: [{outside}]\n    outs: [a.txt]\n"
+    )
+    toy = project(tmp_path / "mine", {"dvc.yaml": pipeline})
+    toy.samerun("init")
+    assert str(outside) in stage(toy)["deps"]  # type: ignore[operator]
+    commit(toy, "init")
+    assert "nothing to do" in toy.samerun("init").stdout
+    toy.replace("dvc.yaml", f"    deps: [{outside}, a.txt]\n", "    deps: [a.txt]\n")
+    assert f"record lacks {outside}: add it to its deps" in toy.samerun("init", ok=False).stdout

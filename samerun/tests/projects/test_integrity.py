@@ -19,7 +19,7 @@ READERS = [
     ("judge", "judge.limit", "models/fit.json"),
     ("draw", "draw.color", "reports/metrics.json"),
 ]
-"""A stage, one of its parameters, and what it reads that another stage or a .dvc file made."""
+"""A stage, one of its parameters, and its inputs from other stages and .dvc files."""
 
 MADE = [
     *("data/table.csv", "models/fit.json", "reports/history.csv", "reports/metrics.json"),

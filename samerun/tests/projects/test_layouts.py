@@ -1,4 +1,4 @@
-"""What dvc.yaml may look like, and where it may lie: each layout is recorded once, as it ran."""
+"""Forms and places of dvc.yaml: each layout is recorded once, as it ran."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ RECORD = """
 
 
 def within(folder: str, files: dict[str, str], experiment: str = "toy") -> dict[str, str]:
-    """Return the files of a project that lies in a folder of a repository."""
+    """Return the files of a project in a folder of a repository."""
     own = {f"{folder}/{name}": text for name, text in files.items() if name != ".dvcignore"}
     own[f"{folder}/dvc.yaml"] = files["dvc.yaml"].replace(
         "experiment: toy", f"experiment: {experiment}"

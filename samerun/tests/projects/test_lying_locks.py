@@ -1,4 +1,4 @@
-"""Where dvc.lock does not say what happened: refused, or said in the run's tags."""
+"""A dvc.lock that does not match what was executed: refused, or shown by the run's tags."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_an_output_that_was_edited_and_committed_by_hand_is_backfilled(toy: Toy)
 
 
 def test_an_edited_output_is_not_taken_for_the_run_of_its_fingerprint(toy: Toy) -> None:
-    """The fingerprint says what went in, so the run that is there has it too."""
+    """The inputs are the same, so the existing run has the same fingerprint."""
     first = toy.runs()
     toy.replace("reports/metrics.json", "true", "false")
     toy.dvc("commit", "--force", "judge")
@@ -131,7 +131,7 @@ def test_a_variable_that_no_stage_ran_with_is_not_recorded(toy: Toy) -> None:
     toy.repro("-f", TOY_RATE="1")
     first = toy.runs()
     (toy.path / "mlruns/recorded.json").unlink()
-    toy.refused("dvc", "repro", says="TOY_RATE must be as it was", TOY_RATE="2")
+    toy.refused("dvc", "repro", says="the environment variable TOY_RATE has changed", TOY_RATE="2")
     toy.repro(TOY_RATE="1")
     assert toy.runs() == first
     toy.repro("-f", TOY_RATE="2")

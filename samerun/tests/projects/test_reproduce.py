@@ -44,7 +44,7 @@ def errors(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def differs(toy: Toy, first: str, run: Run, **env: str) -> str:
-    """Reproduce a run with another result, which is said in these words; return all that is."""
+    """Reproduce a run with a different result; assert the first difference; return the output."""
     done = reproduce(toy, run.run_id, **env)
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"\ndiffers: {first}" in done.stdout
@@ -53,7 +53,7 @@ def differs(toy: Toy, first: str, run: Run, **env: str) -> str:
 
 
 def refused(toy: Toy, reason: str, *arguments: str, **env: str) -> None:
-    """Be refused in one line."""
+    """Assert that a reproduction fails with one line of error."""
     done = reproduce(toy, *arguments, **env)
     assert done.returncode == 2, done.stdout + done.stderr
     assert errors(done).startswith("samerun: error: ")
@@ -97,7 +97,7 @@ def test_a_run_is_exact_and_nothing_of_the_users_changes(toy: Toy, tmp_path: Pat
 def test_it_is_named_by_its_name_and_kept_on_demand(toy: Toy, tmp_path: Path) -> None:
     (run,) = toy.runs()
     printed = exact(toy, run.name, "--keep", TMPDIR=str(tmp_path))
-    kept = Path(printed.rpartition("kept: ")[2].strip())
+    kept = Path(printed.rpartition("the checkout is in ")[2].strip())
     assert (kept / "models/fit.json").read_bytes() == (toy.path / "models/fit.json").read_bytes()
     assert not (kept / "reports/picture.svg").exists()
     (toy.path / ".dvc/config.local").write_text("")
@@ -154,7 +154,7 @@ def test_the_first_difference_is_named(toy: Toy, edit: str, first: str) -> None:
 
 
 def in_file(name: str, old: str, new: str) -> Damage:
-    """Return what changes text in one of a run's artifacts."""
+    """Return a function that changes text in one of a run's artifacts."""
 
     def change(toy: Toy, run: Run) -> None:
         path = run.artifacts / name
@@ -165,12 +165,12 @@ def in_file(name: str, old: str, new: str) -> Damage:
 
 
 def without(name: str) -> Damage:
-    """Return what removes one of a run's artifacts."""
+    """Return a function that removes one of a run's artifacts."""
     return lambda toy, run: (run.artifacts / name).unlink()
 
 
 def in_store(*statements: str) -> Damage:
-    """Return what executes SQL in the store; :run is the run's id, and each changes something."""
+    """Return a function that executes SQL, with :run as the run's id, and asserts a change."""
 
     def change(toy: Toy, run: Run) -> None:
         with sqlite3.connect(toy.path / "mlruns/mlflow.db") as store:
@@ -181,7 +181,7 @@ def in_store(*statements: str) -> Damage:
 
 
 def value(table: str, key: str, new: str) -> Damage:
-    """Return what changes a value on the run's page."""
+    """Return a function that changes a value on the run's page."""
     tables = ("metrics", "latest_metrics") if table == "metrics" else (table,)
     return in_store(
         *(
@@ -192,7 +192,7 @@ def value(table: str, key: str, new: str) -> Damage:
 
 
 def in_model(name: str, change: Callable[[str], str]) -> Damage:
-    """Return what changes the text of a file of the run's model, or makes the file."""
+    """Return a function that changes the text of a file of the run's model, or creates it."""
 
     def changed(toy: Toy, run: Run) -> None:
         (folder,) = toy.path.glob("mlruns/artifacts/models/*/artifacts")
@@ -204,7 +204,7 @@ def in_model(name: str, change: Callable[[str], str]) -> Damage:
 
 
 def change_code(toy: Toy, run: Run) -> None:
-    """Let the run name a commit with other code."""
+    """Set the run's commit to one with different code."""
     toy.append("code/fit/step.sh", "# other\n")
     commit(toy, "other code")
     value("tags", "git_commit", toy.git("rev-parse", "HEAD").strip())(toy, run)
@@ -227,27 +227,27 @@ def change_identity(toy: Toy, run: Run) -> None:
         (change_identity, "identity: stages.dvc.yaml:fit.params.params.yaml.fit.steps was 4, is 3"),
         (
             in_file("params.yaml", "steps: 3", "steps: 4"),
-            "stage fit: fit.steps in params.yaml is not as the run's dvc.lock has it",
+            "stage fit: fit.steps in params.yaml differs from the run's dvc.lock",
         ),
-        (change_code, "stage fit: code/fit is not what the run read (MD5 was "),
+        (change_code, "stage fit: code/fit differs from what the run read (MD5 was "),
         (
             in_file("dvc.yaml", "code/fit/main.sh", "code/fit/evil.sh"),
             "artifact dvc.yaml: stages.fit.cmd was samerun run -- sh -e code/fit/evil.sh, is",
         ),
         (
             in_file("dvc.lock", "sh -e code/fit/main.sh", "sh -e code/fit/evil.sh"),
-            "stage fit: the command is not the one in the run's dvc.lock",
+            "stage fit: the command differs from the run's dvc.lock",
         ),
         (
             in_file("dvc.lock", "path: reports/history.csv\n      hash: md5\n      md5: ",
                     "path: reports/history.csv\n      hash: md5\n      md5: 0"),
-            "the outputs in the run's dvc.lock are not those of its tag: results",
+            "the outputs in the run's dvc.lock do not match its tag results",
         ),
         (
             in_file("reports/metrics.json", '"absolute": 15', '"absolute": 14'),
             "artifact reports/metrics.json: error.absolute was 14, is 15 (1 away",
         ),
-        (without("reports/history.csv"), "artifact reports/history.csv is gone"),
+        (without("reports/history.csv"), "artifact reports/history.csv is missing"),
         (
             value("metrics", "error.absolute", "14"),
             "the run's page: metric error.absolute was 14.0, is 15.0 (1 away",
@@ -270,14 +270,17 @@ def change_identity(toy: Toy, run: Run) -> None:
         (value("tags", "verdict", "bad"), "the run's page: tag verdict was bad, is good"),
         (
             in_model("artifacts/fit.json", lambda text: text.replace("105", "106")),
-            "the run's model: fit.json has other bytes from byte 12 on",
+            "the run's model: fit.json differs from byte 12 on",
         ),
-        (in_model("artifacts/serve.py", lambda text: "print()"), "the run's model: serve.py has"),
-        (in_model("MLmodel", lambda text: "{"), "the run's model: MLmodel has other bytes from"),
+        (
+            in_model("artifacts/serve.py", lambda text: "print()"),
+            "the run's model: serve.py differs from byte",
+        ),
+        (in_model("MLmodel", lambda text: "{"), "the run's model: MLmodel differs from byte"),
         (in_model("evil.py", lambda text: "print()"), "the run's model: evil.py is new"),
         (
             in_model("requirements.txt", lambda text: "evil==1"),
-            "the run's model: requirements.txt has other bytes",
+            "the run's model: requirements.txt differs from byte",
         ),
     ],
 )  # fmt: skip
@@ -288,7 +291,7 @@ def test_what_was_changed_is_the_first_difference(toy: Toy, damage: Damage, firs
 
 
 def file(name: str, text: str) -> Damage:
-    """Return what writes over one of a run's artifacts."""
+    """Return a function that overwrites one of a run's artifacts."""
 
     def write(toy: Toy, run: Run) -> None:
         (run.artifacts / name).write_text(text)
@@ -311,23 +314,26 @@ COMMIT_TAG = "where run_uuid = :run and key = 'git_commit'"
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (in_store("update runs set status = 'RUNNING'"), "the run must have finished"),
+        (in_store("update runs set status = 'RUNNING'"), "has not finished: its status is RUNNING"),
         (
             in_store(f"update tags set value = '{'0' * 40}' {COMMIT_TAG}"),
-            "the run's commit must be in this repository (got 0000",
+            f"the run's commit ({'0' * 40}) is not in this repository",
         ),
         (
             in_store(f"delete from tags {COMMIT_TAG}"),
-            "the run's commit must be in this repository (got none: not here)",
+            "the run's commit (none) is not in this repository",
         ),
-        (without("dvc.lock"), "the run's artifacts must be whole (got no dvc.lock)"),
-        (without("identity.json"), "the run's artifacts must be whole (got no identity.json)"),
-        (without("environment.json"), "environment.json of the run must be whole"),
-        (claim_identity, "identity.json of the run must be whole"),
-        (file("dvc.lock", "a: [1"), "DVC must be able to read its files"),
+        (without("dvc.lock"), "the run's artifact dvc.lock is missing"),
+        (without("identity.json"), "the run's artifact identity.json is missing"),
+        (without("environment.json"), "cannot read the run's artifact environment.json"),
+        (claim_identity, "cannot read the run's artifact identity.json"),
+        (file("dvc.lock", "a: [1"), "DVC cannot read its files"),
         (file("params.yaml", "a: [1"), "params.yaml"),
-        (value("tags", "git_dirty", "true"), "a run with uncommitted changes must have"),
-        (file("changes.patch", "x"), "a run with uncommitted changes must have changes.patch, and"),
+        (
+            value("tags", "git_dirty", "true"),
+            "the run has no changes.patch, but its tag git_dirty is true",
+        ),
+        (file("changes.patch", "x"), "the run has a changes.patch, but its tag git_dirty is false"),
         (remove_store, "must be there: run `dvc repro`"),
     ],
 )
@@ -339,7 +345,7 @@ def test_a_run_that_cannot_be_tried_says_why(toy: Toy, damage: Damage, reason: s
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("no-such-run", "got none in"), ("champion", "champion"), (" ", "(got none)")],
+    [("no-such-run", "got none in"), ("champion", "champion"), (" ", "(got nothing)")],
 )
 def test_an_unknown_run_is_refused(toy: Toy, name: str, reason: str) -> None:
     refused(toy, reason, name)
@@ -347,7 +353,7 @@ def test_an_unknown_run_is_refused(toy: Toy, name: str, reason: str) -> None:
 
 def test_a_stage_that_fails_is_named_with_its_reason(toy: Toy) -> None:
     (run,) = toy.runs()
-    reason = "the stage fit of the run must run again (got no luck today)"
+    reason = "stage fit of the run failed: no luck today"
     refused(toy, reason, run.run_id, TOY_MEANWHILE="echo no luck today >&2; exit 3")
     assert "reproduced" not in toy.runs()[-1].tags
 
@@ -371,7 +377,7 @@ def test_a_verdict_that_cannot_be_written_down_holds(toy: Toy) -> None:
     done = reproduce(toy, run.run_id)
     assert done.returncode == 0, done.stderr
     assert EXACT in done.stdout
-    assert done.stderr.startswith("samerun: warning: the outcome is not on the run: ")
+    assert done.stderr.startswith("samerun: warning: the verdict was not written to the run: ")
     assert done.stderr.count("\n") == 1
 
 
@@ -439,7 +445,7 @@ def under_way(toy: Toy, run: Run, folder: Path) -> tuple["subprocess.Popen[bytes
 def test_without_a_name_it_is_the_run_of_the_results_in_the_lock(toy: Toy) -> None:
     first = toy.runs()
     toy.replace("params.yaml", "rate: 0.5", "rate: 0.25")
-    toy.refused("samerun", "reproduce", "", says="run must be an id")
+    toy.refused("samerun", "reproduce", "", says="RUN must be a run's name")
     the_first = f"({first[0].run_id})"
     assert the_first in toy.samerun("reproduce").stdout  # dvc.lock is still as it was
     toy.repro()

@@ -104,7 +104,7 @@ def steps(_built: Toy, tmp_path: Path) -> Toy:
 
 
 def alone(toy: Toy, stage: str, *executed: str, **env: str) -> str:
-    """Reproduce a stage of the run, which must be exact and be all that is executed."""
+    """Reproduce a stage of the run; assert that it is exact and that no other stage is executed."""
     (run,) = toy.runs()
     log = len(toy.executions())
     printed = exact(toy, run.run_id, "--stage", stage, **env)
@@ -115,7 +115,7 @@ def alone(toy: Toy, stage: str, *executed: str, **env: str) -> str:
 
 
 def differs(toy: Toy, *arguments: str, **env: str) -> list[str]:
-    """Reproduce the run with other results; return what is said of it, line by line."""
+    """Reproduce the run with different results; return the printed lines."""
     done = reproduce(toy, toy.runs()[0].run_id, *arguments, **env)
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stdout.splitlines()[1:]
@@ -152,15 +152,10 @@ def test_inputs_come_from_the_remote_or_are_named(steps: Toy) -> None:
     assert not (steps.path / ".dvc/cache").exists()
     alone(steps, "last")  # what DVC does not keep is with the run, since it is a metric
     (run.artifacts / "made.json").unlink()
-    made = (
-        "made.json, which the stage last reads, must be with the run or in DVC's cache: reproduce"
-    )
-    refused(steps, f"{made} the run without --stage (got neither", run.run_id, "--stage", "last")
+    made = "made.json, which stage last reads, is neither an artifact of the run nor in DVC's cache"
+    refused(steps, made, run.run_id, "--stage", "last")
     shutil.rmtree(steps.path.parent / "remote")
-    reason = (
-        "out, which the stage look reads, must be in DVC's cache or remote: run `dvc push` where"
-        " the run was made, or reproduce the run without --stage (got "
-    )
+    reason = "not in DVC's cache or remote: out, which stage look reads ("
     refused(steps, reason, run.run_id, "--stage", "look")
 
 
@@ -172,7 +167,7 @@ def test_a_damaged_input_is_refused(steps: Toy) -> None:
             path.chmod(0o644)
             path.write_text('{"loss": 2.0}')
     alone(steps, "look", "look")
-    refused(steps, "look.json, which the stage each@x reads, must be", run.run_id,
+    refused(steps, "not in DVC's cache or remote: look.json, which stage each@x reads", run.run_id,
             "--stage", "each@x")  # fmt: skip
 
 
@@ -259,8 +254,8 @@ stages:
     toy.repro()
     (run,) = toy.runs()
     outside.write_text("mine\n")
-    refused(toy, "the stage make must write inside the repository", run.run_id)
-    reason = "the stage look must read inside the repository what DVC keeps, or"
+    refused(toy, "stage make writes ", run.run_id)
+    reason = ", which is outside the repository: a reproduction would overwrite it"
     refused(toy, reason, run.run_id, "--stage", "look")
     assert outside.read_text() == "mine\n"
 

@@ -17,7 +17,7 @@ MARKER = "mlruns/recorded.json"
 
 
 def test_the_first_repro_is_one_complete_run(toy: Toy) -> None:
-    """The fixture has seen that each stage executed, once."""
+    """The fixture has asserted that each stage was executed once."""
     run = toy.new_run([])
     assert toy.experiments() == {run.run_id: "toy"}
     assert run.tags["fingerprint"] == toy.marker()

@@ -1,4 +1,4 @@
-"""Two record stages in one dvc.yaml have their own runs; other results are another run."""
+"""Two record stages in one dvc.yaml have runs of their own; different results are a new run."""
 
 import json
 import time
@@ -67,14 +67,16 @@ def test_the_doctor_looks_at_every_record_stage_of_a_folder(two: Toy) -> None:
 def test_two_record_stages_with_one_marker_are_refused(two: Toy) -> None:
     two.replace("dvc.yaml", "mlruns/left.json", "mlruns/right.json")
     for name, other in (("left", "right"), ("right", "left")):
-        says = f"the marker of dvc.yaml:record-{name} must be its own (got that of dvc.yaml:record-"
-        two.refused("samerun", "record", says=f"{says}{other})", DVC_STAGE=f"record-{name}")
+        says = f"dvc.yaml:record-{name} and dvc.yaml:record-{other} have the same marker"
+        two.refused("samerun", "record", says=says, DVC_STAGE=f"record-{name}")
     shared = [
-        line for line in two.samerun("doctor", ok=False).stdout.splitlines() if "its marker" in line
+        line
+        for line in two.samerun("doctor", ok=False).stdout.splitlines()
+        if "same marker" in line
     ]
     assert shared == [
-        "stage record-left: its marker is that of dvc.yaml:record-right too: give each its own",
-        "stage record-right: its marker is that of dvc.yaml:record-left too: give each its own",
+        "stage record-left: it has the same marker as dvc.yaml:record-right: give each its own",
+        "stage record-right: it has the same marker as dvc.yaml:record-left: give each its own",
     ]
 
 

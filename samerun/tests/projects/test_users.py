@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 
 
 def check(case: Case, user: User, run: Run, folder: str) -> None:
-    """Compare all that a run shows with the files of its pipeline."""
+    """Compare everything on a run's page with the files of its pipeline."""
     pipeline = case.pipelines[folder]
     assert run.status == "FINISHED"
     assert user.experiments()[run.run_id] == pipeline.experiment
@@ -78,7 +78,7 @@ def test_init_adds_few_lines_and_the_next_repro_is_one_complete_run(case: Case, 
 
 @each_project
 def test_which_executions_become_runs(case: Case, user: User) -> None:
-    """Without `samerun run`, a fingerprint that has other results would be another run."""
+    """Without `samerun run`, one fingerprint with different results would be two runs."""
     name, value, other, _ = case.parameter
     key = f"  {name.rpartition('.')[2]}: "
     first = user.runs()

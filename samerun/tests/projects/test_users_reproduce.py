@@ -82,7 +82,7 @@ import sys
 HOME = os.environ["CHURN_HOME"]
 sys.path.insert(0, HOME)
 """
-"""Where a careless user has things that DVC does not know of."""
+"""Folders in which a careless user has files that DVC does not track."""
 
 CARELESS = {
     "code/common.py": HOME + sklearn_churn.COMMON.replace('"params.yaml"', 'f"{HOME}/params.yaml"'),

@@ -1,4 +1,4 @@
-"""Every value of a pipeline is found again in the run or in its artifacts, and what is not is said.
+"""Every value of a pipeline is in its run or its artifacts, or `record` says that it is not.
 
 The runs are read with MLflow's own client.
 """

@@ -39,7 +39,7 @@ def _plain(tmp_path_factory: pytest.TempPathFactory) -> Counting:
 
 @pytest.fixture
 def plain(_plain: Counting) -> Counting:
-    """A project whose only stage a test calls as DVC would; nothing of it is recorded."""
+    """A project without a record stage, whose only stage a test calls as DVC would."""
     for receipt in (_plain.path / ".dvc/tmp/samerun").glob("receipts/*"):
         receipt.unlink()
     return _plain
@@ -72,7 +72,7 @@ def test_a_command_that_is_not_there_is_one_line(plain: Counting) -> None:
     for name, reason in (("nope", "No such file"), ("./code/count.py", "Permission denied")):
         done = run(plain, name, "argument")
         assert done.returncode == 2
-        assert done.stderr.startswith(f"samerun: error: {name} must be a program that runs (got")
+        assert done.stderr.startswith(f"samerun: error: cannot run {name}: ")
         assert reason in done.stderr
         assert done.stderr.count("\n") == 1
     assert plain.scratch() == []
@@ -94,10 +94,7 @@ def test_by_hand_it_only_runs_the_command(plain: Counting) -> None:
     assert plain.samerun("run", "--", "sh", "-c", "yes | head -n 1").stderr == ""
     missing = plain.samerun("run", "--", "nope", ok=False)
     assert missing.returncode == 2
-    assert (
-        missing.stderr == "samerun: error: nope must be a program that runs (got No such file"
-        " or directory)\n"
-    )
+    assert missing.stderr == "samerun: error: cannot run nope: No such file or directory\n"
     assert plain.receipts() == []
 
 
@@ -144,7 +141,7 @@ def test_a_living_child_is_waited_for_in_its_folder_and_not_elsewhere(
     first = Scratch(str(tmp_path), "fit", [1])
     first.begin(os.getpid())
     os.close(first._lock)  # its wrapper was killed
-    with pytest.raises(RunningError, match=f"got process {os.getpid()}, which runs it here"):
+    with pytest.raises(RunningError, match=f"process {os.getpid()} already runs this stage here"):
         Scratch(str(tmp_path), "fit", [1])
     assert Scratch(str(tmp_path), "fit", [2]).folder != first.folder
     (tmp_path / "elsewhere").mkdir()

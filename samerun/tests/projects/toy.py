@@ -1,4 +1,4 @@
-"""A small DVC project with nothing of ours in it, whose every execution leaves a line in a file.
+"""A small DVC project without our code. Each execution of a stage appends a line to a file.
 
 prepare -> fit -> judge -> draw -> record: shell stages, of which `draw` only presents. The file is
 outside the repository, named by TOY_LOG, so that counting executions changes nothing.
@@ -159,11 +159,11 @@ FILES = {
 
 @dataclass(frozen=True)
 class Toy(Workspace):
-    """A checkout of a small project, and what can be done and seen in it."""
+    """A checkout of a small project, with what tests do in it."""
 
     @property
     def log(self) -> Path:
-        """Where each stage that executes leaves a line."""
+        """The file to which each stage that is executed appends a line."""
         return self.path.parent / f"{self.path.name}.executions"
 
     def env(self, **more: str) -> dict[str, str]:
@@ -171,11 +171,11 @@ class Toy(Workspace):
         return super().env(**{"TOY_LOG": str(self.log), **more})
 
     def executions(self) -> list[str]:
-        """Return the stages that executed so far, as their own programs say."""
+        """Return the stages executed so far, as their own programs logged them."""
         return self.log.read_text().split() if self.log.exists() else []
 
     def repro(self, *arguments: str, folder: str = ".", **env: str) -> list[str]:
-        """Run `dvc repro`; return what executed, `record` by the word of DVC."""
+        """Run `dvc repro`; return the stages executed, `record` according to DVC's output."""
         return self.executed_by("repro", *arguments, folder=folder, **env)
 
     def executed_by(self, *arguments: str, folder: str = ".", **env: str) -> list[str]:
@@ -191,7 +191,7 @@ class Toy(Workspace):
         return self.executions()[before:] + recorded
 
     def refused(self, *arguments: str, says: str, **env: str) -> None:
-        """Run a command that samerun refuses, in one line that says this, and without a run."""
+        """Run a command that fails with one line of error containing `says`, and records no run."""
         before = self.runs()
         done = self.run(*arguments, ok=False, **env)
         told = [line for line in done.stderr.splitlines() if line.startswith("samerun: error: ")]
@@ -206,7 +206,7 @@ class Toy(Workspace):
         return super().runs(database) if (self.path / database).exists() else []
 
     def new_run(self, known: list[Run]) -> Run:
-        """Return the one complete run that the store has besides those that are known."""
+        """Return the one complete run in the store that is not among the given ones."""
         ids = {run.run_id for run in known}
         (run,) = (run for run in self.runs() if run.run_id not in ids)
         assert run.status == "FINISHED"

@@ -1,4 +1,4 @@
-"""What a folder holds."""
+"""The content of a folder."""
 
 from pathlib import Path
 

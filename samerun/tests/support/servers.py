@@ -244,7 +244,7 @@ class _Connection:
 
 
 class Proxy:
-    """Passes requests on to a server, until it is told to do worse.
+    """A proxy that passes requests on to a server, or misbehaves if told to.
 
     after: how many requests pass before `how` begins, counted from `turn`:
     - "500": each is answered 500 Internal Server Error.
@@ -280,7 +280,7 @@ class Proxy:
         self.uri = f"http://127.0.0.1:{self._listener.server_address[1]}"
 
     def turn(self, how: str, *, after: int = 0, instead: Callable[[], None] | None = None) -> None:
-        """Be good again (""), or misbehave after so many requests; `instead` is called then."""
+        """Pass requests on ("") or misbehave after this many requests; then call `instead`."""
         with self._lock:
             self._how, self._after, self.passed = how, after, 0
             self.instead = instead or (lambda: None)

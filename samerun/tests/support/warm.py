@@ -1,4 +1,4 @@
-"""Processes that begin with what is slow to import already there, for the tests that start many.
+"""Processes that start with slow packages already imported, for tests that start many.
 
 Starting python, MLflow and DVC is nine tenths of what a small pipeline costs, and it is the
 same each time. One process per worker of the tests imports them once (none of ours) and forks: each
@@ -182,7 +182,7 @@ def _end(ways: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
 
 
 def _become(text: str, fds: list[int]) -> None:
-    """Be the process that was asked for, to its end."""
+    """Become the process that was asked for, until it ends."""
     folder, parent, count, *rest = text.split("\0")
     words, variables = rest[: int(count)], rest[int(count) :]
     for target, fd in enumerate(fds):
@@ -227,7 +227,7 @@ def _become(text: str, fds: list[int]) -> None:
 
 
 def _run(words: list[str]) -> None:
-    """Do what the interpreter does with these words."""
+    """Do what the Python interpreter does with these arguments."""
     sys.modules["__main__"] = main = types.ModuleType("__main__")
     main.__dict__["__builtins__"] = __builtins__
     own = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]

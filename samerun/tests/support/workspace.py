@@ -52,7 +52,7 @@ def inherited() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder of a project, and what can be done in it."""
+    """A folder of a project, with what tests do in it."""
 
     path: Path
 

@@ -1,1 +1,1 @@
-"""What every command shares: errors, atomic files and checksums, arguments, the store's address."""
+"""Types and functions of every command: errors, complete files, arguments, the store's address."""

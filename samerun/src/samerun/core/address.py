@@ -1,4 +1,4 @@
-"""Where runs are recorded: one store for every way of running.
+"""Where runs are recorded: one store, however the pipeline is started.
 
 That is MLFLOW_TRACKING_URI if it is set, else the embedded store: SQLite in the workspace's
 mlruns/. Knows nothing of MLflow's calls, only which columns of its tables hold paths.
@@ -18,7 +18,7 @@ from samerun.core.errors import StoreError
 SQLITE = "sqlite:///"
 
 _SPECIAL = re.compile(r"[%?#&\x00-\x1f\x7f]")
-"""The characters of a path that cannot stand in a SQLite URI as they are."""
+"""The characters of a path that must be escaped in a SQLite URI."""
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 
@@ -73,15 +73,15 @@ def store_uri() -> str:
     """Return where runs are recorded.
 
     A relative SQLite path is relative to the workspace, so that an experiment in a temporary folder
-    does not create a store of its own. Nothing goes over the network: whether a server answers is
-    found out later, since a training does not wait for one.
+    does not create a store of its own. Makes no network call: whether the server answers is checked
+    later, so that training does not wait for it.
 
     Raises: StoreError if no run could ever be recorded there: a SQLite address that is not a file
-    (as in memory), a form of address that MLflow does not take, a database whose driver is missing.
+    (as in memory), an address that MLflow does not accept, a database whose driver is missing.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip() or f"{SQLITE}mlruns/mlflow.db"
     scheme, separator, rest = uri.partition("://")
-    if separator:  # its case has no meaning (RFC 3986, 3.1), but MLflow takes only lower case
+    if separator:  # any case is valid (RFC 3986, 3.1), but MLflow accepts only lower case
         uri = f"{scheme.lower()}{separator}{rest}"
     if not uri.startswith("sqlite"):
         _require_form(uri)
@@ -161,7 +161,7 @@ def local_store() -> Path | None:
 def artifacts() -> str:
     """Return the URI of a SQLite store's artifacts, as MLflow writes it.
 
-    They lie beside the database, so several checkouts that share one share its artifacts too.
+    They are beside the database, so several checkouts that share one share its artifacts too.
     """
     database = sqlite_file()
     if database is None or local_store():
@@ -181,7 +181,7 @@ def follow_move(store: Path) -> None:
     """Update the embedded store's artifact paths after its workspace was moved or copied.
 
     MLflow stores absolute paths, so it would look for the artifacts of a moved store, and write new
-    ones, in the store's old folder. It has no call that changes them.
+    ones, in the store's old folder. MLflow has no call that changes them.
 
     Raises: sqlite3.Error.
     """

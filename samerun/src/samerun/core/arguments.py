@@ -1,4 +1,4 @@
-"""Command lines: argparse, with errors of one line like every other error of ours."""
+"""Command lines: argparse, whose errors are one line, like every other error of samerun."""
 
 import argparse
 import difflib
@@ -10,7 +10,7 @@ from samerun.core.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError for a wrong argument and takes no abbreviations."""
+    """A parser that raises UsageError for a wrong argument and accepts no abbreviations."""
 
     def __init__(self, *, example: str = "", **options: Any) -> None:
         """example: a command that the help ends with, on one line so that it can be copied."""
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
-        """Raise: UsageError, for a word that is almost right with the right one."""
+        """Raise UsageError; for a misspelt choice, its text suggests the closest ones."""
         choice = re.search(r"invalid choice: '(.+?)' \(choose from (.+)\)", message)
         if choice:
             choices = re.findall(r"[\w-]+", choice[2])

@@ -1,12 +1,12 @@
 """Errors that a user can correct. Anything else that is raised is a bug and ends in a traceback.
 
 UserError                one line on stderr, exit 2, nothing written
-├── UsageError           a command's arguments
+├── UsageError           a wrong argument of a command
 ├── DamagedError         a file is not what the previous stage wrote
 ├── MissingError         a file that an earlier stage writes is missing
 ├── ReproductionError    a recorded run cannot be reproduced
 ├── StoreError           the MLflow store cannot be reached or used
-└── WorkspaceError       the workspace: not a checkout, a missing tool
+└── WorkspaceError       the workspace is wrong: no git repository, a missing tool, edited files
 
 A pipeline's own errors derive from UserError too.
 """
@@ -16,21 +16,21 @@ def one_line(text: str) -> str:
     """Return a text as one line that cannot control the terminal it is shown on.
 
     A table, a file name or a parameter may contain characters that move the cursor, ring the bell,
-    set a colour or reverse the direction of text: they become escapes. The rest stays as it is.
+    set a colour or reverse the direction of text. They are escaped; the rest stays as it is.
     """
     words = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 class UserError(Exception):
-    """An error that the user can correct; its text is one line: name, rule, value."""
+    """An error that the user can correct; its text, one line, says what is wrong and what to do."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
 
 
 class UsageError(UserError):
-    """A command was called with arguments that it does not take."""
+    """A command was called with wrong arguments."""
 
 
 class DamagedError(UserError):
@@ -50,4 +50,4 @@ class StoreError(UserError):
 
 
 class WorkspaceError(UserError):
-    """The workspace is not as the pipeline needs it."""
+    """The workspace is not in a state in which the pipeline can run or be recorded."""

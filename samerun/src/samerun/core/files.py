@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` in UTF-8; a reader sees all the old bytes or all the new ones."""
+    """Write `text` to `path` in UTF-8; a reader sees all the old bytes or all the new ones."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; a reader sees all the old bytes or all the new ones."""
+    """Write `content` to `path`; a reader sees all the old bytes or all the new ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.tmp-", dir=path.parent)
     temporary = Path(name)

@@ -7,9 +7,9 @@ from typing import Any
 def flatten(nested: Mapping[Any, Any]) -> dict[str, Any]:
     """Return every leaf under its dotted name: {"train.epochs": 100, ...}, in the order given.
 
-    An empty mapping is a leaf. If two leaves have one name but other values, as in
-    {"a.b": 1, "a": {"b": 2}}, the one that is nested deepest keeps the name, whatever the order,
-    and the other becomes "a.b_".
+    An empty mapping is a leaf. If two leaves have the same name but different values, as in
+    {"a.b": 1, "a": {"b": 2}}, the more deeply nested one keeps the name, in either order, and the
+    other becomes "a.b_".
     """
     leaves = list(_leaves(nested, ()))
     names = [".".join(path) for path, _ in leaves]
@@ -28,11 +28,13 @@ def _leaves(nested: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[
 
 
 def _distinct(leaves: list[tuple[Any, Any]], names: list[str]) -> list[str]:
-    """Return the names, with as many _ at the end as keep other values apart."""
-    found, plain, values = list(names), set(names), dict[str, str]()
+    """Return the names, with enough _ appended to tell different values apart."""
+    distinct, plain, values = list(names), set(names), dict[str, str]()
     for i in sorted(range(len(leaves)), key=lambda i: (-len(leaves[i][0]), leaves[i][0])):
         text = repr(leaves[i][1])
-        while values.get(found[i], text) != text or (found[i] != names[i] and found[i] in plain):
-            found[i] += "_"
-        values[found[i]] = text
-    return found
+        while values.get(distinct[i], text) != text or (
+            distinct[i] != names[i] and distinct[i] in plain
+        ):
+            distinct[i] += "_"
+        values[distinct[i]] = text
+    return distinct

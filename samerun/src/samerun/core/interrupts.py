@@ -14,12 +14,14 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import modules in the block: SIGINT and SIGTERM wait for its end.
+    """Delay SIGINT and SIGTERM until the end of the block, which imports modules.
 
-    An exception in the middle of an import may be lost, as in torch's own import of numpy, or leave
-    half a module.
+    An exception in the middle of an import may be lost, as in torch's own import of numpy, or it
+    may leave half a module behind.
     """
-    if threading.current_thread() is not threading.main_thread():  # which alone receives signals
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread gets signals
         yield
         return
     received: list[int] = []

@@ -1,4 +1,4 @@
-"""Names of parameters, metrics and tags as MLflow takes them."""
+"""Names of parameters, metrics and tags as MLflow accepts them."""
 
 import hashlib
 import posixpath
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 _REFUSED = re.compile(r"[^\w/.\- :]")
-"""What MLflow takes in no name (mlflow.utils.validation)."""
+"""The characters that MLflow accepts in no name (mlflow.utils.validation)."""
 
 _LONGEST = 250
 
@@ -18,14 +18,14 @@ _RESERVED_STARTS = ("git_", "mlflow.")
 
 
 def is_reserved(tag: str) -> bool:
-    """Return whether samerun or MLflow itself relies on a tag: nobody else may write it."""
+    """Return whether samerun or MLflow itself writes a tag, so that nobody else may set it."""
     return tag in _RESERVED or tag.startswith(_RESERVED_STARTS)
 
 
 def mlflow_key(name: str) -> str:
     """Return a name with a _ for whatever MLflow refuses: "acc@5" becomes "acc_5".
 
-    It refuses a name that would not be the same as a path, too, such as one that ends with a slash.
+    MLflow also refuses a name that changes when it is normalised as a path: "loss/", for example.
     """
     key = _REFUSED.sub("_", name)[:_LONGEST]
     if posixpath.normpath(key) != key or key.startswith(("/", "..")):
@@ -36,8 +36,8 @@ def mlflow_key(name: str) -> str:
 def mlflow_keys(names: Iterable[str]) -> dict[str, str]:
     """Return each name with its `mlflow_key`, no two of them the same.
 
-    A name that MLflow takes as it is keeps it. Of others with the same key, such as "acc@5" and
-    "acc#5", the first gets it, and the rest a suffix that depends on the name alone.
+    A name that MLflow accepts stays as it is. If other names have the same key, such as "acc@5"
+    and "acc#5", the first gets it; the rest get a suffix that depends on the name alone.
     """
     names = list(names)
     keys = {name: name for name in names if mlflow_key(name) == name}

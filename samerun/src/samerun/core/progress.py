@@ -1,4 +1,4 @@
-"""Progress bars: on a terminal, for work that takes more than two seconds; else nothing."""
+"""Progress bars, shown on a terminal for work that takes more than two seconds."""
 
 import sys
 import threading
@@ -16,11 +16,11 @@ class Bar(Protocol):
     """A display of progress."""
 
     def update(self, n: int = 1) -> object:
-        """Advance by `n` pieces of work."""
+        """Advance by `n` units of work."""
 
 
 class _NoBar:
-    """The bar where there is no terminal: it draws nothing."""
+    """The bar if stderr is no terminal: it draws nothing."""
 
     def update(self, n: int = 1) -> None:
         pass
@@ -28,7 +28,7 @@ class _NoBar:
 
 @contextmanager
 def bar(what: str, unit: str, *, total: int | None, done: int = 0) -> Iterator[Bar]:
-    """Yield a bar for `total` pieces of work (None: unknown), of which `done` are done."""
+    """Yield a bar for `total` units of work (None: unknown), of which `done` are done already."""
     if not sys.stderr.isatty():
         yield _NoBar()  # without importing tqdm
         return

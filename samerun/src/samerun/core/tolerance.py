@@ -1,4 +1,4 @@
-"""How large a difference between two numbers may be, and to which names of a pipeline it applies.
+"""How large a difference between two numbers may be, and to which files and keys that applies.
 
 Knows nothing of files or pipelines: names are texts.
 """
@@ -19,7 +19,7 @@ ANY = "any"
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The largest difference that is allowed, as in `math.isclose`: the larger of the two.
+    """The largest difference that is allowed, as in `math.isclose`: the larger of two limits.
 
     absolute: in the numbers' own unit. relative: to the larger magnitude of the two numbers.
     """
@@ -36,7 +36,7 @@ class Limit:
 
     @property
     def is_any(self) -> bool:
-        """Whether anything is allowed, also where bytes or texts differ."""
+        """Whether any difference is allowed, also of bytes or texts."""
         return math.isinf(self.relative)
 
     def allowed(self, size: float) -> float:
@@ -45,7 +45,7 @@ class Limit:
 
 
 def limits(where: str, declared: Mapping[Any, Any]) -> dict[str, Limit]:
-    """Return what is declared, by name. where: the key in dvc.yaml. Raises: WorkspaceError."""
+    """Return the declared limits, by name. where: the key in dvc.yaml. Raises: WorkspaceError."""
     return {str(name): _limit(f"{where}.{name}", value) for name, value in declared.items()}
 
 
@@ -72,12 +72,12 @@ def _is_size(value: Any) -> bool:
 
 
 def rule(declared: Collection[str], file: str, key: str) -> str | None:
-    """Return the declared name that counts for a key or column of a file; None if there is none.
+    """Return the declared name that applies to a key or column of a file; None if none does.
 
-    A name of file and key ("reports/metrics.json:rmse") counts more than one of a file or folder,
-    and that more than the name of a key. Each may have wildcards, and the name of a folder, a
-    mapping or a list stands for all that is in it. An exact name counts more than these, and a
-    longer one more than a shorter one. file: relative to the folder of dvc.yaml.
+    If several do, the most specific one applies: first a file with a key
+    ("reports/metrics.json:rmse"), then a file or folder, then a key. A name may have wildcards, and
+    the name of a folder, a mapping or a list covers everything in it; but an exact name comes
+    first, and a longer name before a shorter one. file: relative to the folder of dvc.yaml.
     """
     own, labelled = _names(file, key)
     for kind, separator, candidates, labels in (
@@ -103,10 +103,10 @@ def rule(declared: Collection[str], file: str, key: str) -> str | None:
 
 
 def _names(file: str, key: str) -> tuple[list[str], list[str]]:
-    """Return what a key is called in its file, also without places in lists; and in MLflow.
+    """Return the names of a key in its file, with and without indices of lists; and in MLflow.
 
-    MLflow writes the name of the file before it if two files have the key, and names a file that
-    is one number after the file.
+    MLflow shows the file's name before a key that two files have. It shows a file that holds just
+    one number under the file's name.
     """
     path = PurePosixPath(file)
     labels = [path.stem, path.with_suffix("").as_posix()]

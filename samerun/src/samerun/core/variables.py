@@ -1,7 +1,7 @@
-"""Environment variables: which of git's, DVC's, MLflow's and Python's are heeded and passed on.
+"""Environment variables: which of git's, DVC's, MLflow's and Python's are passed on.
 
-A git hook hands down the repository that it runs in, MLflow's variables choose another run or let
-writes fail silently, and later versions will have more of them. So these are lists of what is
+A git hook sets variables that name its repository; some of MLflow's select another run or let
+writes fail silently; and later versions will have more of them. So these are lists of what is
 allowed, not of what is forbidden. Variables of other programs are never touched.
 """
 
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 _FAMILIES = re.compile(r"GIT_|DVC_|_?MLFLOW_|PYTHON")
-"""How the names of the variables begin that need a place on a list."""
+"""The prefixes of variables that are passed on only if a list below has them."""
 
 _ALWAYS = (
     # How git reaches a remote, and by whom; its configuration files. Nothing that names a
@@ -27,7 +27,7 @@ _ALWAYS = (
     "PYTHONPYCACHEPREFIX", "PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONFAULTHANDLER",
     "PYTHONNOUSERSITE", "PYTHON_COLORS", "PYTHON_CPU_COUNT",
 )  # fmt: skip
-"""What every program may get. A name may end in *."""
+"""The variables that every program may get. A name may end in *."""
 
 _MLFLOW = (
     # Which store, and how to log in to it.
@@ -36,7 +36,7 @@ _MLFLOW = (
     "MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4", "MLFLOW_TRACKING_INSECURE_TLS",
     "MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH",
     "MLFLOW_MYSQL_SSL_*", "MLFLOW_KERBEROS_*",
-    # Where artifacts are, and how they are carried.
+    # Where artifacts are, and how they are transferred.
     "MLFLOW_S3_*", "MLFLOW_EXPERIMENTAL_S3_SIGNATURE_VERSION", "MLFLOW_BOTO_CLIENT_*",
     "MLFLOW_GCS_*", "MLFLOW_PYARROW_EXTRA_CONF", "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT",
     "MLFLOW_DOWNLOAD_CHUNK_TIMEOUT", "MLFLOW_MULTIPART_*", "MLFLOW_ENABLE_MULTIPART_*",
@@ -53,7 +53,7 @@ _MLFLOW = (
     "MLFLOW_LOGGING_LEVEL", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",
 )  # fmt: skip
-"""MLflow's variables that are heeded. Not those that choose a run, an experiment, a model or a
+"""MLflow's variables that are passed on. Not those that select a run, an experiment, a model or a
 registry, that log in the background, rename or validate, or that MLflow sets for itself."""
 
 _SAME_PLACE = (
@@ -61,7 +61,7 @@ _SAME_PLACE = (
     "DVC_ROOT", "DVC_STAGE", "DVC_EXP_*", "DVC_STUDIO_*",
     "PYTHONPATH",
 )  # fmt: skip
-"""What a program may get that works in this workspace and records in this store."""
+"""The further variables of a program that works in this workspace and uses its store."""
 
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str]:
@@ -76,7 +76,7 @@ _MLFLOW_PATTERN = _pattern(_MLFLOW)
 def inherited(environment: Mapping[str, str], *, isolated: bool) -> dict[str, str]:
     """Return the variables that a program may get.
 
-    isolated: whether it works apart from this workspace and its store, as a reproduction does.
+    isolated: whether it uses neither this workspace nor its store, as in a reproduction.
     """
     allowed = _ISOLATED_PATTERN if isolated else _SAME_PLACE_PATTERN
     return {

@@ -1,1 +1,1 @@
-"""What DVC knows of the project: its stages, its lock file, and the identity of a run."""
+"""The project as DVC has it: stages, dvc.lock, cache; and the identity of a run."""

@@ -1,7 +1,7 @@
 """DVC's cache, read by hash: each object is checked against the hash that it is stored under.
 
-Needs nothing of DVC: an object of hash 0123… is the file files/md5/01/23…, in caches of DVC 2 the
-file 01/23…. The object of a folder is a list of its files. Nothing here writes into a cache.
+Does not import DVC: the object with hash 0123… is the file files/md5/01/23…, or 01/23… in a cache
+of DVC 2. The object of a folder is a list of its files. Nothing here writes into a cache.
 """
 
 import json
@@ -15,7 +15,7 @@ _HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def find(cache: Path, digest: str | None) -> Path | None:
-    """Return the file that holds an object; None if it is not there, or is damaged."""
+    """Return the file that holds an object; None if it is missing or damaged."""
     if not digest or not _HASH.fullmatch(digest):
         return None
     for base in (cache / "files" / "md5", cache):
@@ -36,7 +36,7 @@ def listing(cache: Path, digest: str | None) -> dict[str, str] | None:
 
 
 def restore(cache: Path, digest: str | None, target: Path, *, executable: bool = False) -> bool:
-    """Copy an object, a file or a folder, to a path. Returns: whether the cache has all of it."""
+    """Copy an object, a file or a folder, to a path. Return whether the cache has all of it."""
     if digest and digest.endswith(".dir"):
         names = listing(cache, digest)
         if names is None:

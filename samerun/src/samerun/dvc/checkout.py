@@ -1,4 +1,4 @@
-"""Another checkout of a project, in which DVC shares nothing with the user's workspace."""
+"""A second checkout of a project, in which DVC shares nothing with the user's workspace."""
 
 import os
 import re
@@ -11,15 +11,15 @@ from samerun.core.errors import ReproductionError
 from samerun.dvc.project import Project
 
 SITE_CACHE = "DVC_SITE_CACHE_DIR"
-"""The variable that names the folder in which DVC keeps what it remembers of each workspace."""
+"""The variable that names the folder of DVC's databases of file hashes, one per workspace."""
 
 
 def configure(folder: Path, project: Project, own: Path) -> None:
-    """Give DVC in another checkout the remotes of the user's project, and a cache of its own.
+    """Configure DVC in a second checkout: the user project's remotes, and a cache of its own.
 
-    folder: in the checkout. own: the folder that holds the cache.
+    folder: the DVC project in the checkout. own: the folder that will hold the cache.
 
-    Raises: ReproductionError if there is no DVC project.
+    Raises: ReproductionError if the checkout has no DVC project there.
     """
     from dvc.config import Config
     from dvc.exceptions import DvcException, NotDvcRepoError
@@ -35,15 +35,15 @@ def configure(folder: Path, project: Project, own: Path) -> None:
             settings["remote"] = {name: dict(remote) for name, remote in remotes.items()}
     except NotDvcRepoError:
         raise ReproductionError(
-            "the run's commit must hold the DVC project, with its .dvc folder (got none)"
+            "the run's commit has no DVC project: its .dvc folder is missing"
         ) from None
     except DvcException as error:
-        raise ReproductionError(f"DVC must be able to use its settings (got {error})") from error
+        raise ReproductionError(f"DVC cannot use its settings: {error}") from error
 
 
 @contextmanager
-def apart(own: Path) -> Iterator[None]:
-    """Let DVC in this process remember what it reads in a folder of its own, for the block."""
+def own_site_cache(own: Path) -> Iterator[None]:
+    """Let DVC in this process keep its file hashes in another folder, for the block."""
     previous = os.environ.get(SITE_CACHE)
     os.environ[SITE_CACHE] = str(own / "site-cache")
     try:
@@ -56,7 +56,7 @@ def apart(own: Path) -> Iterator[None]:
 
 
 def find_source(pointer: Path, root: Path) -> None:
-    """Let the .dvc file of `dvc import` find a source whose path is relative.
+    """Make a relative source in a .dvc file of `dvc import` absolute, so that DVC finds it.
 
     pointer: the .dvc file in the checkout. root: the folder that the path is relative to.
     """
@@ -70,7 +70,7 @@ def find_source(pointer: Path, root: Path) -> None:
 
 
 def unfreeze(file: Path) -> None:
-    """Let `dvc repro` execute the frozen stages of a dvc.yaml."""
+    """Remove `frozen` from the stages of a dvc.yaml, so that `dvc repro` executes them."""
     from dvc.utils.serialize import modify_yaml
 
     with modify_yaml(str(file)) as content:

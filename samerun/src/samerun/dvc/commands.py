@@ -1,4 +1,4 @@
-"""What a stage's command is to samerun: one that records, or one that is wrapped.
+"""Whether a stage's command is `samerun record`, or is wrapped by `samerun run`.
 
 Imports little, since `samerun run` needs it before its command starts.
 """
@@ -13,7 +13,7 @@ _RECORDS = re.compile(r"^\s*samerun\s+record(?![\w.-])", re.MULTILINE)
 _WRAPPED = re.compile(r"(?<![\w.-])samerun\s+run(?![\w.-])")
 
 _WRAPPER = re.compile(r"^([ \t]*(?:\w+=\S*[ \t]+)*)samerun run -- ", re.MULTILINE)
-"""At the start of a line, after variables that are set for the command."""
+"""The wrapper at the start of a line, after variables that are set for the command."""
 
 
 def records(command: object) -> bool:
@@ -29,7 +29,7 @@ def wrapped(command: object) -> bool:
 def without_wrapper(command: str | list[str]) -> str | list[str]:
     """Return a command as it would be without `samerun run -- `.
 
-    Only where a line begins with it: further inside it may be a text that the program gets.
+    Only at the start of a line: elsewhere the text may be an argument of the program.
     """
     if isinstance(command, str):
         return _WRAPPER.sub(r"\1", command)

@@ -1,4 +1,4 @@
-"""What of the workspace is not as dvc.lock has it: the lock can lie, and so can DVC's memory."""
+"""How the workspace differs from dvc.lock, whose entries may be wrong or out of date."""
 
 from collections.abc import Iterator
 
@@ -8,20 +8,20 @@ from samerun.dvc.stage import Item, Stage
 
 
 def differences(project: Project, stage: Stage) -> Iterator[str]:
-    """Yield what of a stage differs from dvc.lock: command, parameters, dependencies, outputs."""
+    """Yield what differs from dvc.lock: a stage's command, parameters, dependencies, outputs."""
     if stage.changed_command:
         yield f"the command of {stage.name}"
     for params in stage.params:
         yield from params.changes()
     for item in (*stage.deps, *stage.outs):
         if item.locked is None and not item.path.startswith("remote://"):
-            yield f"{item.path}, which dvc.lock does not have"
+            yield f"{item.path} (missing in dvc.lock)"
         elif project.digest(item) != item.locked:
             yield changed_file(project, item)
 
 
 def changed_file(project: Project, item: Item) -> str:
-    """Return which file of an item is not as DVC has it, as far as DVC's cache can tell."""
+    """Return the first file of an item that has changed; the item if the cache lacks its list."""
     listed = cache.listing(project.cache, item.locked) or {}
     old = {f"{item.path}/{name}": sha for name, sha in listed.items()}
     new = project.files(item) if old else {}

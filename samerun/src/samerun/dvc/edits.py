@@ -1,4 +1,4 @@
-"""Edits of the text of a dvc.yaml, which keep every comment, the order and the style of the rest.
+"""Edits of the text of a dvc.yaml that keep its comments, order and style.
 
 Knows nothing of what is written, or why.
 """
@@ -14,7 +14,7 @@ import yaml
 from samerun.core.errors import WorkspaceError
 
 _SEPARATORS = set("&|;()")
-"""Characters outside of quotes by which a command may be more than one program."""
+"""Characters that join several programs in one command, unless they are quoted."""
 
 
 def with_stage(text: str, name: str, body: str) -> str:
@@ -28,7 +28,7 @@ def with_stage(text: str, name: str, body: str) -> str:
     indent = " " * stages.start_mark.column
     ending = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
-    end = stages.end_mark.line + bool(stages.end_mark.column)  # the file may end within a line
+    end = stages.end_mark.line + bool(stages.end_mark.column)  # the last line may lack its end
     while end and _is_between(lines[end - 1]):
         end -= 1
     if not lines[end - 1].endswith("\n"):
@@ -41,16 +41,17 @@ def with_stage(text: str, name: str, body: str) -> str:
 
 
 def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
-    """Return the text with a prefix before the commands of stages, and which have it and have not.
+    """Return the text with a prefix before commands, the stages that got it, and the others.
 
-    A command gets it if it starts one program, not a word of the shell; those that begin with
-    `samerun` are left alone and not listed. Stages of `foreach` and `matrix` count as one.
+    A command gets it if it starts exactly one program and no built-in of the shell. A command that
+    contains `samerun` is skipped and its stage is in neither list. Stages of `foreach` and `matrix`
+    count as one.
     """
-    places, done, left = [], [], []
+    places, prefixed, skipped = [], [], []
     old, expected = text, _load(text)
     for key, stage in _stages(text).value:
         if key.value not in expected["stages"]:  # on, off, yes, no: true or false in YAML 1.1
-            left.append(key.value)
+            skipped.append(key.value)
             continue
         node, fields = _command(stage)
         if node is None:
@@ -60,25 +61,26 @@ def with_prefix(text: str, prefix: str) -> tuple[str, list[str], list[str]]:
         if any("samerun" in str(line).split() for line in lines):
             continue
         if getattr(node, "style", "") in ("|", ">") or not _is_one_program(command):
-            left.append(key.value)
+            skipped.append(key.value)
             continue
-        if node.start_mark.index + (node.style in ("'", '"')) in places:
-            done.append(key.value)  # an alias of a mapping that has the prefix already
+        place = node.start_mark.index + (node.style in ("'", '"'))  # after the quote
+        if place in places:
+            prefixed.append(key.value)  # an alias of a mapping that has the prefix already
             continue
-        places.append(node.start_mark.index + (1 if node.style in ("'", '"') else 0))
-        done.append(key.value)
+        places.append(place)
+        prefixed.append(key.value)
         target = expected["stages"][key.value]
         for field in fields:
             target = target[field]
         target["cmd"] = prefix + target["cmd"]
     for place in sorted(places, reverse=True):
         text = text[:place] + prefix + text[place:]
-    return _checked(old, text, expected), done, left
+    return _checked(old, text, expected), prefixed, skipped
 
 
 def _is_one_program(command: str) -> bool:
-    """Return whether a shell would start one program, by name, and nothing else."""
-    if "\n" in command or re.match(r"\s*\w+=", command):  # a variable that is set for the command
+    """Return whether a command starts exactly one program and no built-in of the shell."""
+    if "\n" in command or re.match(r"\s*\w+=", command):  # a variable set for the command
         return False
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -106,14 +108,14 @@ def _stages(text: str) -> Any:
     """Return the node of `stages`. Raises: WorkspaceError if there are none."""
     top = yaml.compose(text, Loader=yaml.SafeLoader)
     pairs = top.value if isinstance(top, yaml.MappingNode) else []
-    found = next((value for key, value in pairs if key.value == "stages"), None)
-    if not isinstance(found, yaml.MappingNode):
-        raise WorkspaceError("dvc.yaml must have stages (got none)")
-    return found
+    stages = next((value for key, value in pairs if key.value == "stages"), None)
+    if not isinstance(stages, yaml.MappingNode):
+        raise WorkspaceError("dvc.yaml has no stages")
+    return stages
 
 
 def _is_between(line: str) -> bool:
-    """Return whether a line belongs to what follows the stages: it is empty, or a comment there."""
+    """Return whether a line is blank or a comment that is not indented: no part of a stage."""
     return not line.strip() or line.startswith("#")
 
 
@@ -124,16 +126,19 @@ def _load(text: str) -> dict[str, Any]:
 
 
 def _checked(old: str, new: str, expected: Mapping[str, Any]) -> str:
-    """Return the new text, as DVC would write it if the old one is as DVC has written it."""
+    """Return the new text, in DVC's own format if the old text is in that format.
+
+    Raises: WorkspaceError if the new text is not YAML with the expected content.
+    """
     if yaml.safe_load(new) != expected:
-        raise WorkspaceError("dvc.yaml must be plain YAML to be edited (got anchors or the like)")
-    # `dvc stage add` writes the whole file anew, and DVCLive does while a stage runs: a line that
-    # they would break elsewhere would then be an uncommitted change.
+        raise WorkspaceError("dvc.yaml must be plain YAML to be edited (got anchors or similar)")
+    # `dvc stage add`, and DVCLive while a stage runs, rewrite the whole file. If they broke a line
+    # differently, that would be an uncommitted change.
     return _rewritten(new) if _rewritten(old) == old else new
 
 
 def _rewritten(text: str) -> str:
-    """Return a text as DVC writes it after a change."""
+    """Return a text in the format in which DVC writes it."""
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
     return str(dumps_yaml(parse_yaml_for_update(text, "dvc.yaml")))

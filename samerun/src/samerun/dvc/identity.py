@@ -1,6 +1,6 @@
 """The identity of a run: what went into its stages, as one canonical JSON and its SHA-256.
 
-Pure: knows neither DVC nor MLflow, and reads no file.
+Pure functions: no DVC, no MLflow, and no file is read.
 """
 
 import hashlib
@@ -41,8 +41,8 @@ def identity(
 ) -> dict[str, Any]:
     """Return the identity of a run of these stages.
 
-    made: every path that a stage with a command makes; what lies there is a result, not an input.
-    env: the environment variables that belong to it. model: code of the model, path to hash.
+    made: every path that a stage with a command makes: a result, not an input.
+    env: the environment variables that belong to the identity. model: path to hash, of its code.
     """
     content: dict[str, Any] = {
         "stages": {
@@ -74,7 +74,7 @@ def fingerprint(content: Mapping[str, Any]) -> str:
 def _inputs(deps: Mapping[str, Digest], made: Collection[str]) -> dict[str, str]:
     """Return the dependencies that no stage makes, by path.
 
-    Of a folder that holds results too, only its other files count, where they are given.
+    If a folder also holds results and its files are given, its other files are inputs.
     """
     inputs: dict[str, str] = {}
     for path, digest in sorted(deps.items(), key=lambda entry: entry[0]):
@@ -91,7 +91,7 @@ def _inputs(deps: Mapping[str, Digest], made: Collection[str]) -> dict[str, str]
 
 
 def _canonical(value: Any) -> Any:
-    """Return a value in which equal numbers are equal texts: DVC takes 1 and 1.0 for the same."""
+    """Return a value in which equal numbers have equal texts: to DVC, 1 and 1.0 are the same."""
     if isinstance(value, Mapping):
         return {str(key): _canonical(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -102,11 +102,11 @@ def _canonical(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if isinstance(value, str | int | None):
         return value
-    return {type(value).__name__: str(value)}  # a date, which YAML and TOML have
+    return {type(value).__name__: str(value)}  # a date, in YAML or TOML
 
 
 def key(stage: StageInputs) -> str:
-    """Return the digest of all that went into one stage, results of other stages included."""
+    """Return the SHA-256 of all that went into one stage, results of other stages included."""
     content = {
         "name": stage.name,
         "command": stage.command,

@@ -1,8 +1,8 @@
 """The DVC project: its stages as dvc.yaml declares them, with the values that dvc.lock has.
 
-With `checkout` and `edits` the only module that imports DVC. Everything else sees the types of
-`stage`. Of DVC's internals it uses the index, `ParamsDependency` and `dvc_data.hashfile.build`
-(3.67), which pyproject.toml bounds.
+Only this module, `checkout` and `edits` import DVC; all others use the types of `stage`. It uses
+internals of DVC 3.67 (the index, `ParamsDependency`, `dvc_data.hashfile.build`), so pyproject.toml
+sets an upper bound on DVC's version.
 """
 
 import os
@@ -19,9 +19,11 @@ from samerun.dvc.identity import Digest, StageInputs
 from samerun.dvc.paths import contains, overlap
 from samerun.dvc.stage import Item, Params, Stage, named_file
 
+NO_PROJECT = "{} is not in a DVC project: run `dvc init`, or go to a project's folder"
+
 
 class Project:
-    """The stages of the repository around a folder, by default the current one."""
+    """The stages of the DVC project that a folder is in, by default the current folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """Read every dvc.yaml and dvc.lock. Raises: MissingError, WorkspaceError."""
@@ -31,17 +33,17 @@ class Project:
         try:
             self._repo = Repo(folder and str(folder))
             self._index = self._repo.index
-            found = list(self._index.stages)
+            dvc_stages = list(self._index.stages)
         except NotDvcRepoError:
-            raise MissingError(
-                f"this folder must be in a DVC project: run `dvc init` (got {folder or Path.cwd()})"
-            ) from None
+            raise MissingError(NO_PROJECT.format(folder or Path.cwd())) from None
         except DvcException as error:
-            raise WorkspaceError(f"DVC must be able to read its files (got {error})") from error
+            raise WorkspaceError(f"DVC cannot read its files: {error}") from error
+        except UnicodeDecodeError as error:  # DVC reads only .dvcignore without catching this
+            raise WorkspaceError(f"each .dvcignore must be text in UTF-8 (got {error})") from error
         self.root = Path(self._repo.root_dir)
         self._here = folder
-        self.stages = tuple(self._stage(one) for one in found if one.cmd)
-        self.data = tuple(self._item(out) for one in found if not one.cmd for out in one.outs)
+        self.stages = tuple(self._stage(one) for one in dvc_stages if one.cmd)
+        self.data = tuple(self._item(out) for one in dvc_stages if not one.cmd for out in one.outs)
 
     @cached_property
     def made(self) -> frozenset[str]:
@@ -49,16 +51,16 @@ class Project:
         return frozenset(out.path for stage in self.stages for out in stage.outs)
 
     def stage(self, name: str, wdir: Path) -> Stage:
-        """Return the stage that runs in `wdir` and that DVC calls `name` ("train", "a/dvc.yaml:b").
+        """Return the stage that runs in `wdir` and has this name in DVC ("train", "a/dvc.yaml:b").
 
         Raises: MissingError if there is none.
         """
         short = name.rpartition(":")[2]
         matching = [s for s in self.stages if s.short == short and s.wdir == wdir]
-        ends = [s for s in matching if f"/{s.name}".endswith(f"/{name}")] or matching
-        if not ends:
-            raise MissingError(f"dvc.yaml must have the stage {name} (got none with it in {wdir})")
-        return ends[0]
+        exact = [s for s in matching if f"/{s.name}".endswith(f"/{name}")] or matching
+        if not exact:
+            raise MissingError(f"no stage {name} in a dvc.yaml runs in {wdir}")
+        return exact[0]
 
     def own_stage(self) -> Stage:
         """Return the stage that DVC runs this process for. Raises: MissingError."""
@@ -67,11 +69,9 @@ class Project:
     def recorders(self) -> list[Stage]:
         """Return the stages of the folder's dvc.yaml that record. Raises: MissingError if none."""
         here = ((self._here or Path.cwd()) / "dvc.yaml").resolve()
-        if found := [stage for stage in self.stages if stage.records and stage.file == here]:
-            return found
-        raise MissingError(
-            f"dvc.yaml must have a stage that runs `{RECORD}` (got none in {here.parent})"
-        )
+        if recorders := [stage for stage in self.stages if stage.records and stage.file == here]:
+            return recorders
+        raise MissingError(f"no stage runs `{RECORD}` in {here}: run `samerun init` in that folder")
 
     def record_stage(self, name: str | None = None) -> Stage:
         """Return the stage that records: this process's own, or one of the project's folder.
@@ -80,8 +80,8 @@ class Project:
         """
         if os.environ.get("DVC_STAGE") and not self._here:
             return self.own_stage()
-        found = self.recorders()
-        return next((stage for stage in found if stage.name == name), found[0])
+        recorders = self.recorders()
+        return next((stage for stage in recorders if stage.name == name), recorders[0])
 
     def upstream(self, stage: Stage) -> list[Stage]:
         """Return the stages whose outputs a stage needs, directly or not, in dvc.yaml's order."""
@@ -95,7 +95,7 @@ class Project:
         return [one for one in self.stages if one.name in needed]
 
     def sources(self, stage: Stage) -> list[Item]:
-        """Return the outputs and the .dvc data that a stage reads."""
+        """Return the outputs of stages and the data of .dvc files that a stage reads."""
         others = [out for one in self.stages if one.name != stage.name for out in one.outs]
         return [
             item
@@ -103,13 +103,13 @@ class Project:
             if any(overlap(item.path, dep.path) for dep in stage.deps)
         ]
 
-    def outside(self, stage: Stage) -> list[Item]:
-        """Return the dependencies of a stage that no stage and no .dvc file keeps: its code."""
-        kept = [*self.made, *(item.path for item in self.data)]
-        return [dep for dep in stage.deps if not any(contains(one, dep.path) for one in kept)]
+    def untracked(self, stage: Stage) -> list[Item]:
+        """Return the dependencies that neither a stage nor a .dvc file tracks: the stage's code."""
+        tracked = [*self.made, *(item.path for item in self.data)]
+        return [dep for dep in stage.deps if not any(contains(one, dep.path) for one in tracked)]
 
     def values(self, params: Params, text: bytes) -> Any:
-        """Return the parameters that a stage would take from a file with this content."""
+        """Return the parameters that a stage would read from a file with this content."""
         from dvc.dependency.param import read_param_file
 
         with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +121,7 @@ class Project:
     def load(self, name: str) -> Any:
         """Return the content of a JSON, YAML or TOML file, as DVC reads it.
 
-        Raises: WorkspaceError if it cannot.
+        Raises: WorkspaceError if it cannot be read.
         """
         from dvc.exceptions import DvcException
         from dvc.utils.serialize import load_path
@@ -129,7 +129,7 @@ class Project:
         try:
             return load_path(str(self.path(name)), self._repo.fs)
         except (OSError, DvcException, ValueError) as error:
-            raise WorkspaceError(f"{name} must be a file that DVC can read (got {error})") from None
+            raise WorkspaceError(f"DVC cannot read {name}: {error}") from None
 
     def _makers(self, stage: Stage) -> list[Stage]:
         return [
@@ -160,25 +160,25 @@ class Project:
         return dict(self._repo.config)
 
     def path(self, name: str) -> Path:
-        """Return where a path of an item is."""
+        """Return the full path of an item's path."""
         return self.root / name
 
     def digest(self, item: Item) -> str | None:
-        """Return the hash of what is in the workspace now, from its bytes; None if it is gone."""
-        found = self._build(item)
-        return None if found is None else str(found.hash_info.value)
+        """Return the hash of an item's bytes in the workspace now; None if it is gone."""
+        built = self._build(item)
+        return None if built is None else str(built.hash_info.value)
 
     def files(self, item: Item) -> dict[str, str]:
-        """Return the hash of every file of an item, by path; a file is its only one."""
-        found = self._build(item)
-        if found is None:
+        """Return the hash of every file of an item, which is a file or a folder, by path."""
+        built = self._build(item)
+        if built is None:
             return {}
-        if not found.hash_info.isdir:
-            return {item.path: found.hash_info.value}
-        return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in found._dict.items()}
+        if not built.hash_info.isdir:
+            return {item.path: built.hash_info.value}
+        return {f"{item.path}/{'/'.join(key)}": sha.value for key, (_, sha) in built._dict.items()}
 
     def ignored(self, path: str) -> bool:
-        """Return whether .dvcignore names a file. path: relative to the current folder."""
+        """Return whether .dvcignore excludes a file. path: relative to the current folder."""
         return bool(self._repo.dvcignore.is_ignored_file(str(Path(path).absolute())))
 
     def inputs(self, stage: Stage) -> StageInputs:
@@ -192,7 +192,7 @@ class Project:
         )
 
     def counted(self, stage: Stage, reads: Mapping[str, str]) -> StageInputs:
-        """Return the same with the files of each folder of which only some files count.
+        """Return the same, with single files for each folder of which only some files count.
 
         reads: folder to the dotted parameter that names the only file of it that counts.
         """
@@ -201,7 +201,7 @@ class Project:
         return replace(inputs, deps=deps)
 
     def named(self, stage: Stage, params: Mapping[str, Any], key: str) -> str | None:
-        """Return the path of the file that a dotted parameter names, as a stage reads it.
+        """Return the path of the file that a dotted parameter names, as the project names it.
 
         params: parameter file to its values. None if the parameter names no file.
         """
@@ -209,7 +209,7 @@ class Project:
         return name and Path(os.path.relpath(stage.wdir / name, self.root.resolve())).as_posix()
 
     def current_inputs(self, stage: Stage) -> StageInputs:
-        """Return what goes into a stage now: DVC writes it to dvc.lock when the stage has ended."""
+        """Return what goes into a stage now, as DVC writes it to dvc.lock when the stage ends."""
         return StageInputs(
             stage.name,
             stage.command,
@@ -223,7 +223,7 @@ class Project:
         return {out.path: self._remembered(out) for out in stage.outs}
 
     def _remembered(self, item: Item) -> str:
-        """Return an item's hash by DVC's own means, so that DVC need not read a file twice."""
+        """Return an item's hash from DVC's own database, so that no file is read twice."""
         return str(item.handle.get_hash().value) if item.handle.exists else "none"
 
     def _digest_of(
@@ -238,21 +238,21 @@ class Project:
         return dep.locked or "none"
 
     def _build(self, item: Item) -> Any:
-        """Hash an item's bytes, whatever DVC remembers of them."""
+        """Hash an item's bytes, without DVC's database of hashes; None if the item is gone."""
         from dvc_data.hashfile.build import build
         from dvc_data.hashfile.db import HashFileDB
 
         handle = item.handle
-        if handle.fs.protocol != "local":
-            return _Remote(handle.get_hash()) if handle.exists else None
         if not handle.exists:
             return None
+        if handle.fs.protocol != "local":
+            return _Remote(handle.get_hash())
         nowhere = HashFileDB(handle.fs, str(self.root / ".dvc" / "tmp"), hash_name=handle.hash_name)
-        _, _, found = build(
+        _, _, built = build(
             nowhere, handle.fs_path, handle.fs, handle.hash_name, ignore=handle.dvcignore,
             dry_run=True,
         )  # fmt: skip
-        return found
+        return built
 
     def _stage(self, stage: Any) -> Stage:
         from dvc.dependency import ParamsDependency
@@ -285,13 +285,16 @@ class Project:
             return Path(os.path.relpath(path, self.root)).as_posix()
         if item.fs.protocol != "local":
             return str(item.def_path)
-        # Outside of DVC's folder, but not of a repository that is cloned elsewhere.
-        outside = Path(item.def_path).is_absolute()
-        return path if outside else Path(os.path.relpath(path, self.root)).as_posix()
+        # A relative path outside the project may be inside the repository, which can be cloned.
+        return (
+            path
+            if Path(item.def_path).is_absolute()
+            else Path(os.path.relpath(path, self.root)).as_posix()
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """The hash of a dependency in a cloud, by its own tag."""
+    """The hash of a dependency in cloud storage: its tag there."""
 
     hash_info: Any

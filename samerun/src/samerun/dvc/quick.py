@@ -1,9 +1,10 @@
-"""What `samerun run` must know of its stage before the command starts, read without DVC.
+"""What `samerun run` needs to know about its stage before the command starts, without DVC.
 
-Only for a stage that dvc.yaml spells out; of a template, DVC itself must be asked (`project`).
+Only for a stage that dvc.yaml spells out. DVC itself must read a template (see `project`).
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -14,61 +15,57 @@ from samerun.dvc.paths import overlap
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+@dataclass(frozen=True, slots=True)
 class Declared:
     """A stage as dvc.yaml spells it out, paths relative to the folder of dvc.yaml.
 
-    deps: its dependencies. params: file to keys, None for all. kept: what other stages and .dvc
-    files make of the dependencies, path to hash. markers: the outputs of the stages that record.
+    deps: its dependencies. params: file to keys, None for all. tracked: path to hash, of those
+    dependencies that other stages or .dvc files track. markers: the outputs of record stages.
     env: the environment variables that belong to a run's identity.
     """
 
-    def __init__(
-        self,
-        deps: list[str],
-        params: dict[str, list[str] | None],
-        kept: dict[str, str],
-        markers: list[str],
-        env: list[str],
-    ) -> None:
-        self.deps, self.params, self.kept, self.markers = deps, params, kept, markers
-        self.env = env
+    deps: list[str]
+    params: dict[str, list[str] | None]
+    tracked: dict[str, str]
+    markers: list[str]
+    env: list[str]
 
     @property
-    def outside(self) -> list[str]:
-        """The dependencies that nothing makes: code."""
-        return [dep for dep in self.deps if dep not in self.kept]
+    def untracked(self) -> list[str]:
+        """The dependencies that neither a stage nor a .dvc file tracks: code."""
+        return [dep for dep in self.deps if dep not in self.tracked]
 
 
 def read(name: str) -> Declared | None:
-    """Return the stage `name` of the current folder's dvc.yaml; None if DVC must be asked."""
+    """Return the stage `name` of the current folder's dvc.yaml; None if DVC must read it."""
     stages = _load("dvc.yaml").get("stages")
     stages = stages if isinstance(stages, dict) else {}
     stage = stages.get(name)
     if not isinstance(stage, dict) or "${" in str(stage) or "wdir" in stage or "@" in name:
         return None
-    written = [one for one in stages.values() if isinstance(one, dict)]
-    recorders = [one for one in written if commands.records(one.get("cmd", ""))]
+    mappings = [one for one in stages.values() if isinstance(one, dict)]
+    recorders = [one for one in mappings if commands.records(one.get("cmd", ""))]
     if not recorders or "${" in str(recorders):
         return None
     deps = [os.path.normpath(dep) for dep in stage.get("deps", []) if isinstance(dep, str)]
     if len(deps) != len(stage.get("deps", [])) or any("://" in dep for dep in deps):
         return None
-    kept, params, env = _kept(name, deps), _params(stage), _env(recorders)
-    if kept is None or params is None or env is None:
+    tracked, params, env = _tracked(name, deps), _params(stage), _env(recorders)
+    if tracked is None or params is None or env is None:
         return None
     markers = [_first(out) for one in recorders for out in one.get("outs", [])]
-    return Declared(deps, params, kept, markers, env)
+    return Declared(deps, params, tracked, markers, env)
 
 
 def _first(entry: Any) -> str:
-    """Return the path of an entry that may have settings: a text, or a mapping with one key."""
+    """Return the path of an entry: a text, or a mapping of the path to its settings."""
     return str(next(iter(entry))) if isinstance(entry, dict) else str(entry)
 
 
 def _env(recorders: list[dict[str, Any]]) -> list[str] | None:
-    """Return the names under `env` in meta.samerun of the stages that record.
+    """Return the names under `env` in meta.samerun of the record stages.
 
-    None if it is written in another form, which `config` refuses.
+    None if `env` is no list: `config` then reports the error.
     """
     names: list[str] = []
     for one in recorders:
@@ -82,7 +79,7 @@ def _env(recorders: list[dict[str, Any]]) -> list[str] | None:
 
 
 def _params(stage: dict[str, Any]) -> dict[str, list[str] | None] | None:
-    """Return file to all the keys that a stage lists of it; None if DVC must be asked."""
+    """Return the keys that a stage lists, by file; None if DVC must read them."""
     wanted: dict[str, list[str] | None] = {}
     entries = stage.get("params", [])
     for entry in entries if isinstance(entries, list) else [None]:
@@ -98,10 +95,10 @@ def _params(stage: dict[str, Any]) -> dict[str, list[str] | None] | None:
     return wanted
 
 
-def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
-    """Return what dvc.lock or a .dvc file has a hash of among the dependencies: path to hash.
+def _tracked(name: str, deps: list[str]) -> dict[str, str] | None:
+    """Return the dependencies that dvc.lock or a .dvc file has a hash of: path to hash.
 
-    None if a dependency holds results and other files, which only DVC can tell apart.
+    None if a dependency holds both results and other files: only DVC can tell which is which.
     """
     made = {
         os.path.normpath(out["path"]): out.get("md5", "")
@@ -109,7 +106,7 @@ def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
         for out in stage.get("outs", [])
         if other != name
     }
-    kept = {dep: made[dep] for dep in deps if dep in made}
+    tracked = {dep: made[dep] for dep in deps if dep in made}
     if any(overlap(dep, one) for dep in deps if dep not in made for one in made):
         return None
     if any(os.path.exists(f"{folder}.dvc") for dep in deps for folder in _folders_of(dep)):
@@ -119,8 +116,8 @@ def _kept(name: str, deps: list[str]) -> dict[str, str] | None:
         for pointer in [*inside, *([f"{dep}.dvc"] if os.path.exists(f"{dep}.dvc") else [])]:
             for out in _load(pointer).get("outs", []):
                 path = os.path.join(os.path.dirname(pointer), str(out.get("path", "")))
-                kept[os.path.normpath(path)] = out.get("md5", "")
-    return kept
+                tracked[os.path.normpath(path)] = out.get("md5", "")
+    return tracked
 
 
 def _folders_of(path: str) -> list[str]:
@@ -129,10 +126,10 @@ def _folders_of(path: str) -> list[str]:
 
 
 def values(file: str, keys: list[str] | None) -> Any:
-    """Return what a YAML file has at dotted keys, by default all; of another format, its bytes.
+    """Return a YAML file's values at dotted keys, by default all; of another format, its bytes.
 
-    What differs for DVC differs here. So values are taken as they are written: DVC reads YAML 1.2,
-    in which `010` and `on` are not what they are in YAML 1.1.
+    Two values that differ for DVC must differ here. So values are compared as they are written: DVC
+    reads YAML 1.2, in which `010` and `on` mean something else than in YAML 1.1.
     """
     try:
         with open(file, "rb") as stream:
@@ -142,14 +139,14 @@ def values(file: str, keys: list[str] | None) -> Any:
     if not file.endswith((".yaml", ".yml")):
         return content.hex()
     try:
-        found = _written(yaml.compose(content, Loader=_LOADER))
+        parsed = _written(yaml.compose(content, Loader=_LOADER))
     except (yaml.YAMLError, RecursionError):
         return content.hex()
-    return {key: _at(found, key.split(".")) for key in keys} if keys else found
+    return {key: _at(parsed, key.split(".")) for key in keys} if keys else parsed
 
 
 def _written(node: Any) -> Any:
-    """Return a node of YAML as mappings, lists and, for each scalar, how it is written."""
+    """Return a YAML node as mappings, lists and, for each scalar, its written form."""
     if isinstance(node, yaml.MappingNode):
         return {_key(key): _written(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
@@ -161,16 +158,16 @@ def _key(node: Any) -> str:
     return str(node.value if isinstance(node, yaml.ScalarNode) else _written(node))
 
 
-def _at(found: Any, parts: list[str]) -> Any:
-    """Return what is at a path; if it cannot be followed to its end, all of where that is."""
+def _at(value: Any, parts: list[str]) -> Any:
+    """Return the value at a path of keys; if a key is missing, the value that lacks it."""
     for part in parts:
-        if isinstance(found, dict) and part in found:
-            found = found[part]
-        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-            found = found[int(part)]
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
         else:
-            return found
-    return found
+            return value
+    return value
 
 
 def _load(file: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""A stage as dvc.yaml declares it, with the values that dvc.lock has of it."""
+"""A stage as dvc.yaml declares it, with its values in dvc.lock."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from samerun.dvc import commands
 class Item:
     """A dependency or an output of a stage.
 
-    path: relative to the repository; absolute if it lies outside. locked: its hash in dvc.lock or
-    in its .dvc file, None if there is none. kind: metric, plot or "". cached: whether DVC keeps it.
+    path: relative to the project; a URL or an absolute path stays as it is. locked: its hash in
+    dvc.lock or in its .dvc file, None if there is none. kind: metric, plot or "". cached: whether
+    DVC caches it. handle: DVC's own object.
     """
 
     path: str
@@ -23,6 +25,12 @@ class Item:
     cached: bool
     handle: Any
 
+    def written(self, root: Path, folder: Path) -> str:
+        """Return the path as dvc.yaml in `folder` has it. root: the project's."""
+        if "://" in self.path or Path(self.path).is_absolute():
+            return self.path
+        return Path(os.path.relpath(root / self.path, folder)).as_posix()
+
     @property
     def pointer(self) -> Path:
         """The .dvc file, or the dvc.yaml, that an output belongs to."""
@@ -30,23 +38,23 @@ class Item:
 
     @property
     def persists(self) -> bool:
-        """Whether DVC leaves an output where it is before its stage runs."""
+        """Whether DVC keeps an output in place when its stage runs again."""
         return bool(self.handle.persist)
 
     @property
     def plot(self) -> Mapping[str, Any]:
-        """What dvc.yaml says of an output that is a plot."""
+        """The settings of a plot in dvc.yaml; empty if there are none."""
         return self.handle.plot if isinstance(self.handle.plot, Mapping) else {}
 
     @property
     def executable(self) -> bool:
-        """Whether an output is a program."""
+        """Whether an output is an executable file."""
         return bool(self.handle.meta and self.handle.meta.isexec)
 
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """The parameters that a stage takes from one file: by dotted key, as dvc.lock has them."""
+    """The parameters that a stage reads from one file. locked: dotted key to value in dvc.lock."""
 
     file: str
     locked: Mapping[str, Any]
@@ -54,7 +62,7 @@ class Params:
 
     @property
     def keys(self) -> list[str]:
-        """The dotted keys that the stage takes; empty for the whole file."""
+        """The dotted keys that the stage reads; empty for the whole file."""
         return list(self.handle.params)
 
     def current(self) -> dict[str, Any]:
@@ -63,12 +71,12 @@ class Params:
 
     def changes(self) -> list[str]:
         """Return the dotted keys whose values in the file are not those in dvc.lock."""
-        if not self.handle.workspace_status():  # DVC decides, which takes 1 and 1.0 for the same
+        if not self.handle.workspace_status():  # to DVC, 1 and 1.0 are the same
             return []
-        locked, found = dict(self.locked), self.current()
-        if equal(locked, found):  # to DVC, .nan differs from itself
+        locked, current = dict(self.locked), self.current()
+        if equal(locked, current):  # to DVC, .nan differs from itself
             return []
-        keys = [f"{key} in {self.file}" for key in changed_keys(locked, found)]
+        keys = [f"{key} in {self.file}" for key in changed_keys(locked, current)]
         return keys or [self.file]
 
 
@@ -76,7 +84,8 @@ class Params:
 class Stage:
     """A stage of some dvc.yaml. name: relative to the repository ("sub/dvc.yaml:train@a").
 
-    file: its dvc.yaml. wdir: where its command runs. changed_command: whether dvc.lock has another.
+    file: its dvc.yaml. wdir: where its command runs. changed_command: whether the command differs
+    from that in dvc.lock.
     """
 
     name: str
@@ -91,6 +100,14 @@ class Stage:
     params: tuple[Params, ...]
     outs: tuple[Item, ...]
 
+    def current_params(self) -> dict[str, str]:
+        """Return the values of the parameters now, as texts, by dotted name."""
+        return {
+            name: str(value)
+            for each in self.params
+            for name, value in flatten(each.current()).items()
+        }
+
     @property
     def short(self) -> str:
         """The name without its dvc.yaml."""
@@ -98,7 +115,7 @@ class Stage:
 
     @property
     def records(self) -> bool:
-        """Whether it is a stage that records runs."""
+        """Whether this is a record stage."""
         return commands.records(self.command)
 
     @property
@@ -115,7 +132,7 @@ def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Return whether two values are equal; "not a number" is equal to itself here."""
+    """Return whether two values are equal; NaN equals NaN here."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -127,9 +144,9 @@ def equal(one: Any, other: Any) -> bool:
 def named_file(params: Mapping[str, Any], key: str) -> str | None:
     """Return the file that a dotted parameter names in any of the parameter files, or None."""
     for values in params.values():
-        found = lookup(values, key.split("."))
-        if isinstance(found, str) and found:
-            return found
+        value = lookup(values, key.split("."))
+        if isinstance(value, str) and value:
+            return value
     return None
 
 
@@ -147,7 +164,7 @@ def lookup(values: Any, parts: Sequence[str]) -> Any:
 
 
 def variable_files(file: Path, content: Mapping[str, Any]) -> set[Path]:
-    """Return the files of variables that the templates of a dvc.yaml may use; none without any."""
+    """Return the files of variables that a dvc.yaml with templates may use; else an empty set."""
     if "${" not in str(content):
         return set()
     stages = [one for one in content.get("stages", {}).values() if isinstance(one, Mapping)]

@@ -1,1 +1,1 @@
-"""One execution of a stage: its receipt, its process, its environment, its live tracking."""
+"""One execution of a stage: its process, its environment, its reports and its receipt."""

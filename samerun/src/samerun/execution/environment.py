@@ -1,4 +1,4 @@
-"""The environment a run ran in: recorded beside the run's identity, not as part of it."""
+"""The environment of a run: recorded with the run, but not part of its identity."""
 
 import os
 import platform
@@ -16,8 +16,8 @@ _FIELD = re.compile(r"^(Name|Version):[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 def packages() -> dict[str, str]:
     """Return the version of every installed package, sorted by name, as pip freeze lists them.
 
-    Only two lines of each file are read. importlib would parse every file three times as a mail,
-    README included, which takes longer than all epochs of a training.
+    Only two lines of each file are read. importlib would parse every file three times as a mail
+    message, README included, which takes longer than a short training.
     """
     versions: dict[str, str] = {}
     for package in metadata.distributions():
@@ -34,7 +34,7 @@ def version(package: str) -> str:
 
 
 def facts() -> dict[str, str]:
-    """Return facts of the machine and the interpreter: host, system, CPU, cores, python."""
+    """Return the machine and the interpreter as tags: host, system, cpu, cores, python."""
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),

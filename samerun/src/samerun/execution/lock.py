@@ -1,4 +1,4 @@
-"""A lock for commands of which only one may run at a time in a workspace."""
+"""A lock for commands that may not run at the same time in a workspace."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,6 @@ def exclusive() -> Iterator[None]:
             yield
     except Timeout:
         raise WorkspaceError(
-            "no other command that pulls, pushes or changes the champion must be under way here"
-            f" (got one that holds {path})"
+            "another command that pulls, pushes or changes the champion is running here: try again"
+            f" when it has ended (it holds {path})"
         ) from None

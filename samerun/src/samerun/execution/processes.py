@@ -23,7 +23,7 @@ def pipeline_process() -> str | None:
     """Return the name of the DVC process that runs this stage; None if DVC does not run it.
 
     It starts the next stages: while it lives, a run of this stage is not abandoned. If it has been
-    killed already, another process has taken its children; the name is then of one that is gone.
+    killed already, another process is this one's parent; the name is then that of no process.
     """
     if not os.environ.get("DVC_STAGE"):
         return None
@@ -35,17 +35,17 @@ def pipeline_process() -> str | None:
             pid = int(_fields(pid)[1])
     except (OSError, IndexError):
         return None
-    if _is_adopted_by(pid):
+    if _is_reparented(pid):
         return " ".join([*_here(), "0", "-"])
     since = started(pid)
     return " ".join([*_here(), str(pid), since]) if since else None
 
 
-def _is_adopted_by(parent: int) -> bool:
-    """Return whether another process than this one's own parent is its parent now.
+def _is_reparented(parent: int) -> bool:
+    """Return whether this process has a new parent because the old one is gone.
 
-    DVC starts a stage in its own process group, which init or a service manager is not in. A
-    process that leads a group has been given one of its own, so there it cannot be told.
+    DVC starts a stage in its own process group, which init or a service manager is not in. If this
+    process leads a group of its own, that cannot be known: the answer is False.
     """
     group = os.getpgrp()
     try:
@@ -57,8 +57,8 @@ def _is_adopted_by(parent: int) -> bool:
 def is_abandoned(tags: Mapping[str, str]) -> bool:
     """Return whether every process that could complete a run is gone.
 
-    Those are the process that trains or records it and, between these two stages, the pipeline.
-    tags: the run's.
+    Those are the process that trains or records it and, between these stages, the DVC process.
+    tags: of the run.
     """
     return is_gone(tags.get("process", "")) and (
         "pipeline" not in tags or is_gone(tags["pipeline"])
@@ -68,8 +68,8 @@ def is_abandoned(tags: Mapping[str, str]) -> bool:
 def is_gone(name: str) -> bool:
     """Return whether a process ran on this machine and no longer does.
 
-    name: as `this_process` returned it. A process of another host or another container cannot be
-    looked for here, so it does not count as gone.
+    name: as `this_process` returned it. A process of another host or container cannot be
+    checked from here, so it does not count as gone.
     """
     try:
         host, machine, boot, namespace, pid, since = name.split(" ")
@@ -87,7 +87,7 @@ def is_gone(name: str) -> bool:
 
 
 def _here() -> tuple[str, str, str, str]:
-    """Return host, machine, boot and PID namespace; "-" for each that this system lacks."""
+    """Return host, machine, boot and PID namespace; "-" for each that this system does not have."""
     return (
         os.uname().nodename,
         _text("/etc/machine-id"),
@@ -109,7 +109,7 @@ def _namespace() -> str:
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
-        return "-"  # without /proc, processes are told apart by PID alone
+        return "-"  # without /proc, only the PID identifies a process
 
 
 def _fields(pid: int) -> list[str]:
@@ -119,7 +119,7 @@ def _fields(pid: int) -> list[str]:
 
 
 def started(pid: int) -> str | None:
-    """Return when a process started, in ticks since the boot, which no setting of a clock changes.
+    """Return when a process started, in ticks since the boot, whatever the clock is set to.
 
     None if there is no such process, or if it is a zombie: ended, but not yet waited for.
     "-" without /proc. Source: proc(5), /proc/PID/stat, fields 3 and 22.
@@ -139,29 +139,30 @@ def started(pid: int) -> str | None:
     return "-"
 
 
-_woken: list[int] = []
-"""The end of a pipe that has something to read after any signal; `wake_on_signals` makes it."""
+_wakeup: list[int] = []
+"""The read end of a pipe that any signal writes to; set by `wake_on_signals`."""
 
 
 def wake_on_signals() -> None:
-    """Let `wait_until_ended` learn of every signal that this process has a handler for.
+    """Make every signal that this process has a handler for wake `wait_until_ended`.
 
-    SIGCHLD gets one too: if it is ignored, nobody learns how a child ends.
+    SIGCHLD gets a handler too: if it is ignored, a child's exit status is lost.
     """
     reading, writing = os.pipe()
     for end in (reading, writing):
         os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    _woken[:] = [reading]
+    _wakeup[:] = [reading]
 
 
 def wait_until_ended(child: int) -> None:
-    """Wait until a child has ended, and leave it there to be waited for; handlers run meanwhile.
+    """Wait until a child has ended, without reaping it; signal handlers run meanwhile.
 
-    Not by a call that blocks: a signal just before such a call, while this thread hands on the
-    interpreter's lock, does not interrupt it, and its handler would wait for the child to end.
+    A blocking call is no alternative: a signal that comes just before it, while this thread passes
+    on the interpreter's lock, does not interrupt it, so its handler would run only after the child
+    has ended.
     """
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-        select.select(_woken, [], [])
-        os.read(_woken[0], 4096)
+        select.select(_wakeup, [], [])
+        os.read(_wakeup[0], 4096)

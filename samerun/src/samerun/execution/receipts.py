@@ -1,7 +1,7 @@
-"""Receipts: what an execution of a stage leaves for `record`, namely that it ran, when, and where.
+"""Receipts: files that tell `record` that a stage was executed, when, where, and with what result.
 
-They lie in DVC's own folder for temporary files, which neither git nor DVC keeps. Each is known by
-the digest of all that went into the stage, so experiments side by side do not take each other's.
+They are in DVC's folder for temporary files, which neither git nor DVC tracks. A receipt is named
+by the hash of all that went into the stage, so experiments that run at once do not mix theirs up.
 Knows nothing of MLflow.
 """
 
@@ -17,25 +17,25 @@ from samerun.core import address, files
 from samerun.execution.processes import is_gone
 
 _KEPT = 500
-"""How many receipts are kept: a recorded one still says where the outputs came from."""
-
+"""How many receipts are kept. One that is recorded still shows where the outputs came from."""
 
 _REPORTED = ".jsonl"
 
 _LONGEST = 1e11
-"""Seconds, in years more than 3000: what is above is no time since 1970 and no duration."""
+"""Seconds, more than 3000 years: a larger number is neither a time since 1970 nor a duration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """One execution of a stage.
 
-    key: the digest of what went into it. stage: its name. execution: names this execution, so that
-    an interrupted recording can be completed. started: seconds since 1970, UTC. seconds: how long
-    it took. outs: path to hash. tags: what the program said of itself, as its device. facts: host,
-    CPU, python. packages: name to version. env: the variables that belong to identity, as they
-    were. pipeline: the dvc that ran it. live: whether a run may have shown it while it ran.
-    recorded: whether a complete run has it.
+    key: the hash of what went into it. stage: its name. execution: the id of this execution, by
+    which an interrupted recording can be completed. started: seconds since 1970, UTC. seconds: its
+    duration. outs: path to hash. tags: what the program reported about itself, such as its device.
+    facts: host, CPU, python. packages: name to version. env: the values of the environment
+    variables that belong to identity. params: dotted name to value, as text. pipeline: the name of
+    the DVC process that ran it. live: whether a run may have shown it while it ran. recorded:
+    whether a complete run includes it.
     """
 
     key: str
@@ -48,26 +48,27 @@ class Receipt:
     facts: dict[str, str] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
     env: dict[str, str | None] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
     pipeline: str | None = None
     live: bool = False
     recorded: bool = False
 
 
 def folder() -> Path:
-    """Return the folder of samerun's own files: that of the workspace, in every experiment."""
+    """Return the folder of samerun's own files, which is in the workspace even in experiments."""
     return address.workspace() / ".dvc" / "tmp" / "samerun"
 
 
 def write(receipt: Receipt, reported: Path | None = None) -> None:
     """Write a receipt; it replaces that of an earlier execution with the same inputs.
 
-    If the same dvc has one that is not recorded, that is of an earlier line of the same stage: the
-    two become one. One of another dvc stays: equal stages of two experiments that run side by side
-    have one each. Unless that dvc is gone and cannot record it any more. reported: the file with
-    what the program has reported, which moves beside the receipt.
+    If the same DVC process has one that is not recorded yet, that is of an earlier command of the
+    same stage, and the two are merged. That of another DVC process stays, since two experiments may
+    execute equal stages at once; but if that process is gone, it is removed. reported: the file
+    with what the program has reported, which is moved beside the receipt.
     """
     target = path(receipt)
-    earlier = None if receipt.recorded else _earlier_line(receipt)
+    earlier = None if receipt.recorded else _earlier_command(receipt)
     if earlier:
         receipt = _merged(earlier, receipt)
     if reported:
@@ -80,14 +81,14 @@ def write(receipt: Receipt, reported: Path | None = None) -> None:
     _remove_oldest(target.parent)
 
 
-def _earlier_line(receipt: Receipt) -> Receipt | None:
-    """Return the receipt that an earlier line of the same stage left, in the same dvc."""
-    found = _found(path(receipt).name) if receipt.pipeline else []
-    return next((one for one in found if not one.recorded), None)
+def _earlier_command(receipt: Receipt) -> Receipt | None:
+    """Return the receipt of an earlier command of the same stage and DVC process, or None."""
+    receipts = _found(path(receipt).name) if receipt.pipeline else []
+    return next((one for one in receipts if not one.recorded), None)
 
 
 def _merged(earlier: Receipt, later: Receipt) -> Receipt:
-    """Return two lines of a stage as one execution, by the name of which there may be a run."""
+    """Return two commands of a stage as one execution; its id is the one that may have a run."""
     return replace(
         later,
         execution=earlier.execution if earlier.live else later.execution,
@@ -99,7 +100,7 @@ def _merged(earlier: Receipt, later: Receipt) -> Receipt:
 
 
 def _keep_reported(reported: Path, target: Path, *, add: bool) -> None:
-    """Move what a program has reported beside its receipt. add: after what is there already."""
+    """Move what a program has reported beside its receipt. add: append it to what is there."""
     if not add:
         target.unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):
@@ -108,25 +109,25 @@ def _keep_reported(reported: Path, target: Path, *, add: bool) -> None:
             return
         with reported.open("rb") as new, target.open("rb+") as all_lines:
             if all_lines.seek(0, os.SEEK_END):
-                all_lines.write(b"\n")  # the last line may lack its end
+                all_lines.write(b"\n")  # the last line may have no newline
             shutil.copyfileobj(new, all_lines)
         reported.unlink()
 
 
 def read(key: str, pipeline: str | None) -> Receipt | None:
-    """Return the receipt of an execution with these inputs: of this dvc, else the latest; or None.
+    """Return the receipt for these inputs, or None: that of this DVC process, else the latest.
 
-    pipeline: the dvc that runs this process.
+    pipeline: the name of the DVC process that runs this one.
     """
-    found = _found(f"{key}.*.json")
-    own = [receipt for receipt in found if receipt.pipeline == pipeline]
-    return max(own or found, key=lambda receipt: receipt.started, default=None)
+    matching = _found(f"{key}.*.json")
+    own = [receipt for receipt in matching if receipt.pipeline == pipeline]
+    return max(own or matching, key=lambda receipt: receipt.started, default=None)
 
 
 def is_new(receipt: Receipt, pipeline: str | None) -> bool:
-    """Return whether an execution is for the dvc that runs this process to record.
+    """Return whether an execution still has to be recorded, by this DVC process.
 
-    It is not if a run has it, or if another dvc ran it and will record it.
+    It has not if a run includes it, or if another DVC process executed it and will record it.
     """
     other = receipt.pipeline if receipt.pipeline != pipeline else None
     return not receipt.recorded and (other is None or is_gone(other))
@@ -138,16 +139,16 @@ def _found(pattern: str) -> list[Receipt]:
         try:
             receipt = Receipt(**json.loads(file.read_text()))
         except (OSError, TypeError, ValueError, RecursionError):
-            continue  # written by another version: its facts are lost, the run is still recorded
-        if _is_sound(receipt) and path(receipt).name == file.name:
+            continue  # another version's: the run is recorded without its facts
+        if _is_valid(receipt) and path(receipt).name == file.name:
             receipts.append(receipt)
     return receipts
 
 
-def _is_sound(receipt: Receipt) -> bool:
-    """Return whether a receipt has the types that it should: its file may be edited by hand."""
+def _is_valid(receipt: Receipt) -> bool:
+    """Return whether a receipt's values have the right types: its file may have been edited."""
     texts = (receipt.key, receipt.stage, receipt.execution, receipt.pipeline or "")
-    mappings = (receipt.outs, receipt.tags, receipt.facts, receipt.packages)
+    mappings = (receipt.outs, receipt.tags, receipt.facts, receipt.packages, receipt.params)
     return (
         all(isinstance(each, str) for each in texts)
         and all(isinstance(each, bool) for each in (receipt.live, receipt.recorded))
@@ -163,12 +164,12 @@ def _is_seconds(value: object) -> bool:
 
 
 def unrecorded() -> list[Receipt]:
-    """Return the executions that succeeded and that no complete run has yet."""
+    """Return the executions that succeeded and that no complete run includes yet."""
     return [receipt for receipt in _found("*.json") if not receipt.recorded]
 
 
 def mark_recorded(receipt: Receipt) -> None:
-    """Note that a complete run has this execution, unless a later one replaced its receipt."""
+    """Note that a complete run includes an execution, unless a later receipt has replaced this."""
     latest = read(receipt.key, receipt.pipeline)
     if latest and latest.execution == receipt.execution:
         write(replace(latest, recorded=True))
@@ -199,5 +200,5 @@ def reported_of(receipt: Receipt) -> Path:
 
 def path(receipt: Receipt) -> Path:
     """Return the file of a receipt."""
-    who = hashlib.sha256((receipt.pipeline or "").encode()).hexdigest()[:8]
-    return folder() / "receipts" / f"{receipt.key}.{who}.json"
+    process = hashlib.sha256((receipt.pipeline or "").encode()).hexdigest()[:8]
+    return folder() / "receipts" / f"{receipt.key}.{process}.json"

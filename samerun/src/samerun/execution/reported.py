@@ -1,4 +1,4 @@
-"""What a program reports while it runs: JSON lines, metrics by step and what it says of itself."""
+"""What a program reports while it runs, in JSON lines: metrics by step, and texts about itself."""
 
 import contextlib
 import json
@@ -23,43 +23,43 @@ def read(path: str | Path, position: int = 0) -> bytes:
 
 
 def rows(lines: bytes) -> list[Row]:
-    """Return the metrics among the lines that a program has reported."""
-    found = []
+    """Return the metrics by step in the lines that a program has reported."""
+    by_step = []
     for entry in _entries(lines):
         step = entry.get("step")
         if isinstance(step, int) and not isinstance(step, bool) and is_step(step):
-            found.append((step, numbers(entry, "step")))
-    return found
+            by_step.append((step, numbers(entry, "step")))
+    return by_step
 
 
 def is_step(value: float) -> bool:
-    """Return whether a number can be a step: databases hold whole numbers of 64 bits."""
+    """Return whether a number can be a step: a whole number of 64 bits, as databases store it."""
     return -(2**63) <= value < 2**63 and int(value) == value
 
 
 def texts(lines: bytes) -> dict[str, str]:
-    """Return what a program says of itself: the texts in the lines that have no step.
+    """Return what a program reports about itself: the texts in the lines that have no step.
 
-    A tag that samerun itself writes is not the program's to set, so it is left out.
+    A tag that only samerun may write is left out.
     """
-    found: dict[str, str] = {}
+    reported: dict[str, str] = {}
     for line in lines.splitlines():
         for entry in _entries(line) if b'"step"' not in line else ():
-            found |= {k: value for k, value in entry.items() if isinstance(value, str)}
-    keys = mlflow_keys(found)
-    return {keys[k]: value for k, value in found.items() if not is_reserved(keys[k])}
+            reported |= {k: value for k, value in entry.items() if isinstance(value, str)}
+    keys = mlflow_keys(reported)
+    return {keys[k]: value for k, value in reported.items() if not is_reserved(keys[k])}
 
 
 def numbers(entry: Mapping[str, Any], axis: str) -> dict[str, float]:
-    """Return the numbers of an entry by name, without the step: NaN and infinity are numbers."""
-    found = {key: number(value) for key, value in entry.items() if key != axis}
-    kept = {key: x for key, x in found.items() if x is not None}
-    keys = mlflow_keys(kept)
-    return {keys[key]: x for key, x in kept.items()}
+    """Return the numbers of an entry by name, NaN and infinity included. axis: the step's name."""
+    values = {key: number(value) for key, value in entry.items() if key != axis}
+    valid = {key: x for key, x in values.items() if x is not None}
+    keys = mlflow_keys(valid)
+    return {keys[key]: x for key, x in valid.items()}
 
 
 def number(value: Any) -> float | None:
-    """Return a number as MLflow keeps it; None for anything else, and if it is too large."""
+    """Return a number as MLflow stores it; None if it is no number or too large."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

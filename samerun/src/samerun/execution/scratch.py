@@ -1,7 +1,7 @@
-"""The folder of one execution that survives a kill: checkpoints, and who they belong to.
+"""The scratch folder of an execution, which survives a kill: its checkpoints and its state.
 
-It is known by what the stage was started with, so a stage that is started with the same again goes
-on where it was. Imports little, since `samerun run` creates it before its command starts.
+It is named by the inputs of the stage, so that a stage that is started again with the same inputs
+resumes. Imports little, since `samerun run` creates it before its command starts.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ _PATIENCE = 0.3
 
 
 class RunningError(WorkspaceError):
-    """An earlier execution of the same stage still runs in this folder."""
+    """The same stage already runs in this working folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """What an execution left that was cut short. resumable: whether there are checkpoints."""
+    """The scratch folder of a killed execution. resumable: whether it has checkpoints."""
 
     path: str
     stage: str
@@ -35,21 +35,21 @@ class Abandoned:
 
 
 class Scratch:
-    """The scratch folder of a stage with certain inputs, held for as long as this object lives.
+    """The scratch folder of a stage with certain inputs, locked until this process ends.
 
     folder: for the stage's own files. live: the file to which it may append what it reports.
-    shown: whether the execution may have a run in MLflow.
+    execution: its id. shown: whether it may have a run in MLflow. started: seconds since 1970.
     """
 
     def __init__(self, root: str, stage: str, inputs: Any) -> None:
         """root: samerun's own folder. inputs: all that distinguishes this execution from another.
 
-        Raises: RunningError if an earlier execution of the same stage still runs here.
+        Raises: RunningError if the same stage already runs here.
         """
         self._stage = stage
         text = json.dumps([stage, inputs], sort_keys=True, default=str)
         name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self._home, self._lock = _held(os.path.join(root, "scratch"), name)
+        self._home, self._lock = _acquire(os.path.join(root, "scratch"), name)
         self.folder = os.path.join(self._home, "files")
         os.makedirs(self.folder, exist_ok=True)
         self.live = os.path.join(self._home, "live.jsonl")
@@ -59,53 +59,53 @@ class Scratch:
                 _end_line(self.live)
             else:
                 os.unlink(self.live)
-        self._sealed = False
+        self._final = False
         now = time.time()
         self.execution = str(self._state.get("execution") or os.urandom(16).hex())
         self.shown = bool(self._state.get("shown", False))
         self.started = float(self._state.get("started", now))
-        self._spent = float(self._state.get("spent", 0.0)) + self._last_attempt()
+        self._seconds_before = float(self._state.get("spent", 0.0)) + self._last_attempt()
         self._attempt = now
         self._child: dict[str, Any] = {}
 
     @property
     def seconds(self) -> float:
-        """How long the execution took, over all the attempts that it needed."""
-        return self._spent + time.time() - self._attempt
+        """How long the execution took, over all its attempts."""
+        return self._seconds_before + time.time() - self._attempt
 
     def begin(self, child: int) -> None:
-        """Note which process executes the stage."""
+        """Store which process executes the stage."""
         self._child = {"pid": child, "started": started(child)}
         self._write_state()
 
     def show(self) -> None:
-        """Note that the execution may have a run in MLflow from now on, in later attempts too."""
-        if not self._sealed:
+        """Store that the execution may have a run in MLflow, for later attempts too."""
+        if not self._final:
             self.shown = True
             self._write_state()
 
     def adopt(self, execution: str) -> None:
-        """Go on under the name of another execution: that of an earlier stage, which has a run.
+        """Take the id of another execution: that of an earlier stage, which has a run.
 
-        Does nothing once the execution has its receipt.
+        Does nothing after `final_execution`.
         """
-        if not self._sealed:
+        if not self._final:
             self.execution = execution
             self._write_state()
 
-    def seal(self) -> str:
-        """Return the name of the execution, which stays as it is from now on."""
-        self._sealed = True
+    def final_execution(self) -> str:
+        """Return the id of the execution, which no longer changes after this call."""
+        self._final = True
         return self.execution
 
     def _write_state(self) -> None:
-        """Write what a later attempt needs to know; a full disk costs only that knowledge."""
+        """Write what a later attempt needs; if the disk is full, that attempt starts without it."""
         state = {
             "stage": self._stage,
             "execution": self.execution,
             "shown": self.shown,
             "started": self.started,
-            "spent": self._spent,
+            "spent": self._seconds_before,
             "attempt": self._attempt,
             "folder": os.getcwd(),
             "child": self._child,
@@ -122,13 +122,13 @@ class Scratch:
 
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def leave(self) -> None:
-        """Keep the folder if there is something in it to go on from; otherwise remove it."""
+    def keep_checkpoints(self) -> None:
+        """Keep the folder if it has checkpoints; otherwise remove it."""
         if not _has_files(self._home):
             self.empty()
 
     def _last_attempt(self) -> float:
-        """Return how long a killed attempt took: until it wrote its last file."""
+        """Return how long a killed attempt took until its last checkpoint; 0 if unknown."""
         attempt = self._state.get("attempt")
         if not attempt:
             return 0.0
@@ -137,7 +137,7 @@ class Scratch:
 
 
 def abandoned(root: str) -> Iterator[Abandoned]:
-    """Yield what executions left that were cut short. root: samerun's own folder."""
+    """Yield the scratch folders of executions that were killed. root: samerun's own folder."""
     parent = os.path.join(root, "scratch")
     for name in sorted(_names(parent)):
         home = os.path.join(parent, name)
@@ -151,18 +151,18 @@ def abandoned(root: str) -> Iterator[Abandoned]:
                     yield Abandoned(home, stage, _has_files(home))
 
 
-def _held(parent: str, name: str) -> tuple[str, int]:
-    """Return a folder that this process holds, and its lock: if possible one with checkpoints.
+def _acquire(parent: str, name: str) -> tuple[str, int]:
+    """Return a folder that this process has locked, and the lock: if possible, with checkpoints.
 
-    There is more than one if equal experiments ran at once, each in a folder of its own.
+    There are several folders if equal experiments ran at once.
 
-    Raises: RunningError.
+    Raises: RunningError if the same stage already runs in this working folder.
     """
     others = [other for other in _names(parent) if other.startswith(f"{name}-")]
     free: tuple[str, int] | None = None
     for each in (name, *sorted(others)):
         home = os.path.join(parent, each)
-        lock = _lock_of_ended(home)
+        lock = _lock_if_ended(home)
         if lock is None:
             continue
         if _has_files(home):
@@ -175,16 +175,16 @@ def _held(parent: str, name: str) -> tuple[str, int]:
             free = home, lock
     if free is None:
         home = os.path.join(parent, f"{name}-{os.getpid()}")
-        lock = _lock_of_ended(home)
+        lock = _lock_if_ended(home)
         assert lock is not None
         free = home, lock
     return free
 
 
-def _lock_of_ended(home: str) -> int | None:
-    """Lock a folder of which no execution runs, and return the lock; None if one does.
+def _lock_if_ended(home: str) -> int | None:
+    """Lock a folder whose execution has ended, and return the lock; None if it still runs.
 
-    Raises: RunningError if that execution runs in this very working folder.
+    Raises: RunningError if it runs in this working folder.
     """
     deadline = time.monotonic() + _PATIENCE
     while (lock := _lock(home)) is None and time.monotonic() < deadline:
@@ -202,14 +202,14 @@ def _lock_of_ended(home: str) -> int | None:
     if holder == os.getcwd():
         process = (state.get("child") or {}).get("pid", "unknown")
         raise RunningError(
-            "a stage must not run twice at once: wait for its process to end, or end it (got"
-            f" process {process}, which runs it here already, although its dvc may be gone)"
+            f"process {process} already runs this stage here, perhaps from a dvc that was killed:"
+            " wait until it has ended, or end it"
         )
     return None
 
 
 def _lock(home: str, *, create: bool = True) -> int | None:
-    """Lock a folder until this process ends or closes what is returned; None if another has it."""
+    """Lock a folder until this process ends or closes the lock; None if another process has it."""
     path = os.path.join(home, "lock")
     while True:
         if create:
@@ -225,13 +225,13 @@ def _lock(home: str, *, create: bool = True) -> int | None:
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(lock), os.stat(path)):
                 return lock
-        os.close(lock)  # its holder has removed the folder meanwhile
+        os.close(lock)  # the other process has removed the folder
         if not create:
             return None
 
 
 def _end_line(path: str) -> None:
-    """End the last line of a file that a kill cut short; it says nothing."""
+    """Add a newline after a last line that a kill truncated; readers skip such a line."""
     with open(path, "rb+") as stream:
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
@@ -247,12 +247,12 @@ def _names(parent: str) -> list[str]:
 
 
 def _state(home: str) -> dict[str, Any]:
-    """Return what the latest attempt wrote; empty if there was none."""
+    """Return the state that the latest attempt wrote; empty if there is none."""
     try:
-        found = json.loads(_text(os.path.join(home, "state.json")))
+        state = json.loads(_text(os.path.join(home, "state.json")))
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return state if isinstance(state, dict) else {}
 
 
 def _text(path: str) -> str:

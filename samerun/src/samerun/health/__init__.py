@@ -1,1 +1,1 @@
-"""The checks of `samerun doctor`: of a workspace, of its inputs, and of a store and its runs."""
+"""The checks of `samerun doctor`: of a workspace, its inputs, its store and its runs."""

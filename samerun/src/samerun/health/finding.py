@@ -16,7 +16,7 @@ class Finding:
     place: str
     problem: str
     fix: str
-    repair: Callable[[], None] | None = None
+    repair: Callable[[], object] | None = None
 
     def __str__(self) -> str:
         return one_line(f"{self.place}: {self.problem}: {self.fix}")

@@ -1,4 +1,4 @@
-"""The checks of what a pipeline reads, of its record stage, and of its files against dvc.lock.
+"""Checks of a pipeline's inputs, of its record stage, and of its files against dvc.lock.
 
 A check changes nothing.
 """
@@ -21,7 +21,7 @@ _NAMED = 3
 
 
 def changes(pipeline: Pipeline) -> Iterator[Finding]:
-    """Check that what the pipeline reads is committed, and small enough to be kept if it is not.
+    """Check that the inputs are committed, or small enough to be stored with a run.
 
     Changing a parameter is normal use, so it is no finding.
     """
@@ -40,53 +40,56 @@ def changes(pipeline: Pipeline) -> Iterator[Finding]:
     if commit.paths:
         yield Finding(
             "git",
-            f"the pipeline reads files with changes beyond the commit ({_list(commit.paths)})",
-            "commit them; until then runs are recorded with a patch",
+            f"the pipeline reads files with uncommitted changes ({_list(commit.paths)})",
+            "commit them; until then, each run stores them as a patch",
         )
     for folder in commit.left_out:
         yield Finding(
             "git",
-            f"{folder} is a git repository without a commit, of which no run keeps anything",
-            "commit there, or name it in .gitignore",
+            f"{folder} is a git repository without a commit, so no run stores its files",
+            "commit there, or list it in .gitignore",
         )
 
 
-def unkept(pipeline: Pipeline) -> Iterator[Finding]:
-    """Look for inputs that neither git nor DVC keeps: no run that read them can be reproduced."""
+def untracked(pipeline: Pipeline) -> Iterator[Finding]:
+    """Look for inputs that neither git nor DVC tracks: no run that reads them can be reproduced."""
     top = git.call("rev-parse", "--show-toplevel") if git.is_installed() else None
     if top is None or top.returncode:
         return
     root = Path(os.fsdecode(top.stdout).rstrip("\n"))
     for stage in pipeline.deciding:
-        names = {os.path.relpath(pipeline.project.path(name)) for name in _outside(pipeline, stage)}
-        below = sorted(name for name in names if Path(name).resolve().is_relative_to(root))
-        lost = [*sorted(names - {*below}), *_ignored(below)]
+        names = {
+            os.path.relpath(pipeline.project.path(name))
+            for name in _untracked_files(pipeline, stage)
+        }
+        in_repository = sorted(name for name in names if Path(name).resolve().is_relative_to(root))
+        lost = [*sorted(names - {*in_repository}), *_ignored(in_repository)]
         if lost:
             yield Finding(
                 f"stage {stage.short}",
-                f"it reads {_list(lost)}, which neither git nor DVC keeps, so that no run can be"
-                " reproduced elsewhere",
+                f"it reads {_list(lost)}, which neither git nor DVC tracks, so no run can be"
+                " reproduced on another machine",
                 "`dvc add` it, or take it out of .gitignore",
             )
 
 
-def _outside(pipeline: Pipeline, stage: Stage) -> Iterator[str]:
-    """Yield the files that a stage reads and that no stage and no .dvc file keeps."""
+def _untracked_files(pipeline: Pipeline, stage: Stage) -> Iterator[str]:
+    """Yield the files that a stage reads and that neither a stage nor a .dvc file tracks."""
     project = pipeline.project
-    kept = [*project.made, *(item.path for item in project.data)]
+    tracked = [*project.made, *(item.path for item in project.data)]
     counted = project.counted(stage, pipeline.config.reads).deps
-    for dep in project.outside(stage):
+    for dep in project.untracked(stage):
         if "://" in dep.path:
-            continue  # a cloud's own versions keep it
-        given = counted[dep.path]
-        for name in given if isinstance(given, Mapping) else project.files(dep):
-            if not any(contains(one, name) for one in kept):
+            continue  # cloud storage has its own versions
+        digest = counted[dep.path]
+        for name in digest if isinstance(digest, Mapping) else project.files(dep):
+            if not any(contains(one, name) for one in tracked):
                 yield name
     yield from (each.file for each in stage.params if project.path(each.file).exists())
 
 
 def _ignored(names: list[str]) -> list[str]:
-    """Return the files that git neither has nor ever would add."""
+    """Return the files that git ignores."""
     listed = "\0".join(name for name in names if name.isprintable())
     process = git.call("check-ignore", "--stdin", "-z", stdin=listed)
     return [] if process.returncode else os.fsdecode(process.stdout).rstrip("\0").split("\0")
@@ -106,8 +109,8 @@ def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
     for one in pipeline.unfollowed():
         yield Finding(
             f"stage {one.short}",
-            "no stage records it, so a run says nothing of it",
-            f"add an output of it to the deps of {pipeline.stage.short}; `samerun init` prints"
+            "no record stage depends on it, so it is not part of any run",
+            f"add one of its outputs to the deps of {pipeline.stage.short}; `samerun init` prints"
             " everything that is missing there",
         )
     outs = pipeline.stage.outs
@@ -119,11 +122,11 @@ def record_stage(pipeline: Pipeline) -> Iterator[Finding]:
             " persist: true}",
         )
     for other in pipeline.sharing_marker():
-        yield Finding(place, f"its marker is that of {other} too", "give each its own")
+        yield Finding(place, f"it has the same marker as {other}", "give each its own")
 
 
 def lock(pipeline: Pipeline) -> Iterator[Finding]:
-    """Compare each stage with dvc.lock, every byte of it, and name the first difference."""
+    """Compare each stage with dvc.lock, byte by byte, and report its first difference."""
     named: set[str] = set()
     stages = [*pipeline.deciding, *pipeline.presenting]
     for stage in progress.track(stages, "outputs"):
@@ -131,24 +134,24 @@ def lock(pipeline: Pipeline) -> Iterator[Finding]:
             yield Finding(f"stage {stage.short}", "it has not run here", "run `dvc repro`")
             continue
         for difference in differences(pipeline.project, stage):
-            if difference not in named:  # an output that a later stage reads
+            if difference not in named:  # by an earlier stage, which makes what this one reads
                 named.add(difference)
                 yield _difference(pipeline, stage, difference)
                 break
 
 
 def _difference(pipeline: Pipeline, stage: Stage, name: str) -> Finding:
-    """Return the finding for something that is not as dvc.lock has it."""
+    """Return the finding for a difference from dvc.lock. name: a path, key or command."""
     place = f"stage {stage.short}"
     outputs = [item.path for each in pipeline.project.stages for item in each.outs]
     is_output = any(contains(one, name) for one in outputs)
     if not is_output and not any(contains(item.path, name) for item in pipeline.project.data):
-        return Finding(place, f"{name} is not as dvc.lock has it", "run `dvc repro`")
+        return Finding(place, f"{name} differs from dvc.lock", "run `dvc repro`")
     if not pipeline.project.path(name).exists():
-        return Finding(place, f"{name} is not there", "run `dvc repro`, or `dvc pull`")
+        return Finding(place, f"{name} is missing", "run `dvc repro`, or `dvc pull`")
     return Finding(
         place,
-        f"{name} has other bytes than dvc.lock says",
+        f"{name} differs from its hash in dvc.lock",
         "run `dvc repro`, or `dvc checkout` if it ran already"
         if is_output
         else "`dvc add` it, or `dvc checkout` it",

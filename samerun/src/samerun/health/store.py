@@ -1,6 +1,6 @@
-"""The checks of a store and its runs; each yields findings with what to do.
+"""Checks of a store and its runs. A check changes nothing.
 
-A check changes nothing. Knows nothing of MLflow's calls: the store is passed in.
+Knows nothing of MLflow's calls: the store is passed in.
 """
 
 import json
@@ -21,7 +21,7 @@ from samerun.pipeline import Pipeline
 
 
 def location() -> Iterator[Finding]:
-    """Check that the embedded store is where its artifact paths say."""
+    """Check that the artifact paths in the local store are right: a move makes them wrong."""
     store = address.local_store()
     if store is None or not store.exists() or not store.stat().st_size:
         return  # no store: `presence` reports that
@@ -29,8 +29,8 @@ def location() -> Iterator[Finding]:
     if old:
         yield Finding(
             "store",
-            f"its artifacts are said to be in {old}, and it is {store}",
-            "`samerun doctor --repair`, or the next `dvc repro`, mends the paths",
+            f"its artifact paths begin with {old}, but the store is now {store}",
+            "`samerun doctor --repair`, or the next `dvc repro`, corrects the paths",
             lambda: address.follow_move(store),
         )
 
@@ -38,7 +38,7 @@ def location() -> Iterator[Finding]:
 def presence(branch: str) -> Iterator[Finding]:
     """Check that the store exists, if it is a file.
 
-    branch: a pattern of git references; a clone has one that matches if the store is synced.
+    branch: a pattern of git references; one matches if the store is synced between machines.
     """
     store = address.sqlite_file()
     if store is None or (store.exists() and store.stat().st_size):
@@ -46,8 +46,8 @@ def presence(branch: str) -> Iterator[Finding]:
     synced = (
         address.local_store() and git.is_installed() and git.call("for-each-ref", branch).stdout
     )
-    fix = "`samerun store pull` brings it" if synced else "run `dvc repro`"
-    yield Finding("store", f"{store} is not there", fix)
+    fix = "run `samerun store pull`" if synced else "run `dvc repro`"
+    yield Finding("store", f"{store} does not exist", fix)
 
 
 def runs(store: Store, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
@@ -67,27 +67,23 @@ def runs(store: Store, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
 
 
 def _running(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
-    """Check that the process of a running run lives."""
+    """Check that the process of a run that is RUNNING still exists."""
     if not is_abandoned(run.tags):
         return
     if run.tags.get("execution") in _waiting():
-        yield Finding(name, "its execution ended and is not recorded", "run `dvc repro`")
+        yield Finding(name, "its execution has ended but is not recorded", "run `dvc repro`")
     else:
         yield Finding(
             name,
-            "it says RUNNING and its process is gone",
-            "`samerun doctor --repair`, or the next `dvc repro`, ends it as KILLED",
-            lambda: _sweep(store),
+            "its status is RUNNING but its process is gone",
+            "`samerun doctor --repair`, or the next `dvc repro`, marks it KILLED",
+            lambda: store.close_abandoned(waiting=_waiting()),
         )
 
 
 def _waiting() -> set[str]:
-    """Return the executions that ended well and that `record` has not recorded."""
+    """Return the ids of the executions that succeeded but are not recorded."""
     return {receipt.execution for receipt in receipts.unrecorded()}
-
-
-def _sweep(store: Store) -> None:
-    store.close_abandoned(waiting=_waiting())
 
 
 def _finished(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
@@ -96,7 +92,9 @@ def _finished(store: Store, run: RecordedRun, name: str) -> Iterator[Finding]:
         try:
             store.fetch(run.run_id, Path(scratch))
         except StoreError as error:
-            yield Finding(name, f"its artifacts are not there ({error})", "restore or delete it")
+            yield Finding(
+                name, f"its artifacts cannot be read ({error})", "restore the run or delete it"
+            )
             return
         for problem in artifacts.problems(Path(scratch), run.tags):
             yield Finding(name, problem, "restore the run or delete it")
@@ -107,10 +105,10 @@ def _marker(recorded: list[RecordedRun], pipeline: Pipeline) -> Iterator[Finding
     try:
         marker = pipeline.marker
     except UserError:
-        return  # the stage has no such output, which its own check reports
+        return  # `inputs.record_stage` reports that
     name = pipeline.relative(str(marker))
     if not marker.exists():
-        yield Finding(name, "the workspace is not recorded", "run `dvc repro`")
+        yield Finding(name, "the results in the workspace are not recorded", "run `dvc repro`")
         return
     try:
         fingerprint = json.loads(marker.read_text())["fingerprint"]

@@ -1,6 +1,6 @@
-"""The checks of a workspace: git, DVC's own files and cache, packages, what a kill has left.
+"""Checks of a workspace: git, DVC's own files and cache, packages, leftovers of killed processes.
 
-A check changes nothing. Knows nothing of MLflow, and of the store only the folder it is in.
+A check changes nothing. Knows nothing of MLflow.
 """
 
 import hashlib
@@ -9,7 +9,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,33 +21,32 @@ from samerun import git, programs
 from samerun.core import address, files, progress
 from samerun.core.errors import MissingError
 from samerun.dvc.commands import RECORD
-from samerun.dvc.project import Project
-from samerun.dvc.stage import Stage
+from samerun.dvc.project import NO_PROJECT, Project
+from samerun.dvc.stage import Stage, changed_keys
 from samerun.execution import receipts, scratch
+from samerun.execution.receipts import Receipt
 from samerun.health.finding import Finding
 from samerun.pipeline import Pipeline
 
 _ABANDONED_AFTER = 3600.0
-"""Seconds after which no process uses a temporary file any more."""
+"""The age in seconds from which on a temporary file counts as abandoned."""
 
 _PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 _HASHES = ("md5", "etag", "checksum", "files")
-"""The keys by which an entry of a dvc.lock names content, on a disk or in a cloud."""
+"""The keys of an entry in dvc.lock that identify content, on disk or in cloud storage."""
 
 
 def check_project() -> None:
-    """Raises: MissingError if this folder is in no DVC project."""
+    """Raise a MissingError if this folder is not in a DVC project."""
     if not (address.workspace() / ".dvc").is_dir():
-        raise MissingError(
-            f"this folder must be in a DVC project: run `dvc init` (got {Path.cwd()})"
-        )
+        raise MissingError(NO_PROJECT.format(Path.cwd()))
 
 
 def record_stages(project: Project) -> list[Stage]:
-    """Return the stages of the current folder that record. Raises: MissingError with advice."""
+    """Return the record stages of the current folder. Raises: MissingError if there are none."""
     here = (Path.cwd() / "dvc.yaml").resolve()
     elsewhere = [stage for stage in project.stages if stage.records and stage.file != here]
     try:
@@ -55,24 +55,22 @@ def record_stages(project: Project) -> list[Stage]:
         if elsewhere:
             folders = " and ".join({os.path.relpath(each.file.parent): 0 for each in elsewhere})
             raise MissingError(
-                f"no stage in this folder runs `{RECORD}`, but one does in {folders}: call doctor"
-                " there"
+                f"no stage in this folder runs `{RECORD}`, but one in {folders} does: run `samerun"
+                " doctor` there"
             ) from None
-        raise MissingError(
-            f"no stage runs `{RECORD}`: add one as the last, which depends on the others' outputs"
-        ) from None
+        raise MissingError(f"no stage runs `{RECORD}`: `samerun init` adds one") from None
 
 
 def git_repository() -> Iterator[Finding]:
     """Check that the workspace is in a git repository with a commit."""
     if not git.is_installed():
-        yield Finding("git", "there is none here", "install it")
+        yield Finding("git", "it is not installed", "install it")
     elif not _in_git():
         yield Finding(
-            "git", "this folder is in no git repository, which a ZIP is not", "`git init`"
+            "git", "this folder is not in a git repository (a ZIP has none)", "run `git init`"
         )
     elif git.call("rev-parse", "--verify", "--quiet", "HEAD").returncode == 1:
-        yield Finding("git", "no commit is checked out", "commit, so that runs can be done again")
+        yield Finding("git", "no commit is checked out", "commit, so that runs can be reproduced")
 
 
 def _in_git() -> bool:
@@ -82,18 +80,18 @@ def _in_git() -> bool:
 
 
 def cache() -> Iterator[Finding]:
-    """Compare every object of DVC's cache with the MD5 in its name; look for what a kill left."""
+    """Compare each object of DVC's cache with the MD5 in its name; look for broken folders."""
     process = programs.call(*programs.dvc("cache", "dir"), isolated=False)
     if process.returncode:
         if git.is_installed() and _in_git():  # else `git_repository` has reported it
-            yield Finding("cache", "DVC does not say where it is", "run `dvc cache dir`")
+            yield Finding("cache", "`dvc cache dir` failed", "run it to see why")
         return
     folder = Path(os.fsdecode(process.stdout).strip())
     for path in sorted((folder / "runs").glob("??/*")):
         if path.is_dir() and not any(path.iterdir()):
             yield Finding(
                 os.path.relpath(path),
-                "a kill left this folder of DVC's run cache empty, and DVC 3.67 fails at its stage"
+                "a kill left this folder of DVC's run cache empty, so DVC 3.67 fails at its stage"
                 " (join() argument must be str)",
                 "`samerun doctor --repair`, or remove the folder",
                 path.rmdir,
@@ -102,19 +100,19 @@ def cache() -> Iterator[Finding]:
     for path in progress.track(objects, "cache"):
         expected = path.parent.name + path.name.removesuffix(".dir")
         if not _MD5.fullmatch(expected) or not path.is_file():
-            continue  # a file that DVC is writing, or has unpacked
+            continue  # a temporary file, or an unpacked folder
         with path.open("rb") as stream:
             md5 = hashlib.file_digest(stream, "md5").hexdigest()
         if md5 != expected:
             yield Finding(
                 "cache",
-                f"{path} has other bytes than its name says (MD5 {md5})",
+                f"{path} is damaged: its MD5 is {md5}, not that of its name",
                 "delete it, then `dvc pull` or `dvc repro --force`",
             )
 
 
 def dvc_rwlock() -> Iterator[Finding]:
-    """Check that DVC's own lock file is readable: written in place, it is truncated by a kill."""
+    """Check that DVC's own lock file is readable: a kill may truncate it."""
     path = address.workspace() / ".dvc" / "tmp" / "rwlock"
     for attempts_left in (1, 0):
         try:
@@ -124,37 +122,36 @@ def dvc_rwlock() -> Iterator[Finding]:
             return
         except ValueError:
             if attempts_left:
-                time.sleep(0.5)  # a DVC that is running may be writing it
+                time.sleep(0.5)  # a DVC command that runs may be writing it
     yield Finding(
         os.path.relpath(path),
-        "a kill cut DVC's lock file short, and DVC does nothing until it is gone",
-        "`samerun doctor --repair`, or delete it, while no DVC runs here",
-        _removal(path),
+        "a kill truncated DVC's lock file, and no DVC command works until it is deleted",
+        "while no DVC command runs here, `samerun doctor --repair`, or delete it",
+        partial(_remove, path),
     )
 
 
 def dvc_locks() -> Iterator[Finding]:
-    """Check that every dvc.lock can be read: DVC writes it in place too."""
+    """Check that every dvc.lock is readable: a kill may truncate it."""
     for path in _lock_files():
         if _is_complete(path):
             continue
         name = os.path.relpath(path)
-        problem = "a kill cut it short, and DVC does nothing until it is whole"
+        problem = "a kill truncated it, and no DVC command works until it is restored"
         committed = git.call("show", f"HEAD:./{name}") if git.is_installed() else None
         if committed is None or committed.returncode:
-            yield Finding(name, problem, "delete it and run `dvc repro`, which has its own cache")
+            yield Finding(name, problem, "delete it and run `dvc repro`, which uses DVC's cache")
         else:
             yield Finding(
                 name,
                 problem,
-                f"`samerun doctor --repair`, or `git checkout {name}`, brings back the committed"
-                " one",
-                _rewriting(path, committed.stdout),
+                f"`samerun doctor --repair`, or `git checkout {name}`, restores the committed one",
+                partial(files.write_bytes, path, committed.stdout),
             )
 
 
 def _lock_files() -> Iterator[Path]:
-    """Yield every dvc.lock of the DVC project, not those of projects inside it nor of runs."""
+    """Yield every dvc.lock of the DVC project, but not of nested projects or of recorded runs."""
     for folder, folders, names in os.walk(address.workspace()):
         folders[:] = [
             name
@@ -190,17 +187,19 @@ def _is_complete(lock: Path) -> bool:
 def status(stages: Sequence[str], *, damaged: bool) -> Iterator[Finding]:
     """Ask DVC whether the outputs match the current parameters and code.
 
-    stages: whose outputs and whose inputs'; empty for those of the whole repository. damaged:
-    whether DVC's cache is: it would remove a damaged object that it comes across.
+    stages: those to check, with all that they need; empty for the whole repository. damaged:
+    whether DVC's cache is damaged; then DVC is not asked, since it would remove damaged objects.
     """
     if damaged:
         return
     which = ["--with-deps", *stages] if stages else []
     process = programs.call(*programs.dvc("status", "--quiet", *which), isolated=False)
     if process.returncode == 1:
-        yield Finding("pipeline", "something changed since it ran", "run `dvc repro`")
+        yield Finding(
+            "pipeline", "something has changed since the last `dvc repro`", "run `dvc repro`"
+        )
     elif process.returncode:
-        yield Finding("pipeline", "DVC cannot look at it", "see `dvc status`")
+        yield Finding("pipeline", "`dvc status` failed", "run it to see why")
 
 
 def packages() -> Iterator[Finding]:
@@ -226,36 +225,49 @@ def packages() -> Iterator[Finding]:
 
 
 def leftovers(pipeline: Pipeline) -> Iterator[Finding]:
-    """Look for what a kill leaves: temporary files, cut executions, executions not recorded."""
+    """Look for files and folders of killed processes, and for unrecorded executions."""
     for path in sorted({*_temporary_files(pipeline)}):
         if time.time() - path.lstat().st_mtime > _ABANDONED_AFTER:
-            yield Finding(os.path.relpath(path), "a kill left it", "delete it", _removal(path))
+            yield Finding(
+                os.path.relpath(path),
+                "a killed process left it",
+                "delete it",
+                partial(_remove, path),
+            )
     for home in scratch.abandoned(str(receipts.folder())):
         name = os.path.relpath(home.path)
         if home.resumable:
             yield Finding(
                 name,
-                f"an execution of {home.stage} was cut short and left its checkpoints",
-                "`dvc repro` with its inputs goes on from there; or delete it",
+                f"an execution of {home.stage} was killed and left its checkpoints",
+                "`dvc repro` with the same inputs resumes from them; or delete this folder",
             )
         else:
-            problem = f"an execution of {home.stage} was cut short and left nothing to go on from"
-            yield Finding(name, problem, "delete it", _removal(Path(home.path)))
-    recorded_here = {stage.name for stage in pipeline.deciding}
+            problem = f"an execution of {home.stage} was killed and left no checkpoints"
+            yield Finding(name, problem, "delete it", partial(_remove, Path(home.path)))
+    stages = {stage.name: stage for stage in pipeline.deciding}
     for receipt in receipts.unrecorded():
-        if receipt.stage in recorded_here:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(receipt.started))
-            yield Finding(
-                os.path.relpath(receipts.path(receipt)),
-                f"an execution of {receipt.stage} of {when} is not recorded",
-                "`dvc repro` with its inputs records it; or delete it",
-            )
+        if receipt.stage in stages:
+            yield _unrecorded(receipt, stages[receipt.stage])
+
+
+def _unrecorded(receipt: Receipt, stage: Stage) -> Finding:
+    """Return the finding for an execution that no run includes, with how its parameters differ."""
+    now, then = stage.current_params(), receipt.params
+    differing = [f"{name}: {then.get(name, 'none')}" for name in changed_keys(now, then) if then]
+    params = f" ({', '.join(differing)})" if differing else ""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(receipt.started))
+    return Finding(
+        os.path.relpath(receipts.path(receipt)),
+        f"stage {stage.short} was executed at {when}{params} but the execution was never recorded",
+        "run `dvc repro` with the same inputs to record it, or delete this file",
+    )
 
 
 def _temporary_files(pipeline: Pipeline) -> Iterator[Path]:
-    """Yield what was written under a temporary name: beside and in outputs, in samerun's folders.
+    """Yield files with temporary names beside and inside outputs and in samerun's own folders.
 
-    Those of a working folder's own name are not looked for below it: it may be a home directory.
+    Only the folder around an output is searched, not what is below it: it may be a home directory.
     """
     pattern = ".*.tmp-*"
     for stage in (*pipeline.deciding, *pipeline.presenting):
@@ -268,20 +280,12 @@ def _temporary_files(pipeline: Pipeline) -> Iterator[Path]:
         yield from folder.rglob(pattern)
 
 
-def _rewriting(path: Path, content: bytes) -> Callable[[], None]:
-    return lambda: files.write_bytes(path, content)
-
-
-def _removal(path: Path) -> Callable[[], None]:
-    """Return a function that removes a file or a folder."""
-
-    def remove() -> None:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-    return remove
+def _remove(path: Path) -> None:
+    """Remove a file or a folder."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _normalized(package: str) -> str:

@@ -1,4 +1,4 @@
-"""What differs between two values: where, by how much, in words.
+"""How two values differ: where, and by how much.
 
 Numbers are equal if their bits are. Knows nothing of files, pipelines or stores.
 """
@@ -23,9 +23,9 @@ _FEW = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. place: where in the file. key: of JSON and YAML, or the column; "" for none.
+    """One difference. place: where in the file. key: in JSON or YAML, or the column; "" for none.
 
-    text: both values, and their distance. distance: None if they are not both numbers. size: the
+    text: both values and their distance. distance: None unless both are numbers. size: the
     larger magnitude of the two numbers.
     """
 
@@ -40,7 +40,7 @@ class Change:
 
 
 def values(old: Any, new: Any, key: str = "") -> Iterator[Change]:
-    """Yield what differs between two values, mappings and lists entry by entry."""
+    """Yield the differences between two values; mappings and lists are compared entry by entry."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in [*old, *(name for name in new if name not in old)]:
             inner = f"{key}.{name}" if key else str(name)
@@ -56,21 +56,23 @@ def values(old: Any, new: Any, key: str = "") -> Iterator[Change]:
         if len(old) != len(new):
             yield Change(key, key, f"had {len(old):,} entries, has {len(new):,}")
     elif not same(old, new):
-        found = change(key, key, old, new)
-        if isinstance(old, str) and not _HEX.match(old):  # a version or an identifier, no number
-            found = replace(found, text="was {}, is {}".format(*shortened(old, new)), distance=None)
-        yield found
+        difference = change(key, key, old, new)
+        if isinstance(old, str) and not _HEX.match(old):  # a version or an identifier
+            difference = replace(
+                difference, text="was {}, is {}".format(*shortened(old, new)), distance=None
+            )
+        yield difference
 
 
 def same(old: Any, new: Any) -> bool:
-    """Return whether two values are the same; of floats the bits: 0.0 is not -0.0, nan is nan."""
+    """Return whether two values are the same, floats by their bits: 0.0 is not -0.0, nan is nan."""
     if isinstance(old, float) and isinstance(new, float):
         return old.hex() == new.hex()
     return type(old) is type(new) and bool(old == new)
 
 
 def change(place: str, key: str, old: Any, new: Any) -> Change:
-    """Return the change of one value to another. A number and its text are not both numbers."""
+    """Return the change from one value to another; a number and a text have no distance."""
     text = "was {}, is {}".format(*shortened(old, new))
     before, now = number(old), number(new)
     if before is None or now is None or isinstance(old, str) != isinstance(new, str):
@@ -84,7 +86,7 @@ def change(place: str, key: str, old: Any, new: Any) -> Change:
 
 
 def _in_proportion(distance: float, size: float, before: float, now: float) -> str:
-    """Return a distance in steps of float64, if they are few: else relative to the numbers."""
+    """Return a distance in steps of float64 if they are few, else relative to the numbers."""
     steps = abs(_ordinal(now) - _ordinal(before))
     if steps > _FEW:
         return f"relative {distance / size:.2g}"
@@ -92,7 +94,7 @@ def _in_proportion(distance: float, size: float, before: float, now: float) -> s
 
 
 def _distance(old: Any, new: Any, before: float, now: float) -> float:
-    """Return the distance of two numbers; of whole numbers exactly, beyond 2**53 too."""
+    """Return the distance between two numbers; for whole numbers it is exact beyond 2**53, too."""
     if not isinstance(old, float) and not isinstance(new, float):
         with suppress(ValueError, OverflowError):
             return float(abs(int(new) - int(old)))
@@ -102,7 +104,7 @@ def _distance(old: Any, new: Any, before: float, now: float) -> float:
 
 
 def number(value: Any) -> float | None:
-    """Return a number, also one that is written as text; None if it is no number."""
+    """Return a number, which may be written as text; None if it is no number."""
     try:
         if isinstance(value, str):
             return float.fromhex(value) if "0x" in value else float(value)
@@ -112,13 +114,13 @@ def number(value: Any) -> float | None:
 
 
 def _ordinal(value: float) -> int:
-    """Return the place of a float64 in the order of all of them."""
+    """Return the rank of a float64 among all of them, 0 for 0.0."""
     bits = int.from_bytes(struct.pack(">d", value), "big", signed=True)
     return bits if bits >= 0 else -(bits & (2**63 - 1))
 
 
 def shortened(old: Any, new: Any) -> tuple[str, str]:
-    """Return both values as texts, so short that a line shows them, from where they differ on."""
+    """Return both values as texts, shortened to the part where they differ."""
     before, now = (value if isinstance(value, str) else repr(value) for value in (old, new))
     if before.split() == now.split():  # only types or blanks differ
         before, now = repr(old), repr(new)

@@ -1,7 +1,7 @@
-"""Executing a reproduction's stages again, each one, with DVC.
+"""Executes the stages of a reproduction with DVC.
 
-DVC and the stages are a process group of their own, so that nothing of theirs runs on when the
-reproduction is interrupted.
+DVC and the stages form a process group, so that all of them end when the reproduction is
+interrupted.
 """
 
 import os
@@ -23,7 +23,7 @@ _STAGE = re.compile(r"Running stage '(.+)':")
 _FAILED = re.compile(r"^ERROR: failed to reproduce '(.+?)'", re.MULTILINE)
 
 _PATIENCE = 5.0
-"""Seconds that interrupted stages get to end, before they are killed."""
+"""Seconds in which interrupted stages may end before they are killed."""
 
 
 def execute(
@@ -32,10 +32,10 @@ def execute(
     env: Mapping[str, str | None],
     begin: Callable[[str], object],
 ) -> None:
-    """Execute stages in this order, whether or not anything changed, and no other ones.
+    """Execute exactly these stages, in this order, whether or not anything changed.
 
-    folder: where they are named from. env: variables that they get, or do not get (None).
-    begin: called with the name of each stage as it begins.
+    folder: stages are named relative to it. env: environment variables; None unsets one. begin:
+    called with the name of each stage as it begins.
 
     Raises: ReproductionError with the reason of a stage that fails.
     """
@@ -68,13 +68,12 @@ def execute(
             failed = _FAILED.search(text)
             name = failed[1] if failed else running
             raise ReproductionError(
-                f"the stage {name.rpartition(':')[2]} of the run must run again (got"
-                f" {_reason(text)})"
+                f"stage {name.rpartition(':')[2]} of the run failed: {_reason(text)}"
             )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process group, by force if it does not end by itself."""
+    """Terminate a process group; kill it if it does not end in time."""
     deadline = time.monotonic() + _PATIENCE
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
@@ -86,7 +85,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _reason(errors: str) -> str:
-    """Return why a stage failed: its own last line, which comes before DVC's."""
+    """Return why a stage failed: the last line of its own stderr, without DVC's lines."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     own = [line for line in lines if not line.startswith(("ERROR: ", "WARNING: "))]
     done = subprocess.CompletedProcess((), 1, b"", "\n".join(own or lines).encode())

@@ -1,4 +1,4 @@
-"""What differs between two files, which are read as their suffix says: else as text, else as bytes.
+"""How two files differ. They are read by their suffix, else as text, else as bytes.
 
 Nothing is executed or unpickled.
 """
@@ -40,28 +40,28 @@ _PICKLES = (".pkl", ".pickle", ".joblib")
 
 
 def between(old: Path, new: Path) -> Iterator[Change]:
-    """Yield what differs between two files. If any byte differs, that is one change at least."""
+    """Yield the differences between two files: at least one if any byte differs."""
     offset = _first_offset(old, new)
     if offset is None:
         return
     for read in (_structured, _texts):
-        found = 0
+        count = 0
         try:
             for one in read(old, new):
-                found += 1
+                count += 1
                 yield one
         except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError):
-            found = 0  # not what its name says
-        if found:
+            count = 0  # its content is not what its suffix says
+        if count:
             return
     before, now = old.stat().st_size, new.stat().st_size
     sizes = _bytes(before) if before == now else f"{_bytes(before)}, is {now:,}"
     pickled = "; a pickle of equal objects may have other bytes" if new.suffix in _PICKLES else ""
-    yield Change("", "", f"has other bytes from byte {offset:,} on (was {sizes}){pickled}")
+    yield Change("", "", f"differs from byte {offset:,} on (was {sizes}){pickled}")
 
 
 def same_form(old: Path, new: Path) -> bool:
-    """Return whether two text files are equal but for the numbers in them."""
+    """Return whether two text files are equal apart from the numbers in them."""
     with old.open("rb") as first, new.open("rb") as second:
         return all(
             _NUMBER.sub(b"#", before) == _NUMBER.sub(b"#", now)
@@ -70,24 +70,24 @@ def same_form(old: Path, new: Path) -> bool:
 
 
 def keys(path: Path) -> set[str] | None:
-    """Return the keys or columns of a file; None if it is too large to say."""
-    suffix, found = path.suffix.lower(), set[str]()
+    """Return the keys or columns of a file; None if it is too large to list them."""
+    suffix, names = path.suffix.lower(), set[str]()
     try:
         if suffix in _TABLES:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 header = stream.readline()
             return set(next(csv.reader([header], delimiter=_delimiter(header, _TABLES[suffix]))))
         if suffix not in (".json", ".jsonl", ".ndjson", ".yaml", ".yml") or not path.is_file():
-            return found
+            return names
         if path.stat().st_size > _SMALL:
             return None
         text = path.read_bytes()
         lines = text.splitlines() if suffix in (".jsonl", ".ndjson") else [text]
         for line in lines:  # YAML has all of JSON
-            found |= set(_leaves(yaml.load(line, Loader=_YAML)))
+            names |= set(_leaves(yaml.load(line, Loader=_YAML)))
     except (OSError, ValueError, RecursionError, StopIteration, csv.Error, yaml.YAMLError):
         pass
-    return found
+    return names
 
 
 def _leaves(content: Any, key: str = "") -> Iterator[str]:
@@ -153,7 +153,7 @@ def _texts(old: Path, new: Path) -> Iterator[Change]:
 
 
 def _lines(before: str, now: str) -> tuple[str, str]:
-    """Return two lines without their ends, unless only these differ."""
+    """Return two lines without their line ends, unless only these differ."""
     bare = before.rstrip("\r\n"), now.rstrip("\r\n")
     return shortened(*bare) if bare[0] != bare[1] else shortened(before, now)
 
@@ -185,12 +185,12 @@ def _tables(old: Path, new: Path, delimiters: str) -> Iterator[Change]:
 
 
 def _delimiter(header: str, delimiters: str) -> str:
-    """Return the delimiter that parts a header into most columns."""
+    """Return the delimiter that splits a header into the most columns."""
     return max(delimiters, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
 
 
 def _header(old: Sequence[str], new: Sequence[str]) -> str:
-    """Return how two headers differ, in words."""
+    """Return how two headers differ."""
     lost, gained = Counter(old) - Counter(new), Counter(new) - Counter(old)
     words = [f"lost the column {shortened(name, '')[0]}" for name in lost]
     words += [f"gained the column {shortened(name, '')[0]}" for name in gained]
@@ -204,7 +204,7 @@ def _header(old: Sequence[str], new: Sequence[str]) -> str:
 def _row(
     place: str, header: Sequence[str], old: Sequence[str], new: Sequence[str]
 ) -> Iterator[Change]:
-    """Yield the cells of a row that differ. A column without a name of its own has its number."""
+    """Yield the cells of a row that differ. A column without a unique name gets its number."""
     for index, (was, is_) in enumerate(zip(old, new, strict=True)):
         if was != is_:
             name = header[index] if len(header) == len(old) else ""

@@ -1,7 +1,7 @@
-"""The files of a recorded run against those of its reproduction: dvc.lock against dvc.lock.
+"""Compares the outputs of a recorded run with those of its reproduction.
 
-The hashes in the two files say which output differs. In which row or key, the bytes say: those of
-the recorded run come from its artifacts, else from DVC's cache.
+The hashes in the two dvc.lock files say which output differs. To find the row or key, the files are
+compared; those of the recorded run come from its artifacts, else from DVC's cache.
 """
 
 import posixpath
@@ -20,10 +20,10 @@ from samerun.proof.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
-class Old:
-    """Where the files of the recorded run are. artifacts: its folder. cache: the user's, of DVC.
+class RecordedFiles:
+    """The files of the recorded run. artifacts: the folder of its artifacts.
 
-    base: the folder of dvc.yaml, relative to that of the project.
+    cache: the user's DVC cache. base: the folder of dvc.yaml, relative to that of the project.
     """
 
     artifacts: Path
@@ -31,21 +31,21 @@ class Old:
     base: str
 
     def artifact(self, name: str) -> Path:
-        """Return the place of an artifact. name: relative to the folder of dvc.yaml."""
+        """Return the path of an artifact. name: relative to the folder of dvc.yaml."""
         if not name.startswith("../"):
             return self.artifacts / name
         path = posixpath.normpath(posixpath.join(self.base, name))
         return self.artifacts / content.elsewhere(path)
 
     def file(self, name: str, digest: str) -> Path | None:
-        """Return a file with this hash. name: its path relative to the folder of dvc.yaml."""
+        """Return a file with this hash, or None. name: relative to the folder of dvc.yaml."""
         path = self.artifact(name)
         if path.is_file() and hashing.md5(str(path)) == digest:
             return path
         return cache.find(self.cache, digest)
 
     def listing(self, name: str, digest: str) -> dict[str, str] | None:
-        """Return the files of a folder with this hash: relative path to hash."""
+        """Return the files of a folder with this hash: relative path to hash. None if not found."""
         folder = self.artifact(name)
         if folder.is_dir() and hashing.digest(str(folder)) == digest:
             return {
@@ -57,9 +57,9 @@ class Old:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An output that differs. stage: which makes it. name: its path. text: what differs in it.
+    """An output that differs. stage: the one that makes it. name: its path. text: how it differs.
 
-    follows: whether the stage reads another output that differs, if only within its tolerance.
+    follows: whether its stage reads another output that differs, even within a tolerance.
     """
 
     stage: str
@@ -75,13 +75,13 @@ def differences(
     recorded: Pipeline,
     current: Pipeline,
     stages: Iterable[Stage],
-    old: Old,
+    old: RecordedFiles,
     tolerance: Tolerance,
 ) -> Iterator[Difference]:
     """Yield the outputs of stages that differ. stages: in the order in which they were executed.
 
     An output whose differences are all within the tolerance is replaced by the recorded one, so
-    that the page of the run can be compared with the files that it was written from.
+    that the run's page can be compared with the files from which it was written.
     """
     now = {item.path: item for item in current.outputs()}
     differing, close = set[str](), dict[str, str]()
@@ -101,9 +101,14 @@ def differences(
 
 
 def _difference(
-    name: str, pipeline: Pipeline, out: Item, now: Item | None, old: Old, tolerance: Tolerance
+    name: str,
+    pipeline: Pipeline,
+    out: Item,
+    now: Item | None,
+    old: RecordedFiles,
+    tolerance: Tolerance,
 ) -> str | None:
-    """Return what differs in an output, in words; None if nothing beyond the tolerance does."""
+    """Return how an output differs; None if it does not, or only within the tolerance."""
     if out.locked is None:
         return f"{name} is not in the run's dvc.lock"
     if now is None or now.locked is None:
@@ -116,18 +121,18 @@ def _difference(
         text: str | None = f"{name} was {words[0]}, is {words[1]}"
     elif is_.endswith(".dir"):
         prefix = f"{out.path}/"
-        found = {
+        current_files = {
             path.removeprefix(prefix): sha for path, sha in pipeline.project.files(now).items()
         }
         listed = old.listing(name, was)
         if listed is None:
-            text = f"{name} has other files ({_hashes(was, is_)})"
+            text = f"{name} differs ({_hashes(was, is_)})"
         else:
-            text = _folder(name, target, listed, found, old, tolerance)
+            text = _folder(name, target, listed, current_files, old, tolerance)
     else:
         text = _file(name, target, was, is_, old, tolerance)
     if text and out.persists:
-        text += "; DVC keeps this output while the stage runs (persist: true), so it may add to it"
+        text += "; it has persist: true, so the stage may have added to an earlier version"
     return text
 
 
@@ -136,10 +141,10 @@ def _folder(
     target: Path,
     before: Mapping[str, str],
     after: Mapping[str, str],
-    old: Old,
+    old: RecordedFiles,
     tolerance: Tolerance,
 ) -> str | None:
-    """Return the first file of a folder that differs, and how many more do."""
+    """Return how the first file that differs in a folder does, and how many more do; or None."""
     texts: list[str] = []
     for inner in sorted({*before, *after}):
         file = f"{name}/{inner}"
@@ -158,42 +163,42 @@ def _folder(
 
 
 def _file(
-    name: str, target: Path, before: str, after: str, old: Old, tolerance: Tolerance
+    name: str, target: Path, before: str, after: str, old: RecordedFiles, tolerance: Tolerance
 ) -> str | None:
     recorded = old.file(name, before)
     if recorded is None:
-        return f"{name} has other bytes ({_hashes(before, after)})"
-    change = tolerance.first_beyond(name, between(recorded, target))
+        return f"{name} differs ({_hashes(before, after)})"
+    change = tolerance.first_exceeding(name, between(recorded, target))
     if change is None and not tolerance.allows_any(name) and not same_form(recorded, target):
         change = Change("", "", "differs in more than its numbers: layout, comments or line ends")
     if change:
         return f"{name}: {change}"
-    target.unlink()  # if it is a link, what it leads to must stay
+    target.unlink()  # it may be a link to DVC's cache
     shutil.copyfile(recorded, target)
     return None
 
 
 def _hashes(before: str, after: str) -> str:
-    kept = "the recorded bytes are neither with the run nor in DVC's cache: try `dvc fetch`"
-    return f"MD5 was {before[:12]}…, is {after[:12]}…; {kept}"
+    advice = "the recorded file is neither an artifact nor in DVC's cache: try `dvc fetch`"
+    return f"MD5 was {before[:12]}…, is {after[:12]}…; {advice}"
 
 
 def artifacts(pipeline: Pipeline, names: Iterable[str], folder: Path) -> Iterator[str]:
-    """Yield what of a run's artifacts differs from the files that they are copies of.
+    """Yield how a run's artifacts differ from the files that they are copies of.
 
     names: the files, as the project names them. folder: the artifacts.
     """
     for name in names:
-        kept, file = folder / content.artifact(pipeline, name), pipeline.project.path(name)
-        if not kept.is_file():
-            yield f"artifact {content.artifact(pipeline, name)} is gone"
+        artifact, file = folder / content.artifact(pipeline, name), pipeline.project.path(name)
+        if not artifact.is_file():
+            yield f"artifact {content.artifact(pipeline, name)} is missing"
         else:
-            for change in between(kept, file):
+            for change in between(artifact, file):
                 yield f"artifact {content.artifact(pipeline, name)}: {change}"
 
 
 def files(pipeline: Pipeline, stages: Iterable[Stage]) -> Iterator[tuple[str, Path]]:
-    """Yield the files of the outputs of stages: name and place."""
+    """Yield the files, and folders, of the outputs of stages: name and path."""
     for out in (out for stage in stages for out in stage.outs):
         name, path = pipeline.relative(out.path), pipeline.project.path(out.path)
         yield name, path

@@ -1,4 +1,4 @@
-"""The page of a recorded run in MLflow against the files that it was written from."""
+"""Compares the page of a recorded run in MLflow with the files from which it was written."""
 
 import math
 import runpy
@@ -15,7 +15,7 @@ from samerun.pipeline import Pipeline
 from samerun.proof import comparison
 
 _INFINITE = 1.7976e308
-"""From here on, a number of a page stands for infinity: SQLite's column holds no larger one."""
+"""On a page, a number from here on means infinity: SQLite's column holds no larger one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Page:
 
 
 def differences(page: Page, store: Store, run_id: str) -> Iterator[str]:
-    """Yield what differs between what a run's page must show and what it shows.
+    """Yield how a run's page differs from what it must show.
 
-    It may show more: what a program reports only while it runs, what people add.
+    It may show more: what a program reports only while it runs, and what people add.
     """
     shown = store.shown(run_id)
     kinds: dict[str, Mapping[str, Any]] = {
@@ -55,7 +55,7 @@ def differences(page: Page, store: Store, run_id: str) -> Iterator[str]:
             name = f"{kind} {key}"
             named_by_file = [x for each, x in shown.items() if each.endswith(f".{key}")]
             if kind == "metric" and shown.get(name) != value and value in named_by_file:
-                continue  # a program has reported other values of this name while it ran
+                continue  # while it ran, the program reported other values under this name
             if name not in shown:
                 yield f"{name} is not on the page"
             else:
@@ -67,7 +67,7 @@ def differences(page: Page, store: Store, run_id: str) -> Iterator[str]:
             if step not in logged[metric]:
                 yield f"{name} is not on the page"
             elif step not in expected:
-                yield f"{name} is on the page alone"
+                yield f"{name} is only on the page"
             else:
                 yield from _values(name, logged[metric][step], expected[step])
 
@@ -75,7 +75,7 @@ def differences(page: Page, store: Store, run_id: str) -> Iterator[str]:
 def _values(name: str, shown: Any, expected: Any) -> Iterator[str]:
     """Yield how two values differ.
 
-    A store need not tell -0.0 from 0.0, and SQLite's largest number is its infinity.
+    A store may not distinguish -0.0 from 0.0, and in SQLite the largest number means infinity.
     """
     if isinstance(shown, float) and isinstance(expected, float):
         infinite = math.isinf(expected) and abs(shown) >= _INFINITE and shown * expected > 0
@@ -88,8 +88,8 @@ def _values(name: str, shown: Any, expected: Any) -> Iterator[str]:
 def model_differences(pipeline: Pipeline, folder: Path, ignored: Collection[str]) -> Iterator[str]:
     """Yield what differs between a run's model and the model that a pipeline's files make.
 
-    folder: the model of the run. ignored: names of its files that are not compared. Nothing of it
-    is executed before its bytes are known to be equal.
+    folder: the model of the run. ignored: names of its files that are not compared. The bytes
+    are compared before the model is executed.
     """
     files = model_files.files_of(pipeline)
     if files is None:
@@ -104,30 +104,30 @@ def model_differences(pipeline: Pipeline, folder: Path, ignored: Collection[str]
             pairs = enumerate(zip(recorded[name], expected[name], strict=False))
             shorter = min(len(recorded[name]), len(expected[name]))
             offset = next((i for i, (a, b) in pairs if a != b), shorter)
-            yield f"{name} has other bytes from byte {offset:,} on"
+            yield f"{name} differs from byte {offset:,} on"
     yield from _predictions(files, folder)
 
 
 def _predictions(files: ModelFiles, folder: Path) -> Iterator[str]:
-    """Yield how the predictions of a run's model differ from those of its code, for its example."""
+    """Yield how the predictions of a run's model differ from those of its code, on its example."""
     code = runpy.run_path(str(files.code))
     frame = model_files.input_example(code, files)
     if frame is None or "load" not in code:
         return
     try:
         expected = _plain(code["load"](files.model)(frame))
-    except Exception:  # its example is not in the form in which MLflow gives it to the code
+    except Exception:  # the code needs its input in the form in which MLflow passes it
         return
     try:
         predicted = _plain(models.load(str(folder)).predict(frame))
     except Exception as error:  # a damaged model may raise anything
-        yield f"it does not predict ({type(error).__name__}: {one_line(str(error))[:120]})"
+        yield f"it cannot predict ({type(error).__name__}: {one_line(str(error))[:120]})"
         return
     for change in comparison.values(predicted, expected):
         yield f"prediction {change}"
 
 
 def _plain(result: Any) -> Any:
-    """Return predictions as lists: a model may return a data frame, an array, or lists."""
+    """Return predictions as lists; the model may return a data frame, an array or lists."""
     array = result.to_numpy() if hasattr(result, "to_numpy") else result
     return array.tolist() if hasattr(array, "tolist") else array

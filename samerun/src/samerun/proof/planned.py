@@ -1,4 +1,4 @@
-"""What a reproduction is about to execute, against what the run executed; and its execution."""
+"""Plans what a reproduction executes, compares its inputs with the run's, and executes it."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from samerun.core.errors import ReproductionError
 from samerun.dvc import checkout, identity
-from samerun.dvc.paths import contains
+from samerun.dvc.paths import overlap
 from samerun.dvc.stage import Stage
 from samerun.mlflow import content
 from samerun.pipeline import Pipeline
@@ -20,7 +20,7 @@ _NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is executed. stages: in their order. only: the name of a stage, if not the whole run."""
+    """What is executed. stages: in order. only: the name given by --stage; None for all."""
 
     pipeline: Pipeline
     stages: Sequence[Stage]
@@ -33,47 +33,52 @@ class Plan:
 
 
 def chosen(pipeline: Pipeline, name: str) -> list[Stage]:
-    """Return the stages of a name: "train", "train@a", or all of "train@…".
+    """Return the stages with a name: "train", "train@a", or each "train@…".
 
     Raises: ReproductionError if the run has no such stage.
     """
     stages = [stage for stage in pipeline.ordered() if stage in pipeline.deciding]
-    found = [s for s in stages if name in (s.short, s.name, s.short.partition("@")[0])]
-    if not found:
+    matching = [s for s in stages if name in (s.short, s.name, s.short.partition("@")[0])]
+    if not matching:
         names = [stage.short for stage in stages]
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         raise ReproductionError(
             f"--stage must be a stage of the run: {', '.join(names[:_NAMED])}{more} (got {name})"
         )
-    return found
+    return matching
 
 
 def plan(
-    recorded: Recorded, sandbox: Sandbox, old: outputs.Old, *, trusted: bool, only: str | None
+    recorded: Recorded,
+    sandbox: Sandbox,
+    old: outputs.RecordedFiles,
+    *,
+    trusted: bool,
+    only: str | None,
 ) -> Plan:
-    """Return the run's pipeline: the code of its commit, its parameters, its dvc.lock, its data.
+    """Return the plan, after placing the run's dvc.lock, parameters and data in the checkout.
 
-    only: the stage that is executed; None for all. Raises: ReproductionError if something of it is
+    only: the stage that is executed; None for all. Raises: ReproductionError if something is
     missing.
     """
     recorded.place_lock(sandbox.folder)
-    found = sandbox.pipeline(recorded.environ)
-    if not found.deciding:
+    pipeline = sandbox.pipeline(recorded.environ)
+    if not pipeline.deciding:
         raise ReproductionError(
-            f"{found.stage.name} must depend on what another stage makes (got nothing to execute)"
+            f"{pipeline.stage.name} depends on no other stage, so there is nothing to execute"
         )
-    if recorded.place_inputs(found, trusted=trusted):
-        found = sandbox.pipeline(recorded.environ)
-    stages = found.ordered() if only is None else chosen(found, only)
-    inputs.place(found, stages, sandbox, old)
-    sandbox.check_inputs(found, stages)
-    return Plan(found, stages, only)
+    if recorded.place_inputs(pipeline, trusted=trusted):
+        pipeline = sandbox.pipeline(recorded.environ)
+    stages = pipeline.ordered() if only is None else chosen(pipeline, only)
+    inputs.place(pipeline, stages, sandbox, old)
+    sandbox.check_inputs(pipeline, stages)
+    return Plan(pipeline, stages, only)
 
 
 def differences(recorded: Recorded, plan: Plan, sandbox: Sandbox) -> Iterator[str]:
     """Yield how the inputs of the stages differ from those of the run.
 
-    Raises: ReproductionError if that is because a submodule or Git LFS keeps one.
+    Raises: ReproductionError if one is missing because a submodule or Git LFS has it.
     """
     pipeline = plan.pipeline
     yield from outputs.artifacts(pipeline, content.declarations(pipeline), recorded.artifacts)
@@ -84,11 +89,11 @@ def differences(recorded: Recorded, plan: Plan, sandbox: Sandbox) -> Iterator[st
         yield f"identity: {change}"
     results = recorded.run.tags.get("results")
     if results not in (None, pipeline.results):
-        yield "the outputs in the run's dvc.lock are not those of its tag: results"
+        yield "the outputs in the run's dvc.lock do not match its tag results"
 
 
 def _part(whole: Mapping[str, Any], plan: Plan) -> Mapping[str, Any]:
-    """Return what an identity says of the stages that are executed: others have no inputs here."""
+    """Return the part of an identity about the executed stages: others have no inputs here."""
     if plan.only is None:
         return whole
     names = {stage.name for stage in plan.stages}
@@ -97,30 +102,27 @@ def _part(whole: Mapping[str, Any], plan: Plan) -> Mapping[str, Any]:
 
 
 def _inputs(pipeline: Pipeline, stage: Stage, sandbox: Sandbox) -> Iterator[str]:
-    """Yield how the inputs of a stage differ from those that the run's dvc.lock has.
+    """Yield how the inputs of a stage differ from those in the run's dvc.lock.
 
-    Of folders that hold results, or of which only some files count, identity.json has the files.
+    Folders that hold results, or of which only some files count, are compared by identity.json.
     """
     where, project = f"stage {stage.short}", pipeline.project
     if stage.changed_command:
-        yield f"{where}: the command is not the one in the run's dvc.lock"
+        yield f"{where}: the command differs from the run's dvc.lock"
     for params in stage.params:
         for change in params.changes():
-            yield f"{where}: {change} is not as the run's dvc.lock has it"
+            yield f"{where}: {change} differs from the run's dvc.lock"
     for dep in stage.deps:
-        partly = any(contains(a, b) for one in (*project.made, *pipeline.config.reads)
-                     for a, b in ((one, dep.path), (dep.path, one)))  # fmt: skip
-        if partly:
+        if any(overlap(one, dep.path) for one in (*project.made, *pipeline.config.reads)):
             continue
         digest = project.digest(dep)
         if digest != dep.locked:
             if "://" not in dep.path and (why := sandbox.not_fetched(project.path(dep.path))):
                 raise ReproductionError(
-                    f"{dep.path} must be as the stage {stage.short} read it (got other bytes:"
-                    f" {why})"
+                    f"{dep.path} differs from what stage {stage.short} read: {why}"
                 )
             was = f"MD5 was {str(dep.locked)[:12]}…, is {str(digest)[:12]}…"
-            yield f"{where}: {dep.path} is not what the run read ({was})"
+            yield f"{where}: {dep.path} differs from what the run read ({was})"
 
 
 def execute(

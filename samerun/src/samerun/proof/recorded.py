@@ -1,4 +1,4 @@
-"""A recorded run, as the store gave it back."""
+"""A recorded run, fetched from the store."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,14 +18,14 @@ from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
 _MACHINE = ("device", "cpu", "cores", "python", "system")
-"""The tags of a run that belong to its environment."""
+"""The tags of a run that describe its environment."""
 
 _SHOWN_CHANGES = 5
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run and its files. artifacts: the folder with all but the model's. model: the model's."""
+    """A run and its files. artifacts, model: the folders of its artifacts and of its model."""
 
     run: RecordedRun
     artifacts: Path
@@ -46,10 +46,9 @@ class Recorded:
         patch = self.artifacts / "changes.patch"
         dirty = self.run.tags.get("git_dirty") == "true"
         if dirty != patch.is_file():
-            had = "is missing" if dirty else "is there"
+            has = "has no" if dirty else "has a"
             raise ReproductionError(
-                f"a run with uncommitted changes must have changes.patch, and no other run (got"
-                f" git_dirty {str(dirty).lower()}, and the patch {had})"
+                f"the run {has} changes.patch, but its tag git_dirty is {str(dirty).lower()}"
             )
         return Commit(self.run.tags.get("git_commit"), patch.read_bytes() if dirty else b"")
 
@@ -67,15 +66,15 @@ class Recorded:
         """Refuse a patch from a store that is not trusted. Raises: ReproductionError."""
         if self.commit.dirty and not trusted:
             raise ReproductionError(
-                "the run has uncommitted changes, which only the local store may bring back: read"
-                " its changes.patch, then add --with-patch (got another store)"
+                "the run has uncommitted changes, and its store is not the local one: read its"
+                " changes.patch, then add --with-patch"
             )
 
     def identity_differences(self) -> Iterator[str]:
-        """Yield whether identity.json is not what the run's fingerprint is of."""
+        """Yield a difference if the run's fingerprint is not the SHA-256 of its identity.json."""
         path = self.artifacts / "identity.json"
         if not path.is_file():
-            raise ReproductionError("the run's artifacts must be whole (got no identity.json)")
+            raise ReproductionError("the run's artifact identity.json is missing")
         sha, tag = files.sha256_of(path), self.run.tags.get("fingerprint")
         if sha != tag:
             yield f"identity.json has SHA-256 {sha[:12]}…, not the run's fingerprint"
@@ -84,29 +83,29 @@ class Recorded:
         """Write the run's dvc.lock into a checkout. Raises: ReproductionError if there is none."""
         lock = self.artifacts / "dvc.lock"
         if not lock.is_file():
-            raise ReproductionError("the run's artifacts must be whole (got no dvc.lock)")
+            raise ReproductionError("the run's artifact dvc.lock is missing")
         (folder / "dvc.lock").write_bytes(lock.read_bytes())
 
     def place_inputs(self, pipeline: Pipeline, *, trusted: bool) -> bool:
         """Write the run's parameter files, and other folders' dvc.lock, into a checkout.
 
-        Returns: whether that changed any. Raises: ReproductionError if a parameter file differs
-        from the commit's, and the store is not trusted: such a file may be a program.
+        Returns: whether any file changed. Raises: ReproductionError if a parameter file differs
+        from the commit's and the store is not trusted: such a file may be a program.
         """
         changed = False
         params = content.param_files(pipeline)
         for name in (*params, *content.locks(pipeline)):
-            kept = self.artifacts / content.artifact(pipeline, name)
+            artifact = self.artifacts / content.artifact(pipeline, name)
             file = pipeline.project.path(name)
-            if not kept.is_file():
+            if not artifact.is_file():
                 continue
-            new = kept.read_bytes()
+            new = artifact.read_bytes()
             if file.is_file() and file.read_bytes() == new:
                 continue
             if name in params and not trusted:
                 raise ReproductionError(
-                    f"{name} of the run must be as it was committed, since the store is not the"
-                    " local one: look at it, then add --with-patch (got other bytes)"
+                    f"{name} of the run differs from its commit, and its store is not the local"
+                    " one: read it, then add --with-patch"
                 )
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(new)
@@ -114,7 +113,7 @@ class Recorded:
         return changed
 
     def environment_change(self, root: Path) -> str:
-        """Return how this environment differs from the run's, in words; "" if it does not.
+        """Return how this environment differs from the run's; "" if it does not.
 
         root: of the DVC project in which the run was executed again.
         """
@@ -134,12 +133,12 @@ class Recorded:
         try:
             return dict(json.loads((self.artifacts / name).read_bytes()).items())
         except (OSError, AttributeError, ValueError) as error:
-            raise ReproductionError(f"{name} of the run must be whole (got {error})") from error
+            raise ReproductionError(f"cannot read the run's artifact {name}: {error}") from error
 
 
 def _reported(root: Path) -> dict[str, str]:
-    """Return what the programs of a project's stages said of themselves, such as their device."""
-    found: dict[str, str] = {}
+    """Return the tags that the programs of a project's stages reported, such as their device."""
+    tags: dict[str, str] = {}
     for path in (root / ".dvc" / "tmp" / "samerun" / "receipts").glob("*.json"):
-        found |= json.loads(path.read_bytes()).get("tags", {})
-    return found
+        tags |= json.loads(path.read_bytes()).get("tags", {})
+    return tags

@@ -1,8 +1,8 @@
 """A checkout of a recorded run's code in a temporary folder.
 
-The user's repository is only read: the checkout borrows its objects, as `git clone --shared` does,
-but has its own index, configuration and DVC cache, and none of the user's hooks. What a partial
-clone lacks, git fetches into the checkout. Knows nothing of MLflow.
+The user's repository is only read: the checkout shares its objects, as with `git clone --shared`,
+but has its own index, configuration and DVC cache, and none of the user's hooks. If the repository
+is a partial clone, git fetches what it lacks into the checkout. Knows nothing of MLflow.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from samerun import programs
 from samerun.core.errors import ReproductionError
 from samerun.dvc import checkout
-from samerun.dvc.paths import contains
+from samerun.dvc.paths import overlap
 from samerun.dvc.project import Project
 from samerun.dvc.stage import Item, Stage
 from samerun.pipeline import Pipeline
@@ -24,14 +24,14 @@ _APPLY = ("apply", "--binary", "--whitespace=nowarn", "--no-ignore-whitespace", 
 """Applies a patch byte for byte, whatever the user has configured (apply.whitespace)."""
 
 _ENVIRONMENT = {
-    "GIT_TERMINAL_PROMPT": "0",  # no question that nobody would answer
-    "GIT_LFS_SKIP_SMUDGE": "1",  # a file kept by Git LFS is named, not fetched
+    "GIT_TERMINAL_PROMPT": "0",  # no prompt, which nobody would answer
+    "GIT_LFS_SKIP_SMUDGE": "1",  # a file in Git LFS is reported, not fetched
     "LC_ALL": "C",
 }
 
 _COPIED = re.compile(r"(url|http|credential|remote)\..+|core\.(autocrlf|eol|sshcommand)")
-"""The settings of the user's repository that the checkout gets: how to reach the remotes, and how
-lines end. Without its remotes unless it is a partial clone."""
+"""The git settings that the checkout copies: how to reach the remotes, and line ends. The remotes
+themselves are copied only if the repository is a partial clone."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -39,8 +39,8 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 class Sandbox:
     """A checkout for one reproduction.
 
-    top: its root. folder: the folder of dvc.yaml in it. users_cache: the cache of the user's DVC.
-    users_root: the folder of the user's DVC project. base: that of dvc.yaml, relative to it.
+    top: its root. folder: the folder of dvc.yaml in it. users_cache: the user's DVC cache.
+    users_root: the folder of the user's DVC project. base: the folder of dvc.yaml, relative to it.
     """
 
     def __init__(self, scratch: Path, pipeline: Pipeline) -> None:
@@ -61,72 +61,68 @@ class Sandbox:
         """
         sha = commit.sha or "none"
         self._share_objects()
-        # Before git may fetch anything: a remote may serve a commit that nobody here has seen.
+        # Before git may fetch: a remote may have a commit that nobody has reviewed.
         if _call(self.top, "cat-file", "-e", f"{sha}^{{commit}}").returncode:
             shallow = _git(self._source, "rev-parse", "--is-shallow-repository") == "true"
             advice = ", which is shallow: run `git fetch --unshallow`" if shallow else ""
-            raise ReproductionError(
-                f"the run's commit must be in this repository{advice} (got {sha}: not here)"
-            )
+            raise ReproductionError(f"the run's commit ({sha}) is not in this repository{advice}")
         partial = self._copy_settings()
         done = _call(self.top, "checkout", "--quiet", "--detach", sha)
         tree = _call(self.top, "rev-parse", "--verify", "--quiet", f"{sha}^{{tree}}")
-        if not done.returncode:  # git may leave out what it lacks, and succeed
+        if not done.returncode:  # git may succeed without files that it lacks
             done = _call(self.top, "write-tree")
         if done.returncode or done.stdout != tree.stdout:
-            rule = f"git must be able to check out {sha[:12]}"
-            if partial:
-                rule = f"git must be able to fetch what this partial clone lacks of {sha[:12]}"
-            raise ReproductionError(f"{rule} (got {_reason(done)})")
+            what = f"fetch what this partial clone lacks of {sha[:12]}"
+            what = what if partial else f"check out {sha[:12]}"
+            raise ReproductionError(f"git cannot {what}: {_reason(done)}")
         if commit.patch:
             done = _call(self.top, *_APPLY, stdin=commit.patch)
             if done.returncode:
                 raise ReproductionError(
-                    f"the run's patch must apply to {sha[:12]} (got {_reason(done)})"
+                    f"the run's patch does not apply to {sha[:12]}: {_reason(done)}"
                 )
         if not (self.folder / "dvc.yaml").is_file():
             raise ReproductionError(
-                f"the run's commit must have {self._name(self.folder / 'dvc.yaml')} (got none)"
+                f"the run's commit has no {self._name(self.folder / 'dvc.yaml')}"
             )
         checkout.configure(self.folder, self._project, self._own)
 
     def pipeline(self, environ: Mapping[str, str | None]) -> Pipeline:
         """Return the checkout's pipeline, as dvc.yaml and dvc.lock are now. Raises: UserError."""
-        with checkout.apart(self._own):
+        with checkout.own_site_cache(self._own):
             project = Project(self.folder)
             return Pipeline(project, project.record_stage(self._record), environ)
 
     def check_inputs(self, pipeline: Pipeline, stages: Iterable[Stage]) -> None:
-        """Refuse stages whose inputs are not all here, or that write outside the checkout.
+        """Check that the stages' inputs are all here and that their outputs are in the checkout.
 
-        Raises: ReproductionError.
+        Raises: ReproductionError if one is not.
         """
         project = pipeline.project
         for stage in stages:
             for out in stage.outs:
-                if not self.holds(project, out):
+                if not self.contains(project, out):
                     raise ReproductionError(
-                        f"the stage {stage.short} must write inside the repository, or its"
-                        f" execution would replace what is there (got {out.path})"
+                        f"stage {stage.short} writes {out.path}, which is outside the repository:"
+                        " a reproduction would overwrite it"
                     )
             for dep in stage.deps:
                 path = project.path(dep.path)
-                made = any(contains(a, b) for one in project.made for a, b in
-                           ((one, dep.path), (dep.path, one)))  # fmt: skip
+                made = any(overlap(one, dep.path) for one in project.made)
                 if "://" not in dep.path and not made and not path.exists():
                     where = self.not_fetched(path) or "it is neither in git nor in DVC"
                     raise ReproductionError(
-                        f"{dep.path}, which the stage {stage.short} reads, must be in the run's"
-                        f" commit (got nothing: {where})"
+                        f"{dep.path}, which stage {stage.short} reads, is not in the run's commit:"
+                        f" {where}"
                     )
 
-    def holds(self, project: Project, item: Item) -> bool:
-        """Return whether the place of an item is in this checkout. project: that of it."""
-        place = Path(os.path.normpath(project.path(item.path)))
-        return "://" not in item.path and place.is_relative_to(self.top)
+    def contains(self, project: Project, item: Item) -> bool:
+        """Return whether the path of an item is in this checkout. project: the item's."""
+        path = Path(os.path.normpath(project.path(item.path)))
+        return "://" not in item.path and path.is_relative_to(self.top)
 
     def not_fetched(self, path: Path) -> str | None:
-        """Return what a checkout lacks at a path: a submodule's files, or Git LFS's; or None."""
+        """Return why files at a path are missing: a submodule or Git LFS has them; else None."""
         listed = _git(self.top, "ls-files", "--stage", "-z")
         for entry in listed.split("\0"):
             facts, _, name = entry.partition("\t")
@@ -139,21 +135,19 @@ class Sandbox:
                 with file.open("rb") as stream:
                     if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
                         name = self._name(file)
-                        return (
-                            f"{name} is kept by Git LFS, from which a reproduction fetches nothing"
-                        )
+                        return f"{name} is in Git LFS, which a reproduction does not fetch"
         return None
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that DVC and the stages get here, besides those of the surroundings."""
+        """The environment variables that DVC and the stages get in addition to inherited ones."""
         return {
             checkout.SITE_CACHE: str(self._own / "site-cache"),
-            "SAMERUN_LIVE_AFTER": "inf",  # a reproduction shows nothing in any store
+            "SAMERUN_LIVE_AFTER": "inf",  # a reproduction is shown in no store
         }
 
     def _share_objects(self) -> None:
-        """Make an empty repository that borrows the objects of the user's."""
+        """Create an empty repository that shares the objects of the user's repository."""
         hash_name = _git(self._source, "rev-parse", "--show-object-format")
         init = ("init", "--quiet", "--template=", f"--object-format={hash_name}", str(self.top))
         _git(self._own, *init)
@@ -164,15 +158,15 @@ class Sandbox:
             )
             for name in ("objects", "shallow")
         }
-        borrowed = git_folder / "objects" / "info" / "alternates"
-        borrowed.parent.mkdir(parents=True, exist_ok=True)
-        borrowed.write_bytes(os.fsencode(paths["objects"]) + b"\n")
+        alternates = git_folder / "objects" / "info" / "alternates"
+        alternates.parent.mkdir(parents=True, exist_ok=True)
+        alternates.write_bytes(os.fsencode(paths["objects"]) + b"\n")
         if paths["shallow"].exists():
             (git_folder / "shallow").write_bytes(paths["shallow"].read_bytes())
         _git(self.top, "config", "core.hooksPath", os.devnull)
 
     def _copy_settings(self) -> bool:
-        """Let git in the checkout fetch what a partial clone lacks. Returns: whether it is one."""
+        """Copy git settings into the checkout. Return whether the repository is a partial clone."""
         listed = _git(self._source, "config", "--local", "--includes", "--null", "--list")
         settings = [entry.partition("\n")[::2] for entry in listed.split("\0") if entry]
         partial = any(re.fullmatch(r"remote\..+\.(promisor|partialclonefilter)", key)
@@ -193,7 +187,7 @@ def _git(folder: Path, *arguments: str) -> str:
     """Return what git prints, without the end of the line. Raises: ReproductionError."""
     done = _call(folder, *arguments)
     if done.returncode:
-        raise ReproductionError(f"{folder} must be a git checkout (got {_reason(done)})")
+        raise ReproductionError(f"{folder} is not a git checkout: {_reason(done)}")
     return os.fsdecode(done.stdout).removesuffix("\n")
 
 
@@ -204,9 +198,9 @@ def _call(
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Return git's own words for a failure."""
+    """Return git's own message for a failure."""
     lines = done.stderr.decode(errors="replace").splitlines()
     reasons = [line for line in lines if line.startswith(("error:", "fatal:"))]
     if not done.returncode:
-        return "a part of it"
+        return "some files are missing"
     return reasons[0] if reasons else programs.reason(done)

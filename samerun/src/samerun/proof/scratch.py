@@ -1,4 +1,4 @@
-"""The temporary folder of a reproduction: removed when it ends, however it ends."""
+"""The temporary folder of a reproduction, which is removed however the reproduction ends."""
 
 import fcntl
 import os
@@ -12,14 +12,14 @@ from pathlib import Path
 _PREFIX = "samerun-reproduce-"
 
 _OWNER = "owner.lock"
-"""The file that a reproduction locks as long as it lives: the kernel frees it after any kill."""
+"""The file that a reproduction locks while it runs; after a kill, the kernel unlocks it."""
 
 
 @contextmanager
 def folder(*, keep: bool) -> Iterator[Path]:
-    """Yield an empty folder, and remove it afterwards unless it is to be kept.
+    """Yield an empty folder, and remove it afterwards unless `keep` is true.
 
-    Folders of reproductions that were killed are removed before.
+    Before that, remove the folders of reproductions that were killed.
     """
     _remove_abandoned()
     scratch = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
@@ -30,7 +30,7 @@ def folder(*, keep: bool) -> Iterator[Path]:
     finally:
         with uninterrupted():
             if keep:
-                (scratch / _OWNER).unlink(missing_ok=True)  # so that nobody takes it for abandoned
+                (scratch / _OWNER).unlink(missing_ok=True)  # so that it does not count as abandoned
             else:
                 shutil.rmtree(scratch, ignore_errors=True)
         os.close(owner)
@@ -38,7 +38,7 @@ def folder(*, keep: bool) -> Iterator[Path]:
 
 def _remove_abandoned() -> None:
     for owner in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_OWNER}"):
-        with suppress(OSError), owner.open("r+b") as stream:  # another user's, or just removed
+        with suppress(OSError), owner.open("r+b") as stream:  # of another user, or just removed
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(owner.parent, ignore_errors=True)
 
