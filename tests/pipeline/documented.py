@@ -1,0 +1,139 @@
+"""Type the commands that README and docs show, as they stand there, in a scratch project.
+
+Every ```sh block of PAGES is typed by a test: its text goes to bash, block after block. Only this
+differs from what a reader types:
+
+- REPLACED: a placeholder gets a value, and a fixed port becomes a free one.
+- A command that serves until it is stopped (SERVERS) runs in the background until its block was
+  looked at; the next line waits until the port accepts connections.
+- NOT_TYPED: lines that no test can type, each with the reason.
+
+A new block is typed where it stands; if that does not work, its test fails.
+"""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from support.servers import free_port
+from tests.conftest import ROOT, Workspace
+
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "samerun/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "samerun/docs").glob("*.md")),
+]
+
+NOT_TYPED = {
+    "make test ": "runs all tests, this one too",
+    "make test-all ": "runs all tests, this one too",
+    "make rehearse ": "takes minutes; the nightly workflow runs it",
+    "make drill ": "takes hours",
+    "make bench ": "takes an hour on an idle machine",
+    "mlflow server --backend-store-uri postgresql:": "needs a database:"
+    " test_the_server_over_postgresql_as_the_readme_has_it types it",
+    "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000 ": "the line after that one, same test",
+    "python3 -m venv .venv": "takes minutes of downloads: .ci/run makes the environment, and"
+    " test_the_guides_commands_without_make_are_those_of_the_makefile compares the lines",
+    "pip install --requirement requirements.lock": "the same",
+    "pip install --no-deps --editable ./samerun --editable .": "the same",
+    'pip install "git+https://github.com/OWNER/knownline': "downloads from GitHub: with"
+    " TESTS_INSTALL=1, test_the_example_from_git_clone_to_exact does so from a local repository",
+}
+"""Beginnings of lines that are left out, and why."""
+
+TYPED_ELSEWHERE = {"samerun/docs/example.md": "test_the_example_from_git_clone_to_exact"}
+"""Pages that a test of their own types from the first line to the last."""
+
+SERVERS = ("make ui", "samerun ui", "mlflow server", "mlflow models serve", "dask scheduler")
+WORKERS = ("dask worker",)
+
+REPLACED = {
+    "HOST": "127.0.0.1",
+    "--nthreads N": "--nthreads 1",
+    "$(date -u +%Y%m%d%H)": "2026110113",
+}
+"""Placeholders, and the hour, on which the drawn rows depend."""
+
+PORTS = re.compile(r"\b(5000|5001|8786)\b")
+
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+
+Check = Callable[[Workspace, str, int], None]
+"""Called with the workspace, what a block printed and the port that its servers listen on."""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return language and text of every fenced block of a page, in order."""
+    return FENCED.findall(page.read_text())
+
+
+def has_commands(page: Path) -> bool:
+    return any(language == "sh" for language, _ in blocks(page))
+
+
+def type_page(workspace: Workspace, page: Path, checks: Mapping[str, Check] | None = None) -> None:
+    """Type the blocks of a page from top to bottom; each ```python block is run too.
+
+    checks: by a text that one block of the page contains, of whatever language: what is done
+        after that block, while its servers run.
+    """
+    waiting = dict(checks or {})
+    for language, text in blocks(page):
+        here = [waiting.pop(part) for part in list(waiting) if part in text]
+        if language == "python":
+            text = f"python - <<'END'\n{text}END\n"
+        _type(workspace, text if language in ("sh", "python") else "", here)
+    assert not waiting, f"{page.name} has no block with {list(waiting)}"
+
+
+def script(text: str, port: int) -> str:
+    """Return what bash gets for a block."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith(tuple(NOT_TYPED)):
+            continue
+        for placeholder, value in REPLACED.items():
+            line = line.replace(placeholder, value)
+        line = PORTS.sub(str(port), line)
+        if line.startswith(SERVERS + WORKERS) and "--help" not in line:
+            line = f"{re.sub(r' +#.*', '', line)} >>~/server.log 2>&1 &"
+            if line.startswith(SERVERS):
+                accepts = f"(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null"
+                line += f"\nuntil {accepts}; do kill -0 $!; sleep 0.1; done"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _type(workspace: Workspace, text: str, checks: list[Check]) -> None:
+    port = free_port()
+    home = workspace.path.parent / "home"
+    home.mkdir(exist_ok=True)
+    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    printed = home / "printed"
+    with printed.open("wb") as stream:
+        bash = subprocess.Popen(
+            ["bash", "-euc", script(text, port)],
+            cwd=workspace.path,
+            env=workspace.env(
+                HOME=str(home), XDG_CACHE_HOME=cache, PORT=str(port), MLFLOW_PORT=str(port)
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        status = bash.wait()
+        shown = printed.read_text()
+        log = home / "server.log"
+        assert status == 0, f"{text}\n{shown}\n{log.read_text() if log.exists() else ''}"
+        for check in checks:
+            check(workspace, shown, port)
+    finally:
+        with suppress(ProcessLookupError):  # nothing serves any more
+            os.killpg(bash.pid, signal.SIGKILL)
