@@ -4,11 +4,12 @@ Every ```sh block of PAGES is typed by a test: its text goes to bash, block afte
 differs from what a reader types:
 
 - REPLACED: a placeholder gets a value, and a fixed port becomes a free one.
-- A command that serves until it is stopped (SERVERS) runs in the background until its block was
-  looked at; the next line waits until the port accepts connections.
-- NOT_TYPED: lines that no test can type, each with the reason.
+- SERVERS and WORKERS run until they are stopped. Each runs in the background until its block has
+  been checked. The line after a server waits until its port accepts connections.
+- NOT_TYPED lists the lines that no test can type, each with the reason.
 
-A new block is typed where it stands; if that does not work, its test fails.
+A new block needs no entry anywhere: it is typed after the blocks above it, and its test fails if it
+does not work.
 """
 
 import os
@@ -44,7 +45,7 @@ NOT_TYPED = {
     'pip install "git+https://github.com/OWNER/knownline': "downloads from GitHub: with"
     " TESTS_INSTALL=1, test_the_example_from_git_clone_to_exact does so from a local repository",
 }
-"""Beginnings of lines that are left out, and why."""
+"""What lines that are left out begin with, and why. A space at the end ends a word."""
 
 TYPED_ELSEWHERE = {"samerun/docs/example.md": "test_the_example_from_git_clone_to_exact"}
 """Pages that a test of their own types from the first line to the last."""
@@ -57,14 +58,14 @@ REPLACED = {
     "--nthreads N": "--nthreads 1",
     "$(date -u +%Y%m%d%H)": "2026110113",
 }
-"""Placeholders, and the hour, on which the drawn rows depend."""
+"""Placeholders. The hour decides which rows are drawn, so it must not vary."""
 
 PORTS = re.compile(r"\b(5000|5001|8786)\b")
 
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
 Check = Callable[[Workspace, str, int], None]
-"""Called with the workspace, what a block printed and the port that its servers listen on."""
+"""Called with the workspace, the output of the block, and the port of its servers."""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -77,10 +78,10 @@ def has_commands(page: Path) -> bool:
 
 
 def type_page(workspace: Workspace, page: Path, checks: Mapping[str, Check] | None = None) -> None:
-    """Type the blocks of a page from top to bottom; each ```python block is run too.
+    """Type the ```sh blocks of a page from top to bottom, and run its ```python blocks.
 
-    checks: by a text that one block of the page contains, of whatever language: what is done
-        after that block, while its servers run.
+    checks: what to do after a block, while its servers run, by a text that the block contains;
+        the block may have any language.
     """
     waiting = dict(checks or {})
     for language, text in blocks(page):
@@ -91,11 +92,15 @@ def type_page(workspace: Workspace, page: Path, checks: Mapping[str, Check] | No
     assert not waiting, f"{page.name} has no block with {list(waiting)}"
 
 
+def is_left_out(line: str) -> bool:
+    return f"{line} ".startswith(tuple(NOT_TYPED))
+
+
 def script(text: str, port: int) -> str:
     """Return what bash gets for a block."""
     lines = []
     for line in text.splitlines():
-        if line.startswith(tuple(NOT_TYPED)):
+        if is_left_out(line):
             continue
         for placeholder, value in REPLACED.items():
             line = line.replace(placeholder, value)

@@ -102,7 +102,7 @@ def a_changed_parameter_is_a_second_run(newcomer: Workspace, _: str, __: int) ->
     assert [run.params["train.learning_rate"] for run in newcomer.runs()] == ["0.25", "0.05"]
     metrics = json.loads((newcomer.path / "reports/metrics.json").read_text())
     far = metrics["gate"]["reasons"][0].partition(";")[0]
-    assert f"{far}, and the gate refuses it" in " ".join(README.split())
+    assert far in " ".join(README.split())
     assert metrics["gate"]["passed"] is False
     newcomer.git("checkout", "--", "params.yaml")
     assert "nothing new, this is run" in newcomer.run("make", "repro").stdout
@@ -122,7 +122,8 @@ def the_run_is_exact(_: Workspace, shown: str, __: int) -> None:
 
 
 def the_users_own_table(newcomer: Workspace, _: str, __: int) -> None:
-    wanted = yaml.safe_load(blocks("yaml")[0])
+    (block,) = (block for block in blocks("yaml") if "data/own/forbes.csv" in block)
+    wanted = yaml.safe_load(block)
     params = yaml.safe_load((newcomer.path / "params.yaml").read_text())
     params["truth"] = wanted["truth"]
     params["generate"] |= wanted["generate"]
