@@ -133,7 +133,7 @@ def _type(workspace: Workspace, text: str, checks: list[Check]) -> None:
             start_new_session=True,
         )
     try:
-        status = bash.wait()
+        status = bash.wait(timeout=900)  # a server that is not in SERVERS would never end
         shown = printed.read_text()
         log = home / "server.log"
         assert status == 0, f"{text}\n{shown}\n{log.read_text() if log.exists() else ''}"
