@@ -157,8 +157,11 @@ def test_another_seed_gives_other_points_and_another_holdout(kind: Kind, other: 
     two = all_points(wanted(spacing="uniform", kind=kind, scale=1000.0, seed=other))
     assert np.mean(one[0] == two[0]) < 0.1
     assert np.mean(one[1] - LINE.at(TRUTH, one[:1]) == two[1] - LINE.at(TRUTH, two[:1])) < 0.1
-    masks = [held_out(0, 99, fraction=0.2, seed=seed) for seed in (20200910, other)]
-    assert masks[0].tolist() != masks[1].tolist()
+    for grows in (False, True):
+        masks = [
+            held_out(0, 99, fraction=0.2, seed=seed, grows=grows) for seed in (20200910, other)
+        ]
+        assert masks[0].tolist() != masks[1].tolist()
 
 
 def test_noise_and_holdout_do_not_change_x() -> None:
@@ -265,30 +268,49 @@ def nearest(rows: int, per_thousand: int) -> int:
     return (2 * rows * per_thousand + 1000) // 2000  # halves up, in whole numbers
 
 
-def mask_of(rows: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+def mask_of(rows: int, fraction: float, seed: int, *, grows: bool = False) -> npt.NDArray[np.bool_]:
     """Return which rows are held out, drawn block by block."""
     masks = [
-        held_out(start // CHUNK_ROWS, min(CHUNK_ROWS, rows - start), fraction=fraction, seed=seed)
+        held_out(
+            start // CHUNK_ROWS,
+            min(CHUNK_ROWS, rows - start),
+            fraction=fraction,
+            seed=seed,
+            grows=grows,
+        )
         for start in range(0, rows, CHUNK_ROWS)
     ]
     return np.concatenate(masks)
 
 
+any_rows = st.integers(3, 200) | st.integers(CHUNK_ROWS, 3 * CHUNK_ROWS)
+
+
 @settings(deadline=None, max_examples=50)
-@given(
-    rows=st.integers(3, 200) | st.integers(CHUNK_ROWS, 3 * CHUNK_ROWS),
-    per_thousand=st.integers(0, 999),
-    seed=st.integers(0, 2**63 - 1),
-)
+@given(rows=any_rows, per_thousand=st.integers(0, 999), seed=st.integers(0, 2**63 - 1))
 @example(rows=3 * CHUNK_ROWS, per_thousand=1, seed=0)
 @example(rows=CHUNK_ROWS, per_thousand=290, seed=0)
 def test_exactly_the_requested_share_of_all_rows_so_far_is_held_out_at_every_block(
     rows: int, per_thousand: int, seed: int
 ) -> None:
-    mask = mask_of(rows, per_thousand / 1000, seed)
-    assert mask.shape == (rows,)
-    for end in (CHUNK_ROWS, 2 * CHUNK_ROWS, rows):
-        assert int(mask[:end].sum()) == nearest(min(end, rows), per_thousand)
+    for grows, tolerance in ((False, 0), (True, 1)):
+        mask = mask_of(rows, per_thousand / 1000, seed, grows=grows)
+        assert mask.shape == (rows,)
+        for end in (CHUNK_ROWS, 2 * CHUNK_ROWS, rows):
+            off = abs(int(mask[:end].sum()) - nearest(min(end, rows), per_thousand))
+            assert off <= (tolerance if end >= rows else 0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=any_rows, per_thousand=st.integers(0, 999), seed=st.integers(0, 2**63 - 1))
+@example(rows=17, per_thousand=200, seed=0)
+@example(rows=17, per_thousand=800, seed=0)
+def test_in_a_table_that_grows_no_row_ever_changes_sides(
+    rows: int, per_thousand: int, seed: int
+) -> None:
+    fraction = per_thousand / 1000
+    later = mask_of(rows + 1000, fraction, seed, grows=True)
+    assert np.array_equal(later[:rows], mask_of(rows, fraction, seed, grows=True))
 
 
 def test_a_block_is_held_out_the_same_way_whatever_follows_it() -> None:
@@ -296,11 +318,25 @@ def test_a_block_is_held_out_the_same_way_whatever_follows_it() -> None:
     assert np.array_equal(three[: 2 * CHUNK_ROWS], two)
 
 
+@pytest.mark.parametrize("fraction", [0.2, 0.75])
+def test_every_row_of_a_table_is_held_out_equally_often_over_seeds(fraction: float) -> None:
+    rows, seeds = 60, 3000  # 60: whole strata of 5 and of 4 rows
+    masks = [held_out(0, rows, fraction=fraction, seed=each, grows=True) for each in range(seeds)]
+    counts = np.sum(masks, axis=0)
+    expected = seeds * fraction
+    spread = ((counts - expected) ** 2).sum() / (expected * (1 - fraction))
+    # As many sums are fixed as there are strata: 12 of five rows, or 15 of four.
+    size = round(1 / min(fraction, 1 - fraction))
+    freedom = rows - rows // size
+    assert stats.chi2.sf(spread * (size - 1) / size, freedom) > LEAST_PVALUE
+    assert stats.chi2.cdf(spread * (size - 1) / size, freedom) > LEAST_PVALUE
+
+
 def test_every_row_is_held_out_equally_often_over_seeds() -> None:
     rows, held, seeds = 50, 10, 3000
     counts = np.zeros(rows)
     for seed in range(seeds):
-        counts += held_out(0, rows, fraction=0.2, seed=seed)
+        counts += held_out(0, rows, fraction=0.2, seed=seed, grows=False)
     share = held / rows
     # Draws without replacement: the sum over rows is fixed, hence rows - 1 degrees of freedom.
     spread = ((counts - seeds * share) ** 2).sum() / (seeds * share * (1 - share))

@@ -178,7 +178,7 @@ def test_one_square_past_float64_is_refused_on_either_side_of_the_holdout(
     generate(generate__seed=1)
     x = np.arange(200.0)
     columns = {"x": x, "y": 2.0 * x}
-    mask = np.concatenate([held_out(b, CHUNK, fraction=0.2, seed=3) for b in range(25)])
+    mask = np.concatenate([held_out(b, CHUNK, fraction=0.2, seed=3, grows=True) for b in range(25)])
     columns[column][np.flatnonzero(mask == spare)[-1]] = 1e200
     table = write_table(kind, columns["x"], columns["y"])
     write_params(generate__table=table, generate__holdout=0.2, generate__seed=3)

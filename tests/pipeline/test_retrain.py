@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas
 import pytest
 from filelock import FileLock
 
@@ -204,9 +205,21 @@ def test_a_table_is_taken_as_it_is_now_and_a_bad_row_changes_nothing(workspace: 
     write(40, "41,lots\n")
     expect(retrain(workspace, "2026-11-03"), 2, "mine.csv", "row 41")
     assert (aliases(workspace), versions(workspace)) == before
-    write(41)
-    expect(retrain(workspace, "2026-11-04"), 0, "kept")
+    trained_on = rows_of(workspace, "train")
+    write(60)
+    grown = retrain(workspace, "2026-11-04")
+    expect(grown, 0, "kept")
+    assert "may have been trained on" not in grown.stdout
+    assert not trained_on & rows_of(workspace, "holdout")
     expect(retrain(workspace, "2026-11-04", "--force"), 0, "version 3 was tried")
+    table.write_text(table.read_text().replace("a,b\n0,0\n1,5\n2,10\n", "a,b\n"))
+    expect(retrain(workspace, "2026-11-05"), 0, "version 1 may have been trained on")
+    assert trained_on & rows_of(workspace, "holdout")
+
+
+def rows_of(workspace: Workspace, folder: str) -> set[tuple[float, ...]]:
+    """Return the rows of data/train or data/holdout."""
+    return set(pandas.read_parquet(workspace.path / "data" / folder).itertuples(index=False))
 
 
 def test_a_table_that_neither_git_nor_dvc_keeps_and_a_seed_for_one_are_refused(

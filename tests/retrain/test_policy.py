@@ -87,6 +87,16 @@ def test_the_verdict_follows_the_rules(
     assert why in decision.reasons[0] + decision.reasons[-1]
 
 
+def test_a_champion_that_may_know_the_rows_is_said_to_whatever_the_verdict() -> None:
+    for scores in (TIE, BETTER, WORSE):
+        champion = replace(CURRENT, scores=scores)
+        unsure = decide(GOOD, replace(champion, trained_on_holdout=True), RULES)
+        sure = decide(GOOD, champion, RULES)
+        assert unsure.verdict == sure.verdict
+        assert "version 3 may have been trained on some of these rows" in unsure.reasons[-1]
+        assert unsure.reasons[:-1] == sure.reasons
+
+
 STALE = "the champion is stale: 7 days, 7 make it so"
 ASKED = "evaluate.beats_champion asks for a better challenger"
 WOULD = f"that would have promoted this one, but {ASKED}"

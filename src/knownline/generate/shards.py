@@ -52,7 +52,10 @@ class Job:
 
     def mask(self, block: Block) -> npt.NDArray[np.bool_]:
         """Return which rows of a block are held out, (rows,)."""
-        return held_out(block.number, block.rows, fraction=self.fraction, seed=self.seed)
+        grows = self.source.table is not None
+        return held_out(
+            block.number, block.rows, fraction=self.fraction, seed=self.seed, grows=grows
+        )
 
 
 @dataclass(frozen=True, slots=True)

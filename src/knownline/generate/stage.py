@@ -21,7 +21,7 @@ from knownline.generate.parts import Part
 from knownline.generate.shards import Job, Shard
 from knownline.generate.source import Source
 from knownline.params import Params
-from knownline.params.data import fewest_rows, holdout_rows
+from knownline.params.data import fewest_rows
 from samerun.core import files, progress
 
 Array = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def _check_rows(written: _Written, params: Params) -> None:
                 raise TableError(
                     f"{table} column {name} must hold two different values or more (got {low} only)"
                 )
-    if rows - holdout_rows(rows, settings.holdout) < fewest:
+    if rows - written.held_out < fewest:
         raise ParamsError(
             f"generate.holdout must leave {fewest} rows of {rows} to train on"
             f" (got {settings.holdout})"

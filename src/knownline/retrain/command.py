@@ -236,6 +236,7 @@ def _tags(run: RecordedRun, params: Params, request: Request) -> dict[str, str]:
         "model": fitted.to_json(),
         "answers": answers(params.kind, fitted),
         "sample": scoring.training_sample(params).to_json(),
+        **({"holdout": scoring.holdout_digest(params)} if params.generate.table else {}),
     }
 
 

@@ -46,6 +46,7 @@ class Champion:
     name: for the reasons, e.g. "version 3". days: since it became champion.
     other_problem: the problem that it solves, if it is not the challenger's: then nothing is
     compared. damaged: why its model cannot serve, or None. drift, scores: None if unknown.
+    trained_on_holdout: whether it may have been fitted to some of the rows that it is scored on.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Champion:
     damaged: str | None = None
     drift: Drift | None = None
     scores: PairedErrors | None = None
+    trained_on_holdout: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,13 @@ def decide(
             Verdict.KEPT,
             ["there are not two held-out rows to compare on: set generate.holdout"],
         )
-    return _compare(champion, champion.scores, rules, must_beat_champion)
+    decision = _compare(champion, champion.scores, rules, must_beat_champion)
+    if champion.trained_on_holdout:
+        decision.reasons.append(
+            f"{champion.name} may have been trained on some of these rows, and look better than it"
+            " is: the table did not only grow since then"
+        )
+    return decision
 
 
 def _objections(challenger: Challenger) -> list[str]:

@@ -5,6 +5,7 @@ Knows nothing of how the scores decide.
 
 from collections.abc import Callable, Iterator
 from datetime import date
+from hashlib import sha256
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +71,37 @@ def champion_standing(
         return Champion(champion.name, days, damaged=str(error))
     new_model = challenger_model(challenger, params.kind)
     errors = _errors(params.kind, champion_model, new_model)
-    scores = paired.compare_errors(errors)
-    return Champion(champion.name, days, drift=_drift(champion, params), scores=scores)
+    return Champion(
+        champion.name,
+        days,
+        drift=_drift(champion, params),
+        scores=paired.compare_errors(errors),
+        trained_on_holdout=_may_be_trained_on_holdout(champion, params),
+    )
+
+
+def holdout_digest(params: Params, rows: int | None = None) -> str:
+    """Return the number of held-out rows, and a hash of them; or of the first `rows` of them."""
+    hashes, count = [sha256() for _ in range(len(params.kind.inputs) + 1)], 0
+    for columns in parquet.read(HOLDOUT, params.kind.inputs):
+        wanted = None if rows is None else max(rows - count, 0)
+        count += len(columns[0][:wanted])
+        for column, each in zip(columns, hashes, strict=True):
+            each.update(column[:wanted].tobytes())
+    return f"{count} {sha256(b''.join(each.digest() for each in hashes)).hexdigest()}"
+
+
+def _may_be_trained_on_holdout(champion: Version, params: Params) -> bool:
+    """Return whether rows that a champion was fitted to may be held out now.
+
+    Rows are drawn anew for each retraining. In a table that only grew, no row changes sides, so the
+    rows that were held out when the champion was fitted are the first of those held out now.
+    """
+    if params.generate.table is None:
+        return False
+    recorded = champion.tags.get("holdout", "")
+    rows = recorded.partition(" ")[0]
+    return rows in ("", "0") or holdout_digest(params, int(rows)) != recorded
 
 
 def _drift(champion: Version, params: Params) -> Drift | None:
