@@ -91,6 +91,13 @@ def test_modules_named_by_path_exist(page: Path) -> None:
         assert any((base / name).is_file() for base in bases), name
 
 
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_modules_in_a_tree_exist(page: Path) -> None:
+    for tree in re.findall(r"^```\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+        for name in re.findall(r"\b\w+\.py\b", tree):
+            assert any(list((ROOT / top).rglob(name)) for top in ("src", "samerun/src")), name
+
+
 def test_every_page_is_short() -> None:
     for page in PAGES:
         assert len(page.read_text().splitlines()) <= 260, page

@@ -77,19 +77,33 @@ def has_commands(page: Path) -> bool:
     return any(language == "sh" for language, _ in blocks(page))
 
 
-def type_page(workspace: Workspace, page: Path, checks: Mapping[str, Check] | None = None) -> None:
+def type_page(
+    workspace: Workspace, page: Path, checks: Mapping[str, Check], *, outputs: bool = False
+) -> None:
     """Type the ```sh blocks of a page from top to bottom, and run its ```python blocks.
 
     checks: what to do after a block, while its servers run, by a text that the block contains;
-        the block may have any language.
+        the block may have any language. outputs: whether a ```text block shows what the block
+        before it printed.
     """
-    waiting = dict(checks or {})
+    shown = ""
     for language, text in blocks(page):
-        here = [waiting.pop(part) for part in list(waiting) if part in text]
-        if language == "python":
-            text = f"python - <<'END'\n{text}END\n"
-        _type(workspace, text if language in ("sh", "python") else "", here)
-    assert not waiting, f"{page.name} has no block with {list(waiting)}"
+        here = [check for part, check in checks.items() if part in text]
+        if language == "text" and outputs:
+            assert_shown(text, shown)
+        elif language == "python":
+            shown = _type(workspace, f"python - <<'END'\n{text}END\n", here)
+        else:
+            shown = _type(workspace, text if language == "sh" else "", here)
+
+
+def assert_shown(text: str, shown: str) -> None:
+    """Assert that lines were printed, in their order; `…` stands for any text."""
+    start = 0
+    for line in text.splitlines():
+        found = re.compile(re.escape(line.strip()).replace("…", ".*")).search(shown, start)
+        assert found, f"{line!r} after\n{shown[start:]}"
+        start = found.end()
 
 
 def is_left_out(line: str) -> bool:
@@ -114,7 +128,8 @@ def script(text: str, port: int) -> str:
     return "\n".join(lines)
 
 
-def _type(workspace: Workspace, text: str, checks: list[Check]) -> None:
+def _type(workspace: Workspace, text: str, checks: list[Check]) -> str:
+    """Type a block; return what it printed."""
     port = free_port()
     home = workspace.path.parent / "home"
     home.mkdir(exist_ok=True)
@@ -139,6 +154,7 @@ def _type(workspace: Workspace, text: str, checks: list[Check]) -> None:
         assert status == 0, f"{text}\n{shown}\n{log.read_text() if log.exists() else ''}"
         for check in checks:
             check(workspace, shown, port)
+        return shown
     finally:
         with suppress(ProcessLookupError):  # nothing serves any more
             os.killpg(bash.pid, signal.SIGKILL)

@@ -14,7 +14,13 @@ from tests.pipeline import documented
 from tests.pipeline.conftest import add_remotes
 from tests.pipeline.documented import Check, type_page
 from tests.pipeline.retraining import aliases
-from tests.pipeline.test_readme import with_environment
+from tests.pipeline.test_readme import (
+    predictions,
+    the_champion_predicts,
+    the_run_is_exact,
+    the_sweep_runs_what_did_not_run_yet,
+    with_environment,
+)
 
 OWN_TEST = {"README.md": "test_its_commands_work_from_top_to_bottom", **documented.TYPED_ELSEWHERE}
 """Pages that a test of their own types."""
@@ -38,6 +44,7 @@ TYPED_HERE = [
 def test_the_commands_of_a_page_work(page: Path, request: pytest.FixtureRequest) -> None:
     fixture, checks = PAGES.get(name(page), ("workspace", {}))
     workspace = request.getfixturevalue(fixture)
+    assert all(part in page.read_text() for part in checks)
     type_page(with_environment(workspace), page, checks)
 
 
@@ -88,8 +95,11 @@ def the_workers_wrote_the_data(workspace: Workspace, shown: str, _: int) -> None
 # docs/guide.md
 
 
-def exact(_: Workspace, shown: str, __: int) -> None:
-    assert "exact: " in shown
+@pytest.fixture
+def with_champion(promoted: Workspace) -> Workspace:
+    """A workspace with a champion, and everything committed."""
+    commit(promoted, "results")
+    return promoted
 
 
 def the_plots_are_drawn(workspace: Workspace, shown: str, _: int) -> None:
@@ -119,7 +129,7 @@ def the_previous_champion_serves(workspace: Workspace, _: str, port: int) -> Non
         {"Content-Type": "application/json"},
     )
     (answer,) = json.load(urlopen(request, timeout=60))["predictions"]
-    assert answer == pytest.approx(25, abs=4)
+    assert answer == predictions(workspace)[0]
 
 
 # samerun/README.md
@@ -141,10 +151,12 @@ def a_run_is_recorded(workspace: Workspace, _: str, __: int) -> None:
 
 PAGES: dict[str, tuple[str, dict[str, Check]]] = {
     "docs/guide.md": (
-        "workspace",
+        "with_champion",
         {
+            "dvc queue start": the_sweep_runs_what_did_not_run_yet,
+            "mlflow.pyfunc.load_model": the_champion_predicts,
             "dvc plots diff": the_plots_are_drawn,
-            "samerun reproduce": exact,
+            "samerun reproduce slow": the_run_is_exact,
             "dvc push": the_remote_is_filled,
         },
     ),
