@@ -36,7 +36,7 @@ NOT_TYPED = {
     "make drill ": "takes hours",
     "make bench ": "takes an hour on an idle machine",
     "mlflow server --backend-store-uri postgresql:": "needs a database:"
-    " test_the_server_over_postgresql_as_the_readme_has_it types it",
+    " test_the_server_over_postgresql_works_as_shown types it",
     "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000 ": "the line after that one, same test",
     "python3 -m venv .venv": "takes minutes of downloads: .ci/run makes the environment, and"
     " test_the_guides_commands_without_make_are_those_of_the_makefile compares the lines",

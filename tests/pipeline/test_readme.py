@@ -213,7 +213,7 @@ CHECKS: dict[str, documented.Check] = {
 """What is checked after a block, by a text that it contains."""
 
 
-def test_the_server_over_postgresql_as_the_readme_has_it(fresh: Workspace, tmp_path: Path) -> None:
+def test_the_server_over_postgresql_works_as_shown(fresh: Workspace, tmp_path: Path) -> None:
     """USER, PASSWORD, HOST and DATABASE as a reader fills them in; the port is a free one."""
     (block,) = {
         text
