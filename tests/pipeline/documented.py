@@ -140,7 +140,12 @@ def _type(workspace: Workspace, text: str, checks: list[Check]) -> str:
             ["bash", "-euc", script(text, port)],
             cwd=workspace.path,
             env=workspace.env(
-                HOME=str(home), XDG_CACHE_HOME=cache, PORT=str(port), MLFLOW_PORT=str(port)
+                HOME=str(home),
+                XDG_CACHE_HOME=cache,
+                PORT=str(port),
+                MLFLOW_PORT=str(port),
+                # MLflow's workers for jobs have a session of their own and would outlive the test.
+                MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
             ),
             stdin=subprocess.DEVNULL,
             stdout=stream,
