@@ -1,4 +1,4 @@
-"""The docs are true as far as can be told without running them: links, commands, sums, numbers."""
+"""Checks of the docs that run no command: links, options, totals and numbers."""
 
 import io
 import platform
@@ -32,7 +32,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     text = FENCED.sub("", page.read_text())
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith("https://"):
@@ -58,7 +58,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
-def test_commands_are_there_with_their_options(page: Path) -> None:
+def test_commands_and_options_exist(page: Path) -> None:
     helps: dict[str, str] = {}
     for language, block in FENCED.findall(page.read_text()):
         if language != "sh":
@@ -83,12 +83,19 @@ def help_of(command: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
-def test_modules_named_by_path_are_there(page: Path) -> None:
+def test_modules_named_by_path_exist(page: Path) -> None:
     bases = (ROOT, ROOT / "src", ROOT / "src/knownline")
     for name in re.findall(
         r"`([\w./-]+/[\w.-]+\.(?:py|css|yml))`", FENCED.sub("", page.read_text())
     ):
         assert any((base / name).is_file() for base in bases), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_modules_in_a_tree_exist(page: Path) -> None:
+    for tree in re.findall(r"^```\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+        for name in re.findall(r"\b\w+\.py\b", tree):
+            assert any(list((ROOT / top).rglob(name)) for top in ("src", "samerun/src")), name
 
 
 def test_every_page_is_short() -> None:
@@ -109,7 +116,7 @@ def parts() -> dict[str, list[list[str]]]:
     return found
 
 
-def test_the_rubric_has_its_28_tests_and_the_sums_are_right() -> None:
+def test_the_rubric_has_28_tests_and_its_totals_are_right() -> None:
     assert [len(rows) for rows in parts().values()] == [7, 7, 7, 7]
     sums = {title: sum(float(row[1]) for row in rows) for title, rows in parts().items()}
     for title, total in sums.items():
@@ -118,7 +125,7 @@ def test_the_rubric_has_its_28_tests_and_the_sums_are_right() -> None:
     assert f"**{min(sums.values()):g}**" in SCORE
 
 
-def test_whatever_earns_something_names_a_test_that_is_there() -> None:
+def test_a_score_above_0_names_a_test_that_exists() -> None:
     for rows in parts().values():
         for name, earns, why, by in rows:
             assert why, name
@@ -131,7 +138,7 @@ def test_whatever_earns_something_names_a_test_that_is_there() -> None:
 # docs/why.md
 
 
-def test_the_articles_numbers_are_those_of_the_replay(built: Workspace) -> None:
+def test_the_article_is_replayed_with_the_numbers_shown(built: Workspace) -> None:
     shown = built.knownline("article").stdout
     why = (ROOT / "docs/why.md").read_text()
     rows = {"loss 15": "loss at epoch 15", "loss 90": "loss at epoch 90", "w": "w", "b": "b"}
@@ -145,14 +152,14 @@ def test_the_articles_numbers_are_those_of_the_replay(built: Workspace) -> None:
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason="another processor may round a pixel otherwise",
 )
-def test_the_articles_picture_is_that_of_the_replay() -> None:
+def test_the_picture_of_the_article_is_that_of_the_replay() -> None:
     assert (ROOT / "docs/pictures/article.png").read_bytes() == article_path()
 
 
 # docs/make-it-yours.md
 
 
-def test_the_changes_it_tells_of_fit_the_code() -> None:
+def test_the_changes_for_another_loss_apply_to_the_code() -> None:
     text = (ROOT / "docs/make-it-yours.md").read_text()
     blocks = dict(FENCED.findall(text))
     old = next(x[1:] for x in blocks["diff"].splitlines() if x.startswith("-"))

@@ -11,7 +11,6 @@ from scipy import optimize
 
 from support.workspace import commit
 from tests.conftest import ROOT, Workspace
-from tests.pipeline.test_readme import with_environment
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -25,23 +24,6 @@ print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
 """
 
 FENCED = re.compile(r"```(\w*)\n(.*?)```", flags=re.DOTALL)
-
-
-@pytest.mark.slow
-def test_the_guide_from_top_to_bottom(workspace: Workspace) -> None:
-    with_environment(workspace)
-    commit(workspace, "results")
-    text = (ROOT / "docs/guide.md").read_text()
-    # The block for those without make makes an environment: tests/pipeline/test_other_machines.py.
-    blocks = [b for kind, b in FENCED.findall(text) if kind == "sh" and "pip install" not in b]
-    shown = workspace.run("bash", "-euc", "\n".join(blocks[:4]), ok=False)
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    assert "train.learning_rate" in shown.stdout
-    assert "exact: " in shown.stdout
-    assert (workspace.path / "dvc_plots/index.html").exists()
-    rest = workspace.run("bash", "-euc", "\n".join([blocks[0], *blocks[4:]]), ok=False)
-    assert rest.returncode in (0, 1), rest.stdout + rest.stderr  # doctor: 1 with findings
-    assert list((workspace.path.parent / "kept").rglob("*"))
 
 
 def test_another_loss_is_the_one_line_it_says(workspace: Workspace) -> None:

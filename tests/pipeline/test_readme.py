@@ -4,7 +4,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -18,15 +17,15 @@ import pytest
 import yaml
 
 from support.servers import free_port, postgresql, wait_until_it_answers
+from support.workspace import commit
 from tests.conftest import ROOT, Workspace, checkout
+from tests.pipeline import documented
+from tests.pipeline.documented import type_page
+from tests.pipeline.retraining import aliases, versions
 
 README = (ROOT / "README.md").read_text()
 CHANGED_FILES = ("status", "--short", "--", ".", ":!dvc.lock")
 MAKE = ("make", "--silent", "-o", ".venv/.ready")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 def commands(block: str) -> list[str]:
@@ -34,8 +33,13 @@ def commands(block: str) -> list[str]:
 
 
 def with_environment(workspace: Workspace) -> Workspace:
-    """Link the environment of the tests; `.ci/run` makes one from nothing."""
-    (workspace.path / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    """Link what is in the environment of the tests; `.ci/run` makes one from nothing."""
+    folder = workspace.path / ".venv"
+    folder.mkdir()
+    for each in Path(sys.executable).parent.parent.iterdir():
+        if each.name != ".ready":
+            (folder / each.name).symlink_to(each)
+    (folder / ".ready").touch()  # so `make` does not build it again
     (workspace.path / ".git/info/exclude").write_text("/.venv\n")
     return workspace
 
@@ -45,14 +49,6 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A checkout in which the README is followed from top to bottom."""
     folder = tmp_path_factory.mktemp("with a space") / "a clone"
     return with_environment(checkout(folder))
-
-
-def shell(workspace: Workspace, line: str) -> str:
-    """Run a line of the README; `make` does not build the environment again."""
-    line = line.replace("make ", " ".join(MAKE) + " ")
-    done = workspace.run("bash", "-ec", line, ok=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @contextmanager
@@ -84,98 +80,107 @@ def wait_for_queue(workspace: Workspace) -> str:
     pytest.fail(shown)
 
 
-def the_first_block_prints_the_table_and_opens_the_ui(newcomer: Workspace) -> None:
-    repro, ui = commands(blocks("sh")[0])
-    shown = shell(newcomer, repro)
+def the_result_is_printed_and_the_ui_opens(newcomer: Workspace, shown: str, port: int) -> None:
     assert re.search(r"w = 20\.0\d+ ± 0\.00\d+ \(true 20\)", shown)
     assert "gate passed" in shown
     assert "make ui" in shown
-    assert "Running stage" not in shell(newcomer, repro)
-    assert ui == "make ui"
-    port = free_port()
-    with running(newcomer, shlex.join([*MAKE, "ui", f"PORT={port}"])) as server:
-        wait_until_it_answers(port, server)
-        (run,) = newcomer.runs()
-        request = Request(
-            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
-            json.dumps({"experiment_ids": ["1"]}).encode(),
-            {"Content-Type": "application/json"},
-        )
-        listed = json.load(urlopen(request, timeout=20))["runs"]
+    (run,) = newcomer.runs()
+    request = Request(
+        f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
+        json.dumps({"experiment_ids": ["1"]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    listed = json.load(urlopen(request, timeout=20))["runs"]
     assert [item["info"]["run_id"] for item in listed] == [run.run_id]
+    assert "Running stage" not in newcomer.run("make", "repro").stdout
     assert newcomer.git(*CHANGED_FILES) == ""
 
 
-def a_changed_parameter_is_a_second_run(newcomer: Workspace) -> None:
-    for line in commands(blocks("sh")[1]):
-        shell(newcomer, line)
+def a_changed_parameter_is_a_second_run(newcomer: Workspace, _: str, __: int) -> None:
     assert [run.params["train.learning_rate"] for run in newcomer.runs()] == ["0.25", "0.05"]
-    metrics = json.loads((newcomer.path / "reports/metrics.json").read_text())
-    far = metrics["gate"]["reasons"][0].partition(";")[0]
-    assert f"{far}, and the gate refuses it" in " ".join(README.split())
-    assert metrics["gate"]["passed"] is False
-    newcomer.git("checkout", "--", "params.yaml")
-    assert "nothing new, this is run" in shell(newcomer, "make repro")
+    assert [run.tags["gate"] for run in newcomer.runs()] == ["passed", "failed"]
+    undone(newcomer)
 
 
-def the_sweep_runs_what_did_not_run_yet(newcomer: Workspace) -> None:
-    newcomer.git("add", "--all")
-    newcomer.git("commit", "--quiet", "--allow-empty", "--message", "lock")
-    shell(newcomer, "\n".join(commands(blocks("sh")[2])))
-    wait_for_queue(newcomer)
-    rates = sorted(run.params["train.learning_rate"] for run in newcomer.runs())
-    assert rates == ["0.05", "0.15", "0.2", "0.25"]
-    assert {run.status for run in newcomer.runs()} == {"FINISHED"}
-    assert len({run.tags["dvc_exp_name"] for run in newcomer.runs()[2:]}) == 2
+def undone(newcomer: Workspace) -> None:
+    """Go back to the committed parameters, as the README says; commit what was not."""
+    newcomer.git("checkout", "--", "params.yaml", "dvc.lock")
+    assert "nothing new, this is run" in newcomer.run("make", "repro").stdout
+    commit(newcomer, "lock")
 
 
-def the_proof(newcomer: Workspace) -> None:
-    (line,) = commands(blocks("sh")[3])
-    assert "exact: " in shell(newcomer, line)
+def two_experiments_failed_the_gate(newcomer: Workspace, _: str, __: int) -> None:
+    runs = {run.tags.get("dvc_exp_name"): run.tags["gate"] for run in newcomer.runs()}
+    assert runs == {None: "passed", "slow": "failed", "plain": "failed"}
+    undone(newcomer)
 
 
-def the_users_own_table(newcomer: Workspace) -> None:
-    wanted = yaml.safe_load(blocks("yaml")[0])
+def the_sweep_runs_what_did_not_run_yet(workspace: Workspace, _: str, __: int) -> None:
+    wait_for_queue(workspace)
+    runs = {
+        run.params["train.learning_rate"]: run
+        for run in workspace.runs()
+        if run.params["train.learning_rate"] != "0.25"
+    }
+    assert set(runs) == {"0.05", "0.15", "0.2"}
+    assert {run.status for run in runs.values()} == {"FINISHED"}
+    assert len({runs[rate].tags["dvc_exp_name"] for rate in ("0.15", "0.2")}) == 2
+
+
+def the_run_is_exact(_: Workspace, shown: str, __: int) -> None:
+    assert "exact: " in shown
+
+
+def the_forgotten_seed_is_found(newcomer: Workspace, shown: str, _: int) -> None:
+    assert "differs: stage generate" in shown
+    newcomer.git("checkout", "--", "dvc.lock")
+
+
+def the_users_own_table(newcomer: Workspace, _: str, __: int) -> None:
+    (block,) = (
+        text
+        for language, text in documented.blocks(ROOT / "README.md")
+        if language == "yaml" and "data/own/forbes.csv" in text
+    )
+    wanted = yaml.safe_load(block)
     params = yaml.safe_load((newcomer.path / "params.yaml").read_text())
     params["truth"] = wanted["truth"]
     params["generate"] |= wanted["generate"]
     (newcomer.path / "params.yaml").write_text(yaml.safe_dump(params))
-    shown = shell(newcomer, "make repro")
-    assert "w = 0.523 ±" in shown
+    assert "w = 0.523 ±" in newcomer.run("make", "repro").stdout
     line = json.loads((newcomer.path / "models/model.json").read_text())["parameters"]
-    assert f"w = {line['w']:.6f}, b = {line['b']:.6f}" in README
-
-
-def the_retraining_and_the_served_champion(newcomer: Workspace) -> None:
+    published = " ".join((ROOT / "docs/data.md").read_text().split())
+    assert f"slope {line['w']:.6f} and intercept {line['b']:.6f}" in published
     newcomer.git("checkout", "--", "params.yaml", "dvc.lock")
-    activate, retrain, champion = commands(blocks("sh")[4])
-    assert "promoted: version 1 is the champion" in shell(newcomer, f"{activate}\n{retrain}")
-    assert "version 1 of knownline" in shell(newcomer, f"{activate}\n{champion}")
-    line = json.loads((newcomer.path / "models/model.json").read_text())["parameters"]
-    expected = [line["w"] * x + line["b"] for x in (1.0, 2.0)]
-    printed = newcomer.run("python", "-c", blocks("python")[0]).stdout
-    assert [float(y) for y in printed.strip("[] \n").split()] == pytest.approx(expected)
-    uri, serve, ask = commands(blocks("sh")[5])
-    port = str(free_port())
-    with running(newcomer, f"{uri}\nexec {serve.replace('5001', port)}") as server:
-        wait_until_it_answers(int(port), server, "ping")
-        answer = json.loads(shell(newcomer, ask.replace("5001", port)))
-    assert answer["predictions"] == expected
 
 
-@pytest.mark.parametrize("line", commands(blocks("sh")[-1]))
-def test_the_targets_it_names_are_in_the_makefile(line: str) -> None:
-    subprocess.run([*MAKE, "-n", *line.split()[1:]], cwd=ROOT, check=True, capture_output=True)
+def the_first_version_is_promoted(_: Workspace, shown: str, __: int) -> None:
+    assert "promoted: version 1 is the champion" in shown
+    assert "version 1 of knownline" in shown
 
 
-def test_its_table_is_that_of_a_run(built: Workspace) -> None:
+def predictions(workspace: Workspace) -> list[float]:
+    """Return the champion's predictions for x = 1 and 2, from the metrics of its run."""
+    champion = versions(workspace)[aliases(workspace)["champion"]]["run"]
+    (line,) = (run.last for run in workspace.runs() if run.run_id == champion)
+    return [line["w"] * x + line["b"] for x in (1.0, 2.0)]
+
+
+def the_champion_predicts(newcomer: Workspace, shown: str, _: int) -> None:
+    (printed,) = re.findall(r"^\[(.*)\]$", shown, flags=re.MULTILINE)
+    assert [float(y) for y in printed.split()] == pytest.approx(predictions(newcomer))
+
+
+def the_champion_is_served(newcomer: Workspace, shown: str, _: int) -> None:
+    answer = json.loads(shown[shown.index('{"predictions"') :])
+    assert answer["predictions"] == predictions(newcomer)
+
+
+def test_its_numbers_are_those_of_a_run(built: Workspace) -> None:
     metrics = json.loads((built.path / "reports/metrics.json").read_text())
-    assert f"| w | {metrics['w']:.4f} | {metrics['se']['w']:.4f} | 20 |" in README
-    assert f"| b | {metrics['b']:.2f} | {metrics['se']['b']:.2f} | 5 |" in README
-    flat = " ".join(README.split())
-    assert f"it lies {metrics['optimiser_error']:.0e} from" in flat
-    away = f"{abs(metrics['z']['w']):.2f} and {abs(metrics['z']['b']):.2f} standard errors"
-    assert away in flat
+    numbers = [f"{metrics['w']:.4f}", f"{metrics['se']['w']:.4f}"]
+    numbers += [f"{metrics['b']:.2f}", f"{metrics['se']['b']:.2f}"]
+    assert all(number in README for number in [*numbers, f"{metrics['optimiser_error']:.0e}"])
 
 
 @pytest.mark.skipif(
@@ -187,36 +192,35 @@ def test_its_picture_is_that_of_a_run(built: Workspace) -> None:
     assert shown == (built.path / "reports/plots/fit.png").read_bytes()
 
 
-def test_every_file_and_link_it_names_is_there() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target.partition("#")[0]).exists(), target
-    tree = next(block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL))
-    for name in re.findall(r"\b\w+\.py\b", tree):
-        assert list((ROOT / "src").rglob(Path(name).name)), name
-
-
-def test_its_first_commands_give_the_result_and_open_the_ui(newcomer: Workspace) -> None:
-    the_first_block_prints_the_table_and_opens_the_ui(newcomer)
-
-
 @pytest.mark.long
 def test_its_commands_work_from_top_to_bottom(newcomer: Workspace) -> None:
-    """One test, since each step continues from the one before."""
-    repro, _ = commands(blocks("sh")[0])
-    shell(newcomer, repro)
-    for step in (
-        a_changed_parameter_is_a_second_run,
-        the_sweep_runs_what_did_not_run_yet,
-        the_proof,
-        the_users_own_table,
-        the_retraining_and_the_served_champion,
-    ):
-        step(newcomer)
+    type_page(newcomer, ROOT / "README.md", CHECKS, outputs=True)
 
 
-def test_the_server_over_postgresql_as_the_readme_has_it(fresh: Workspace, tmp_path: Path) -> None:
+CHECKS: dict[str, documented.Check] = {
+    "make ui": the_result_is_printed_and_the_ui_opens,
+    "sed -i.bak 's/learning_rate": a_changed_parameter_is_a_second_run,
+    "dvc exp run --name plain": two_experiments_failed_the_gate,
+    "dvc queue start": the_sweep_runs_what_did_not_run_yet,
+    "samerun reproduce\n": the_run_is_exact,
+    'samerun reproduce "': the_run_is_exact,
+    "samerun reproduce ||": the_forgotten_seed_is_found,
+    "table: data/own/forbes.csv": the_users_own_table,
+    "knownline retrain ": the_first_version_is_promoted,
+    "mlflow.pyfunc.load_model": the_champion_predicts,
+    "mlflow models serve": the_champion_is_served,
+}
+"""What is checked after a block, by a text that it contains."""
+
+
+def test_the_server_over_postgresql_works_as_shown(fresh: Workspace, tmp_path: Path) -> None:
     """USER, PASSWORD, HOST and DATABASE as a reader fills them in; the port is a free one."""
-    (block,) = (block for block in blocks("sh") if "postgresql://" in block)
+    (block,) = {
+        text
+        for page in documented.PAGES
+        for language, text in documented.blocks(page)
+        if language == "sh" and "postgresql://" in text
+    }
     serve, use = commands(block)
     home, port, database_port = tmp_path / "home", free_port(), free_port()
     home.mkdir()

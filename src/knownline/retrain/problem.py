@@ -1,6 +1,6 @@
 """What a model is fitted for. Models of different problems are never compared.
 
-Why, and what counts as another problem: docs/decisions/0017-problems.md.
+Why, and what counts as another problem: docs/decisions/0017-one-champion-per-problem.md.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The registered models in MLflow, one for each problem: their versions, tags and aliases.
 
 The first problem of a store has the project's name, `knownline`; the name of any other continues
-with the model, the target and a hash (docs/decisions/0017-problems.md).
+with the model, the target and a hash (docs/decisions/0017-one-champion-per-problem.md).
 
 MLflow cannot move two aliases at once. So the version that another one replaced is written to a tag
 before the alias moves; the alias `previous` only shows it and decides nothing.
