@@ -36,7 +36,7 @@ from tests.test_params import SHIPPED, TABLE, changed, error_for, error_of
             "generate.columns.x must name another column than generate.columns.y"
             " (got the text 't')",
         ),
-        ({"truth": None}, "truth must be given where generate.table is null (got null)"),
+        ({"truth": None}, "truth must be given if generate.table is null (got null)"),
         (
             {"train.device": "mps"},
             "train.dtype must be float32 on device mps, which has no float64"
@@ -256,7 +256,7 @@ def test_a_spacing_holds_for_all_inputs_or_for_each() -> None:
         ({"a": GRID, "b": {**GRID, "low": "x"}}, "generate.x.b.low must be a number"),
         ({"a": GRID, "b": {"spacing": "grid", "low": 0.0}}, "generate.x.b.high must be given"),
         ({"a": GRID, "b": {**GRID, "low": 2.0}}, "generate.x.b.low must be less than "),
-        ({"a": GRID, "b": {**GRID, "step": 1}}, "generate.x.b.step is not a key that is known"),
+        ({"a": GRID, "b": {**GRID, "step": 1}}, "unknown key generate.x.b.step"),
         ({"a": GRID, "b": 5}, "generate.x.b must be a mapping of keys to values (got 5)"),
         ({"low": GRID, "b": GRID}, "generate.x must have a spacing for each of a, b"),
         ({**GRID, "low": {}}, "generate.x.low must be a number (got {})"),
@@ -287,7 +287,7 @@ def test_a_separator_that_a_number_or_a_field_may_hold_is_refused(separator: str
         ({"decimal": "x"}, "generate.csv.decimal must be . or , (got the text 'x')"),
         (
             {"separater": ";"},
-            "generate.csv.separater is not a key that is known here: generate.csv.separator?"
+            "unknown key generate.csv.separater: did you mean generate.csv.separator?"
             " (got the text ';')",
         ),
     ],

@@ -40,7 +40,7 @@ def test_a_clone_on_another_machine_gives_the_same_bytes_and_leaves_the_lock_alo
     done = clone.run(*MAKE, "repro", HOME="/proc/nowhere", **NOBODY, **OTHER_CPU)
     assert done.stdout.count("Running stage") == 5
     assert "gate passed" in done.stdout
-    assert "run recorded: 99 rows" in done.stdout
+    assert ": 99 rows" in done.stdout
     assert done.stderr == ""
     ours, theirs = built.outputs(), clone.outputs()
     assert {name for name in ours | theirs if ours.get(name) != theirs.get(name)} == set()
