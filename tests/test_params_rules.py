@@ -29,7 +29,7 @@ from tests.test_params import SHIPPED, TABLE, changed, error_for, error_of
         ),
         (
             {"generate.x.low": -1.0e308, "generate.x.high": 1.0e308},
-            "generate.x.low must lie within the float64 range of generate.x.high (got -1e+308)",
+            "generate.x.low must be within the float64 range of generate.x.high (got -1e+308)",
         ),
         (
             {"generate.columns": {"x": "t", "y": "t"}},
@@ -158,7 +158,8 @@ def test_a_model_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(model, "WAVE", wave, raising=False)
     assert Params.parse(changed({"model": "wave", "truth": {"s": 2.0}})).kind is wave
     monkeypatch.setattr(model, "LOSS", Linear(("t",), {"loss": lambda t: t}), raising=False)
-    rule = "model must have no parameter named loss, which is a metric (got the text 'loss')"
+    rule = "model must not have a parameter named loss, which is the name of a metric"
+    rule += " (got the text 'loss')"
     assert error_of(changed({"model": "loss", "truth": {"loss": 2.0}})) == rule
 
 
@@ -167,7 +168,7 @@ def test_a_model_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatc
     [
         (
             {"truth": {"w": 1.0, "b": 2.0, "c": 3.0}},
-            "truth.c is no parameter of the model line, which has w, b (got the text 'c')",
+            "truth.c must be a parameter of the model line: w, b (got the text 'c')",
         ),
         ({"truth": {"w": 1.0}}, "truth.b must be given (got nothing)"),
         ({"truth": {}}, "truth.b must be given (got nothing)"),
@@ -188,7 +189,7 @@ def test_a_model_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatc
         ),
         (
             of_columns("a", "y", y="price"),
-            "generate.columns.x must not name a column y, as data/ calls the target"
+            "generate.columns.x must not name a column y, which is the name of the target in data/"
             " (got the text 'y')",
         ),
         (
@@ -287,8 +288,7 @@ def test_a_separator_that_a_number_or_a_field_may_hold_is_refused(separator: str
         ({"decimal": "x"}, "generate.csv.decimal must be . or , (got the text 'x')"),
         (
             {"separater": ";"},
-            "unknown key generate.csv.separater: did you mean generate.csv.separator?"
-            " (got the text ';')",
+            "unknown key generate.csv.separater: did you mean generate.csv.separator?",
         ),
     ],
 )

@@ -68,6 +68,17 @@ def test_a_zip_without_git_is_refused_with_what_to_do(fresh: Workspace, tmp_path
     assert not (fresh.path / "mlruns/mlflow.db").exists()
 
 
+def test_make_ends_with_2_for_a_mistake_in_params(fresh: Workspace) -> None:
+    """DVC itself ends with 255, which the guides do not know."""
+    fresh.replace("params.yaml", "learning_rate: 0.25", "learning_rate: -1")
+    (fresh.path / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    done = fresh.run(*MAKE, "repro", ok=False)
+    assert done.returncode == 2
+    assert "train.learning_rate must be greater than 0 (got -1)" in done.stderr
+    assert re.search(r"\*\*\* .* Error 2$", done.stderr.rstrip())
+    assert "255" not in done.stdout + done.stderr
+
+
 def test_a_repository_without_a_commit_records_runs(fresh: Workspace, warm: None) -> None:
     shutil.rmtree(fresh.path / ".git")
     fresh.git("init", "--quiet")

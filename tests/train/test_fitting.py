@@ -243,8 +243,8 @@ def unlisted(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "error", "match"),
     [
-        (flipped, DamagedError, r"data/train/part-00001\.parquet must be .*SHA-256"),
-        (appended, DamagedError, r"data/train/part-00001\.parquet must be .*SHA-256"),
+        (flipped, DamagedError, r"data/train/part-00001\.parquet is damaged .*SHA-256"),
+        (appended, DamagedError, r"data/train/part-00001\.parquet is damaged .*SHA-256"),
         (removed, MissingError, r"data/train/part-00001\.parquet is missing"),
         (unlisted, DamagedError, r"data/train/part-00002\.parquet is not listed"),
     ],

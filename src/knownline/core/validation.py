@@ -80,9 +80,12 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _suggestion(name: str, model: type[BaseModel]) -> str:
-    """Return the known key that an unknown one resembles most, as a question."""
-    matches = difflib.get_close_matches(name, _key_names("", model), n=1, cutoff=0.75)
-    return f": did you mean {matches[0]}?" if matches else ""
+    """Return the key of the same section that an unknown one resembles most, as a question."""
+    section, dot, key = name.rpartition(".")
+    start = section + dot
+    known = [each[len(start) :] for each in _key_names("", model) if each.startswith(start)]
+    matches = difflib.get_close_matches(key, [each for each in known if "." not in each], n=1)
+    return f": did you mean {start}{matches[0]}?" if matches else ""
 
 
 def _key_names(prefix: str, model: Any) -> list[str]:
