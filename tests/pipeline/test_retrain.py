@@ -89,7 +89,7 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(promoted: Workspace) 
     assert promoted.samerun("reproduce", "champion").returncode == 0
 
     done = promoted.knownline("rollback", "--reason", "too steep for Bob")
-    assert "version 1 is the champion again, version 2 is not" in done.stdout
+    assert "version 1 is the champion again, in place of version 2" in done.stdout
     assert aliases(promoted) == {"champion": 1, "challenger": 2}
     first, second = versions(promoted).values()
     assert (first["restored"], second["rolled_back"]) == ("too steep for Bob",) * 2
@@ -217,7 +217,7 @@ def test_a_table_that_neither_git_nor_dvc_keeps_and_a_seed_for_one_are_refused(
     expect(retrain(workspace, DAY, "--seed", "7"), 2, "--seed must not be given")
     with (workspace.path / ".gitignore").open("a") as ignored:
         ignored.write("*.csv\n")
-    expect(retrain(workspace), 2, "which git ignores", "dvc add data/own/mine.csv")
+    expect(retrain(workspace), 2, "which is tracked by neither", "dvc add data/own/mine.csv")
 
 
 def change_line(file: Path) -> None:

@@ -25,7 +25,9 @@ def main(*, reason: str, push: bool = False) -> int:
             removed, restored = aliases.roll_back(registry, reason)
         except DamagedModelError as error:
             raise StoreError(f"the previous champion cannot be restored: {error}") from error
-        print(f"rollback: from {removed.name} to {restored.name}, the champion again: {reason}")
+        print(
+            f"rollback: {restored.name} is the champion again, in place of {removed.name}: {reason}"
+        )
         if push:
             print(f"rollback: {store_sync.push()}")
     return 0
