@@ -1,5 +1,5 @@
-# One runner for everything; CI calls the same words. `make` alone lists them.
-# Without make: each recipe below is what to type.
+# Every task of the project; CI runs the same ones. `make` alone lists them.
+# Without make, type the commands of a recipe.
 
 PYTHON ?= python3
 PORT ?= 5000
@@ -19,33 +19,33 @@ else
   INSTALL = python -m pip install
 endif
 
-# `python` in dvc.yaml must be this environment's; nothing we start reports to anyone.
+# `python` in dvc.yaml must be that of .venv. Telemetry is off in everything we start.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
-help:  ## list what can be made
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: repro
-repro: $(READY)  ## run the pipeline where something changed, then show the result
+repro: $(READY)  ## run the stages that changed, and print the result
 	@git rev-parse --git-dir >/dev/null 2>&1 || { echo "make: this folder must be in git, which a ZIP \
 	is not: git init" >&2; exit 2; }
-	@python -m dvc repro
+	@python -m dvc repro || exit 2
 	@python src/knownline summary
 
 .PHONY: summary
-summary: $(READY)  ## print the result again: fitted against true, the gate and the run
+summary: $(READY)  ## print the result again
 	@python src/knownline summary
 
 .PHONY: retrain
-retrain: $(READY)  ## a scheduled retraining, pushed: what cron and CI call (SEED=7: that seed)
+retrain: $(READY)  ## retrain on fresh data and push, as cron and CI do (SEED=7 sets the seed)
 	@python src/knownline retrain --push $${SEED:+--seed "$$SEED"}
 
 .PHONY: prove
-prove: $(READY)  ## execute the champion's run again and compare every result
+prove: $(READY)  ## reproduce the champion's run and compare every result
 	@samerun store pull
 	@run=$$(knownline champion | sed -n 's/^run *//p'); [ -n "$$run" ] || exit 2; \
 	  samerun reproduce $$run; status=$$?; \
@@ -53,7 +53,7 @@ prove: $(READY)  ## execute the champion's run again and compare every result
 	  exit $$status
 
 .PHONY: ui
-ui: $(READY)  ## open MLflow on 127.0.0.1, at the address it prints (PORT=5001: another port)
+ui: $(READY)  ## start MLflow's UI at the address it prints (PORT=5001 sets the port)
 	@samerun ui --port $(PORT)
 
 .PHONY: test
@@ -61,11 +61,11 @@ test: lint  ## lint, types, import contract, and the fast tests (16 minutes on t
 	@python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 .PHONY: test-all
-test-all: lint  ## the same with every test, the slow ones too
+test-all: lint  ## the same with all tests, including the slow ones
 	@python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: lint
-lint: $(READY)  ## lint, format, types and the import contract alone
+lint: $(READY)  ## check style, format, types and the import contract
 	@ruff check --quiet .
 	@ruff format --check --quiet .
 	@mypy
@@ -77,7 +77,7 @@ format: $(READY)  ## format every file
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 .PHONY: bench
-bench: $(READY)  ## time generate, train and samerun beside their peers (an hour, 10 GB of disk)
+bench: $(READY)  ## benchmarks beside peers (an hour, 10 GB of disk)
 	@python -m pip install --quiet --constraint requirements.lock --editable ./samerun --editable '.[bench,cluster]'
 	@python -m benchmarks.scale
 	@python -m benchmarks.peers --picture docs/pictures/scale.png
@@ -91,26 +91,25 @@ bench: $(READY)  ## time generate, train and samerun beside their peers (an hour
 	@python -m benchmarks.bad_servers
 
 .PHONY: drill
-drill: $(READY)  ## kills, full disks, crowds and damage, and a count of what was lost (hours)
+drill: $(READY)  ## kills, full disks, many processes, damage: count what was lost (hours)
 	@python -m tests.drill
 	@KNOWNLINE_DRILL=1 python -m pytest --numprocesses auto --quiet tests/pipeline/test_server.py
 
 .PHONY: screenshots
-screenshots: $(READY)  ## take new pictures of the UI and the report for the README (needs Chromium)
+screenshots: $(READY)  ## take new pictures for the README (needs Chromium)
 	@python -m tests.screenshots
 
 .PHONY: rehearse
-rehearse: $(READY)  ## 30 simulated days of retraining with real remotes and a server (DAYS=8: short)
+rehearse: $(READY)  ## simulate 30 days of retraining with real remotes and a server (DAYS=8: fewer)
 	@python -m tests.rehearsal --days $(DAYS)
 
 .PHONY: lock
-lock: $(READY)  ## compile requirements.lock from both pyproject.toml
+lock: $(READY)  ## compile requirements.lock from both pyproject.toml files
 	@printf '%s\n' '--editable ./samerun[dev,server]' '--editable .[cluster,dev,server]' >.lock.in
 	@python -m piptools compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --no-emit-options --allow-unsafe --upgrade \
 	  --output-file requirements.lock .lock.in; status=$$?; rm .lock.in; exit $$status
-	@# Without the two folders themselves. A build's local label (+cpu) is no part of the pin: pip
-	@# takes the build that is there.
+	@# Remove our two folders, and a build's local label (+cpu): pip then takes the build it finds.
 	@python -c 'import re; from pathlib import Path; p = Path("requirements.lock"); \
 	  t = re.sub(r"(?m)^-e .*\n(    #.*\n)*", "", p.read_text()); \
 	  p.write_text(re.sub(r"(?m)^(torch==[0-9.]+)\+\w+$$", r"\1", t))'

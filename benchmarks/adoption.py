@@ -1,8 +1,9 @@
-"""What recording with samerun costs, beside calls of MLflow in the stages. Part of `make bench`.
+"""The cost of recording with samerun, compared with calls of MLflow in the stages.
 
 The project is samerun/example, in three forms: as it is; with the stage that `samerun init` adds;
 and with `mlflow.log_*` in `train` and `evaluate`, as MLflow's tutorials have them. All sides run in
-turn in one process, each in a folder, a cache and a store of its own. The figures are medians.
+turn in one process, each with its own folder, cache and store. The figures are medians. Part of
+`make bench`.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""What a bad tracking server costs: seconds of `samerun record` until it says so and gives up.
+"""The cost of a bad tracking server: the seconds until `samerun record` reports it and gives up.
 
-Each kind of trouble, at the first request and in the middle of a recording, beside a command that
-only loads the same modules; what counts is the difference, of 10 seconds at most. Run it on a
+Each kind of failure is tried at the first request and in the middle of a recording. The time of a
+command that only loads the same modules is subtracted; the goal is at most 10 seconds. Run it on a
 machine that does nothing else: `python -m benchmarks.bad_servers`.
 """
 
@@ -32,7 +32,7 @@ Pipeline.here().check()
 
 
 def main() -> None:
-    """Print one line for each kind of trouble; exit with 1 where one costs more than 10 s."""
+    """Print one line for each kind of failure; exit with 1 if one costs more than 10 s."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=3, help="repetitions a kind (3)")
     times = parser.parse_args().times
@@ -84,7 +84,7 @@ def _record(work: Path, uri: str) -> float:
 
 
 def _loading(work: Path) -> float:
-    """Return the seconds of a recording that has nothing to do with a server."""
+    """Return the seconds of a recording without a server."""
     began = time.monotonic()
     _run(work, sys.executable, "-c", LOAD).check_returncode()
     return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""`generate` by two Dask workers on this machine, one thread each; it says nothing of a network."""
+"""`generate` by two Dask workers on this machine, one thread each. No network is involved."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ AVAILABLE = (ROOT / "src/knownline/generate/cluster.py").exists() and bool(
 
 
 def generate(workspace: Path) -> Run:
-    """Time the stage on a cluster that is running before the clock does, and ends after it."""
+    """Time the stage on a running cluster; its start and end are not timed."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         file = folder / "scheduler.json"

@@ -1,4 +1,4 @@
-"""What a GPU does for a fit: epochs on three points, and on rows one by one.
+"""The speed of a fit on a GPU: epochs on three points, and on all rows.
 
 Needs a GPU; `--device cpu` runs the same steps without one.
 """
@@ -15,7 +15,7 @@ from knownline.train import descent
 
 
 def main() -> None:
-    """Print seconds of epochs, on the CPU beside the device."""
+    """Print the seconds of epochs on the CPU and on the device."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10**8, help="the most rows one by one (10⁸)")
     parser.add_argument("--times", type=int, default=5, help="repetitions (5)")
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _seconds(rows: int, epochs: int, device: torch.device) -> float:
-    """Return the seconds of a fit, the copies to the device and back included."""
+    """Return the seconds of a fit, including the copies to the device and back."""
     x = np.linspace(-1.5, 1.5, rows)
     y = 20.0 * x + 5.0
     began = time.perf_counter()

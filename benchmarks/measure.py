@@ -1,6 +1,7 @@
-"""Runs each side of a comparison in a process of its own, the sides in turn, and takes medians.
+"""Runs each side of a comparison in its own process, in turn, and takes medians.
 
-Imports nothing large: Linux counts the memory of the process that starts a side as the side's.
+It imports no large package, because Linux counts the memory of the process that starts a side as
+the side's.
 """
 
 import json
@@ -23,7 +24,7 @@ LONG = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Seconds, the most memory that was held (bytes), the runs that this is the median of.
+    """Medians: seconds, the peak of memory in bytes, and the number of runs.
 
     answer: what a side of benchmarks/sides.py printed.
     """
@@ -45,7 +46,7 @@ def stage(name: str, workspace: Path, **env: str) -> Run:
 
 
 def side(name: str, *arguments: object, **env: str) -> Run:
-    """Run a side of benchmarks/sides.py; where it has a clock of its own, that one counts."""
+    """Run a side of benchmarks/sides.py; if it has its own clock, that one counts."""
     return _run([sys.executable, "-m", "benchmarks.sides", name, *map(str, arguments)], ROOT, env)
 
 
@@ -69,7 +70,7 @@ def _run(command: list[str], folder: Path, env: Mapping[str, str]) -> Run:
 
 
 def in_turn(sides: Mapping[str, Side], times: int, *, long_once: bool = False) -> dict[str, Run]:
-    """Run all sides one after the other, so often; return the medians by name.
+    """Run all sides one after the other, several times; return the medians by name.
 
     long_once: do not repeat a side that takes longer than LONG.
     """

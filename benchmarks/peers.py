@@ -1,4 +1,4 @@
-"""From a Parquet table to the fitted parameters: ours and its peers, by rows; a table, a picture.
+"""Time from a Parquet table to the fitted parameters, for knownline and peers; a table, a plot.
 
 A line and 10³ to 10⁸ rows; with --inputs N, a plane over N columns, and goals for time and memory.
 
@@ -89,7 +89,7 @@ def _sides(root: Path, rows: int, inputs: int, peers: Mapping[str, str]) -> dict
 
 
 def _check_parameters(runs: dict[str, Run], tolerance: float) -> None:
-    """Fail if two sides found different parameters: a quick wrong answer is no peer."""
+    """Fail if two sides found different parameters: a wrong answer is no comparison."""
     key = "parameters"
     found = {name: run.answer[key] for name, run in runs.items() if key in run.answer}
     for parameters in found.values():
@@ -109,7 +109,7 @@ def goals(runs: Mapping[str, Run]) -> list[str]:
 
 
 def table(results: Results, sizes: Sequence[int]) -> list[str]:
-    """Return the table in Markdown: seconds by rows, and the memory at the most rows."""
+    """Return the table in Markdown: seconds by rows, and the memory for the most rows."""
     last = sizes[-1]
     lines = [
         f"| seconds | {' | '.join(map(_power, sizes))} | memory at {_power(last)} |",
@@ -126,7 +126,7 @@ def _power(rows: int) -> str:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw seconds against rows, both logarithmic, one line a side, named where it ends."""
+    """Draw seconds against rows, both logarithmic, one labelled line per side."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

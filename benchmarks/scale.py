@@ -1,7 +1,7 @@
-"""`generate`, `train` and the epochs at 10⁸ rows, beside numpy and pyarrow in one thread.
+"""`generate`, `train` and epochs at 10⁸ rows, compared with numpy and pyarrow in one thread.
 
-Prints what each side took, and each goal with what came of it, as Markdown. Run it on a machine
-that does nothing else.
+Prints the time and memory of each side, and each goal with its result, as Markdown. Run it on a
+machine that does nothing else.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def _sides(root: Path, rows: int) -> dict[str, Side]:
 
 
 def _check_files(root: Path, numpy: Run) -> None:
-    """Fail unless numpy and Dask's workers wrote the same bytes: a peer that does less is none."""
+    """Fail unless numpy and Dask's workers wrote the same bytes."""
     lines = (root / "drawn/data/SHA256SUMS").read_text()
     train = [line.split()[0] for line in lines.splitlines() if "train/" in line]
     assert train == numpy.answer["sums"]
@@ -106,7 +106,7 @@ def table(runs: Mapping[str, Run], rows: int) -> list[str]:
 
 
 def goals(runs: Mapping[str, Run]) -> list[str]:
-    """Return each goal with what came of it as a table in Markdown."""
+    """Return each goal with its result as a table in Markdown."""
     s = {name: run.seconds for name, run in runs.items()}
 
     def more(name: str) -> float:

@@ -1,6 +1,6 @@
-"""The steps of drawing 10¹² rows that one process does alone: more machines do not shorten them.
+"""The serial steps of drawing 10¹² rows, which more machines do not shorten.
 
-Nothing is drawn: the shards are listed, and their moments and sums are made up.
+Nothing is drawn: the shards are listed, and their moments and checksums are made up.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def _parts(count: int) -> list[tuple[moments.Pivot, moments.Array]]:
-    """Return moments of so many chunks, made up, as the threads or workers return each shard's."""
+    """Return made-up moments of some chunks, in the form in which shards return them."""
     random, size = np.random.default_rng(7), shards.SHARD_ROWS // CHUNK_ROWS
     chunks = np.empty((count, 6))
     chunks[:, 0] = CHUNK_ROWS

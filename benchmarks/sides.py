@@ -1,7 +1,7 @@
-"""One side of a comparison, in a process of its own: `python -m benchmarks.sides SIDE ARGUMENT…`.
+"""One side of a comparison, in its own process: `python -m benchmarks.sides SIDE ARGUMENT…`.
 
-Prints an answer as JSON: the parameters that were fitted, the SHA-256 of files, or seconds by a
-clock of its own where the start of the process is not to count.
+Prints an answer as JSON: the fitted parameters, the SHA-256 of files, or seconds by its own clock
+if the start of the process does not count.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ DEFAULTS: dict[str, Any] = {}
 def draw(folder: str, rows: str, *, philox: bool = True, settings: dict[str, Any] = PLAIN) -> Any:
     """Draw the rows of params.yaml in numpy, write them as Parquet, hash the files: one thread.
 
-    philox: with the keys that knownline uses, so that the rows are the same to the bit; else by
-    numpy's default, PCG64, which is faster.
+    philox: with the keys that knownline uses, so that the rows are the same to the bit;
+    otherwise by numpy's default, PCG64, which is faster.
     """
     count, sums = int(rows), []
     step, default = 98.0 / (count - 1), np.random.default_rng(20200910)
@@ -69,7 +69,7 @@ def _sha256(path: Path) -> str:
 
 
 def table(path: str, rows: str) -> Any:
-    """Write a user's table: the same x, noise by PCG64, as pyarrow writes it by itself."""
+    """Write a user's table: the same x, noise by PCG64, with pyarrow's defaults."""
     count, random = int(rows), np.random.default_rng(7)
     with pq.ParquetWriter(path, SCHEMA) as writer:
         for start in range(0, count, TABLE_GROUP):
@@ -81,7 +81,7 @@ def table(path: str, rows: str) -> Any:
 
 
 def plane_table(path: str, rows: str, inputs: str) -> Any:
-    """Write a table of so many inputs, x0, x1, …, all uniform from 1 to 99, and y: as above."""
+    """Write such a table with inputs x0, x1, …, all uniform from 1 to 99, and y."""
     count, random, slopes = int(rows), np.random.default_rng(7), np.arange(1.0, int(inputs) + 1)
     names = [*(f"x{index}" for index in range(len(slopes))), "y"]
     schema = pa.schema([pa.field(name, pa.float64(), nullable=False) for name in names])
@@ -165,7 +165,7 @@ def scikit_learn(path: str) -> Any:
 
 
 def plane_scikit_learn(path: str) -> Any:
-    """The same with any number of inputs, as fast as it goes: by pandas, and no copy in the fit."""
+    """The same with any number of inputs, with the fastest settings: by pandas, without a copy."""
     import pandas as pd
     from sklearn.linear_model import LinearRegression
 

@@ -1,8 +1,8 @@
-"""What it costs a training to be watched and kept: streaming to MLflow, and checkpoints.
+"""The cost of streaming a training to MLflow, and of its checkpoints.
 
-Streaming: the stage `train` in turn, shown in MLflow and not, on the same rows; the figure is the
-ratio of the medians that its receipts have. Checkpoints: the share of one training's time that
-passes inside `Checkpoints.save`. Run it on a machine that does nothing else.
+Streaming: the stage `train` runs in turn with and without it, on the same rows; the figure is the
+ratio of the medians of the times in the receipts. Checkpoints: the share of a training's time that
+is spent in `Checkpoints.save`. Run it on a machine that does nothing else.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def _repro(folder: Path, stage: str, live: str) -> None:
 
 
 def _train(folder: Path, live: str) -> float:
-    """Return the seconds that a training took, as its receipt says."""
+    """Return the seconds that a training took, according to its receipt."""
     _repro(folder, "train", live)
     found = (folder / ".dvc/tmp/samerun/receipts").glob("*.json")
     receipts = [json.loads(path.read_text()) for path in found]

@@ -1,7 +1,7 @@
-"""Time a whole run, and one with nothing to do, beside their peers. Run it with `make bench`.
+"""Time a whole run, and one with nothing to do, compared with peers. Part of `make bench`.
 
-Both sides run in turn in one process, each in an empty folder with a git repository, a cache and
-a store of its own; the figures are medians, and what counts is the ratio.
+Both sides run in turn in one process, each in an empty folder with its own git repository, cache
+and store. The figures are ratios of medians.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def repro(folder: Path) -> float:
 
 
 def call(folder: Path, *command: str) -> None:
-    """Run a command in a folder; what it prints is shown if it fails."""
+    """Run a command in a folder; show its output if it fails."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
     env |= {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"

@@ -1,7 +1,7 @@
-"""What `samerun run` adds to a stage: each stage of the pipeline with it and without, in turn.
+"""The time that `samerun run` adds: each stage of the pipeline with and without it, in turn.
 
-The figures are medians. DVC's index is loaded beside the stage, so a stage that ends at once waits
-for it: the last line is one that does nothing. Run it on a machine that does nothing else.
+The figures are medians. DVC's index is loaded while the stage runs, so a short stage waits for it:
+the last line is that of a stage that does nothing. Run it on a machine that does nothing else.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _seconds(folder: Path, stage: str, command: list[str]) -> float:
-    """Return the seconds of a command. stage: of DVC that it is; empty if it is none."""
+    """Return the seconds of a command. stage: its name in DVC, or empty."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
     env |= {"DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"

@@ -107,8 +107,8 @@ def test_the_command_shows_what_was_printed_beside_the_replays(
     assert (rows["w"][0], rows["w"][2]) == (W, W)
     assert rows["b"][0] == B
     assert float(rows["b"][2]) == pytest.approx(float(B), rel=1e-6)
-    assert "the printed losses belong to +1,\n" in shown
-    assert "the printed weights to +3: two runs, printed as one." in shown
+    assert "the printed losses belong to draw +1,\n" in shown
+    assert "draw +3.\nSo the article printed two runs as one.\n" in shown
     assert "Autograd at x = 5: d(wx + b)/dw = 5, d(wx + b)/db = 1\n" in shown
     assert "draw +1:  w = 20.000000, b = 6.000000" in shown
     assert "draw +3:  w = 20.000000, b = 8.000000" in shown

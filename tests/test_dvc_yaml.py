@@ -142,7 +142,7 @@ def outputs(stage: str) -> set[str]:
 
 
 def test_only_generate_depends_on_rows_and_the_other_stages_on_their_summary() -> None:
-    """data/SHA256SUMS stands for the rows: DVC need not hash them for a stage that reads none."""
+    """data/SHA256SUMS replaces the rows: DVC need not hash them for a stage that reads none."""
     for name in STAGES:
         deps = set(PIPELINE["stages"][name]["deps"])
         data = {dep for dep in deps if dep.startswith("data/")}

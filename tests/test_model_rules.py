@@ -24,9 +24,9 @@ def decay(x: Any, a: float, k: float) -> Any:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "a mean over rows": (linear(w=lambda x: x - x.mean()), "by the inputs of that row alone"),
-    "random": (linear(w=lambda x: np.random.rand(len(x))), "by the inputs of that row alone"),
-    "fewer rows": (linear(w=lambda x: x[:3]), "by the inputs of that row alone"),
+    "a mean over rows": (linear(w=lambda x: x - x.mean()), "from the inputs of that row alone"),
+    "random": (linear(w=lambda x: np.random.rand(len(x))), "from the inputs of that row alone"),
+    "fewer rows": (linear(w=lambda x: x[:3]), "from the inputs of that row alone"),
     "in place": (linear(w=lambda x: x.__imul__(2)), "read-only"),
     "raises": (linear(w=lambda x: 1 / 0), "term w: ZeroDivisionError: division by zero"),
     "not for arrays": (linear(w=lambda x: math.log(x)), "term w: TypeError"),
@@ -39,7 +39,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "no terms": (linear(), "a dict of terms"),
     "inputs as text": (Linear("x", {"w": lambda x: x}), "a tuple of inputs"),  # type: ignore[arg-type]
     "a comma": (linear(**{"a,b": lambda x: x}), "named by a letter"),
-    "a metric": (linear(step=lambda x: x), "no parameter named step"),
+    "a metric": (linear(step=lambda x: x), "not have a parameter named step"),
     "no model": (lambda columns: None, "must be a Linear, a Nonlinear or a Network, or a function"),
     "a function that raises": (lambda columns: 1 / 0, "ZeroDivisionError"),
     "a start of another": (

@@ -315,9 +315,7 @@ def test_a_very_long_value_does_not_make_a_long_message() -> None:
 @pytest.mark.parametrize("section", ["", *(name for name in SECTIONS if name != "truth")])
 def test_an_unknown_key_is_refused_in_every_section(section: str) -> None:
     name = f"{section}.qqqq".removeprefix(".")
-    message = error_of(changed({name: 7}))
-    assert message.startswith(f"{name} is not a key that is known here")
-    assert message.endswith("(got 7)")
+    assert error_of(changed({name: 7})) == f"unknown key {name}"
 
 
 def test_a_key_that_is_like_no_other_is_refused_without_a_suggestion() -> None:
@@ -335,8 +333,7 @@ def test_a_key_that_is_like_no_other_is_refused_without_a_suggestion() -> None:
 def test_a_misspelt_key_is_refused_with_the_key_that_it_is_like(written: str, meant: str) -> None:
     section, _, key = meant.partition(".")
     message = error_of(SHIPPED.replace(f"{key}:", f"{written}:"))
-    assert message.startswith(f"{section}.{written} ")
-    assert f"{meant}?" in message
+    assert message == f"unknown key {section}.{written}: did you mean {meant}?"
 
 
 def test_a_key_that_may_be_left_out_has_its_default() -> None:

@@ -29,14 +29,14 @@ from tests.test_params import SHIPPED, TABLE, changed, error_for, error_of
         ),
         (
             {"generate.x.low": -1.0e308, "generate.x.high": 1.0e308},
-            "generate.x.low must lie within the float64 range of generate.x.high (got -1e+308)",
+            "generate.x.low must be within the float64 range of generate.x.high (got -1e+308)",
         ),
         (
             {"generate.columns": {"x": "t", "y": "t"}},
             "generate.columns.x must name another column than generate.columns.y"
             " (got the text 't')",
         ),
-        ({"truth": None}, "truth must be given where generate.table is null (got null)"),
+        ({"truth": None}, "truth must be given if generate.table is null (got null)"),
         (
             {"train.device": "mps"},
             "train.dtype must be float32 on device mps, which has no float64"
@@ -158,7 +158,8 @@ def test_a_model_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(model, "WAVE", wave, raising=False)
     assert Params.parse(changed({"model": "wave", "truth": {"s": 2.0}})).kind is wave
     monkeypatch.setattr(model, "LOSS", Linear(("t",), {"loss": lambda t: t}), raising=False)
-    rule = "model must have no parameter named loss, which is a metric (got the text 'loss')"
+    rule = "model must not have a parameter named loss, which is the name of a metric"
+    rule += " (got the text 'loss')"
     assert error_of(changed({"model": "loss", "truth": {"loss": 2.0}})) == rule
 
 
@@ -167,7 +168,7 @@ def test_a_model_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatc
     [
         (
             {"truth": {"w": 1.0, "b": 2.0, "c": 3.0}},
-            "truth.c is no parameter of the model line, which has w, b (got the text 'c')",
+            "truth.c must be a parameter of the model line: w, b (got the text 'c')",
         ),
         ({"truth": {"w": 1.0}}, "truth.b must be given (got nothing)"),
         ({"truth": {}}, "truth.b must be given (got nothing)"),
@@ -188,7 +189,7 @@ def test_a_model_of_ones_own_is_found_by_its_name(monkeypatch: pytest.MonkeyPatc
         ),
         (
             of_columns("a", "y", y="price"),
-            "generate.columns.x must not name a column y, as data/ calls the target"
+            "generate.columns.x must not name a column y, which is the name of the target in data/"
             " (got the text 'y')",
         ),
         (
@@ -256,7 +257,7 @@ def test_a_spacing_holds_for_all_inputs_or_for_each() -> None:
         ({"a": GRID, "b": {**GRID, "low": "x"}}, "generate.x.b.low must be a number"),
         ({"a": GRID, "b": {"spacing": "grid", "low": 0.0}}, "generate.x.b.high must be given"),
         ({"a": GRID, "b": {**GRID, "low": 2.0}}, "generate.x.b.low must be less than "),
-        ({"a": GRID, "b": {**GRID, "step": 1}}, "generate.x.b.step is not a key that is known"),
+        ({"a": GRID, "b": {**GRID, "step": 1}}, "unknown key generate.x.b.step"),
         ({"a": GRID, "b": 5}, "generate.x.b must be a mapping of keys to values (got 5)"),
         ({"low": GRID, "b": GRID}, "generate.x must have a spacing for each of a, b"),
         ({**GRID, "low": {}}, "generate.x.low must be a number (got {})"),
@@ -287,8 +288,7 @@ def test_a_separator_that_a_number_or_a_field_may_hold_is_refused(separator: str
         ({"decimal": "x"}, "generate.csv.decimal must be . or , (got the text 'x')"),
         (
             {"separater": ";"},
-            "generate.csv.separater is not a key that is known here: generate.csv.separator?"
-            " (got the text ';')",
+            "unknown key generate.csv.separater: did you mean generate.csv.separator?",
         ),
     ],
 )

@@ -55,11 +55,26 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_the_summary_is_what_the_files_say(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys)
-    assert "w = 20.0022 ± 0.0063 (true 20)" in text
-    assert "b = 4.80 ± 0.36 (true 5)" in text
-    assert "79 rows fitted, 20 held out (RMSE 1.414, R² = 0.9999943)" in text
-    assert "gate passed\n    - one\n    - another\n" in text
-    assert "run recorded: 99 rows\n    id   0a1b\n" in text
+    assert text == (
+        "\n  The gate passed:\n    - one\n    - another\n\n"
+        "  Fitted on 79 rows; RMSE 1.414, R² 0.9999943 on 20 held-out rows.\n"
+        "  Run 0a1b: 99 rows (`make ui` shows it).\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"gate": {"passed": False, "reasons": ["w is far"]}}, {"truth": {"w": None, "b": None}}],
+)
+def test_parameters_are_shown_unless_the_reasons_state_them(
+    change: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = FOUND | change
+    write(METRICS, found)
+    true = [f" (true {each:g})" if each else "" for each in found["truth"].values()]
+    text = shown(capsys)
+    assert f"\n  w = 20.0022 ± 0.0063{true[0]}\n  b = 4.80 ± 0.36{true[1]}\n" in text
+    assert ("The gate passed:" in text) == found["gate"]["passed"]
 
 
 CHANGES: dict[str, Callable[[], Any]] = {
@@ -79,13 +94,13 @@ def test_a_run_that_the_files_are_not_of_is_not_claimed(
     change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     CHANGES[change]()
-    assert "not recorded: run `dvc repro`" in shown(capsys)
+    assert "The run is not recorded: run `dvc repro`." in shown(capsys)
 
 
 def test_missing_or_damaged_metrics_are_named() -> None:
     METRICS.write_text("{}")
-    with pytest.raises(DamagedError, match=r"reports/metrics\.json must be"):
+    with pytest.raises(DamagedError, match=r"reports/metrics\.json is damaged"):
         summary.main()
     METRICS.unlink()
-    with pytest.raises(MissingError, match=r"reports/metrics\.json must be there"):
+    with pytest.raises(MissingError, match=r"reports/metrics\.json is missing"):
         summary.main()

@@ -1,6 +1,6 @@
 """`knownline COMMAND`, `python -m knownline COMMAND` and `python src/knownline COMMAND`.
 
-DVC uses the last form: it runs the code in the current folder, whether or not knownline is
+DVC uses the last form, which runs the code in the current folder, whether or not knownline is
 installed. So an experiment in a temporary folder runs its own code and not the workspace's.
 """
 
@@ -24,8 +24,8 @@ def main(argv: list[str] | None = None) -> int:
         from samerun import exits
     except ModuleNotFoundError as error:
         print(
-            f"knownline: error: {sys.executable} must have {error.name}: run `make`, or put the bin"
-            " folder of the environment that has it first on PATH (got a python without it)",
+            f"knownline: error: {error.name} is not installed for {sys.executable}: run `make`, or"
+            " put the bin folder of the environment that has it first on PATH",
             file=sys.stderr,
         )
         return 2

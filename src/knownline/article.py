@@ -1,8 +1,8 @@
 """`knownline article`: replays the article "AutoGrad and Simple Linear Regression".
 
 The article draws one integer, adds it to all of y = 20x + 5 for x = 1..99, and takes 100 steps of
-gradient descent in float32 from w = b = 0 at learning rate 1e-4. It did not set a seed, so the
-replay tries every integer that it may have drawn.
+gradient descent in float32 from w = b = 0 at learning rate 1e-4. It sets no seed, so the replay
+tries every integer that it may have drawn.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Replay:
 
     @property
     def has_printed_losses(self) -> bool:
-        """Whether all losses are the printed ones: to four decimals, the first within rounding."""
+        """Whether all losses are the printed ones, to four decimals; the first within rounding."""
         first_matches = abs(self.loss[0] - PRINTED_LOSS[0]) <= 4 * float(
             np.spacing(np.float32(self.loss[0]))
         )
@@ -74,7 +74,7 @@ def _points(drawn: int) -> tuple[draw.Array, draw.Array]:
 
 
 def replay(drawn: int) -> Replay:
-    """Train as the article did, on the data it had if it drew the integer `drawn`."""
+    """Train as the article did, on the data that it had if it drew `drawn`."""
     x, y = _points(drawn)
     history = descent.fit(
         [x],
@@ -91,7 +91,7 @@ def replay(drawn: int) -> Replay:
 
 
 def finished(drawn: int) -> Parameters:
-    """Return the line of the same data after a training that converges: standardised, float64."""
+    """Return the line that a converged training finds for the same data: standardised, float64."""
     x, y = _points(drawn)
     data = LeastSquares(LINE, moments.compress([([x], y)]))
     return descent.fit(
@@ -110,28 +110,29 @@ DRAWS = range(-10, 11)
 
 
 def main() -> int:
-    """Print the replay; its verdict is computed, not assumed."""
+    """Print the replay and what it shows; both are computed."""
     runs = {drawn: replay(drawn) for drawn in DRAWS}
     by_loss = [drawn for drawn, run in runs.items() if run.has_printed_losses]
     by_line = [drawn for drawn, run in runs.items() if run.has_printed_line]
     candidates = sorted({*by_loss, *by_line})
     dw, db = gradients(5.0)
     print(f"Autograd at x = 5: d(wx + b)/dw = {dw:g}, d(wx + b)/db = {db:g}\n")
-    print("The article: x = 1..99, y = 20x + 5 + one integer drawn once, not seeded;")
-    print("100 epochs at learning rate 1e-4 in float32, from w = b = 0.\n")
+    print("The article adds one integer, drawn once without a seed, to y = 20x + 5 for x = 1..99.")
+    print("It trains for 100 epochs at learning rate 1e-4 in float32, from w = b = 0.\n")
     _print_table([runs[drawn] for drawn in candidates])
-    print(
-        f"\nOf the draws {DRAWS[0]} to +{DRAWS[-1]}, the printed losses belong to"
-        f" {_list_draws(by_loss)},"
-    )
-    print(f"the printed weights to {_list_draws(by_line)}: {_verdict(by_loss, by_line)}.\n")
-    print("The same data, trained to the end (standardised, float64, learning rate 0.25):")
+    print(f"\nOf the draws {DRAWS[0]} to +{DRAWS[-1]}:")
+    print(f"  the printed losses belong to draw {_list_draws(by_loss)},")
+    print(f"  the printed weights belong to draw {_list_draws(by_line)}.")
+    print(f"{_verdict(by_loss, by_line)}.\n")
+    print("The same data, trained until it converges (standardised, float64, learning rate 0.25):")
     for drawn in candidates:
         line = finished(drawn)
         print(f"  draw {drawn:+d}:  w = {line['w']:.6f}, b = {line['b']:.6f}"
               f"   (the article's 100 epochs: b = {runs[drawn].line['b']:.6f})")  # fmt: skip
-    print("So its b was not 'somewhat close' to 5: it was an optimisation that had hardly begun,")
-    print("towards a b that the one shared draw had moved, which no number of points can undo.")
+    print(
+        "So the article's b was not 'somewhat close' to 5: its optimisation had hardly begun. And"
+    )
+    print("it would not have ended at 5: the one draw shifts b, however many points there are.")
     return 0
 
 
@@ -147,10 +148,12 @@ def _print_table(runs: list[Replay]) -> None:
 
 
 def _list_draws(draws: list[int]) -> str:
-    return " and ".join(f"{drawn:+d}" for drawn in draws) or "none of them"
+    return " and ".join(f"{drawn:+d}" for drawn in draws) or "none"
 
 
 def _verdict(by_loss: list[int], by_line: list[int]) -> str:
     if set(by_loss) & set(by_line):
-        return "one run"
-    return "two runs, printed as one" if by_loss and by_line else "no run that can be found"
+        return "So the article printed one run"
+    if by_loss and by_line:
+        return "So the article printed two runs as one"
+    return "So no run can be found for what the article printed"

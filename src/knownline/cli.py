@@ -15,7 +15,7 @@ from samerun.core.errors import MissingError, UsageError
 from samerun.core.interrupts import importing, interrupt
 
 ANYWHERE = ("completion", "article")
-"""Commands that need no checkout. Any other would create a store in the wrong folder."""
+"""Commands that need no checkout. The others would create a store in the wrong folder."""
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     commands = parser()
     namespace, unknown = commands.parse_known_args(argv)
     options = vars(namespace)
-    if unknown:  # argparse itself would name the help of all commands
+    if unknown:  # argparse itself would point to the help of all commands
         program = f"knownline {options['command'] or ''}".strip()
         raise UsageError(f"unrecognized arguments: {' '.join(unknown)} (see {program} --help)")
     if options.pop("version"):
@@ -39,10 +39,7 @@ def main(argv: list[str]) -> int:
         print(shtab.complete(commands, shell=options["shell"]))
         return 0
     if command not in ANYWHERE and not Path("dvc.yaml").exists():
-        raise MissingError(
-            f"dvc.yaml must be in the current folder (got {Path.cwd()}, which has none: go to the"
-            " top of the checkout)"
-        )
+        raise MissingError(f"no dvc.yaml in {Path.cwd()}: change to the top folder of the checkout")
     signal.signal(signal.SIGTERM, interrupt)
     with importing():
         command_module = import_module(module)
@@ -73,7 +70,9 @@ def parser() -> Parser:
 
     _add_stages(command)
     _add_champions(command)
-    command("summary", "knownline.summary", "print the fit, the gate and the run")
+    command(
+        "summary", "knownline.summary", "print the fit, the gate's verdict and the recorded run"
+    )
     completion = command(
         "completion",
         "",
@@ -81,7 +80,9 @@ def parser() -> Parser:
         "bash and fish read it from a file; zsh runs it with eval (see docs/guide.md).",
         "knownline completion bash > ~/.knownline-completion",
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose script")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "fish"), help="the shell to print it for"
+    )
     command("article", "knownline.article", "replay the article this project grew out of")
     return top
 
@@ -96,7 +97,7 @@ def _add_stages(command: Callable[..., Parser]) -> None:
     command(
         "evaluate",
         "knownline.evaluate.stage",
-        "compare the fit with least squares and the truth, and judge it (stage 3)",
+        "judge the fit by least squares, the truth and held-out rows (stage 3)",
     )
     command("report", "knownline.report.stage", "draw the report and the plots (stage 4)")
 
@@ -105,20 +106,24 @@ def _add_champions(command: Callable[..., Parser]) -> None:
     retrain = command(
         "retrain",
         "knownline.retrain.command",
-        "retrain on fresh data, judge, compare with the champion, report",
-        "Exit status: 0 promoted or kept, 3 refused, 2 could not run. Repeating it for the same day"
-        " is harmless.",
+        "retrain on fresh data, and compare the model with the champion",
+        "Exit status: 0 promoted or kept, 3 refused, 2 could not run. It can be repeated on the"
+        " same day.",
         "knownline retrain --push",
     )
     retrain.add_argument(
         "--seed",
         type=whole_number(0, 2**63 - 1),
-        help="seed of the drawn data (by default the day as YYYYMMDD, UTC)",
+        help="seed of the drawn data (default: the day as YYYYMMDD, UTC)",
     )
     retrain.add_argument(
-        "--date", dest="day", type=_day, help="the day as YYYY-MM-DD (by default today, UTC)"
+        "--date", dest="day", type=_day, help="the day as YYYY-MM-DD (default: today, UTC)"
     )
-    retrain.add_argument("--force", action="store_true", help="retrain even if nothing is new")
+    retrain.add_argument(
+        "--force",
+        action="store_true",
+        help="retrain even if data, parameters and code are unchanged",
+    )
     retrain.add_argument(
         "--push", action="store_true", help="push branch retrain/DATE and the outputs"
     )
@@ -130,13 +135,13 @@ def _add_champions(command: Callable[..., Parser]) -> None:
     rollback = command(
         "rollback",
         "knownline.retrain.rollback",
-        "put the previous champion back",
-        "Both versions say why.",
+        "restore the previous champion",
+        "The reason is written to both versions.",
         'knownline rollback --reason "wrong from Monday on"',
     )
-    rollback.add_argument("--reason", required=True, help="why, for whoever reads it later")
+    rollback.add_argument("--reason", required=True, help="why, for those who read it later")
     rollback.add_argument(
-        "--push", action="store_true", help="pull the store before, push it after"
+        "--push", action="store_true", help="pull the store first, and push it afterwards"
     )
 
 

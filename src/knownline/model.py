@@ -1,10 +1,10 @@
-"""What is fitted. `model: NAME` in params.yaml names one of the models below, in lower case.
+"""The models that can be fitted. `model: NAME` in params.yaml chooses one, in lower case.
 
-This is the file to edit for a model of your own; docs/make-it-yours.md does it step by step. Data
+This is the file to edit for a model of your own; docs/make-it-yours.md shows it step by step. Data
 is drawn around these models, so a change here makes every stage run again.
 
-MLflow stores a copy with each served model, so imports from this package must be relative, and what
-they name must be listed in dvc.yaml, under meta.samerun.model.
+MLflow stores a copy with each served model. So imports from this package must be relative, and the
+imported modules must be listed in dvc.yaml, under meta.samerun.model.
 """
 
 from collections.abc import Callable
@@ -32,9 +32,9 @@ def PLANE(inputs: tuple[str, ...]) -> Linear:  # noqa: N802 — a model is named
 
 
 def _decay(x: Any, y: Any) -> dict[str, float]:
-    """Return where a fit of an exponential starts: the best of some rates k, growth included.
+    """Return the start of an exponential's fit: the best of some rates k, growth included.
 
-    For a given k the model is a line in exp(-k x), so its a and c follow.
+    For a given k the model is a line in exp(-k x), so a and c follow by least squares.
     """
     rates = np.geomspace(0.1, 100.0, 61) / (x.max() - x.min())
     best: tuple[float, dict[str, float]] = (np.inf, {})
@@ -43,10 +43,10 @@ def _decay(x: Any, y: Any) -> dict[str, float]:
         part = np.exp(-k * (x - origin))
         along = part - part.mean()
         slope = (along * y).mean() / (along * along).mean()
-        left = ((y - y.mean() - slope * along) ** 2).mean()
-        if left < best[0]:
+        loss = ((y - y.mean() - slope * along) ** 2).mean()
+        if loss < best[0]:
             start = {"a": slope * np.exp(k * origin), "k": k, "c": y.mean() - slope * part.mean()}
-            best = left, start
+            best = loss, start
     return best[1]
 
 
@@ -56,10 +56,10 @@ EXPONENTIAL = Nonlinear(
 
 
 def MLP(inputs: tuple[str, ...]) -> Network:  # noqa: N802
-    """Return a network of two hidden layers for any columns."""
+    """Return a network with two hidden layers, for any columns."""
 
     def build() -> Any:
-        from torch import nn  # here, since it takes seconds to import
+        from torch import nn  # here, because importing it takes seconds
 
         return nn.Sequential(
             nn.Linear(len(inputs), 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1)
@@ -69,6 +69,6 @@ def MLP(inputs: tuple[str, ...]) -> Network:  # noqa: N802
 
 
 def _word(name: str) -> str:
-    """Return the name of a column with an underscore for whatever a name in Python cannot have."""
+    """Return a column's name, with an underscore for characters that Python's names cannot have."""
     letters = (letter if f"w{letter}".isidentifier() else " " for letter in name)
     return "_".join("".join(letters).split())

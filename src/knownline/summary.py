@@ -5,16 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from knownline.core.formatting import plain, r_squared, rounded, significant
+from knownline.core.errors import damaged, missing
+from knownline.core.formatting import plain, rounded
 from knownline.core.layout import METRICS
-from knownline.evaluate.verdict import verdict
-from samerun.core.errors import DamagedError, MissingError
+from knownline.evaluate.verdict import rows, verdict
 
 MARKER = Path("mlruns/recorded.json")
-"""The output of `samerun record`: the fingerprint of the run that has the current files."""
+"""The output of `samerun record`: the fingerprint of the recorded run."""
 
 LAST = Path("mlruns/last.json")
-"""What `samerun record` wrote about the last run it recorded."""
+"""A file of `samerun record` about the last run that it recorded."""
 
 
 def main() -> int:
@@ -22,58 +22,46 @@ def main() -> int:
     try:
         metrics = json.loads(METRICS.read_text())
     except FileNotFoundError:
-        raise MissingError(f"{METRICS} must be there: run `dvc repro` (got no file)") from None
+        raise missing(METRICS) from None
     except (IsADirectoryError, ValueError) as error:
-        raise _damaged_error(error) from error
+        raise damaged(METRICS, str(error)) from error
     try:
-        verdict = _verdict(metrics)
+        lines = [*_verdict(metrics), f"  {rows(metrics)}", _run(), ""]
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged_error(error) from error
-    print("\n".join(["", *verdict, *_run(), ""]))
+        raise damaged(METRICS, str(error)) from error
+    print("\n".join(lines))
     return 0
 
 
-def _damaged_error(error: Exception) -> DamagedError:
-    return DamagedError(
-        f"{METRICS} must be what `evaluate` wrote: delete it and run `dvc repro` (got other bytes:"
-        f" {error})"
-    )
-
-
 def _verdict(metrics: dict[str, Any]) -> list[str]:
-    gate, holdout = metrics["gate"], metrics["holdout"]
-    lines = [
-        f"  {name} = {_with_error(metrics[name], metrics['se'][name])}"
-        f"{_truth_clause(metrics['truth'][name])}"
-        for name in metrics["se"]
+    """Return the verdict with its reasons, then the parameters that no reason states."""
+    gate, truth = metrics["gate"], metrics["truth"]
+    lines = ["", f"  The gate {verdict(metrics)}:"]
+    lines += [f"    - {reason}" for reason in gate["reasons"]]
+    lines.append("")
+    if gate["passed"] and None not in truth.values():
+        return lines  # the reasons state every parameter
+    return lines + [
+        f"  {name} = {_with_error(metrics[name], error)}{_truth_clause(truth[name])}"
+        for name, error in metrics["se"].items()
     ]
-    lines.append(
-        f"  {metrics['rows']:,} rows fitted, {holdout['rows']:,} held out{_holdout_clause(holdout)}"
-    )
-    lines += ["", f"  gate {verdict(metrics)}"]
-    return lines + [f"    - {reason}" for reason in gate["reasons"]]
 
 
-def _run() -> list[str]:
-    """Return the lines about the run as which the current files were recorded."""
+def _run() -> str:
+    """Return a line about the recorded run that has the current files."""
     try:
         last, marker = json.loads(LAST.read_text()), json.loads(MARKER.read_text())
     except (OSError, ValueError):
         last, marker = None, None
     if not _is_recorded(last, marker):
-        return ["", "  not recorded: run `dvc repro`"]
-    return [
-        "",
-        f"  run recorded: {last['name']}",
-        f"    id   {last['run_id']}",
-        "    see  make ui, and open the address it prints",
-    ]
+        return "  The run is not recorded: run `dvc repro`."
+    return f"  Run {last['run_id']}: {last['name']} (`make ui` shows it)."
 
 
 def _is_recorded(last: Any, marker: Any) -> bool:
     """Return whether the current files are those of the last run that was recorded.
 
-    Another run's files may have been checked out since, so the metrics are compared too.
+    The metrics are compared too, because another run's files may have been checked out since.
     """
     if not isinstance(last, dict) or not {"fingerprint", "name", "run_id", "outs"} <= last.keys():
         return False
@@ -86,7 +74,7 @@ def _is_recorded(last: Any, marker: Any) -> bool:
 
 
 def _with_error(value: float | None, error: float | None) -> str:
-    """Return value ± error, both to the second significant digit of the error."""
+    """Return value ± standard error, both to the second significant digit of the error."""
     if value is None or not error:
         return str(value)
     return f"{rounded(value, error)} ± {rounded(error, error)}"
@@ -94,10 +82,3 @@ def _with_error(value: float | None, error: float | None) -> str:
 
 def _truth_clause(value: float | None) -> str:
     return "" if value is None else f" (true {plain(value)})"
-
-
-def _holdout_clause(holdout: dict[str, Any]) -> str:
-    if holdout["rmse"] is None:
-        return ""
-    r2 = "" if holdout["r2"] is None else f", R² = {r_squared(holdout['r2'])}"
-    return f" (RMSE {significant(holdout['rmse'], 4)}{r2})"

@@ -55,7 +55,7 @@ def test_a_list_can_be_checked_from_any_folder(
 def test_the_digest_of_a_list_is_that_of_sha256sum(listed: Path) -> None:
     assert checksums.digest(listed) == sha256sum(listed, checksums.SUMS).stdout.split()[0]
     (listed / checksums.SUMS).write_bytes(b"x")
-    with pytest.raises(DamagedError, match="SHA256SUMS must be"):
+    with pytest.raises(DamagedError, match="SHA256SUMS is damaged"):
         checksums.digest(listed)
 
 
@@ -71,7 +71,7 @@ def test_a_changed_byte_or_one_more_is_refused_with_the_files_name(listed: Path,
     content = (listed / name).read_bytes()
     changed = changed_bytes(content, lambda byte: {byte ^ (1 << bit) for bit in range(8)})
     for _ in overwritten(listed / name, [*changed, content + b"\0", content + b"\n"]):
-        with pytest.raises(DamagedError, match=rf"{name} must be .*dvc repro"):
+        with pytest.raises(DamagedError, match=rf"{name} is damaged .*dvc repro"):
             check(listed)
     check(listed)
 
@@ -94,7 +94,9 @@ def test_every_changed_byte_of_the_list_is_refused_with_a_files_name(listed: Pat
 
     sums = listed / checksums.SUMS
     for _ in overwritten(sums, changed_bytes(sums.read_bytes(), others)):
-        with pytest.raises((DamagedError, MissingError), match=r"^/.* must "):
+        with pytest.raises(
+            (DamagedError, MissingError), match=r"^/.* is (damaged|missing|not listed)"
+        ):
             check(listed)
 
 
@@ -108,23 +110,23 @@ def test_a_list_cut_short_anywhere_is_refused(listed: Path) -> None:
 @pytest.mark.parametrize("name", ["train/a.parquet", "train/b.parquet", "holdout/a.parquet"])
 def test_a_missing_file_is_refused_by_name(listed: Path, name: str) -> None:
     (listed / name).unlink()
-    with pytest.raises(MissingError, match=rf"{name} must be there.*\(got no file\)"):
+    with pytest.raises(MissingError, match=rf"{name} is missing: run `dvc repro`"):
         check(listed)
     (listed / name).mkdir()
-    with pytest.raises(MissingError, match=rf"{name} must be there.*\(got no file\)"):
+    with pytest.raises(MissingError, match=rf"{name} is missing: run `dvc repro`"):
         check(listed)
 
 
 def test_a_missing_list_is_refused_by_name(listed: Path) -> None:
     (listed / checksums.SUMS).unlink()
-    with pytest.raises(MissingError, match=r"data/SHA256SUMS must be there: run `dvc repro`"):
+    with pytest.raises(MissingError, match=r"data/SHA256SUMS is missing: run `dvc repro`"):
         check(listed)
 
 
 @pytest.mark.parametrize("name", ["c.parquet", "notes.txt", "deep/er.parquet"])
 def test_an_unlisted_file_in_the_checked_folder_is_refused_by_name(listed: Path, name: str) -> None:
     files.write_text(listed / "train" / name, "more")
-    with pytest.raises(DamagedError, match=rf"train/{name} must not be there"):
+    with pytest.raises(DamagedError, match=rf"train/{name} is not listed in .*: delete it"):
         checksums.check(listed, only=listed / "train")
 
 
@@ -133,10 +135,10 @@ def test_files_outside_the_checked_folder_do_not_matter(listed: Path) -> None:
     files.write_text(listed / "holdout" / "more", "more")
     files.write_text(listed / "holdout" / "a.parquet", "other")
     checksums.check(listed, only=listed / "train")
-    with pytest.raises(DamagedError, match="holdout/more must not be there"):
+    with pytest.raises(DamagedError, match="holdout/more is not listed"):
         checksums.check(listed, only=listed / "holdout")
 
 
 def test_a_folder_of_which_the_list_names_nothing_is_refused(listed: Path) -> None:
-    with pytest.raises(DamagedError, match=r"SHA256SUMS .*lists nothing of .*own"):
+    with pytest.raises(DamagedError, match=r"SHA256SUMS .*lists no file of .*own"):
         checksums.check(listed, only=listed / "own")

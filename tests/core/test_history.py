@@ -57,5 +57,5 @@ def test_a_damaged_history_is_refused_by_name_without_a_warning(tmp_path: Path, 
 
 
 def test_a_missing_history_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"history\.csv must be there: run `dvc repro`"):
+    with pytest.raises(MissingError, match=r"history\.csv is missing: run `dvc repro`"):
         History.read(tmp_path / "history.csv", NAMES)

@@ -138,11 +138,11 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_missing_or_damaged_file_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
-    with pytest.raises(MissingError, match=r"model\.json must be there: run `dvc repro`"):
+    with pytest.raises(MissingError, match=r"model\.json is missing: run `dvc repro`"):
         Fitted.read(path)
     for content in (b"{}", b"\xff\xfe"):
         path.write_bytes(content)
-        with pytest.raises(DamagedError, match=r"model\.json must be what `train` wrote: .*force"):
+        with pytest.raises(DamagedError, match=r"model\.json is damaged .*force"):
             Fitted.read(path)
 
 

@@ -193,7 +193,7 @@ def test_the_stages_fit_and_judge_another_model(
     params = write_params(model)
     for stage in ("generate", "train", "evaluate"):
         assert main([stage]) == 0
-    assert "evaluate: gate passed: " in capsys.readouterr().out
+    assert "evaluate: reports/metrics.json and " in capsys.readouterr().out
     metrics: dict[str, Any] = json.loads(METRICS.read_text())
     for name, true in KINDS[model][1].items():
         assert abs(metrics[name] - true) <= 4 * metrics["se"][name]
@@ -201,7 +201,9 @@ def test_the_stages_fit_and_judge_another_model(
     assert metrics["rows"] + metrics["holdout"]["rows"] == params.generate.rows
     assert main(["summary"]) == 0
     shown = capsys.readouterr().out
-    assert [f"  {name} = " in shown for name in params.kind.names] == [True] * len(metrics["se"])
+    assert [f"    - {name} = " in shown for name in params.kind.names] == [True] * len(
+        metrics["se"]
+    )
     # A model file of another model is refused by name.
     write_params("line")
     assert main(["evaluate"]) == 2

@@ -59,7 +59,7 @@ def test_the_description_has_one_markdown_table_without_an_empty_cell(
 ) -> None:
     found = metrics(truth=truth, holdout=holdout, shift=shift)
     heads, rules, *rows = table(description(found))
-    assert heads == ["", "fitted", "±", "true", "standard errors away"]
+    assert heads == ["", "fitted", "± standard error", "true", "distance in standard errors"]
     assert all(set(rule) <= set("-:") and "---" in rule for rule in rules)
     assert {len(row) for row in (heads, rules, *rows)} == {5}
     assert [row[0] for row in rows] == ["w", "b"]
@@ -77,22 +77,23 @@ def test_the_description_has_the_numbers_of_the_metrics() -> None:
             pytest.approx(number, rel=rel)
             for number, rel in zip(numbers, (fitted, 0.06, 1e-15, 0.06), strict=True)
         ]
-    assert "79 rows fitted, 20 held out" in text
-    assert f"holdout RMSE {found['holdout']['rmse']:.4g}, R² = 0.9999" in text
+    rmse = f"{found['holdout']['rmse']:.4g}"
+    assert f"Fitted on 79 rows; RMSE {rmse}, R² 0.9999" in text
+    assert " on 20 held-out rows. Optimiser error " in text
 
 
 def test_the_description_begins_with_the_verdict_and_its_reasons() -> None:
-    refused = metrics(shift=9.0)
+    failed = metrics(shift=9.0)
     assert description(metrics()).startswith("**Gate passed**\n\n- ")
-    text = description(refused)
-    assert text.startswith("**Gate refused**\n\n- ")
-    assert all(f"\n- {reason}\n" in text for reason in refused["gate"]["reasons"])
+    text = description(failed)
+    assert text.startswith("**Gate failed**\n\n- ")
+    assert all(f"\n- {reason}\n" in text for reason in failed["gate"]["reasons"])
 
 
 def test_what_is_unknown_is_a_dash_in_the_description() -> None:
     text = description(metrics(truth=None, holdout=False))
     assert [row[3:] for row in table(text)[2:]] == [["–", "–"], ["–", "–"]]
-    assert "79 rows fitted, 0 held out; holdout RMSE –, R² = –." in text
+    assert "Fitted on 79 rows; 0 rows held out." in text
     assert "None" not in text
 
 

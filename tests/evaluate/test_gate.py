@@ -1,4 +1,4 @@
-"""The gate: what it refuses, why, and what it advises."""
+"""The gate: what fails it, why, and what it advises."""
 
 import json
 import math
@@ -39,10 +39,10 @@ GOOD = Evaluation(
 )
 NO_TRUTH = replace(GOOD, truth=None, z=None)
 
-NOT_CONVERGED = "the optimiser has not arrived"
+NOT_CONVERGED = "the optimiser has not converged"
 
 
-def reasons_to_refuse(found: Evaluation, rules: Evaluate = RULES) -> list[str]:
+def reasons_of_failure(found: Evaluation, rules: Evaluate = RULES) -> list[str]:
     gate = judge(found, rules)
     assert not gate.passed
     assert gate.reasons
@@ -79,8 +79,8 @@ def test_a_good_fit_passes_with_its_distances() -> None:
 def test_without_a_truth_the_gate_says_so() -> None:
     gate = judge(NO_TRUTH, RULES)
     assert gate.passed
-    assert "no truth" in gate.reasons[1]
-    (reason,) = reasons_to_refuse(replace(NO_TRUTH, optimiser_error=1e-3))
+    assert "truth is null" in gate.reasons[1]
+    (reason,) = reasons_of_failure(replace(NO_TRUTH, optimiser_error=1e-3))
     assert NOT_CONVERGED in reason
 
 
@@ -107,7 +107,7 @@ def test_a_fit_passes_without_a_holdout_and_without_r2(holdout: dict[str, Any]) 
 
 def test_a_refusal_gives_every_reason_and_no_other() -> None:
     found = replace(at_z(5.0, -6.0), optimiser_error=0.002, last_loss=math.nan)
-    reasons = reasons_to_refuse(found)
+    reasons = reasons_of_failure(found)
     assert len(reasons) == 4
     assert "last loss" in reasons[0]
     assert NOT_CONVERGED in reasons[1]
@@ -116,9 +116,9 @@ def test_a_refusal_gives_every_reason_and_no_other() -> None:
 
 def test_a_fit_that_has_not_converged_separates_the_samples_part_of_the_distance() -> None:
     found = replace(at_z(-5.0, 0.0), ols=line(20.0625, 5.0), optimiser_error=0.002)
-    _, reason = reasons_to_refuse(found)
+    _, reason = reasons_of_failure(found)
     assert "5.00 standard errors" in reason
-    assert "(of these, 1.00 are the sample's)" in reason
+    assert "(of these, 1.00 are sampling error)" in reason
 
 
 def test_the_truth_has_the_digits_it_was_given() -> None:
@@ -140,7 +140,7 @@ def test_a_distance_of_exactly_the_limit_passes_and_the_next_number_does_not(
 
     rules = Evaluate(z=limit, optimiser_tolerance=1e-9)
     assert judge(at(limit), rules).passed
-    (reason,) = reasons_to_refuse(at(math.nextafter(limit, 5.0)), rules)
+    (reason,) = reasons_of_failure(at(math.nextafter(limit, 5.0)), rules)
     assert reason.startswith(f"{name} = ")
 
 
@@ -150,7 +150,7 @@ def test_an_optimiser_error_of_exactly_the_tolerance_passes_and_the_next_number_
 ) -> None:
     rules = Evaluate(z=4.0, optimiser_tolerance=limit)
     assert judge(replace(GOOD, optimiser_error=limit), rules).passed
-    reasons_to_refuse(replace(GOOD, optimiser_error=math.nextafter(limit, 1.0)), rules)
+    reasons_of_failure(replace(GOOD, optimiser_error=math.nextafter(limit, 1.0)), rules)
 
 
 def test_the_rounding_of_float64_is_allowed_beyond_the_tolerance() -> None:
@@ -165,8 +165,8 @@ def test_the_rounding_of_float64_is_allowed_beyond_the_tolerance() -> None:
 BROKEN: dict[str, tuple[Callable[[float], Evaluation], str]] = {
     "fitted.w": (lambda v: replace(GOOD, fitted=line(v, 5.5)), r"^w is not a finite number"),
     "fitted.b": (lambda v: replace(GOOD, fitted=line(20.0, v)), r"^b is not a finite number"),
-    "ols.w": (lambda v: replace(GOOD, ols=line(v, 5.5)), r"^least squares' w is not a finite"),
-    "ols.b": (lambda v: replace(GOOD, ols=line(20.0, v)), r"^least squares' b is not a finite"),
+    "ols.w": (lambda v: replace(GOOD, ols=line(v, 5.5)), r"^the least-squares w is not a finite"),
+    "ols.b": (lambda v: replace(GOOD, ols=line(20.0, v)), r"^the least-squares b is not a finite"),
     "se.w": (
         lambda v: replace(GOOD, se=line(v, 0.25)),
         r"^the standard error of w is not a fin",
@@ -184,8 +184,8 @@ BROKEN: dict[str, tuple[Callable[[float], Evaluation], str]] = {
         r"^b = 5.50 .*(nan|inf) standard errors",
     ),
     "optimiser_error": (lambda v: replace(GOOD, optimiser_error=v), NOT_CONVERGED),
-    "train_rmse": (lambda v: replace(GOOD, train_rmse=v), r"^the training error is not a finite"),
-    "holdout_rmse": (lambda v: replace(GOOD, holdout_rmse=v), r"^the holdout error is not a fini"),
+    "train_rmse": (lambda v: replace(GOOD, train_rmse=v), r"^the training RMSE is not a finite"),
+    "holdout_rmse": (lambda v: replace(GOOD, holdout_rmse=v), r"^the holdout RMSE is not a fini"),
     "holdout_r2": (lambda v: replace(GOOD, holdout_r2=v), r"R² is not a finite number"),
     "last_loss": (lambda v: replace(GOOD, last_loss=v), r"^the last loss is not a finite number"),
 }
@@ -198,17 +198,17 @@ def test_a_number_that_is_not_finite_is_refused_by_name_and_is_null_in_metrics(
 ) -> None:
     broken, reason = BROKEN[field]
     found = broken(value)
-    reasons = reasons_to_refuse(found)
+    reasons = reasons_of_failure(found)
     assert any(re.search(reason, each) for each in reasons)
     json.dumps(as_metrics(found, Gate(passed=False, reasons=reasons)), allow_nan=False)
     if field[0] != "z":
-        reasons_to_refuse(replace(found, truth=None, z=None))
+        reasons_of_failure(replace(found, truth=None, z=None))
 
 
 def test_a_number_that_is_missing_is_refused() -> None:
-    (reason,) = reasons_to_refuse(replace(GOOD, holdout_rmse=None))
-    assert "holdout error" in reason
-    reasons_to_refuse(replace(GOOD, z=None))
+    (reason,) = reasons_of_failure(replace(GOOD, holdout_rmse=None))
+    assert "holdout RMSE" in reason
+    reasons_of_failure(replace(GOOD, z=None))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -285,7 +285,7 @@ def test_an_optimiser_that_moves_is_advised_more_epochs(trend: Any) -> None:
         ("grows", "adam", 1.0, "train.optimizer lbfgs? more epochs?"),
         ("shrinks", "lbfgs", 1.0, "more epochs? an x nearer to 0? another start in model.py?"),
         ("stands still", "gd", 1.0, "train.optimizer lbfgs?"),
-        ("stands still", "lbfgs", 0.25, "it stands still: a larger learning rate?"),
+        ("stands still", "lbfgs", 0.25, "it no longer moves: a larger learning rate?"),
         ("stands still", "lbfgs", 1.0, "an x nearer to 0? another start in model.py?"),
     ],
 )

@@ -223,7 +223,7 @@ def test_a_trend_of_a_plane_is_what_least_squares_on_its_residuals_explains(seed
     r = y - terms @ list(fitted.values())
     unexplained = r - terms @ np.linalg.lstsq(terms, r, rcond=None)[0]
     explained = 1 - np.var(unexplained) / np.var(r)
-    assert trend.about == "a trend along the inputs, which least squares would not leave"
+    assert trend.about == "a trend along the inputs, which least squares would not have"
     assert trend.value == pytest.approx(len(y) * explained, rel=1e-6)
     # Of pure noise this share has a beta distribution: three of n - 1 directions.
     assert is_share(trend.as_much, stats.beta.sf(explained, 3 / 2, (len(y) - 4) / 2))

@@ -39,7 +39,7 @@ def test_an_empty_csv_is_refused(path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet", "x" * 300 + ".csv"])
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
-    rule = rf"^generate\.table must be a file \(got .*{name}, which is none"
+    rule = rf"^generate\.table must be a file \(got .*{name}, which is not one"
     with pytest.raises(TableError, match=rule):
         read(tmp_path / name)
     if len(name) < 255:

@@ -135,7 +135,7 @@ def test_a_y_past_float64_is_refused_without_a_warning(
     generate(generate__seed=1)
     write_params(**params)
     monkeypatch.setattr(shards, "SHARD_ROWS", chunks * CHUNK_ROWS)
-    refused(r"truth must give a finite y for every x of generate\.x \(got one past float64\)")
+    refused(r"truth must give a finite y for every x of generate\.x \(got one beyond float64\)")
 
 
 def bad_squares() -> Iterator[Any]:

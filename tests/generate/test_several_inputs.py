@@ -202,8 +202,8 @@ def test_a_column_that_follows_from_others_is_refused_by_its_parameter(
     columns = {"x": ["a", "b", "sum"], "y": "y"}
     write_params(**OF_A_TABLE | {"generate__columns": columns}, generate__table=table)
     refused(
-        r"model must have terms that do not follow from each other in data/train/ \(got w_sum,"
-        r" which follows from the terms before it\)"
+        r"model must have terms that are not collinear in data/train/ \(got w_sum,"
+        r" which is collinear with the terms before it\)"
     )
 
 
@@ -212,7 +212,7 @@ def test_a_quadratic_through_two_different_x_is_refused(
 ) -> None:
     table = own("x,y\n1,1\n1,2\n2,3\n2,4\n")
     write_params(model="quadratic", truth=None, generate__table=table, generate__holdout=0)
-    refused(r"model must have terms .* \(got w, which follows from the terms before it\)")
+    refused(r"model must have terms .* \(got w, which is collinear with the terms before it\)")
 
 
 @pytest.mark.parametrize("name", ["a", "b"])

@@ -209,7 +209,7 @@ def test_a_table_with_a_mistake_is_refused_and_nothing_is_written(
 def test_a_table_that_is_no_file_is_refused(refused: Callable[..., None], table: str) -> None:
     Path("data/own/f.csv").mkdir()
     write_params(generate__table=table)
-    refused(rf"generate\.table must be a file \(got {re.escape(table)}, which is none\)")
+    refused(rf"generate\.table must be a file \(got {re.escape(table)}, which is not one\)")
 
 
 @pytest.mark.parametrize("drawn", [True, False])

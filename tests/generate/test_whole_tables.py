@@ -160,7 +160,7 @@ def test_a_character_may_cross_the_blocks_that_are_read(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "got"),
     [
-        ("x,y\n1,2\n2,3\n3,4,\n4,5\n", "3 in row 3, line 4: the last one is empty, .*"),
+        ("x,y\n1,2\n2,3\n3,4,\n4,5\n", "3 in row 3, line 4: the last field is empty, .*"),
         ("x,y\n1,10,20\n2,11,22\n", "3 in row 1, line 2: does the header lack .*"),
         ("x,y\n\n1,2\n\n3\n", "1 in row 2, line 5"),
         ("x,y\n1,2\n   \n", "1 in row 2, line 3"),

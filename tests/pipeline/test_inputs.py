@@ -107,5 +107,5 @@ def test_a_refused_gate_is_a_result_and_no_error(workspace: Workspace) -> None:
     assert run.tags["gate"] == "failed"
     assert run.status == "FINISHED"
     shown = workspace.knownline("summary").stdout
-    assert "gate refused" in shown
-    assert "the optimiser has not arrived" in shown
+    assert "gate failed" in shown
+    assert "the optimiser has not converged" in shown

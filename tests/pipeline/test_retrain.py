@@ -90,7 +90,7 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(promoted: Workspace) 
     assert promoted.samerun("reproduce", "champion").returncode == 0
 
     done = promoted.knownline("rollback", "--reason", "too steep for Bob")
-    assert "version 1 is the champion again, version 2 is not" in done.stdout
+    assert "version 1 is the champion again, in place of version 2" in done.stdout
     assert aliases(promoted) == {"champion": 1, "challenger": 2}
     first, second = versions(promoted).values()
     assert (first["restored"], second["rolled_back"]) == ("too steep for Bob",) * 2
@@ -99,7 +99,7 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(promoted: Workspace) 
     assert heading.startswith(f"# Retraining of {day}")
     assert "rolled back from version 2: too steep" in promoted.knownline("champion").stdout
     done = promoted.knownline("rollback", "--reason", "more", ok=False)
-    expect(done, 2, "must have replaced another")
+    expect(done, 2, "is the first champion of knownline")
 
     expect(retrain(promoted, day), 0, "nothing new")
     with sqlite3.connect(promoted.path / "mlruns/mlflow.db") as store:  # as a kill leaves it
@@ -227,10 +227,10 @@ def test_a_table_that_neither_git_nor_dvc_keeps_and_a_seed_for_one_are_refused(
 ) -> None:
     use(workspace, "data/own/mine.csv", "a", "b")
     (workspace.path / "data/own/mine.csv").write_text("a,b\n1,2\n2,3\n3,5\n4,6\n")
-    expect(retrain(workspace, DAY, "--seed", "7"), 2, "--seed must be left out")
+    expect(retrain(workspace, DAY, "--seed", "7"), 2, "--seed must not be given")
     with (workspace.path / ".gitignore").open("a") as ignored:
         ignored.write("*.csv\n")
-    expect(retrain(workspace), 2, "which git ignores", "dvc add data/own/mine.csv")
+    expect(retrain(workspace), 2, "which is tracked by neither", "dvc add data/own/mine.csv")
 
 
 def change_line(file: Path) -> None:
@@ -240,8 +240,8 @@ def change_line(file: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (change_line, "not the one it was registered as"),
-        pytest.param(Path.unlink, "does not answer", marks=pytest.mark.slow),
+        (change_line, "does not predict what it did"),
+        pytest.param(Path.unlink, "cannot predict", marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_champion_is_replaced_and_cannot_come_back(
@@ -259,7 +259,7 @@ def test_a_damaged_champion_is_replaced_and_cannot_come_back(
     expect(retrain(promoted, "2026-11-02"), 0, "version 1, cannot serve", why, "promoted")
     assert aliases(promoted)["champion"] == 2
     done = promoted.knownline("rollback", "--reason", "nostalgia", ok=False)
-    expect(done, 2, "must be whole")
+    expect(done, 2, "cannot be restored")
     assert aliases(promoted)["champion"] == 2
 
 
@@ -271,8 +271,8 @@ def test_a_champion_whose_run_has_lost_a_file_still_has_successors(promoted: Wor
 
 
 def test_without_a_champion_nothing_is_shown_or_rolled_back(workspace: Workspace) -> None:
-    expect(workspace.knownline("champion", ok=False), 2, "must have a champion")
-    expect(workspace.knownline("rollback", "--reason", "x", ok=False), 2, "must be a champion")
+    expect(workspace.knownline("champion", ok=False), 2, "has no champion in")
+    expect(workspace.knownline("rollback", "--reason", "x", ok=False), 2, "has no champion yet")
     expect(workspace.knownline("rollback", "--reason", " ", ok=False), 2, "--reason must say why")
     expect(workspace.knownline("rollback", ok=False), 2, "--reason")
 
@@ -288,7 +288,7 @@ def test_a_branch_that_is_checked_out_is_not_moved_and_the_day_is_utcs(
     done = workspace.knownline("retrain", ok=False, TZ=zone)
     if datetime.now(UTC).date() != day:
         pytest.skip("midnight passed")
-    expect(done, 2, f"retrain/{day} must not be checked out", "git switch main")
+    expect(done, 2, f"branch retrain/{day} is checked out", "git switch main")
     assert (workspace.path / "params.yaml").read_bytes() == before
 
 

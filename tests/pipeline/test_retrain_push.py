@@ -25,7 +25,7 @@ def clone(workspace: Workspace, path: Path, *options: str) -> Workspace:
 def test_params_lock_data_and_store_are_pushed(pushing_champion: Workspace, tmp_path: Path) -> None:
     here = pushing_champion
     done = retrain(here, DAY, "--push")
-    expect(done, 0, f"retrain/{DAY} is pushed", "nothing new", "the store is pushed as")
+    expect(done, 0, f"pushed retrain/{DAY}", "nothing new", "the store is pushed as")
     tip = here.git("rev-parse", f"retrain/{DAY}")
     there = here.git("ls-remote", "origin")
     assert f"{tip.strip()}\trefs/heads/retrain/{DAY}" in there
@@ -46,7 +46,7 @@ def test_another_machine_repeats_the_day_and_adds_a_second_seed(
     other = clone(pushing_champion, tmp_path / "other")
     expect(retrain(other, DAY, "--push"), 0, "nothing new")
     assert other.git("rev-parse", f"retrain/{DAY}") == tip
-    for words in ("is pushed", "nothing new"):
+    for words in ("pushed ", "nothing new"):
         expect(retrain(other, DAY, "--push", "--seed", "2026110105"), 0, words)
     assert len(versions(other)) == 2
     assert other.git("merge-base", f"retrain/{DAY}", tip.strip()) == tip
@@ -64,7 +64,7 @@ def test_a_branch_that_somebody_else_pushed_first_leaves_the_champion(
     commit(bob, "bob was here")
     bob.git("push", "--quiet", "origin", f"retrain/{day}")
     done = retrain(pushing_champion, day, "--push")
-    expect(done, 2, f"origin must take retrain/{day}", "rejected")
+    expect(done, 2, f"cannot push retrain/{day} to origin", "rejected")
     assert aliases(pushing_champion)["champion"] == 1
     assert "verdict" not in versions(pushing_champion)[2]
     bob.git("push", "--quiet", "--delete", "origin", f"retrain/{day}")

@@ -146,7 +146,7 @@ def test_a_damaged_result_is_one_line(workspace: Workspace) -> None:
         (workspace.path / "reports/metrics.json").write_text(content)
         done = workspace.knownline("summary", ok=False)
         assert done.returncode == 2
-        expected = "knownline: error: reports/metrics.json must be what `evaluate`"
+        expected = "knownline: error: reports/metrics.json is damaged"
         assert done.stderr.startswith(expected)
         assert done.stderr.count("\n") == 1
 
@@ -154,11 +154,11 @@ def test_a_damaged_result_is_one_line(workspace: Workspace) -> None:
 def test_the_summary_names_no_other_run(workspace: Workspace) -> None:
     """After an experiment was undone: marker and note are of that one, the files are not."""
     workspace.dvc("exp", "run", "--set-param", "train.learning_rate=0.05")
-    assert "run recorded: lr 0.05" in workspace.knownline("summary").stdout
+    assert ": lr 0.05" in workspace.knownline("summary").stdout
     workspace.git("checkout", "params.yaml", "dvc.lock")
     workspace.dvc("checkout")
     shown = workspace.knownline("summary").stdout
     assert "w = 20.002" in shown
     assert "not recorded: run `dvc repro`" in shown
     workspace.dvc("repro")
-    assert "run recorded: 99 rows, lr 0.25" in workspace.knownline("summary").stdout
+    assert ": 99 rows, lr 0.25" in workspace.knownline("summary").stdout

@@ -51,7 +51,7 @@ def test_row_by_row_a_damaged_file_is_one_line_with_its_name(workspace: Workspac
     done = workspace.knownline("train", ok=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "data/train/part-00000.parquet must be what the stage before wrote" in done.stderr
+    assert "data/train/part-00000.parquet is damaged" in done.stderr
 
 
 SIGNAL_AT_IMPORT = """

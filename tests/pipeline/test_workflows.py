@@ -200,7 +200,7 @@ def test_every_line_of_ci_runs_on_a_fresh_clone(origin: Workspace, tmp_path: Pat
 
 def test_an_issue_is_opened_once_also_without_a_report(origin: Workspace, tmp_path: Path) -> None:
     runner = Runner(tmp_path / "origin.git", tmp_path / "runner")
-    for words in ("", "open already: Drift"):
+    for words in ("", "this issue is open already: Drift"):
         assert words in runner.do(".github/open-issue Drift reports/retrain.md").stdout
     assert [issue["title"] for issue in runner.issues()] == ["Drift"]
 
@@ -245,7 +245,7 @@ def test_every_line_of_retrain_runs_on_bare_runners(origin: Workspace, tmp_path:
         issues = (refused.bin / "issues.json").read_text()
     assert sorted(issue["title"] for issue in refused.issues()) == [
         "The data has drifted",
-        "The gate refuses the retraining",
+        "The retraining was refused",
     ]
 
     (line,) = [step["run"] for step in steps("retrain", "prove") if "run" in step]

@@ -178,12 +178,15 @@ def many(*, w: float = 20.0, b: float = 5.0, sd: float = 1.5, rows: int = 10**8)
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"b": 5.14}, "no drift that matters"),  # 0.093 standard deviations of the residuals
+        (
+            {"b": 5.14},
+            "no drift larger than the limit",
+        ),  # 0.093 standard deviations of the residuals
         ({"b": 5.16}, "the line drifted"),
-        ({"w": 20.0 + 0.14 / math.hypot(50, 28)}, "no drift that matters"),
+        ({"w": 20.0 + 0.14 / math.hypot(50, 28)}, "no drift larger than the limit"),
         ({"w": 20.0 + 0.16 / math.hypot(50, 28)}, "the line drifted"),
-        ({"sd": 1.5 * 1.09}, "no drift that matters"),
-        ({"sd": 1.5 / 1.09}, "no drift that matters"),
+        ({"sd": 1.5 * 1.09}, "no drift larger than the limit"),
+        ({"sd": 1.5 / 1.09}, "no drift larger than the limit"),
         ({"sd": 1.5 * 1.11}, "the noise drifted"),
         ({"sd": 1.5 / 1.11}, "the noise drifted"),
         ({"b": 6.0, "sd": 2.0}, "the line and the noise drifted"),

@@ -138,8 +138,8 @@ def test_a_checkpoint_of_another_training_is_not_used(
     train(*([("learning_rate: 0.25", "learning_rate: 0.2")] if what == "parameter" else []))
     assert trained == list(range(60))
     assert capsys.readouterr().err == (
-        "knownline: warning: scratch/checkpoint cannot be used (it is of another training):"
-        " training begins anew\n"
+        "knownline: warning: scratch/checkpoint cannot be used (it belongs to another training):"
+        " the training starts from the beginning\n"
     )
     assert not SCRATCH.exists()
 
@@ -243,10 +243,10 @@ def unlisted(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "error", "match"),
     [
-        (flipped, DamagedError, r"data/train/part-00001\.parquet must be .*SHA-256"),
-        (appended, DamagedError, r"data/train/part-00001\.parquet must be .*SHA-256"),
-        (removed, MissingError, r"data/train/part-00001\.parquet must be there"),
-        (unlisted, DamagedError, r"data/train/part-00002\.parquet must not be there"),
+        (flipped, DamagedError, r"data/train/part-00001\.parquet is damaged .*SHA-256"),
+        (appended, DamagedError, r"data/train/part-00001\.parquet is damaged .*SHA-256"),
+        (removed, MissingError, r"data/train/part-00001\.parquet is missing"),
+        (unlisted, DamagedError, r"data/train/part-00002\.parquet is not listed"),
     ],
 )
 def test_row_by_row_every_file_is_compared_with_its_sum_first(

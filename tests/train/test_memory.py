@@ -51,11 +51,9 @@ def test_free_memory_is_the_smaller_of_the_machines_and_the_containers(
 def test_rows_that_do_not_fit_are_refused_with_the_bytes(system: dict[str, str]) -> None:
     system["/proc/meminfo"] = "MemAvailable: 1000 kB\n"
     fitting.refuse_too_many(5_120, {CPU: 200})
-    with pytest.raises(
-        ParamsError, match=r"train\.compress must be true for 5,121 rows"
-    ) as refused:
+    with pytest.raises(ParamsError, match=r"train\.compress must be true: 5,121 rows") as refused:
         fitting.refuse_too_many(5_121, {CPU: 200})
-    assert "1,024,200 bytes on cpu (got false, and 1,024,000 bytes free)" in str(refused.value)
+    assert "take 1,024,200 bytes on cpu, where 1,024,000 are free (got false)" in str(refused.value)
 
 
 def test_nothing_is_refused_when_the_free_memory_is_unknown(system: dict[str, str]) -> None:

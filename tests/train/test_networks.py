@@ -371,7 +371,7 @@ def test_weights_that_are_gone_are_missed_in_one_line(
     capsys.readouterr()
     assert main(["evaluate"]) == 2
     told = capsys.readouterr().err
-    assert told.startswith("knownline: error: models/weights.safetensors must be there")
+    assert told.startswith("knownline: error: models/weights.safetensors is missing")
     assert told.count("\n") == 1
 
 
@@ -441,9 +441,9 @@ UNUSABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "other inputs": (lambda: nn.Linear(3, 1), "RuntimeError: mat1 and mat2"),
     "fails in training": (OnlyOnce, "RuntimeError: cannot train"),
     "by input": (Transposing, r"TypeError: \(2,\) for 8 rows"),
-    "looks at other rows": (Centred, "whose number for a row depends on other rows"),
-    "draws": (Drawing, "other numbers each time it predicts"),
-    "more state": (MoreState, "a state that is no tensor"),
+    "looks at other rows": (Centred, "whose prediction for a row depends on other rows"),
+    "draws": (Drawing, "predictions change from call to call"),
+    "more state": (MoreState, "a state that is not a tensor"),
     "ends the process": (lambda: sys.exit(0), "SystemExit: 0"),
     "a norm of one row": (normalising, "ValueError: Expected more than 1 value per channel"),
 }

@@ -240,8 +240,8 @@ def test_a_training_that_diverges_says_what_to_change() -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda x, a: a * np.cbrt(x), "np.cbrt has no like in torch"),
-        (lambda x, a: a * np.stack([x, x])[0], "np.stack has no like in torch"),
+        (lambda x, a: a * np.cbrt(x), "np.cbrt has no counterpart in torch"),
+        (lambda x, a: a * np.stack([x, x])[0], "np.stack has no counterpart in torch"),
         (lambda x, a: np.where(x > a, 1.0, 0.0), "no gradient"),
         (lambda x, a: a * x[:, None] / 0 if x.ndim > 1 else a.item() * x, "no gradient"),
         (lambda x, a: a * x.nothing, "AttributeError"),

@@ -1,7 +1,7 @@
 """Least squares of a model that is not linear in its parameters, on all rows.
 
-The reference that a training is compared with: the Levenberg-Marquardt method of scipy, from the
-model's start. Knows nothing of files, of torch or of the truth.
+This is the reference that a training is compared with. It uses scipy's Levenberg-Marquardt method,
+from the model's start. Knows nothing of files, of torch or of the truth.
 """
 
 import math
@@ -23,19 +23,19 @@ Array = npt.NDArray[np.float64]
 _EPS = float(np.finfo(np.float64).eps)
 
 _SINGULAR = 64 * _EPS
-"""An eigenvalue of correlations below this is rounding: some parameters determine each other."""
+"""An eigenvalue of the correlations below this is rounding: some parameters are collinear."""
 
 _EVALUATIONS = 3_000
-"""The most evaluations of a search. Parameters that nearly determine each other take hundreds."""
+"""The most evaluations in a search. Nearly collinear parameters take hundreds."""
 
 _POLISHING = 20
-"""The most steps after the search."""
+"""The most Newton steps after the search."""
 
 _STEP: float = _EPS**0.25
 """The relative step of the differences: truncation is its fourth power, rounding _EPS over it."""
 
 _TRIES, _LARGEST_FACTOR = 12, 1e4
-"""How often a step is corrected at the most, and by how much at once."""
+"""The most corrections of a step, and the largest factor of one correction."""
 
 
 class CurveFit:
@@ -61,7 +61,7 @@ class CurveFit:
 
     @cached_property
     def solution(self) -> Parameters:
-        """The parameters with the smallest squared loss that is found from any of the starts."""
+        """The parameters with the smallest squared loss found from any of the starts."""
         starts = [self.start, self._near] if self._near else [self.start]
         found = [self._from(start) for start in starts]
         return min(found, key=lambda each: _or_inf(self.mean_squared_error(each)))
@@ -86,14 +86,14 @@ class CurveFit:
                 return start
             polished = self._polished(found.x)
             before, after = map(self.mean_squared_error, (self._named(found.x), polished))
-            # Away from a minimum such a step may lead anywhere; at one, rounding is all it changes.
+            # Away from a minimum a Newton step can make the loss larger: then it is not taken.
             return polished if after <= before * (1 + 1e-6) else self._named(found.x)
 
     def _polished(self, values: Array) -> Parameters:
-        """Return parameters after some of Newton's steps, as long as these shrink.
+        """Return the parameters after Newton steps, taken for as long as each halves the last.
 
-        The method above stops where the loss does not change any more, which is flat near its
-        minimum: that leaves half the digits. The Hessian is that of the first of these steps.
+        Levenberg-Marquardt stops when the loss no longer changes. The loss is flat near its
+        minimum, so the parameters then have only half their digits. The Hessian is computed once.
         """
         effects = jacobian(self.model, self._named(values), self._inputs).T
         scale = np.sqrt([mean_square(each) for each in effects])
@@ -131,7 +131,7 @@ class CurveFit:
         return np.broadcast_to(self.model.at(parameters, inputs), inputs[0].shape)
 
     def tangent(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return what y changes by with each parameter, at the solution: (rows,) each."""
+        """Return the derivative of y by each parameter, at the solution: (rows,) each."""
         return list(jacobian(self.model, self.solution, inputs).T)
 
     def mean_squared_error(self, parameters: Mapping[str, float]) -> float:
@@ -159,7 +159,7 @@ class CurveFit:
         """Return the standard errors of the least-squares parameters, given the residual variance.
 
         They are those of the linear model that is tangent at the solution; infinite if its terms
-        determine each other. Source: Seber and Wild, Nonlinear Regression (1989), section 2.1.2.
+        are collinear. Source: Seber and Wild, Nonlinear Regression (1989), section 2.1.2.
         """
         products = np.array(self.products)
         scale = np.sqrt(np.diag(products))
@@ -178,7 +178,7 @@ def starting(model: Nonlinear, sample: Array) -> Parameters:
     """Return the parameters that a fit starts from.
 
     sample: the inputs and y of some rows, (inputs + 1, shown). Raises: ParamsError if the model's
-    own function gives none for them.
+    own start function fails for them.
     """
     *inputs, y = sample
     try:
@@ -186,9 +186,9 @@ def starting(model: Nonlinear, sample: Array) -> Parameters:
             warnings.simplefilter("ignore")
             return model.starting(inputs, y)
     except Exception as error:  # it is the user's code
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         rule = "model must have a start that gives each parameter a number for these rows"
-        raise ParamsError(f"{rule} (got {told})") from error
+        raise ParamsError(f"{rule} (got {reason})") from error
 
 
 def jacobian(model: Nonlinear, parameters: Mapping[str, float], inputs: Sequence[Array]) -> Array:
@@ -211,8 +211,8 @@ def jacobian(model: Nonlinear, parameters: Mapping[str, float], inputs: Sequence
 def _step(moved: Callable[[float], Array], size: float) -> float:
     """Return a step of a parameter that changes y by about _STEP of its standard deviation.
 
-    moved: returns y after a step. size: of the parameter, which says little of its effect: that of
-    a frequency grows with x, and an intercept near 0 is not a small part of anything.
+    moved: returns y after a step. size: the parameter's absolute value. It says little about the
+    effect on y: the effect of a frequency grows with x, and an intercept may be near 0 by chance.
     """
     y = np.ravel(moved(0.0))
     scale, step = float(np.std(y)) or math.sqrt(mean_square(y)), float(_STEP * (size or 1.0))

@@ -8,7 +8,9 @@ samerun's UserError
 └── ClusterError      a Dask cluster cannot do the work
 """
 
-from samerun.core.errors import UserError
+from pathlib import Path
+
+from samerun.core.errors import DamagedError, MissingError, UserError
 
 
 class ParamsError(UserError):
@@ -29,3 +31,13 @@ class DivergedError(UserError):
 
 class ClusterError(UserError):
     """The scheduler or the workers that KNOWNLINE_SCHEDULER names cannot do the work."""
+
+
+def missing(path: Path | str) -> MissingError:
+    """Return the error for a file that a stage should have written."""
+    return MissingError(f"{path} is missing: run `dvc repro`")
+
+
+def damaged(path: Path, reason: str) -> DamagedError:
+    """Return the error for a file that is not what a stage wrote."""
+    return DamagedError(f"{path} is damaged ({reason}): run `dvc repro --force`")

@@ -1,4 +1,4 @@
-"""The factor L D Lᵀ of a matrix of sums of products, in an order of operations of our own.
+"""The factor L D Lᵀ of a matrix of sums of products, in a fixed order of operations.
 
 LAPACK's last bits depend on its build; these depend on the numbers alone.
 """
@@ -7,15 +7,15 @@ import math
 from collections.abc import Sequence
 
 COLLINEAR = 1e-10
-"""A term is collinear if the terms before it leave a smaller share of its sum of squares."""
+"""A term is collinear if the terms before it explain all but this share of its sum of squares."""
 
 
 class Factor:
     """The factor of a symmetric matrix (k + 1, k + 1) of products of k terms and y.
 
-    lower: L, a unit lower triangle (k, k). squares: D, what of each term's sum of squares the terms
-    before it leave, (k,). along: the product of y with what is left of each term, (k,). rest: what
-    of y's sum of squares the terms leave.
+    lower: L, a unit lower triangle (k, k). squares: D, the part of each term's sum of squares that
+    the terms before it do not explain, (k,). along: the product of y with the unexplained part of
+    each term, (k,). rest: the part of y's sum of squares that the terms do not explain.
     """
 
     def __init__(self, matrix: Sequence[Sequence[float]]) -> None:
@@ -24,22 +24,22 @@ class Factor:
         self.squares: list[float] = []
         self.along: list[float] = []
         self.totals = [matrix[i][i] for i in range(count)]
-        left = [list(row) for row in matrix]
+        rest = [list(row) for row in matrix]
         for j in range(count):
-            square = left[j][j]
+            square = rest[j][j]
             self.squares.append(square)
-            self.along.append(left[j][count])
+            self.along.append(rest[j][count])
             for i in range(j + 1, count + 1):
-                share = _ratio(left[i][j], square)
+                share = _ratio(rest[i][j], square)
                 if i < count:
                     self.lower[i][j] = share
                 for m in range(j + 1, i + 1):
-                    left[i][m] = left[m][i] = left[i][m] - left[m][j] * share
-        self.rest = left[count][count]
+                    rest[i][m] = rest[m][i] = rest[i][m] - rest[m][j] * share
+        self.rest = rest[count][count]
 
     @property
     def collinear(self) -> int | None:
-        """The first term that the terms before it determine, or None."""
+        """The first term that is collinear with the terms before it, or None."""
         for index, (square, total) in enumerate(zip(self.squares, self.totals, strict=True)):
             if not square > COLLINEAR * total:
                 return index

@@ -1,6 +1,6 @@
-"""A model of any kind and the rows it is fitted to, as `evaluate`, `report` and `retrain` see it.
+"""A model of any kind and the rows it is fitted to, for `evaluate`, `report` and `retrain`.
 
-Of a linear model the summary of the rows is enough. For any other, the rows are read.
+For a linear model the summary of the rows is enough. For any other model the rows are read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Fit(Protocol):
         """Return the model's y, (rows,), for inputs of (rows,) each."""
 
     def tangent(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return what y changes by with each parameter that is not the constant's, (rows,) each."""
+        """Return the derivative of y by each parameter but the constant term's, (rows,) each."""
 
     def mean_squared_error(self, parameters: Mapping[str, float]) -> float:
         """Return the mean over the rows of (the model's y - y)²."""
@@ -64,7 +64,7 @@ class Fit(Protocol):
 
 
 class NetworkFit:
-    """A trained network and rows: it has no named parameters, so there is no best fit of them."""
+    """A trained network and rows. It has no named parameters, so most results are empty."""
 
     def __init__(
         self,
@@ -87,24 +87,24 @@ class NetworkFit:
 
     @cached_property
     def errors(self) -> Array:
-        """The network's y less y, (rows,)."""
+        """The network's prediction minus y, (rows,)."""
         return self._predictor(self._inputs) - self._y
 
     def linear_errors(self, linear: Parameters) -> Array:
-        """Return the same of the linear model with these parameters, (rows,)."""
+        """Return the linear model's prediction minus y, with these parameters: (rows,)."""
         predicted: Array = self.model.summarised.at(linear, self._inputs)
         return predicted - self._y
 
     def predict(self, parameters: Mapping[str, float], inputs: Sequence[Array]) -> Array:
-        """Return the network's y, (rows,), for inputs of (rows,) each."""
+        """Return the network's prediction, (rows,), for inputs of (rows,) each."""
         return self._predictor(inputs)
 
     def tangent(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return nothing, as there are no parameters."""
+        """Return nothing: there are no parameters."""
         return []
 
     def mean_squared_error(self, parameters: Mapping[str, float]) -> float:
-        """Return the mean over the rows of (the network's y - y)²."""
+        """Return the mean over the rows of (prediction - y)²."""
         return mean_square(self.errors)
 
     def distance(self, parameters: Mapping[str, float]) -> float:
@@ -112,11 +112,11 @@ class NetworkFit:
         return 0.0
 
     def spread(self, parameters: Mapping[str, float]) -> list[float]:
-        """Return nothing, as there are no parameters."""
+        """Return nothing: there are no parameters."""
         return []
 
     def standard_errors(self, variance: float) -> Parameters:
-        """Return nothing, as there are no parameters."""
+        """Return nothing: there are no parameters."""
         return {}
 
 
@@ -169,9 +169,9 @@ def predictor(kind: Network) -> Predictor:
     """Return the function that predicts by the weights in models/. Raises: DamagedError."""
     try:
         loaded = network.load(WEIGHTS, kind.build)
-        loaded([np.zeros(2)] * len(kind.inputs))  # weights that load may still be of another shape
+        loaded([np.zeros(2)] * len(kind.inputs))  # weights may load and still not fit the inputs
         return loaded
-    except Exception as error:  # of many types, of torch, safetensors and the user's code
+    except Exception as error:  # from torch, safetensors or the user's code
         first_line = (str(error).splitlines() or [""])[0][:160]
         raise DamagedError(
             f"{WEIGHTS} must be weights of the model in model.py: run `dvc repro --force train`"

@@ -14,9 +14,9 @@ from samerun.core import files
 def replaced(path: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `path` if the block succeeds.
 
-    If it raises, `path` stays as it was. Whoever writes the files in the folder must sync them.
-    Another process may still write there when the block ends: a Dask worker that was given up. None
-    of its temporary files is left.
+    If the block raises, `path` stays as it was. The block must sync the files that it writes.
+    Another process, such as an abandoned Dask worker, may still be writing to the folder when the
+    block ends; its temporary files are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by tempfile.mkdtemp, which ignores the umask.
@@ -30,13 +30,13 @@ def replaced(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(new)
         raise
-    # Only now: under the folder's old name, no process can make another one.
-    for left in path.glob(".*.tmp-*"):
-        left.unlink(missing_ok=True)
+    # Only now: once the folder is renamed, no process can add another one under its old name.
+    for leftover in path.glob(".*.tmp-*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, even if another process goes on to make files under its name."""
+    """Remove a folder, even if another process is still creating files in it."""
     with suppress(OSError):
         folder = folder.rename(folder.with_name(f"{folder.name}-"))
     shutil.rmtree(folder, ignore_errors=True)

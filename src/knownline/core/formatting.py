@@ -28,7 +28,7 @@ def rounded(value: float, error: float) -> str:
 
 
 def plain(value: float) -> str:
-    """Return a number that somebody chose, with the digits it was given: 20, 20.1234567, 1e-9."""
+    """Return a number as somebody wrote it, with all its digits: 20, 20.1234567, 1e-9."""
     return significant(value, 15)
 
 
@@ -38,7 +38,7 @@ def significant(value: float | None, digits: int) -> str:
 
 
 def multiple(value: float, *, signed: bool = False) -> str:
-    """Return a multiple: 0.35, 12.00, 1160; beyond 1e-2 and 1e4 with two significant digits."""
+    """Return a multiple: 0.35, 12.00, 1160; two digits if it is below 1e-2 or from 1e4 on."""
     sign = "+" if signed else ""
     if 0.01 <= abs(value) < 1e4:
         return f"{value:{sign}.{2 if abs(value) < 99.995 else 0}f}"
@@ -48,8 +48,8 @@ def multiple(value: float, *, signed: bool = False) -> str:
 def r_squared(value: float | None) -> str:
     """Return R² with its meaningful digits; None is a dash.
 
-    Close to 1 these are its nines and two more digits: twenty held-out rows determine 1 - R² only
-    to a third of its value. With too many nines to count, the text is like 1 − 2.3e-12.
+    Close to 1, these are the nines and two more digits: twenty held-out rows determine 1 - R² only
+    to a third of its value. A value with too many nines to count is written like 1 − 2.3e-12.
     """
     if value is None or not 0.99 < value < 1:
         return significant(value, 2)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from knownline.core.errors import missing
 from knownline.core.kinds import Parameters
-from samerun.core.errors import DamagedError, MissingError
+from samerun.core.errors import DamagedError
 
 Array = npt.NDArray[np.float64]
 
@@ -18,7 +19,7 @@ Array = npt.NDArray[np.float64]
 class History:
     """A training by epoch, from epoch 0 on.
 
-    names: of the parameters, none of a network. loss: before the epoch's step, as the article
+    names: of the parameters; empty for a network. loss: before each epoch's step, as the article
     prints it, (epochs,).
     values: the parameters after the step, in the units of the data, (parameters, epochs).
     """
@@ -42,7 +43,7 @@ class History:
         return values
 
     def to_csv(self) -> str:
-        """Return the history as CSV, one line an epoch, counted from 0."""
+        """Return the history as CSV, one line per epoch, counted from 0."""
         columns = [self.loss.tolist(), *self.values.tolist()]
         lines = (
             f"{epoch},{','.join(map(repr, row))}\n"
@@ -58,7 +59,7 @@ class History:
         is missing or repeated.
         """
         if not path.is_file():
-            raise MissingError(f"{path} must be there: run `dvc repro` (got no file)")
+            raise missing(path)
         expected = _header(names)
         rule = f"{path} must be CSV with {expected.strip()}"
         with path.open() as stream, warnings.catch_warnings():

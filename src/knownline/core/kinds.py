@@ -1,7 +1,7 @@
 """The kinds of models that can be fitted: linear in the parameters, not linear, and networks.
 
-A model says which inputs it has, how its parameters are called, and how y follows from both.
-Whatever has names, from history.csv to MLflow, takes them from here. Knows nothing of files.
+A model declares its inputs, the names of its parameters, and how y follows from both. Those names
+appear everywhere, from history.csv to MLflow. Knows nothing of files.
 """
 
 import inspect
@@ -23,8 +23,8 @@ class Linear:
     """A model that is linear in its parameters: y is the sum of each parameter times its term.
 
     inputs: the names of the inputs. terms: for each parameter, by name, a function of the inputs
-    (arrays of (rows,) each, in order) that returns an array of (rows,), or a number: the term that
-    is the same in every row, of which a model has one at the most.
+    (arrays of (rows,) each, in order) that returns an array of (rows,). The constant term, which is
+    the same in every row, is a function that returns a number; a model has at most one.
     """
 
     inputs: tuple[str, ...]
@@ -37,7 +37,7 @@ class Linear:
 
     @property
     def summarised(self) -> "Linear":
-        """The linear model whose moments stand for the rows: this one."""
+        """The linear model whose moments summarise the rows: this one."""
         return self
 
     @cached_property
@@ -86,13 +86,13 @@ class Linear:
 
 @dataclass(frozen=True)
 class Nonlinear:
-    """A model with named parameters in which it is not linear.
+    """A model that is not linear in its named parameters.
 
-    inputs: the names of the inputs. function: of the inputs, in order, and then of the parameters,
-    whose names it gives: lambda x, a, k: a * np.exp(-k * x) has the parameters a and k. It is
-    called with arrays of (rows,) and with tensors, which numpy's functions take too. start: the
-    parameters a fit starts from, by name; or a function that returns them for a sample of the rows,
-    the inputs and then y, (shown,) each.
+    inputs: the names of the inputs. function: takes the inputs, in order, then the parameters, and
+    names them: lambda x, a, k: a * np.exp(-k * x) has the parameters a and k. It is called with
+    arrays of (rows,), and with tensors that numpy's functions accept. start: the parameters that a
+    fit starts from, by name; or a function that returns them for a sample of the rows: the inputs,
+    then y, (shown,) each.
     """
 
     inputs: tuple[str, ...]
@@ -126,8 +126,8 @@ class Network:
     """A model without named parameters: a torch.nn.Module.
 
     inputs: the names of the inputs. build: returns a new module, which takes a tensor of
-    (rows, inputs) and returns one of (rows, 1) or (rows,): y. Inputs and y are standardised there:
-    of mean 0 and variance 1 over the training rows.
+    (rows, inputs) and returns y, of (rows, 1) or (rows,). The module sees standardised inputs and
+    y: their mean is 0 and their variance 1 over the training rows.
     """
 
     inputs: tuple[str, ...]
@@ -140,7 +140,7 @@ class Network:
 
     @cached_property
     def summarised(self) -> Linear:
-        """The linear model that a network has to beat."""
+        """The linear model that the network is compared with."""
         return linear_in(self.inputs)
 
 
@@ -164,7 +164,7 @@ def linear_in(inputs: tuple[str, ...]) -> Linear:
 
 
 def _read_only(values: Any) -> Any:
-    """Return an array that a term cannot change; a number as it is."""
+    """Return a read-only view of an array, so that a term cannot change it; a number as it is."""
     if not isinstance(values, np.ndarray):
         return values
     view = values.view()

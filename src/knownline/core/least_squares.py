@@ -1,4 +1,4 @@
-"""Least squares of a linear model on compressed rows, and the few points that stand for the rows.
+"""Least squares of a linear model on compressed rows, and the few points that replace the rows.
 
 Knows nothing of files, of torch or of the truth.
 """
@@ -22,8 +22,8 @@ Array = npt.NDArray[np.float64]
 class Scaling:
     """How the columns of a fit follow from the terms: centred, made orthogonal, of mean square 1.
 
-    means: subtracted from the terms, (k,). factor: makes them orthogonal. sds: what divides each,
-    (k,). Without `factor`, the columns are the terms.
+    means: subtracted from the terms, (k,). factor: makes them orthogonal. sds: the divisors, (k,).
+    Without `factor`, the columns are the terms.
     """
 
     model: Linear
@@ -37,19 +37,19 @@ class Scaling:
         return self.model.level if self.factor is None else float(self.model.constant is not None)
 
     def columns(self, terms: Sequence[Array]) -> list[Array]:
-        """Return the columns of terms, (rows,) each."""
+        """Return the columns for terms of (rows,) each: as many of (rows,)."""
         if self.factor is None:
             return list(terms)
-        left: list[Array] = []
+        orthogonal: list[Array] = []
         for term, mean, shares in zip(terms, self.means, self.factor.lower, strict=True):
             column = np.subtract(term, mean)
-            for share, earlier in zip(shares, left, strict=False):
+            for share, earlier in zip(shares, orthogonal, strict=False):
                 column -= share * earlier
-            left.append(column)
-        return [np.divide(column, sd) for column, sd in zip(left, self.sds, strict=True)]
+            orthogonal.append(column)
+        return [np.divide(column, sd) for column, sd in zip(orthogonal, self.sds, strict=True)]
 
     def in_data_units(self, raw: Sequence[float]) -> list[float]:
-        """Return the model's parameters, given those for the columns; both in the model's order."""
+        """Return the model's parameters, given those of the columns; both in the model's order."""
         if self.factor is None:
             return list(raw)
         values = dict(zip(self.model.names, raw, strict=True))
@@ -67,7 +67,7 @@ class Scaling:
 class LeastSquares:
     """A linear model and the rows it is fitted to, compressed.
 
-    With a constant term, everything is centred; without one, sums of products are about zero.
+    With a constant term, sums of products are centred; without one, they are taken about zero.
     """
 
     def __init__(self, model: Linear, rows: Compressed) -> None:
@@ -107,7 +107,7 @@ class LeastSquares:
 
     @property
     def collinear(self) -> str | None:
-        """The first parameter whose term the terms before it determine, or None."""
+        """The first parameter whose term is collinear with the terms before it, or None."""
         index = self.factor.collinear
         return None if index is None else self.model.varying[index]
 
@@ -148,7 +148,7 @@ class LeastSquares:
         return np.broadcast_to(self.model.at(parameters, inputs), inputs[0].shape)
 
     def tangent(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return what y changes by with each parameter that is not the constant's, (rows,) each."""
+        """Return the derivative of y by each parameter but the constant term's, (rows,) each."""
         return self.model.columns(inputs)
 
     def mean_squared_error(self, parameters: Mapping[str, float]) -> float:
@@ -214,27 +214,27 @@ class LeastSquares:
 
         They have the mean and the covariance of the rows (without a constant term: the mean
         squares), so the loss and its gradient are those of the rows at every parameter vector.
-        With `standardize`, the columns are those of `scaling`, else the terms.
+        With `standardize`, the columns are those of `scaling`, otherwise the terms.
         """
         factor, n = self.factor, self.rows.rows
         *axes, last = _axes(len(self.sds) + 1, centred=self._centred)
         along = [(a / n) / sd for a, sd in zip(factor.along, self.sds, strict=True)]
         across = math.sqrt(max(factor.rest, 0.0) / n)
-        left = _combined(along, axes) + across * last
+        residuals = _combined(along, axes) + across * last
         terms = [
             _combined([share * sd for share, sd in zip(shares, self.sds, strict=True)], axes)
             for shares in factor.lower
         ]
         if not self._centred:
-            return (axes if standardize else terms), left
+            return (axes if standardize else terms), residuals
         pivot = self.rows.pivot
         us = [mean + term for mean, term in zip(self.rows.mean_u, terms, strict=True)]
-        y = pivot.y + (_combined(pivot.slopes, us) + (self.rows.mean_r + left))
+        y = pivot.y + (_combined(pivot.slopes, us) + (self.rows.mean_r + residuals))
         return (axes if standardize else [t0 + u for t0, u in zip(pivot.terms, us, strict=True)]), y
 
 
 def _combined(factors: Sequence[float], columns: Sequence[Array]) -> Array:
-    """Return the sum of the columns, each times its factor; zeros are left out."""
+    """Return the sum of the columns, each times its factor; zero factors are skipped."""
     parts = [f * column for f, column in zip(factors, columns, strict=False) if f]
     total = parts[0] if parts else np.zeros_like(columns[0])
     for part in parts[1:]:

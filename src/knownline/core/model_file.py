@@ -8,17 +8,17 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from knownline.core.errors import damaged, missing
 from knownline.core.kinds import Parameters
 from knownline.core.layout import WEIGHTS
 from samerun.core import files
-from samerun.core.errors import DamagedError, MissingError
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A fitted model.
 
-    model: its name in params.yaml. inputs: the names of its columns. weights: of a network, the
+    model: its name in params.yaml. inputs: the names of its columns. weights: for a network, the
     SHA-256 of the file with its weights.
     """
 
@@ -51,15 +51,15 @@ class Fitted:
             inputs, weights = tuple(map(str, content["inputs"])), str(content.get("weights", ""))
             fitted = cls(str(content["model"]), inputs, exact, weights)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"no model is written there ({error})") from error
+            raise ValueError(f"it holds no model: {error}") from error
         if not (exact or weights) or not all(map(math.isfinite, exact.values())):
-            raise ValueError(f"no model is written there ({exact})")
+            raise ValueError(f"it holds no model: {exact}")
         if {k: v.hex() for k, v in decimal.items()} != {k: v.hex() for k, v in exact.items()}:
             raise ValueError(f"its numbers {decimal} and its hex floats {exact} differ")
         return fitted
 
     def write(self, path: Path, weights: bytes | None = None) -> None:
-        """Write the model to a file. weights: of a network, the content of the file beside it."""
+        """Write the model to a file. weights: a network's, for the file beside it."""
         beside = path.with_name(WEIGHTS.name)
         if weights is None:
             beside.unlink(missing_ok=True)
@@ -73,12 +73,9 @@ class Fitted:
         try:
             fitted = cls.from_json(path.read_text(encoding="utf-8"))
             if fitted.weights and files.sha256_of(path.with_name(WEIGHTS.name)) != fitted.weights:
-                raise ValueError(f"{WEIGHTS.name} beside it holds other weights")
+                raise ValueError(f"{WEIGHTS.name} does not match its checksum")
             return fitted
         except FileNotFoundError as error:
-            absent = error.filename or path
-            raise MissingError(f"{absent} must be there: run `dvc repro` (got no file)") from None
+            raise missing(error.filename or path) from None
         except (ValueError, OSError) as error:
-            raise DamagedError(
-                f"{path} must be what `train` wrote: run `dvc repro --force` (got: {error})"
-            ) from error
+            raise damaged(path, str(error)) from error

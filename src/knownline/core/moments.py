@@ -9,7 +9,7 @@ that is chosen from the first chunk. Moments of r keep the digits of the noise, 
 is from zero and however small the noise is relative to y.
 
 Order: numbers within a chunk are added as core/sums.py says, and chunks are merged by halving. So
-the bits depend on the data alone, not on SIMD width, nor on who summarised which chunk.
+the bits depend on the data alone, not on SIMD width or on which process summarised which chunk.
 
 The moments of a chunk are a row of numbers: rows; the means of u and r, (k + 1,); the centred sums
 of products of each pair of them, (k + 1)(k + 2)/2: first u1 with u1, u2, …, r, then u2 with u2, ….
@@ -44,7 +44,7 @@ class Pivot:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """A set of rows, as far as a squared loss depends on it. moments: as in the module's text."""
+    """The moments of a set of rows, in the order that the module's docstring gives."""
 
     pivot: Pivot
     moments: tuple[float, ...]
@@ -130,7 +130,7 @@ def chunk_moments(
 
 
 def moved(chunks: Array, pivot: Pivot, to: Pivot) -> Array:
-    """Return the moments of chunks, (chunks, moments), about another pivot.
+    """Return the moments of chunks, (chunks, moments), converted to another pivot.
 
     With r = (y - y0) - slope.u, other slopes add multiples of u to r, and another point adds a
     constant to each.
@@ -160,7 +160,7 @@ def moved(chunks: Array, pivot: Pivot, to: Pivot) -> Array:
 def join(parts: Iterable[tuple[Pivot, Array]], to: Pivot | None = None) -> Compressed:
     """Return the rows of all parts, compressed: the pivot and chunks, (chunks, moments), of each.
 
-    All are expressed about one pivot, `to` or the first, so parts about that one keep their bits.
+    All are converted to one pivot, `to` or the first; parts about that pivot keep their bits.
 
     Raises: ValueError if there is no part.
     """
@@ -247,10 +247,10 @@ def _part(matrix: Sequence[Sequence[float]], kept: Sequence[int]) -> list[list[f
 
 
 class Summation:
-    """The moments of chunks as they come, each about the pivot that is the best so far."""
+    """Collects the moments of chunks, each about the best pivot so far."""
 
     def __init__(self, pivot: Pivot | None = None) -> None:
-        """pivot: a good one, None to choose it from the chunks."""
+        """pivot: a good one, or None to choose it from the chunks."""
         self._pivot, self._good = pivot, pivot is not None
         self._scratch = ScratchBuffer()
         self._parts: list[tuple[Pivot, list[Array]]] = []

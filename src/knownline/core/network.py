@@ -1,7 +1,7 @@
 """The weights of a network in a file, and its predictions from them.
 
-Weights are safetensors: numbers with names, and nothing that can be executed. MLflow stores this
-file with the served model, so it imports nothing of knownline. torch is imported when it is needed.
+Weights are safetensors: named numbers, and nothing that can be executed. MLflow stores this module
+with the served model, so it imports nothing of knownline. torch is imported only when needed.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Predictor = Callable[[Sequence[Array]], Array]
 """Takes inputs of (rows,) each, and returns y, (rows,)."""
 
 NETWORK = "network."
-"""What the names of the module's own weights begin with."""
+"""The prefix of the names of the module's own weights."""
 
 SCALING = ("inputs.mean", "inputs.sd", "y.mean", "y.sd")
 """The tensors by which inputs, (inputs,) each, and y, () each, are standardised."""
@@ -38,14 +38,14 @@ def as_bytes(module: Any, scaling: dict[str, Any]) -> bytes:
 
 
 def _own(tensor: Any) -> Any:
-    """Return a tensor with memory of its own, row by row, as safetensors wants it."""
+    """Return a contiguous copy of a tensor, as safetensors requires."""
     return tensor.detach().cpu().contiguous().clone()
 
 
 def load(path: Path, build: Callable[[], Any]) -> Predictor:
     """Return the function that predicts by the weights in a file, on the CPU.
 
-    build: returns the module that they belong to. Raises: any error if they do not.
+    build: returns the module they belong to. Raises: an error of any type if they do not fit it.
     """
     import torch
     from safetensors.torch import load_file

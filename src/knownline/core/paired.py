@@ -37,10 +37,10 @@ class PairedErrors:
 
     @property
     def effect(self) -> float:
-        """By how much the worse model misses y in addition, in RMSEs of the better one.
+        """The additional error of the worse model, in RMSEs of the better one.
 
-        It is the root of the difference of their mean squared errors. For a model that is off by
-        that much everywhere, 0.1 makes the RMSE 0.5% larger.
+        It is the root of the difference of their mean squared errors: an effect of 0.1 makes the
+        RMSE 0.5% larger.
         """
         better = min(self.reference_rmse, self.candidate_rmse)
         if better == 0:
@@ -61,7 +61,7 @@ class PairedErrors:
 def compare_errors(chunks: Iterable[tuple[Array, Array]]) -> PairedErrors | None:
     """Return the comparison of errors, the reference's and the candidate's of (rows,) each.
 
-    They come in chunks. None if there are fewer than two rows. Source: the merge is that of
+    The errors come in chunks. None if there are fewer than two rows. Chunks are merged as in
     `core.moments.merge`.
     """
     rows, totals = 0, np.zeros(2)

@@ -21,10 +21,10 @@ from samerun.core.errors import DamagedError
 Array = npt.NDArray[np.float64]
 
 TARGET = "y"
-"""The column that the others explain."""
+"""The name of the target's column."""
 
 _PATTERN = "[!.]*.parquet"
-"""Without hidden files, which a file manager or a crash may leave in the folder."""
+"""Ignores hidden files, which a file manager or a crash may leave in the folder."""
 
 _BATCH_ROWS = 1 << 16
 """Rows read at a time."""
@@ -33,8 +33,8 @@ _BATCH_ROWS = 1 << 16
 class Writer:
     """Writes a file, row group by row group, under a temporary name until it is complete.
 
-    Two processes may write the same file at once, as when the work of one is given to another that
-    was thought dead: both write the same bytes, and a reader sees one file or the other.
+    Two processes may write the same file at once, for example if Dask repeats the task of a worker
+    that it wrongly takes for dead. Both write the same bytes, and a reader sees a complete file.
     """
 
     def __init__(self, path: Path, inputs: Sequence[str]) -> None:
@@ -69,7 +69,7 @@ class Writer:
 
     def discard(self) -> None:
         """Remove what was written."""
-        with suppress(Exception):  # the error that led here is the one to report
+        with suppress(Exception):  # the error that caused this is the one to report
             self._writer.close()
         with suppress(Exception):
             self._stream.close()

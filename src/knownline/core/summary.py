@@ -1,7 +1,7 @@
-"""data/summary.json: what `generate` kept of the rows while it wrote them.
+"""data/summary.json: moments and a sample of the rows, from `generate` while it writes them.
 
-It stands for the rows wherever a squared loss is fitted or judged: `train`, `evaluate` and `report`
-read it and no rows. Its `sums` is the SHA-256 of data/SHA256SUMS, so it belongs to those files.
+For a squared loss it replaces the rows: `train`, `evaluate` and `report` read it and no rows. Its
+`sums` is the SHA-256 of data/SHA256SUMS, which ties it to those files.
 """
 
 import json
@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core import checksums, moments
+from knownline.core.errors import damaged, missing
+from knownline.core.formatting import counted
 from knownline.core.kinds import Model
 from knownline.core.moments import Compressed, Pivot
 from knownline.core.parquet import TARGET
 from samerun.core import files
-from samerun.core.errors import DamagedError, MissingError
 
 Array = npt.NDArray[np.float64]
 
@@ -29,7 +30,7 @@ SAMPLE = 2_000
 def stride(rows: int) -> int:
     """Return the distance between sampled rows: the power of two that keeps SAMPLE or fewer.
 
-    A power of two, so that the sample of a table whose length is not yet known can be thinned.
+    With powers of two, a sample can be thinned later, when the length of a table is known.
     """
     return 1 << max(0, -(-rows // SAMPLE) - 1).bit_length()
 
@@ -54,7 +55,7 @@ class Summary:
         return moments.join((rows.pivot, np.array([rows.moments])) for rows in sets)
 
     def write(self, path: Path) -> None:
-        """Write the summary beside the data files' list of sums, which must be there."""
+        """Write the summary beside the list of checksums, which must exist."""
         content = {
             "train": asdict(self.train),
             "holdout": asdict(self.holdout) if self.holdout else None,
@@ -65,39 +66,39 @@ class Summary:
 
     @classmethod
     def read(cls, path: Path, inputs: Sequence[str]) -> "Summary":
-        """Return what `write` wrote, of a model with these inputs.
+        """Read what `write` wrote, for a model with these inputs.
 
-        Raises: MissingError if there is no file, DamagedError if it is not of the data files that
-        are listed beside it, or has other inputs.
+        Raises: MissingError if there is no file; DamagedError if it belongs to other data files
+        than those listed beside it, or has other inputs.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             train, holdout = content["train"], content["holdout"]
             *names, _ = content["sample"]
             sample = np.array(list(content["sample"].values()), dtype=np.float64)
-            rest = _compressed(holdout) if holdout else None
-            summary = cls(tuple(names), _compressed(train), rest, sample)
+            held_out = _compressed(holdout) if holdout else None
+            summary = cls(tuple(names), _compressed(train), held_out, sample)
             sums = content["sums"]
         except FileNotFoundError:
-            raise MissingError(f"{path} must be there: run `dvc repro` (got no file)") from None
+            raise missing(path) from None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DamagedError(_damaged(path, f"no summary: {error}")) from error
+            raise damaged(path, f"it holds no summary: {error}") from error
         if summary.inputs != tuple(inputs):
-            raise DamagedError(_damaged(path, f"a summary of {', '.join(summary.inputs)}"))
+            raise damaged(path, f"it summarises other columns: {', '.join(summary.inputs)}")
         if sums != checksums.digest(path.parent):
-            raise DamagedError(_damaged(path, f"a summary of other files than {checksums.SUMS}"))
+            raise damaged(path, f"it summarises other files than {checksums.SUMS} lists")
         return summary
 
     @classmethod
     def of(cls, kind: Model, path: Path) -> "Summary":
-        """Return what `write` wrote, of rows of a model.
+        """Read what `write` wrote, for a model.
 
         Raises: MissingError or DamagedError as `read` does, and if the model has other terms.
         """
         summary = cls.read(path, kind.inputs)
         count = len(summary.train.pivot.terms)
         if count != len(kind.summarised.varying):
-            raise DamagedError(_damaged(path, f"a summary of another model, with {count} terms"))
+            raise damaged(path, f"it summarises another model, with {counted(count, 'term')}")
         return summary
 
 
@@ -109,7 +110,3 @@ def _compressed(content: dict[str, Any]) -> Compressed:
     if (len(slopes), len(numbers)) != (len(terms), 1 + size + size * (size + 1) // 2):
         raise ValueError(f"{len(numbers)} moments of {len(terms)} terms")
     return Compressed(Pivot(terms, float(pivot["y"]), slopes), numbers)
-
-
-def _damaged(path: Path, actual: str) -> str:
-    return f"{path} must be what `generate` wrote: run `dvc repro --force generate` (got {actual})"

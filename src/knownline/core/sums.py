@@ -1,6 +1,6 @@
-"""Sums whose order of addition is fixed, so that their bits do not depend on the machine.
+"""Sums in a fixed order of addition, so that their bits do not depend on the machine.
 
-And the memory that arithmetic on chunks reuses.
+Also holds the scratch memory for arithmetic on chunks.
 """
 
 import numpy as np
@@ -9,16 +9,16 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 RADIX = 16
-"""Rows that `sums` adds to one another in each step."""
+"""The number of rows that `sums` adds up in each step."""
 
 SHORT = 128
-"""Up to this many numbers are added by halving, where steps of RADIX rows would not be fewer."""
+"""Up to this many numbers are added by halving, which then takes no more steps."""
 
 
 class ScratchBuffer:
-    """Memory for the arithmetic on one chunk, reused for the next; for one thread.
+    """Memory for the arithmetic on one chunk, reused for the next; not for several threads.
 
-    Allocating it anew for every step costs more than the step: the system clears each page first.
+    Allocating it for every step costs more than the step: the system clears each page first.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Words a broken rule of params.yaml in one line: the key, the rule and the value.
+"""Describes a broken rule of params.yaml in one line: the key, the rule and the value.
 
 Knows none of the keys: the pydantic model that has them is an argument.
 """
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 
-class Words(str):
-    """What was got, in words: not a text of params.yaml."""
+class Description(str):
+    """A description of a value, which is shown without quotes; not a text of params.yaml."""
 
     __slots__ = ()
 
@@ -28,12 +28,10 @@ def missing_error(key: str) -> PydanticCustomError:
 
 
 BRANCH = "branch: "
-"""What the tag of one of several types begins with; it is no key of params.yaml."""
+"""The prefix of a tag that chooses between several types. The tag is no key of params.yaml."""
 
 _RULES = {
     "missing": "must be given",
-    "extra_forbidden": "is not a key that is known here",
-    "invalid_key": "is not a key that is known here",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
@@ -59,7 +57,7 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     try:
         errors = error.errors()
     except UnicodeEncodeError:  # half of a surrogate pair, from an escape in the YAML
-        return "params.yaml must hold text that UTF-8 can write"
+        return "params.yaml must be text that UTF-8 can encode"
     # A misspelt key is reported as unknown and as missing; unknown helps more.
     first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
     context: dict[str, Any] = dict(first.get("ctx", {}))
@@ -73,18 +71,21 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     if "key" in context:
         path, value = [*path, context["key"]], context["got"]
     name = ".".join(path) or "params.yaml"
+    if first["type"] in ("extra_forbidden", "invalid_key"):
+        return f"unknown key {name}{_suggestion(name, model)}"
     if "expected" in context:
         context["expected"] = context["expected"].replace("'", "")
     rule = _RULES.get(first["type"], first["msg"]).format(**context)
-    return f"{name} {rule}{_suggestion(name, first, model)}{_got_clause(first, value)}"
+    return f"{name} {rule}{_got_clause(first, value)}"
 
 
-def _suggestion(name: str, error: ErrorDetails, model: type[BaseModel]) -> str:
-    """Return the known key that an unknown one resembles most, as a question."""
-    if error["type"] != "extra_forbidden":
-        return ""
-    matches = difflib.get_close_matches(name, _key_names("", model), n=1, cutoff=0.75)
-    return f": {matches[0]}?" if matches else ""
+def _suggestion(name: str, model: type[BaseModel]) -> str:
+    """Return the key of the same section that an unknown one resembles most, as a question."""
+    section, dot, key = name.rpartition(".")
+    start = section + dot
+    known = [each[len(start) :] for each in _key_names("", model) if each.startswith(start)]
+    matches = difflib.get_close_matches(key, [each for each in known if "." not in each], n=1)
+    return f": did you mean {start}{matches[0]}?" if matches else ""
 
 
 def _key_names(prefix: str, model: Any) -> list[str]:
@@ -110,7 +111,7 @@ def _got_clause(error: ErrorDetails, value: Any) -> str:
         return " (got null)"
     if isinstance(value, bool):
         return f" (got {str(value).lower()})"
-    if isinstance(value, Words):
+    if isinstance(value, Description):
         return f" (got {value[:200]})"
     if isinstance(value, str):
         wants_number = error["type"].startswith(("int_", "float_"))

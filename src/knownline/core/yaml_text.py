@@ -1,7 +1,7 @@
 """Reads and writes params.yaml as DVC does: YAML 1.2, by ruamel.yaml.
 
-In YAML 1.1, which PyYAML reads, 1e-06 is text, `on` is true and 1:30 is 90. DVC writes numbers as
-Python prints them, so a value that `dvc exp run --set-param` has set would not be what was set.
+PyYAML reads YAML 1.1, in which 1e-06 is text, `on` is true and 1:30 is 90. DVC writes numbers as
+Python prints them, so PyYAML would misread some values that `dvc exp run --set-param` has set.
 """
 
 import io
@@ -41,7 +41,7 @@ def _read(reader: Any, text: str) -> Any:
         key = found[1] if found else "one"
         line = error.problem_mark.line + 1
         raise ParamsError(
-            f"params.yaml must have each key once ({key[:40]} again, line {line})"
+            f"params.yaml must have each key once (got {key[:40]} again in line {line})"
         ) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise ParamsError(f"params.yaml must be valid YAML ({str(error)[:200]})") from error

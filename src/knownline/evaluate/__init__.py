@@ -1,1 +1,1 @@
-"""The stage `evaluate`: standard errors, residuals, the gate and its reasons."""
+"""The stage `evaluate`: standard errors, residuals, and the gate with its reasons."""

@@ -1,4 +1,4 @@
-"""The gate: decides whether a fit may be used, and gives the reasons in words.
+"""The gate: decides whether a fit may be used, and gives its reasons in words.
 
 Knows nothing of files, of torch or of how the model was fitted.
 """
@@ -20,7 +20,7 @@ from knownline.evaluate.statistics import Evaluation, optimiser_error, ratio
 from knownline.params import Evaluate, Train
 
 _FLOAT32_ERROR = 1e-4
-"""The largest optimiser error that float32 rounding explains; a larger one means small steps."""
+"""The largest optimiser error that float32 rounding explains; a larger one: steps too small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Convergence:
     """How a training converged.
 
     trend: whether the distance to least squares shrank or grew in the last tenth of the epochs.
-    "stands still" means that parameters repeat earlier ones, so more epochs would change nothing.
+    "stands still" means that the last parameters repeat earlier ones: more epochs are no use.
     squared: whether the training's loss is the mean squared error (docs/make-it-yours.md).
     linear: whether the model is linear in its parameters.
     """
@@ -39,7 +39,7 @@ class Convergence:
 
     @classmethod
     def of(cls, history: History, data: Fit) -> "Convergence":
-        """Return the convergence of a training of named parameters; of a network, the default."""
+        """Return the convergence of a training of named parameters; the default for a network."""
         if not data.model.names:
             return cls(linear=False)
         squared = _is_squared(float(history.loss[0]), data)
@@ -49,7 +49,7 @@ class Convergence:
 def _trend(history: History, data: Fit) -> Literal["shrinks", "grows", "stands still"]:
     last = history.epochs - 1
     if np.any(np.all(history.values[:, :last] == history.values[:, last:], axis=0)):
-        return "stands still"  # plain descent then repeats itself, and others stand too
+        return "stands still"  # plain descent then repeats itself; other optimizers hardly move
     earlier = min(int(0.9 * last), last - 1)
     if earlier < 0:
         return "shrinks"
@@ -60,16 +60,16 @@ def _trend(history: History, data: Fit) -> Literal["shrinks", "grows", "stands s
 
 
 def _is_squared(first_loss: float, data: Fit) -> bool:
-    """Return whether the first loss is the mean squared error where the training starts."""
+    """Return whether the first loss is the mean squared error of the training's start."""
     mean_squared = data.mean_squared_error(data.start)
     return not math.isfinite(mean_squared) or math.isclose(first_loss, mean_squared, rel_tol=1e-3)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The verdict and its reasons: every rule that was broken, or how each rule was met.
+    """The verdict and its reasons: each rule that was broken or, if none was, how each was met.
 
-    quality_judged: whether anything but the optimiser was judged.
+    quality_judged: whether anything was judged besides convergence.
     """
 
     passed: bool
@@ -86,11 +86,11 @@ def judge(
     table: str | None = None,
     checks: Sequence[Check] = (),
 ) -> Gate:
-    """Return the verdict; whatever is not known to be good is refused.
+    """Return the verdict: the gate passes only if every rule is known to be met.
 
     train, convergence: how the model was fitted and how that converged, for the advice in a reason.
     table: the file the rows were read from, None if they were drawn around the truth. checks: of
-    the residuals, where a rule asks for them.
+    the residuals, if a rule needs them.
     """
     failures, converged = _not_finite(evaluation), True
     passes: list[str] = []
@@ -108,8 +108,8 @@ def judge(
             (passes if near else failures).append(reason)
         if table and not all(near for near, _ in coefficients):
             failures.append(
-                f"{table} is held against the truth in params.yaml: write `truth: null` where"
-                " nobody knows it"
+                f"{table} is compared with the truth in params.yaml: write `truth: null` if its"
+                " true parameters are unknown"
             )
     for met, reason in quality.reasons(evaluation, rules, checks):
         (passes if met else failures).append(reason)
@@ -128,27 +128,27 @@ def _convergence_reason(
         f" {significant(tolerance, 6)} is allowed"
     )
     if tolerance > rules.optimiser_tolerance:
-        reason += " (float64 leaves so much here)"
+        reason += " (the rounding of float64)"
     if 0 <= error <= tolerance < math.inf:
         return True, reason
     advice = _advice(error, train, convergence or Convergence())
-    return False, f"{reason}: the optimiser has not arrived ({advice})"
+    return False, f"{reason}: the optimiser has not converged ({advice})"
 
 
 def _advice(error: float, train: Train | None, convergence: Convergence) -> str:
-    """Return what may bring the optimiser nearer, leaving out what is set already."""
+    """Return what may help the optimiser to converge, without what is set already."""
     if error > 1e3:
         return "a smaller learning rate?"
     if not convergence.squared:
-        return "its loss is another than least squares': optimiser_tolerance?"
+        return "its loss is not the squared error: a larger optimiser_tolerance?"
     if train and convergence.trend == "stands still" and (advice := _stalled_advice(error, train)):
-        return f"it stands still: {advice}"
+        return f"it no longer moves: {advice}"
     hints = []
     if train and not convergence.linear and train.optimizer != "lbfgs":
         hints.append("train.optimizer lbfgs?")
-    if not _never_arrives(train, convergence):
+    if not _cannot_converge(train, convergence):
         hints.append("more epochs?")
-    if train is None or (convergence.linear and _never_arrives(train, convergence)):
+    if train is None or (convergence.linear and _cannot_converge(train, convergence)):
         hints.append("a learning rate below 1?")
     if train is None or not train.standardize:
         hints.append("standardize?")
@@ -156,11 +156,11 @@ def _advice(error: float, train: Train | None, convergence: Convergence) -> str:
         hints.append("float64?")
     if not convergence.linear and train and train.optimizer == "lbfgs":
         hints += ["an x nearer to 0?", "another start in model.py?"]
-    return " ".join(hints) or "optimiser_tolerance?"
+    return " ".join(hints) or "a larger optimiser_tolerance?"
 
 
-def _never_arrives(train: Train | None, convergence: Convergence) -> bool:
-    """Return whether more epochs of the same would not help, as far as that is known."""
+def _cannot_converge(train: Train | None, convergence: Convergence) -> bool:
+    """Return whether more epochs are known not to help."""
     if not convergence.linear:
         return convergence.trend == "stands still"
     if train is None or train.optimizer != "gd":
@@ -169,11 +169,11 @@ def _never_arrives(train: Train | None, convergence: Convergence) -> bool:
 
 
 def _stalled_advice(error: float, train: Train) -> str:
-    """Return what may help an optimiser that stands still, which more epochs would not."""
+    """Return what may help an optimiser that no longer moves; more epochs would not."""
     if train.dtype != "float64":
         if error > _FLOAT32_ERROR:
             return "float64? a larger learning rate?"
-        # With a point: a number in every version of YAML.
+        # 1.0e-6 and not 1e-6, which YAML 1.1 reads as text.
         return f"float64? optimiser_tolerance 1.0e{max(math.ceil(math.log10(error)), -6)}?"
     return "a larger learning rate?" if train.learning_rate < 1 else ""
 
@@ -192,7 +192,7 @@ def _truth_reason(
         f" from the true {plain(true)}; {plain(limit)} are allowed"
     )
     if not near and not converged:
-        reason += f" (of these, {multiple(abs(ratio(ols - true, se)))} are the sample's)"
+        reason += f" (of these, {multiple(abs(ratio(ols - true, se)))} are sampling error)"
     return near, reason
 
 
@@ -232,7 +232,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _linear(evaluation: Evaluation) -> dict[str, Any]:
-    """Return how the linear model of a network's inputs does on the held-out rows."""
+    """Return the result of the linear model of a network's inputs on the held-out rows."""
     if evaluation.linear is None:
         return {}
     linear = evaluation.linear
@@ -242,22 +242,22 @@ def _linear(evaluation: Evaluation) -> dict[str, Any]:
 def _not_finite(evaluation: Evaluation) -> list[str]:
     values: list[tuple[str, float | None]] = [
         *evaluation.fitted.items(),
-        *((f"least squares' {name}", value) for name, value in evaluation.ols.items()),
+        *((f"the least-squares {name}", value) for name, value in evaluation.ols.items()),
         *((f"the standard error of {name}", value) for name, value in evaluation.se.items()),
-        ("the training error", evaluation.train_rmse),
+        ("the training RMSE", evaluation.train_rmse),
         ("the last loss", evaluation.last_loss),
     ]
     if evaluation.holdout_rows:
-        values.append(("the holdout error", evaluation.holdout_rmse))
+        values.append(("the holdout RMSE", evaluation.holdout_rmse))
     if evaluation.holdout_r2 is not None:
-        values.append(("the holdout's R²", evaluation.holdout_r2))
+        values.append(("the holdout R²", evaluation.holdout_r2))
     failures = [
         f"{name} is not a finite number"
         for name, value in values
         if value is None or not math.isfinite(value)
     ]
     if math.inf in evaluation.se.values():
-        failures.append("parameters determine each other, so there is no single best fit")
+        failures.append("the terms are collinear, so there is no single best fit")
     return failures
 
 

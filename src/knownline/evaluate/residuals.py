@@ -1,8 +1,9 @@
 """Examines the residuals of a model: whether they look like noise.
 
-The gate does not ask this, since no threshold is right for every table. The p-values come from
-simulation, a thousand samples of pure noise at the same x, because the asymptotic distributions of
-the statistics are off by a factor of four where it matters (docs/decisions/0008).
+By default the gate does not test this, since no threshold is right for every table. The p-values
+come from simulation, a thousand samples of pure noise at the same x, because the asymptotic
+distributions of the statistics are off by a factor of four where it matters
+(docs/decisions/0008).
 Knows nothing of files or of pictures.
 """
 
@@ -21,7 +22,7 @@ from knownline.core.sums import sums
 Array = npt.NDArray[np.float64]
 
 MIN_ROWS = 8
-"""Rows that the checks need at least."""
+"""The fewest rows that the checks need."""
 
 SAMPLES = 1000
 """Simulated samples of pure noise that the residuals are compared with."""
@@ -34,7 +35,7 @@ _BATCH = 100  # samples simulated at a time
 _KEY = 20200910  # of the generator of the samples
 
 FAINT = 0.05
-"""A sign is faint if a smaller share of the samples is as extreme, and clear if none is."""
+"""A sign is faint if less than this share of the samples is as extreme, and clear if none is."""
 
 Sign = Literal["none", "faint", "clear"]
 
@@ -65,12 +66,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Residuals:
-    """The residuals, y less what the model gives, in numbers.
+    """The residuals, y minus the prediction, in numbers.
 
     sd: their root mean square, in units of y. farthest_x, farthest: the x of the largest one (the
     fitted y of several inputs), and its size in sd. gap: the distance from that x to the nearest
     different one, inf if none differs.
-    checks: empty if there are too few rows, or nothing but rounding; `unchecked` says why.
+    checks: empty if there are too few rows, or only rounding errors; `unchecked` says why.
     """
 
     rows: int
@@ -86,8 +87,8 @@ def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: Fit) ->
     """Return the residuals of a model in numbers, and the checks of them.
 
     inputs, y: the points to examine, (shown,) each. data: the model and all training rows. Bend,
-    scatter and shape are tested on the residuals of least squares: a fit that has not converged
-    adds a bias of its own. They are tested along x, or along the fitted y of several inputs.
+    scatter and shape are tested on the residuals of least squares, because a fit that has not
+    converged adds a bias. They are tested along x or, with several inputs, along the fitted y.
     """
     kind, ols = data.model, data.solution
     with np.errstate(over="ignore", invalid="ignore"):
@@ -106,12 +107,14 @@ def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: Fit) ->
     if sd < rounding:
         unchecked = _ONLY_ROUNDING
     elif not noise_sd >= rounding:
-        unchecked = "they are the optimiser's, least squares leaves nothing but rounding"
+        unchecked = (
+            "they are optimiser error: in those of least squares there is nothing but rounding"
+        )
     elif len(y) < fewest:
-        unchecked = f"{len(y)} rows are too few, {fewest} are needed"
+        unchecked = f"{len(y)} rows are too few ({fewest} needed)"
     else:
-        with np.errstate(all="ignore"):  # what is not finite is left out
-            basis = _basis(terms or [along])  # whatever a network leaves along y is no bend
+        with np.errstate(all="ignore"):  # checks that are not finite are dropped
+            basis = _basis(terms or [along])  # for a network, a trend along y is no bend
             trend = _trend(fitted, len(y), data)
             axis = "x" if len(inputs) == 1 else "the fitted y"
             checks = _checks(along, axis, basis, noise / noise_sd, trend)
@@ -121,7 +124,7 @@ def examine(inputs: Sequence[Array], y: Array, fitted: Parameters, data: Fit) ->
 
 
 def _sizes(kind: Model, ols: Parameters, terms: Sequence[Array]) -> list[float]:
-    """Return the sizes of the parts that add up to y, whose rounding is in the residuals."""
+    """Return the sizes of the summands of y, whose rounding errors are in the residuals."""
     if not isinstance(kind, Linear):
         return [float(_rms(term)) * abs(ols[name]) for name, term in zip(ols, terms, strict=True)]
     level = abs(ols[kind.constant] * kind.level) if kind.constant else 0.0
@@ -149,21 +152,21 @@ def _basis(terms: Sequence[Array]) -> list[Array]:
     """Return the terms, (n,) each, made orthogonal, of mean 0 and mean square 1."""
     basis: list[Array] = []
     for term in terms:
-        basis.append(_unit(_left_of(_unit(term), basis) if basis else term))
+        basis.append(_unit(_residual(_unit(term), basis) if basis else term))
     return basis
 
 
 def _without(values: Array, basis: Sequence[Array]) -> Array:
-    """Return values, (..., n), without what the basis explains."""
+    """Return values, (..., n), minus their projection on the basis."""
     for direction in basis:
         values = values - _mean(values * direction)[..., None] * direction
     return values
 
 
-def _left_of(values: Array, basis: Sequence[Array]) -> Array:
-    """Return values, (n,), without what the basis explains; zeros if only rounding is left."""
-    left = _without(values, basis)
-    return left if _rms(left) > 1e-9 * _rms(values) else np.zeros_like(left)
+def _residual(values: Array, basis: Sequence[Array]) -> Array:
+    """Return `_without(values, basis)`, (n,); zeros if the result is only rounding errors."""
+    rest = _without(values, basis)
+    return rest if _rms(rest) > 1e-9 * _rms(values) else np.zeros_like(rest)
 
 
 def _checks(
@@ -180,7 +183,7 @@ def _checks(
     }
     straight = _unit(along)
     square = straight * straight
-    bend = _unit(_left_of(square, basis))
+    bend = _unit(_residual(square, basis))
     directions = {_bend: bend, _scatter: straight, _normality: straight}
     if not np.any(bend):  # if x has two values only, or the model has a square, every bend is zero
         del questions["a bend that the model does not follow"]
@@ -193,7 +196,7 @@ def _checks(
             del values[statistic], questions[question]
     counts, trend_count = dict.fromkeys(values, 0), 0
     for noise in _samples(len(along)):
-        # The trend is tested before a line is fitted to the noise: afterwards none is left.
+        # The trend is counted before a line is fitted to the noise, which would remove it.
         alike = sum(_correlation(noise, direction) for direction in basis)
         trend_count += int(np.count_nonzero(alike >= trend))
         detrended = _without(noise - _mean(noise)[:, None], basis)
@@ -207,7 +210,7 @@ def _checks(
     if not trend >= ROUNDING:  # the fit has converged: its residuals have no trend
         return checks
     inputs = "x" if axis == "x" else "the inputs"
-    about = f"a trend along {inputs}, which least squares would not leave"
+    about = f"a trend along {inputs}, which least squares would not have"
     return [Check("trend", about, "n·r²", trend, trend_count, of_the_fit=True), *checks]
 
 

@@ -1,4 +1,4 @@
-"""Reads a fit from disk, assesses and judges it, for `evaluate` to write and `report` to draw."""
+"""Reads a fit from disk and judges it. `evaluate` writes the results, and `report` draws them."""
 
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ class Results:
         own = (fitted.model, fitted.inputs, tuple(fitted.parameters), bool(fitted.weights))
         if own != (params.model, kind.inputs, kind.names, isinstance(kind, Network)):
             raise DamagedError(
-                f"{MODEL} must be of the model {params.model}: run `dvc repro` (got {fitted.model})"
+                f"{MODEL} holds the model {fitted.model}, not {params.model}: run `dvc repro`"
             )
         history = History.read(HISTORY, kind.names)
         data = fits.of_training_rows(kind, summary, fitted)

@@ -10,11 +10,10 @@ from samerun.core import files
 
 
 def main() -> int:
-    """Judge the fit and write the verdict. A refusal is a verdict, not a failure."""
+    """Judge the fit and write the verdict. The stage succeeds even if the gate fails."""
     results = Results.read(Params.read())
     metrics = gate.as_metrics(results.evaluation, results.gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     files.write_text(VERDICT, verdict.description(metrics))
-    reasons = "; ".join(results.gate.reasons)
-    print(f"evaluate: gate {verdict.verdict(metrics)}: {reasons}")
+    print(f"evaluate: {METRICS} and {VERDICT}")
     return 0

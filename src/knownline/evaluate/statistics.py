@@ -1,4 +1,4 @@
-"""Compares a fitted model with least squares, with the truth and with rows it has not seen.
+"""Compares a fitted model with least squares, with the truth and with held-out rows.
 
 Knows nothing of files, of torch or of how the model was fitted.
 """
@@ -33,13 +33,13 @@ class Evaluation:
     All of these are empty for a network.
     optimiser_error: root mean square over the training rows of the difference between the
     predictions of the fit and of least squares, relative to the standard deviation of y (if that
-    is 0, to the root mean square of y). None of a network.
+    is 0, to the root mean square of y). None for a network.
     optimiser_rounding: the optimiser error that float64 rounding alone can cause.
     train_rmse, holdout_rmse: root mean squared error of the fit, in units of y.
     train_r2, holdout_r2: 1 - squared error / squared distance from the mean of these rows; None if
     there are fewer than two rows or all their y are equal.
     last_loss: the loss before the step of the last epoch.
-    linear: of a network, its errors on the held-out rows beside those of the linear model of its
+    linear: for a network, its errors on the held-out rows and those of the linear model of its
     inputs; None if there are fewer than two such rows.
     """
 
@@ -94,11 +94,11 @@ def optimiser_error(parameters: Mapping[str, float], data: Fit) -> float:
 
 
 def optimiser_rounding(data: Fit) -> float:
-    """Return the optimiser error that float64 rounding leaves in a fit that has converged.
+    """Return the optimiser error that float64 rounding causes in a fit that has converged.
 
-    It is tiny, unless y is so far from zero that the last digit of y itself is coarse. Optimizers
-    of models that are not linear look at the loss, which does not change within a distance of the
-    root of its rounding from its minimum.
+    It is tiny, unless y is so far from zero that its last digit is coarse. If the model is not
+    linear, optimizers look at the loss. It is flat near its minimum: a distance of the root of its
+    rounding error does not change it.
     """
     rounding = 8 * _EPS * _rms(data.rows)
     if not isinstance(data, LeastSquares):

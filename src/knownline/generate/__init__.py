@@ -1,1 +1,1 @@
-"""The stage `generate`: draw points around the truth or read a table; choose the holdout."""
+"""The stage `generate`: draws points around the truth or reads a table; chooses the holdout."""

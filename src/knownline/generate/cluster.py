@@ -1,8 +1,8 @@
 """Maps a function over independent tasks on the workers of a Dask scheduler.
 
-Workers run the same code as this process and share a folder with it. Both are checked for every
-worker at the start, and again by every task, since workers may join later. Functions and tasks
-travel as bytes that the scheduler does not unpickle: it needs neither knownline nor numpy.
+Workers must run the same code as this process and share a folder with it. Both are checked for
+every worker at the start and again by every task, because workers may join later. The scheduler
+needs neither knownline nor numpy: it does not unpickle the functions and tasks that it passes on.
 
 Knows nothing of what the function does. Anyone who reaches the scheduler can run code on workers.
 """
@@ -37,13 +37,13 @@ VARIABLE = "KNOWNLINE_SCHEDULER"
 # Limits, in seconds.
 CONNECT_S = 10.0  # for the scheduler to accept a connection
 ANSWER_S = 30.0  # for it to answer later on
-WORKERS_S = 60.0  # without a worker, at the start and while a result is awaited
-PROBE_S = 60.0  # for a worker to answer the check, which imports our modules there
+WORKERS_S = 60.0  # without a worker, at the start or while waiting for a result
+PROBE_S = 60.0  # for a worker to answer the check, which imports our modules
 CLOSE_S = 5.0  # for the connection to close
-POLL_S = 2.0  # between two looks at the workers while a result is awaited
+POLL_S = 2.0  # between two checks of the workers while waiting for a result
 
 AHEAD = 1000
-"""Tasks submitted ahead of the first result that is still awaited."""
+"""The most tasks that are submitted before the first result is there."""
 
 
 class Mapper(Protocol):
@@ -69,11 +69,11 @@ def address() -> str | None:
 
 @contextmanager
 def connected(address: str, folder: Path) -> Iterator[Mapper]:
-    """Yield what maps a function on the workers of a scheduler; on exit, pending tasks are dropped.
+    """Yield a mapper for the workers of a scheduler; on exit, pending tasks are dropped.
 
-    A task that is running ends on its worker even then: it may still write files.
-    folder: where workers write files that this process reads; it exists.
-    Raises: ClusterError if the scheduler cannot be reached or a worker is not fit.
+    A running task continues even then, so its worker may still write files.
+    folder: an existing folder, where workers write files that this process reads.
+    Raises: ClusterError if the scheduler cannot be reached or a worker cannot be used.
     """
     token = folder.resolve() / f".knownline.tmp-{uuid.uuid4().hex}"
     client = _connect(address)
@@ -100,14 +100,14 @@ def _connect(address: str) -> Any:
         raise ClusterError(
             f"{VARIABLE} must be unset without Dask: pip install 'knownline[cluster]' (got {error})"
         ) from None
-    except Exception as error:  # such as a file of its configuration that is no YAML
+    except Exception as error:  # for example, its configuration is not YAML
         raise ClusterError(
             f"{VARIABLE} must be unset unless Dask can be imported (got {_text(error)})"
         ) from None
 
     class Unattended(Client):
         def __del__(self) -> None:
-            """Do nothing: where the connection failed, closing it would take 20 s and fail too."""
+            """Do nothing: after a failed connection, closing would take 20 s and fail too."""
 
     roots = ("distributed", "tornado", "asyncio")
     for name in [*roots, *logging.root.manager.loggerDict]:
@@ -121,10 +121,10 @@ def _connect(address: str) -> Any:
         try:
             client = Unattended(address, timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
             connecting.set_result(client)
-        except Exception as error:  # of many types: TLS, a server of another kind
+        except Exception as error:  # of many types: TLS, another kind of server
             connecting.set_exception(error)
 
-    # In a thread, since Dask waits without limit for a server that accepts and then is silent.
+    # In a thread, because Dask waits forever for a server that accepts and then says nothing.
     threading.Thread(target=connect, daemon=True).start()
     try:
         return connecting.result(CONNECT_S + 1)
@@ -151,13 +151,13 @@ class _Cluster:
     def check(self) -> None:
         """Wait for a worker, then check the scheduler and every worker.
 
-        Raises: ClusterError with the first of them that is not fit.
+        Raises: ClusterError for the first of them that cannot be used.
         """
         since = time.monotonic()
         while not (workers := self._workers()):
-            self._check_patience(since)
+            self._check_timeout(since)
             time.sleep(0.1)
-        # Known to every Python by its name; code of ours is sent to the same version alone.
+        # Any Python can unpickle this function by its name. Our own code needs the same version.
         python = platform.python_version
         self._check_python(self._ask(lambda: self._client.run_on_scheduler(python)), self._address)
         for worker, version in zip(workers, self._run([(w, python) for w in workers]), strict=True):
@@ -172,10 +172,12 @@ class _Cluster:
                 self._value(answer)
                 path.read_bytes()
             except OSError as error:
-                raise self._folder_error(worker, f"its file is not here: {error}") from None
+                raise self._folder_error(
+                    worker, f"its test file is not visible here: {error}"
+                ) from None
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
-        """Yield function(task) for each task, in order; a killed worker's task runs elsewhere.
+        """Yield function(task) for each task, in order; a killed worker's task is run again.
 
         Raises: what the function raises for the first task that fails; ClusterError if the cluster
         cannot do the work.
@@ -197,7 +199,7 @@ class _Cluster:
         while not wait([future], timeout=POLL_S).done:
             if self._workers():
                 since = time.monotonic()
-            self._check_patience(since)
+            self._check_timeout(since)
         try:
             answer = future.result()
         except CancelledError:
@@ -206,7 +208,7 @@ class _Cluster:
             rule = "must name workers with enough memory for every shard"
             killed = f"killed {error.allowed_failures + 1} workers, probably for lack of memory"
             raise _error(rule, f"shard {number}", killed) from None
-        except Exception as error:  # Dask's own: the function's are in the answer
+        except Exception as error:  # from Dask; the function's own are in the answer
             raise self._lost_error(f"shard {number}: {_text(error)}") from None
         return self._value(answer)
 
@@ -219,8 +221,8 @@ class _Cluster:
         if kind == "unfit":
             name, found = rest
             what = "the same code of knownline, digest" if name == "knownline" else name
-            advice = f"{found} at {worker}", "install it there and restart the worker"
-            raise _error(f"must name workers with {what} {self._expected[name]}", *advice)
+            rule = f"must name workers with {what} {self._expected[name]}"
+            raise _error(rule, f"{found} at {worker}", "install it there and restart the worker")
         if kind == "folder":
             raise self._folder_error(worker, rest[0])
         value = pickle.loads(rest[0])  # type: ignore[arg-type]
@@ -232,7 +234,7 @@ class _Cluster:
         return value
 
     def _workers(self) -> list[str]:
-        """Return the workers that accept tasks or execute some: not those paused without memory."""
+        """Return the workers that accept or execute tasks: not those paused for lack of memory."""
         if self._client.status != "running":
             raise self._lost_error("the connection broke")
         workers = self._ask(self._client.scheduler.identity)["workers"]
@@ -250,7 +252,7 @@ class _Cluster:
             raise self._lost_error(f"no answer in {ANSWER_S:g} s: {_text(error)}") from None
 
     def _run(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Return the results of calls (worker, function, arguments…), which run at the same time.
+        """Return the results of calls (worker, function, arguments…), which run concurrently.
 
         Raises: ClusterError for a worker that does not answer within PROBE_S.
         """
@@ -270,13 +272,13 @@ class _Cluster:
         return answers
 
     def _check_python(self, version: str, machine: str) -> None:
-        """Raise ClusterError unless a machine has our minor version of Python."""
+        """Raise ClusterError unless a machine has the same minor version of Python."""
         wanted, found = (v.rpartition(".")[0] for v in (platform.python_version(), version))
         if found != wanted:
             rule = f"must name a scheduler and workers with Python {wanted}"
             raise _error(rule, f"{found} at {machine}", "start it from the same .venv")
 
-    def _check_patience(self, since: float) -> None:
+    def _check_timeout(self, since: float) -> None:
         """Raise ClusterError if there has been no worker for WORKERS_S."""
         if time.monotonic() - since >= WORKERS_S:
             advice = f"none for {WORKERS_S:g} s; start dask worker {self._address}"

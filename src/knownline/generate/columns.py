@@ -1,4 +1,4 @@
-"""Words for a column that a table lacks: what it has instead, and what may be meant.
+"""Describes a missing column: the columns that the table has, and which may be meant.
 
 Knows nothing of files.
 """
@@ -23,7 +23,7 @@ def listed(names: Sequence[str], wanted: str) -> str:
 
 
 def got(wanted: str, names: Sequence[str]) -> str:
-    """Return the name of a column that a table lacks; if it has one that looks alike, say so."""
+    """Return the name of a missing column, with the column that looks like it if there is one."""
     other = next((name for name in names if _looks_like(name, wanted)), None)
     if other is None:
         return quoted(wanted)
@@ -52,15 +52,15 @@ def _escaped(name: str) -> str:
 
 
 def dialect_hint(header: Sequence[str], row: Sequence[str] = ()) -> str:
-    """Return what to set if the only column looks like several with another separator.
+    """Return which setting to change if the only column looks like several.
 
     header, row: the first two rows, read with the separator that is set.
     """
-    found = next((each for each in ";\t|," if each in "".join(header)), None)
-    if len(header) != 1 or found is None:
+    separator = next((each for each in ";\t|," if each in "".join(header)), None)
+    if len(header) != 1 or separator is None:
         return ""
-    shown = {"\t": "\\t"}.get(found, found)
-    cells = ",".join(row).split(found)
-    if found != "," and any(map(_DECIMAL_COMMA.fullmatch, cells)):
+    shown = {"\t": "\\t"}.get(separator, separator)
+    cells = ",".join(row).split(separator)
+    if separator != "," and any(map(_DECIMAL_COMMA.fullmatch, cells)):
         return f' (set generate.csv to {{separator: "{shown}", decimal: ","}}?)'
     return f' (set generate.csv.separator to "{shown}"?)'

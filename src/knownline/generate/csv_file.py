@@ -1,7 +1,7 @@
-"""Reads a CSV's rows as texts, slowly, and its bytes for Arrow, each of them checked.
+"""Reads a CSV: its rows as text, slowly, or its bytes for Arrow, which are checked.
 
-Arrow takes a quote that is never closed for the beginning of a long text, and does not look at
-columns that are not read: rows would be lost silently. Knows nothing of the values.
+Arrow takes an unclosed quote for the beginning of a long text, and ignores columns that are not
+read. So it would lose rows silently. Knows nothing of the values.
 """
 
 import csv
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from knownline.generate.csv_scan import Scan
 
 _LONGEST = 1 << 20
-"""The bytes that Arrow reads at once; no row can be longer."""
+"""The bytes that Arrow reads at a time; no row can be longer."""
 
 
 class CsvError(ValueError):
@@ -23,7 +23,7 @@ class CsvError(ValueError):
 
 
 class Row(NamedTuple):
-    """number: counted from 0, the header. line: the one it begins in, counted from 1."""
+    """number: 0 for the header, then from 1. line: in which the row begins, from 1."""
 
     number: int
     line: int
@@ -42,9 +42,9 @@ def _place(number: int, line: int) -> str:
 def rows(path: Path, separator: str) -> Iterator[Row]:
     """Yield the rows of a CSV, the header first, without blank lines.
 
-    Raises: CsvError at the first row with a byte that is no text, or with quotes that do not match.
+    Raises: CsvError at the first row with a byte that is not text, or with unmatched quotes.
     """
-    csv.field_size_limit(_LONGEST)  # else a quote that is never closed fills the memory
+    csv.field_size_limit(_LONGEST)  # otherwise an unclosed quote fills the memory
     number, line = 0, 1
     with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as stream:
         reader = csv.reader(stream, delimiter=separator, strict=True)
@@ -57,11 +57,11 @@ def rows(path: Path, separator: str) -> Iterator[Row]:
                     number += 1
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise CsvError(*_words(str(error)), _place(number, line)) from None
+            raise CsvError(*_explained(str(error)), _place(number, line)) from None
 
 
-def _words(error: str) -> tuple[str, str]:
-    """Return the rule and the mistake that an error of Python's CSV reader stands for."""
+def _explained(error: str) -> tuple[str, str]:
+    """Return the rule and the mistake for an error of Python's CSV reader."""
     if "limit" in error:
         return "must close each quoted text within 1 MiB", "one that goes on"
     rule = "must double each quote inside a quoted text, and close the text"
@@ -95,14 +95,14 @@ def _reason(row: Row, width: int) -> str:
     if len(row.fields) != width + 1:
         return ""
     if not row.fields[-1]:
-        return ": the last one is empty, a separator too many"
+        return ": the last field is empty, so there is one separator too many"
     return ": does the header lack a name for the first column?" if row.number == 1 else ""
 
 
 class CheckedFile:
-    """The bytes of a CSV for Arrow, each checked before Arrow has it.
+    """The bytes of a CSV for Arrow, checked before Arrow gets them.
 
-    Where a mistake is, `check` finds out.
+    An error does not say where the mistake is; `check` finds the row.
     """
 
     def __init__(self, path: Path, separator: str) -> None:
@@ -124,7 +124,7 @@ class CheckedFile:
         return self._scan.rows
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, none at the end. Raises: ScanError."""
+        """Return the next bytes; empty at the end. Raises: ScanError."""
         block = self._stream.read(size)
         self._scan.add(block) if block else self._scan.finish()
         return block

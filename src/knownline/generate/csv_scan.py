@@ -1,8 +1,8 @@
 """Checks a CSV's bytes, block by block, and counts its rows without reading their fields.
 
 A quoted text begins and ends beside a separator or the end of a line, and a quote in it is doubled
-(RFC 4180). A row ends where a line ends outside quoted texts. Both are worked out for 64 bytes at
-a time, a bit for each, after Langdale and Lemire, Parsing Gigabytes of JSON per Second (2019), 3.1.
+(RFC 4180). A row ends where a line ends outside quoted texts. Both are computed for 64 bytes at a
+time, one bit per byte, as in Langdale and Lemire, Parsing Gigabytes of JSON per Second (2019), 3.1.
 Knows nothing of files.
 """
 
@@ -14,17 +14,17 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 Bits = npt.NDArray[np.uint64]
-"""A bit for each byte, the lowest of a word first; zeros after the last byte."""
+"""One bit per byte, the lowest bit of a word first; zeros after the last byte."""
 
 _QUOTE, _LF, _CR = b'"\n\r'
 
 
 class ScanError(ValueError):
-    """The bytes are no CSV. Where, the scan cannot say."""
+    """The bytes are not a CSV. The scan does not know the place of the mistake."""
 
 
 class Scan:
-    """What has been seen of a CSV. rows: with the header, without blank lines."""
+    """The state of a scan. rows: counted so far, with the header, without blank lines."""
 
     def __init__(self, separator: str) -> None:
         self.rows = 0
@@ -32,8 +32,8 @@ class Scan:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._begun = False
         self._flags: Flags = np.empty(0, dtype=np.bool_)  # memory to compare in
-        # After the last byte: whether a line has ended, a field may begin, a quoted text goes on,
-        # or one has ended. A file begins like a line.
+        # Whether after the last byte a line has ended, a field may begin, a quoted text continues,
+        # or one has just ended. The beginning of a file is like that of a line.
         self._line_ended = self._may_begin = True
         self._quoted = self._text_ended = False
 
@@ -49,7 +49,7 @@ class Scan:
         ends = self._where(data, _LF)
         if b"\r" in block:
             ends |= self._where(data, _CR)
-        # An end after an end is the second half of \r\n, or that of a blank line.
+        # An end right after an end is the second half of \r\n, or ends a blank line.
         row_ends = ends & ~_moved(ends, self._line_ended)
         if b'"' in block or self._quoted or self._text_ended:
             row_ends &= ~self._in_text(data, ends)
@@ -81,7 +81,7 @@ class Scan:
         return _bits(np.equal(data, byte, out=self._flags[: len(data)]))
 
     def _in_text(self, data: Bytes, ends: Bits) -> Bits:
-        """Return which bytes are in a quoted text, with the quote that begins it."""
+        """Return which bytes are in a quoted text, including its opening quote."""
         quotes = self._where(data, _QUOTE)
         bounds = ends | self._where(data, self._separator)
         inside = _odd(quotes, self._quoted)
@@ -100,7 +100,7 @@ class Scan:
         return inside
 
     def _without_literal(self, data: Bytes) -> Bits:
-        """Return the quotes without those amid an unquoted field, which are mere characters."""
+        """Return the quotes, except those inside an unquoted field: these are mere characters."""
         places = np.flatnonzero(data == _QUOTE)
         may_begin = np.isin(data[places - 1], (_LF, _CR, self._separator))
         if places[0] == 0:
@@ -124,7 +124,7 @@ def _bits(flags: Flags) -> Bits:
 
 
 def _moved(bits: Bits, first: bool) -> Bits:
-    """Return what is set for the byte before each; first: for the byte before the first."""
+    """Return the bits moved on by one byte. first: the bit that the first byte gets."""
     moved: Bits = bits << np.uint64(1)
     moved[1:] |= bits[:-1] >> np.uint64(63)
     moved[0] |= np.uint64(first)
@@ -132,7 +132,7 @@ def _moved(bits: Bits, first: bool) -> Bits:
 
 
 def _odd(bits: Bits, first: bool) -> Bits:
-    """Return where the bits that are set so far, first included, are odd in number."""
+    """Return, for each byte, whether the number of set bits so far, with `first`, is odd."""
     odd = bits.copy()
     for shift in (1, 2, 4, 8, 16, 32):
         odd ^= odd << shift
@@ -141,5 +141,5 @@ def _odd(bits: Bits, first: bool) -> Bits:
 
 
 def _last(bits: Bits, data: Bytes) -> bool:
-    """Return what is set for the last byte."""
+    """Return the bit of the last byte."""
     return bool(int(bits[-1]) >> (len(data) - 1) % 64 & 1)

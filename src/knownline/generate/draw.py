@@ -1,7 +1,7 @@
-"""Draws points around a model whose parameters are known.
+"""Draws points around a model with known parameters.
 
 Every draw has a key: the seed, the draw's purpose and the index of its chunk. So each chunk can be
-drawn by itself, in any order and in any process, and gives the same bytes. Knows nothing of files.
+drawn alone, in any order and in any process, and has the same bytes. Knows nothing of files.
 """
 
 from enum import IntEnum
@@ -15,15 +15,15 @@ from knownline.params.data import Generate, Noise, Spacing
 Array = npt.NDArray[np.float64]
 
 CHUNK_ROWS = 1 << 16
-"""Rows drawn, written and compressed at a time. Another value would give other data."""
+"""Rows drawn, written and compressed at a time. Another value gives other data."""
 
 _ROW_NUMBERS = np.arange(CHUNK_ROWS, dtype=np.float64)
 
 
 class Stream(IntEnum):
-    """The purpose of a draw. Streams are independent: more noise does not move x or the holdout.
+    """The purpose of a draw. Streams are independent: more noise does not change x or the holdout.
 
-    INPUTS: of the second input on, with the input's number added.
+    INPUTS: for the second and later inputs; the input's number is added.
     """
 
     X = 1
@@ -35,9 +35,9 @@ class Stream(IntEnum):
 def generator(*, seed: int, stream: int, chunk: int) -> np.random.Generator:
     """Return the generator of one chunk of one stream.
 
-    Philox encrypts a counter with a key, so distinct keys give independent streams. One generator
-    serves a whole chunk, because a normal draw (by the ziggurat method) consumes a varying number
-    of random words, and a row's position in the stream cannot be computed.
+    Philox encrypts a counter with a key, so distinct keys give independent streams. There is one
+    generator per chunk, not per row: a normal draw (by the ziggurat method) consumes a varying
+    number of random words, so a row's position in the stream cannot be computed.
 
     Source: Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
     """
@@ -75,7 +75,7 @@ def noise(kind: Noise, *, seed: int, chunk: int, rows: int, out: Array | None = 
 class Drawing:
     """Draws chunks of points, each into the same memory.
 
-    Allocating it anew for every chunk adds half the time of the drawing itself.
+    Allocating memory for every chunk would take half as long as the drawing itself.
     """
 
     def __init__(self, settings: Generate, kind: Parametric, truth: Parameters) -> None:
@@ -85,7 +85,7 @@ class Drawing:
     def draw(self, chunk: int) -> tuple[list[Array], Array]:
         """Return the inputs and y of a chunk, (rows,) each, valid until the next draw.
 
-        y is what the model gives for the inputs and the truth, and noise.
+        y is the model's value for the inputs and the true parameters, plus noise.
         """
         settings = self._settings
         start = chunk * CHUNK_ROWS

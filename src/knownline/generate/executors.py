@@ -1,6 +1,6 @@
-"""Who writes the shards: threads of this machine, or Dask's workers on several.
+"""Chooses what writes the shards: threads on this machine, or Dask's workers on several.
 
-The result never depends on it.
+The result does not depend on it.
 """
 
 import os
@@ -18,13 +18,13 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 MOST_THREADS = 32
-"""Threads at most: each holds some megabytes, and memory is to stay flat."""
+"""The most threads. Each holds some megabytes, so this limits the memory."""
 
 
 def mapping(count: int, folder: Path) -> AbstractContextManager[Mapper]:
-    """Return the mapper for `count` tasks: Dask's where KNOWNLINE_SCHEDULER is set, else threads.
+    """Return the mapper for `count` tasks: Dask's if KNOWNLINE_SCHEDULER is set, else threads.
 
-    folder: where the function writes files, which Dask's workers must see too.
+    folder: where the function writes files; Dask's workers must share it.
     """
     scheduler = cluster.address()
     if scheduler:
@@ -33,7 +33,7 @@ def mapping(count: int, folder: Path) -> AbstractContextManager[Mapper]:
 
 
 def threads() -> int:
-    """Return how many threads work in this process: OMP_NUM_THREADS, else one per core."""
+    """Return how many threads to use: OMP_NUM_THREADS, else one per core."""
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     wanted = int(text) if re.fullmatch("[0-9]{1,6}", text) else 0
     return min(wanted or _cores(), MOST_THREADS)

@@ -23,8 +23,8 @@ class Part:
     """A file that was written, and the summary of its rows.
 
     moments: of its row groups, (groups, moments), about each pivot, in order. pivot: a good one of
-    them, None if there is none. low, high: the ends of each input. sample: the number in the data
-    set and the columns of some rows, (1 + columns, points): of all that are sampled, and of others.
+    them, or None. low, high: the smallest and largest value of each input. sample: the number in
+    the data set and the columns of some rows, (1 + columns, points); at least the sampled rows.
     """
 
     path: Path
@@ -38,14 +38,14 @@ class Part:
 
 
 class PartWriter:
-    """Writes one file; without `close`, as after an error, nothing is left of it."""
+    """Writes one file; without `close`, for example after an error, the file is removed."""
 
     def __init__(
         self, path: Path, kind: Linear, start: int, pivot: Pivot | None, *, sampled: bool
     ) -> None:
         """start: the number of the first row. sampled: whether some of the rows are kept.
 
-        pivot: a good one, None to choose it from the row groups.
+        pivot: a good one, or None to choose it from the row groups.
         """
         self._path, self._kind, self._row = path, kind, start
         self._start, self._sampled = start, sampled
@@ -62,7 +62,7 @@ class PartWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Remove what was not closed."""
+        """Remove the file if it was not closed."""
         if self._writer:
             self._writer.discard()
 
@@ -78,7 +78,7 @@ class PartWriter:
             for column, target in zip(columns, targets, strict=True):
                 if chosen is None:
                     target[:] = column[start:stop]
-                else:  # any other mode makes numpy copy once more
+                else:  # with another mode numpy makes one more copy
                     column.take(chosen[start:stop], out=target, mode="clip")
             self._buffered += stop - start
             start = stop
@@ -118,7 +118,7 @@ class PartWriter:
         self._low = np.minimum(self._low, [x.min() for x in inputs])
         self._high = np.maximum(self._high, [x.max() for x in inputs])
         if self._sampled:
-            # The number of all rows may not be known yet; there are at least as many as so far.
+            # The total number of rows may be unknown yet. It is at least the number so far.
             every = stride(self._row + len(y))
             first = -self._row % every
             numbers = np.arange(self._row + first, self._row + len(y), every)

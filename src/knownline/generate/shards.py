@@ -1,8 +1,8 @@
-"""Writes the data as shards, each by itself: its rows are summarised while they are in memory.
+"""Writes the data as independent shards, and summarises their rows while they are in memory.
 
-A shard is a file of training rows and, beside it, the rows held out of the same blocks. Which rows
-it has depends on their positions alone, so shards can be written in any order, by any thread or
-machine, and twice. Knows nothing of who writes which.
+A shard is a file of training rows and a file of the rows held out of the same blocks. Its rows
+depend on their positions alone. So shards can be written in any order, by any thread or machine,
+and more than once. Knows nothing of threads or of Dask.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 SHARD_ROWS = 64 * CHUNK_ROWS
-"""Training rows in a shard: a file of 64 MiB, small enough for a thread, large enough to hash."""
+"""Training rows in a shard: a file of 64 MiB with one input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What all shards of a data set have in common.
 
-    train, holdout: the folders to write to; absolute, since another machine may write there.
+    train, holdout: absolute paths of the folders, because another machine may write to them.
     """
 
     source: Source
@@ -39,7 +39,7 @@ class Job:
     holdout: Path
 
     def blocks(self, shard: int) -> range:
-        """Return the blocks that hold training rows of a shard, as if the data had no end.
+        """Return the blocks with training rows of a shard, as if the data had no end.
 
         The last of them may hold training rows of the next shard too.
         """
@@ -62,7 +62,7 @@ class Job:
 class Task:
     """A shard to write.
 
-    pivot: what the moments of training rows are taken about; None where each shard chooses it.
+    pivot: of the moments of the training rows; None if each shard chooses its own.
     """
 
     job: Job
@@ -72,7 +72,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The files of a shard that was written; None where there are no rows for one."""
+    """The files of a written shard; None for a file without rows."""
 
     train: Part | None
     holdout: Part | None
@@ -81,8 +81,8 @@ class Shard:
 def tasks(job: Job) -> list[Task]:
     """Return the shards as tasks that can be done in any order.
 
-    There are none if the source must be read from its beginning: its length is not known, or its
-    row groups are so long that reading each shard by itself would take twice as long or longer.
+    The list is empty if the source must be read from its beginning: if its length is unknown, or if
+    its row groups are so long that reading each shard separately would take at least twice as long.
     """
     rows = job.source.rows
     if rows is None:
@@ -93,7 +93,9 @@ def tasks(job: Job) -> list[Task]:
     if cost > rows:
         return []
     pivot = _pivot(job) if count > 1 else None
-    job = replace(job, source=replace(job.source, group_ends=()))  # long, and of no use to a task
+    job = replace(
+        job, source=replace(job.source, group_ends=())
+    )  # long, and a task does not need them
     return [Task(job, shard, pivot) for shard in range(count)]
 
 
@@ -115,20 +117,20 @@ def stream(job: Job) -> Iterator[Shard]:
 
 
 class _Stream:
-    """Blocks that can be read once, in order, but the last one that was taken once more."""
+    """Blocks that are read once, in order; only the last one taken can be taken again."""
 
     def __init__(self, blocks: Iterator[Block]) -> None:
         self._blocks = blocks
         self._current = next(blocks, None)
 
     def reach(self, number: int) -> bool:
-        """Pass over the blocks before a number; return whether there is one from it on."""
+        """Skip the blocks before a number; return whether any block is left."""
         while self._current and self._current.number < number:
             self._current = next(self._blocks, None)
         return self._current is not None
 
     def take(self, numbers: range) -> Iterator[Block]:
-        """Yield blocks, as far as there are any; the last one stays."""
+        """Yield the blocks of these numbers that exist; the last one can be taken again."""
         for number in numbers:
             if self.reach(number):
                 assert self._current is not None
@@ -155,7 +157,7 @@ def _write(task: Task, blocks: Iterator[Block]) -> Shard:
     kind = job.source.kind.summarised
     begin, end = task.shard * SHARD_ROWS, (task.shard + 1) * SHARD_ROWS
     next_shard = block_of(end, job.fraction)
-    first = task.shard == 0  # writes both files, so that there is one
+    first = task.shard == 0  # writes both files even if they have no rows
     with (
         ignoring_overflow(),
         PartWriter(job.train / name, kind, begin, task.pivot, sampled=True) as train,

@@ -19,7 +19,7 @@ from knownline.params.data import Generate
 Array = npt.NDArray[np.float64]
 
 EVERY_BLOCK = range(1 << 48)
-"""The numbers of more blocks than any data has."""
+"""More block numbers than any data has."""
 
 
 class Block(NamedTuple):
@@ -41,8 +41,8 @@ class Block(NamedTuple):
 class Source:
     """The rows of a data set.
 
-    rows: how many, None if that is not known before they are read. group_ends: of a Parquet file,
-    the row that each row group ends before. stamp: of the table, from before anything was read.
+    rows: their number, None if it is unknown before they are read. group_ends: for a Parquet file,
+    the row before which each row group ends. stamp: of the table, before anything was read.
     """
 
     model: str
@@ -78,7 +78,7 @@ class Source:
 
     @property
     def kind(self) -> Model:
-        """The model; not a field, since its terms cannot be sent to another process."""
+        """The model; not a field, because its terms cannot be sent to another process."""
         return models.named(self.model, tuple(self.settings.columns.x))
 
     def cost(self, start: int) -> int:
@@ -87,14 +87,14 @@ class Source:
         return start - self.group_ends[group - 1] if group else start if self.table else 0
 
     def check_unchanged(self) -> None:
-        """Raise a TableError if the table has changed since anything was read of it."""
+        """Raise a TableError if the table has changed since the first read."""
         if self.table and self.table.stamp() != self.stamp:
             raise TableError(
                 f"{self.table.path} must not change while it is read (got another file)"
             )
 
     def blocks(self, numbers: range = EVERY_BLOCK) -> Iterator[Block]:
-        """Yield blocks in order, as far as there are rows.
+        """Yield the blocks of these numbers that exist, in order.
 
         Raises: ParamsError if a drawn y is not finite; TableError at the first value of a table
         that is no finite number, or if rows are missing.
@@ -106,7 +106,7 @@ class Source:
     def _draw(self, numbers: range) -> Iterator[Block]:
         assert self.truth is not None  # a rule of Params
         kind = self.kind
-        assert not isinstance(kind, Network)  # another
+        assert not isinstance(kind, Network)  # another rule of Params
         drawing = Drawing(self.settings, kind, self.truth)
         for number in numbers:
             if number * CHUNK_ROWS >= self.settings.rows:
@@ -114,12 +114,12 @@ class Source:
             inputs, y = drawing.draw(number)
             if not np.isfinite(y).all():
                 raise ParamsError(
-                    "truth must give a finite y for every x of generate.x (got one past float64)"
+                    "truth must give a finite y for every x of generate.x (got one beyond float64)"
                 )
             yield Block(number, [*inputs, y])
 
     def _read(self, table: Table, numbers: range) -> Iterator[Block]:
-        # A worker may see another file, as behind a link. Its inode may differ where it is a copy.
+        # A worker may see another file, for example behind a link. In a copy the inode may differ.
         if self.stamp and table.stamp()[1:] != self.stamp[1:]:
             raise TableError(
                 f"{table.path} must be the same file for every worker and not change while it is"
@@ -139,7 +139,7 @@ class Source:
 
 
 def _in_blocks(pieces: Iterable[list[Array]]) -> Iterator[list[Array]]:
-    """Yield the rows of pieces again, CHUNK_ROWS at a time; the last time what is left."""
+    """Yield the rows of pieces in blocks of CHUNK_ROWS; the last one may be shorter."""
     waiting: list[list[Array]] = []
     rows = 0
     for columns in pieces:

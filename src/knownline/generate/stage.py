@@ -1,6 +1,6 @@
 """The stage `generate`: writes drawn points, or a table in data/own/, to data/train/ and holdout/.
 
-Knows nothing of how the numbers are drawn, of how a table is parsed, or of who writes a shard.
+Knows nothing of how numbers are drawn, how a table is parsed, or where a shard is written.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 
 def main() -> int:
-    """Write the points of params.yaml; nothing is written if a rule is broken."""
+    """Write the points that params.yaml describes, or nothing if a rule is broken."""
     params = Params.read()
     settings, source = params.generate, Source.of(params)
     with folders.replaced(HOLDOUT) as holdout, folders.replaced(TRAIN) as train:
@@ -39,16 +39,16 @@ def main() -> int:
         )
         _check_rows(written, params)
         kept = _summary(written, params)
-        SUMMARY.unlink(missing_ok=True)  # until the new one is there, no old one may be read
+        SUMMARY.unlink(missing_ok=True)  # an old one must not be read with new files
     sums = {TRAIN / part.path.name: part.sha256 for part in written.train}
     sums |= {HOLDOUT / part.path.name: part.sha256 for part in written.holdout}
     checksums.write(DATA, sums)
     kept.write(SUMMARY)
     unused = source.table.unused() if source.table else []
-    more = f"; columns not used: {', '.join(unused)}" if unused else ""
-    if source.table and source.table.ends_amid_a_line():
-        more += "; the table's last line has no line break: is the file complete?"
-    print(f"generate: {written.rows:,} rows, {written.held_out:,} of them held out{more}")
+    notes = f"; columns not used: {', '.join(unused)}" if unused else ""
+    if source.table and source.table.lacks_final_newline():
+        notes += "; the table's last line has no line break: is the file complete?"
+    print(f"generate: {written.rows:,} rows, {written.held_out:,} of them held out{notes}")
     return 0
 
 
@@ -91,7 +91,7 @@ class _Written:
 
 
 def _shards(job: Job) -> Iterator[Shard]:
-    """Write the shards in order, several at a time if they can be read by themselves."""
+    """Write the shards, several at a time if they can be read separately; yield them in order."""
     tasks = shards.tasks(job)
     if not tasks:
         yield from shards.stream(job)
@@ -107,7 +107,7 @@ def _check_rows(written: _Written, params: Params) -> None:
     if rows < fewest:
         raise TableError(f"{table} must have {fewest} rows or more (got {rows})")
     if table is not None:
-        for name, low, high in zip(settings.columns.x, *_ends(written.all), strict=True):
+        for name, low, high in zip(settings.columns.x, *_ranges(written.all), strict=True):
             if low == high:
                 raise TableError(
                     f"{table} column {name} must hold two different values or more (got {low} only)"
@@ -117,7 +117,7 @@ def _check_rows(written: _Written, params: Params) -> None:
             f"generate.holdout must leave {fewest} rows of {rows} to train on"
             f" (got {settings.holdout})"
         )
-    for name, low, high in zip(params.kind.inputs, *_ends(written.train), strict=True):
+    for name, low, high in zip(params.kind.inputs, *_ranges(written.train), strict=True):
         if low == high:
             raise ParamsError(
                 f"generate.holdout must leave two different {name} to train on"
@@ -125,7 +125,7 @@ def _check_rows(written: _Written, params: Params) -> None:
             )
 
 
-def _ends(parts: list[Part]) -> tuple[list[float], list[float]]:
+def _ranges(parts: list[Part]) -> tuple[list[float], list[float]]:
     low = np.min([part.low for part in parts], axis=0)
     return low.tolist(), np.max([part.high for part in parts], axis=0).tolist()
 
@@ -133,7 +133,7 @@ def _ends(parts: list[Part]) -> tuple[list[float], list[float]]:
 def _summary(written: _Written, params: Params) -> Summary:
     """Return the summary of all rows.
 
-    Raises: ParamsError if their squares are not finite, or a term follows from others.
+    Raises: ParamsError if their squares are not finite, or terms are collinear.
     """
     train = _compressed(written.train)
     holdout = _compressed(written.holdout) if written.held_out else None
@@ -149,38 +149,38 @@ def _summary(written: _Written, params: Params) -> Summary:
     if not usable or (holdout and not holdout.finite):
         raise ParamsError(
             f"{TRAIN}/ must have squares within float64, neither too large nor too small:"
-            " rescale it (got one that is not)"
+            " rescale it (got one that is outside)"
         )
     if fitted.collinear and not isinstance(params.kind, Nonlinear):
         grids = {spacing.spacing for spacing in params.generate.spacings} == {"grid"}
         if params.generate.table is None and len(params.kind.inputs) > 1 and grids:
             raise ParamsError(
-                "generate.x must have spacing uniform for all inputs but one, since grids rise"
-                " together (got grid for each)"
+                "generate.x must have spacing uniform for all inputs but one, because inputs on"
+                " grids are collinear (got grid for each)"
             )
         if isinstance(params.kind, Network):
             raise ParamsError(
-                "generate.columns.x must name columns that do not follow from each other: the"
-                " network is compared with the linear model of them (got"
-                f" {_column(params, fitted.collinear)}, which follows from those before it)"
+                "generate.columns.x must name columns that are not collinear: the network is"
+                " compared with the linear model of them (got"
+                f" {_column(params, fitted.collinear)}, which is collinear with those before it)"
             )
         raise ParamsError(
-            f"model must have terms that do not follow from each other in {TRAIN}/ (got"
-            f" {fitted.collinear}, which follows from the terms before it)"
+            f"model must have terms that are not collinear in {TRAIN}/ (got"
+            f" {fitted.collinear}, which is collinear with the terms before it)"
         )
     chosen = numbers % summary.stride(train.rows) == 0
     return Summary(params.kind.inputs, train, holdout, np.array(columns)[:, chosen])
 
 
 def _column(params: Params, name: str) -> str:
-    """Return the name in the table of an input."""
+    """Return the name of an input in the table."""
     return params.generate.columns.x[params.kind.inputs.index(name)]
 
 
 def _y_is_resolved(rows: Compressed, params: Params, sample: Array) -> bool:
     """Return whether an error in the last digit of y has a square within float64.
 
-    Otherwise any fit would look perfect. sample: y of some rows, (points,).
+    Otherwise every fit would look perfect. sample: y of some rows, (points,).
     """
     centred = params.kind.summarised.constant is not None
     spread = np.ptp(sample) if centred else np.max(np.abs(sample))
@@ -191,7 +191,7 @@ def _y_is_resolved(rows: Compressed, params: Params, sample: Array) -> bool:
 
 
 def _is_precise(squares: float) -> bool:
-    """Return whether a sum of squares has all digits; some are lost below the smallest float64."""
+    """Return whether a sum of squares has all its digits; near the smallest float64 it has not."""
     return bool(squares * _EPS >= np.finfo(np.float64).tiny)
 
 

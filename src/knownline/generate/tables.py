@@ -28,10 +28,10 @@ Array = npt.NDArray[np.float64]
 _BATCH_ROWS = 1 << 16
 
 _BUFFER = 1 << 16
-"""Bytes of a column that are read at a time."""
+"""The bytes of a column that are read at a time."""
 
 _HEADER_ROWS = 100
-"""Rows of a CSV in which its header is looked for, if the first is none."""
+"""The first rows of a CSV, among which the header is searched if the first row is not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Table:
     """Columns of a file, by name.
 
     inputs, target: the names of the columns. separator, decimal: how a CSV is written.
-    folder: the folder that `path` is relative to; absolute where another process may read it.
+    folder: the folder that `path` is relative to; absolute if another process may read the file.
     """
 
     path: Path
@@ -63,13 +63,13 @@ class Table:
         return self.path.suffix == ".parquet"
 
     def stamp(self) -> tuple[int, int, int]:
-        """Return what changes when the file does: its inode, size and time of modification."""
+        """Return the file's inode, size and time of modification, by which a change is noticed."""
         with self._naming():
             stat = self._file.stat()
         return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
     def group_ends(self) -> list[int]:
-        """Return the row that each row group of a Parquet file ends before; of a CSV, nothing.
+        """Return the row before which each row group of a Parquet file ends; empty for a CSV.
 
         Raises: TableError if the file cannot be read, or has no such columns.
         """
@@ -93,8 +93,8 @@ class Table:
                 names = self._header()
         return [name for name in names if name not in self._names]
 
-    def ends_amid_a_line(self) -> bool:
-        """Return whether a CSV has no line break at its end; a download may have ended early."""
+    def lacks_final_newline(self) -> bool:
+        """Return whether a CSV has no line break at its end: a download may be incomplete."""
         if self.is_parquet:
             return False
         with self._naming(), self._file.open("rb") as stream:
@@ -117,25 +117,25 @@ class Table:
 
     @contextmanager
     def _naming(self) -> Iterator[None]:
-        """Raise a TableError that names the file if it cannot be read in the block."""
+        """Turn an error of reading the file into a TableError that names it."""
         if not os.path.isfile(self._file):  # noqa: PTH113 — Path.is_file raises for a long name
-            raise TableError(f"generate.table must be a file (got {self.path}, which is none)")
+            raise TableError(f"generate.table must be a file (got {self.path}, which is not one)")
         try:
             yield
         except (pa.ArrowException, CsvError, ScanError, UnicodeDecodeError) as error:
             raise TableError(f"{self.path} {self._fault() or _unreadable(error)}") from error
-        except FileNotFoundError:  # since it was looked for
+        except FileNotFoundError:  # it existed a moment ago
             raise TableError(
                 f"{self.path} must not change while it is read (got no file)"
             ) from None
         except OSError as error:
             if error.errno is not None:
                 raise
-            # without an errno, it is Arrow that cannot parse the bytes
+            # An error without an errno comes from Arrow, which cannot parse the bytes.
             raise TableError(f"{self.path} {_unreadable(error)}") from error
 
     def _fault(self) -> str:
-        """Return the first thing that is wrong with a CSV, and where; nothing if it is unknown."""
+        """Return the first mistake in a CSV, with its place; empty if it is unknown."""
         if not self.is_parquet:
             try:
                 csv_file.check(self._file, self.separator)
@@ -152,7 +152,7 @@ class Table:
 
     def _read_groups(self, start: int, stop: int | None) -> Iterator[Any]:
         """Yield batches of rows start..stop-1 of a Parquet file."""
-        # By default it keeps the whole file in memory, or a row group of all columns.
+        # By default Arrow keeps the whole file, or a row group of all columns, in memory.
         with pq.ParquetFile(self._file, pre_buffer=False, buffer_size=_BUFFER) as file:
             self._require_columns(file.schema_arrow.names)
             ends = self._ends(file)
@@ -161,26 +161,28 @@ class Table:
             groups = [
                 number
                 for number, (begin, end) in enumerate(bounds)
-                # with those that say they are empty, to check that they are
+                # including empty ones, to check that they are empty
                 if (begin < stop and end > start) or (start <= begin == end <= stop)
             ]
             row = bounds[groups[0]][0] if groups else 0
-            # Without Arrow's threads: other threads read other groups.
+            # Without Arrow's own threads: our threads read other row groups.
             for batch in file.iter_batches(_BATCH_ROWS, groups, self._names, use_threads=False):
                 own = slice(max(start - row, 0), max(min(stop - row, len(batch)), 0))
                 row += len(batch)
                 if own.start < own.stop:
                     yield batch.slice(own.start, own.stop - own.start)
-            # Not before: of a damaged footer, Arrow's reader raises, but its metadata ends Python.
+            # Last, because of damaged footers: reading rows raises, but reading metadata crashes.
             self._check_counts(file, groups)
 
     def _check_counts(self, file: Any, groups: Sequence[int]) -> None:
         """Raise a TableError if a column has more or fewer values than its row group has rows.
 
-        Arrow would read as many as the row group says, without a word.
+        Arrow would read as many as the row group states, silently.
         """
         indices = {file.schema.column(i).path: i for i in range(len(file.schema))}
-        used = [indices[name] for name in self._names if name in indices]  # nested ones are refused
+        used = [
+            indices[name] for name in self._names if name in indices
+        ]  # nested columns are rejected
         for number in groups:
             group = file.metadata.row_group(number)
             for index in used:
@@ -190,14 +192,14 @@ class Table:
     def _check_footer(self, what: str, stated: int, found: int) -> None:
         if stated != found:
             raise TableError(
-                f"{self.path} must have a footer that counts its rows: copy the file again"
-                f" (got {stated} {what}, which has {found})"
+                f"{self.path} must have a footer with the right number of rows: copy the file"
+                f" again (got {stated} {what}, which has {found})"
             )
 
     def _read_csv(self) -> Iterator[Any]:
         first = list(islice(self._rows(), 2))
         self._require_columns(first[0].fields if first else [])
-        if len(first) < 2:  # Arrow rejects a header of nothing else
+        if len(first) < 2:  # Arrow rejects a file with a header alone
             return
         rows = 1
         with (

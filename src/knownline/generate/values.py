@@ -1,4 +1,4 @@
-"""Turns a column of a table into float64, and refuses values that are no finite numbers.
+"""Turns a column of a table into float64, and rejects values that are not finite numbers.
 
 Knows nothing of files.
 """
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 Array = npt.NDArray[np.float64]
 
 _EXACT = float(2**53)
-"""The whole numbers up to this size are all float64; beyond it neighbours fall together."""
+"""Up to this size, every whole number is a float64; beyond it, neighbours become equal."""
 
 _DATE = re.compile(r"\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([T ].*)?|\d{1,2}:\d\d.*")
 
@@ -24,7 +24,7 @@ _CONVERT = "convert it to a number, such as the days or seconds since a first da
 
 
 class BadValueError(ValueError):
-    """A value that cannot be used. row: its place in the column, from 0. why: more in words."""
+    """A value that cannot be used. row: its place in the column, from 0. why: an explanation."""
 
     def __init__(self, row: int, got: str, rule: str = "", why: str = "") -> None:
         super().__init__(got)
@@ -35,8 +35,8 @@ class BadValueError(ValueError):
 def numbers(column: Any, decimal: str = ".") -> Array:
     """Return an Arrow array as float64, (rows,). decimal: the decimal sign of numbers in text.
 
-    Raises: BadValueError at the first value that is no finite number, or, among whole numbers that
-    float64 cannot hold, is one that it cannot tell from another.
+    Raises: BadValueError at the first value that is not a finite number, or at a whole number that
+    becomes equal to another one in float64.
     """
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -71,7 +71,7 @@ def _is_text(dtype: Any) -> bool:
 
 def _from_text(column: Any, decimal: str) -> Any:
     points = pc.match_substring(column, ".") if decimal == "," else None
-    if points is not None and pc.any(points).as_py():  # 1.234,5: a point that parts thousands
+    if points is not None and pc.any(points).as_py():  # 1.234,5: a point as thousands separator
         row = int(np.argmax(points.fill_null(False).to_numpy(False)))
         why = "its decimal sign is a comma, by generate.csv.decimal"
         raise BadValueError(row, _shown(column[row].as_py()), why=why)

@@ -1,4 +1,4 @@
-"""What a Dask worker executes: a check that it fits, then one pickled task.
+"""The code that a Dask worker executes: a check of the worker, then one pickled task.
 
 Knows nothing of the client's side, which is cluster.py.
 """
@@ -47,14 +47,14 @@ def _digest(modules: dict[str, Path]) -> str:
 MODULES = _modules()
 
 CODE = _digest(MODULES)
-"""The code's digest when this module was imported: a worker keeps what it imported, whatever
-becomes of the files."""
+"""The code's digest when this module was imported: a worker keeps what it imported, even if the
+files change."""
 
 
 def by_value() -> Callable[..., tuple[Any, ...]]:
-    """Return the function that a worker executes; since it is nested, Dask sends its code.
+    """Return the function that a worker executes; because it is nested, Dask sends its code.
 
-    So a worker can execute it that has no knownline, or an older one, and can report that.
+    So a worker without knownline, or with an older one, can execute it and report that.
     """
 
     def execute(
@@ -70,7 +70,7 @@ def by_value() -> Callable[..., tuple[Any, ...]]:
                 if name == "knownline":
                     ours = import_module("knownline.generate.worker")
                     found = ours.CODE
-                    for module in ours.MODULES:  # now, while the files are what was hashed
+                    for module in ours.MODULES:  # now, before the hashed files can change
                         import_module(module)
                 else:
                     found = import_module(name).__version__
@@ -98,13 +98,13 @@ def perform(token: Path, call: bytes) -> tuple[str, Any]:
         return "value", pickle.dumps(function(task))
     except Exception as error:
         text = traceback.format_exc()
-        if not isinstance(error, UserError):  # whose message says all
+        if not isinstance(error, UserError):  # whose message is enough
             error.add_note(text)
         return "error", _pickled(error, text)
 
 
 def _pickled(error: Exception, text: str) -> bytes:
-    """Return the pickled error, or, if it cannot be pickled and back, one with its traceback."""
+    """Return the pickled error, or one with its traceback if it cannot be pickled and unpickled."""
     try:
         pickle.loads(content := pickle.dumps(error))
     except Exception:
@@ -113,5 +113,5 @@ def _pickled(error: Exception, text: str) -> bytes:
 
 
 def write_reply(path: Path) -> None:
-    """Write an empty file, as a task that shows that the folder is shared."""
+    """Write an empty file: a task that shows whether the folder is shared."""
     path.touch()

@@ -1,6 +1,6 @@
 """Reads params.yaml into frozen types with a rule for every key.
 
-params.yaml itself has a comment for each key. Knows nothing of what the stages do with the values.
+The comments of params.yaml say what each key means. Knows nothing of what stages do with values.
 """
 
 from pathlib import Path
@@ -65,13 +65,13 @@ class Evaluate(Section):
 
     @property
     def has_quality(self) -> bool:
-        """Whether any rule of quality is set that the gate judges; it knows no champion."""
+        """Whether a rule of quality is set that the gate judges: not beats_champion."""
         limits = (self.min_r2, self.max_rmse)
         return self.beats_mean or bool(self.residual_levels) or limits != (None, None)
 
 
 class Retrain(Section):
-    """The rules of a scheduled retraining; no stage reads them, so no run's identity has them."""
+    """The rules of a scheduled retraining. No stage reads them, so they are not part of any run."""
 
     drift_level: Level = 0.001
     comparison_level: Level = 0.01
@@ -114,11 +114,11 @@ class Params(Section):
                 rule = f"must name a table: no points can be drawn around the model {self.model}"
                 raise rule_error("generate.table", rule, None)
         if self.truth is None and self.generate.table is None:
-            raise rule_error("truth", "must be given where generate.table is null", None)
+            raise rule_error("truth", "must be given if generate.table is null", None)
         for name in self.truth or ():
             if name not in kind.names:
-                rule = f"is no parameter of the model {self.model}, which has"
-                raise rule_error(f"truth.{name}", f"{rule} {', '.join(kind.names)}", name)
+                rule = f"must be a parameter of the model {self.model}: {', '.join(kind.names)}"
+                raise rule_error(f"truth.{name}", rule, name)
         if self.truth is not None and (missing := set(kind.names) - set(self.truth)):
             raise missing_error(f"truth.{min(missing)}")
         return self
@@ -177,7 +177,7 @@ class Params(Section):
 
 
 def with_seed(text: str, seed: int) -> str:
-    """Return the text of params.yaml with another generate.seed, every other byte as it was.
+    """Return the text of params.yaml with another generate.seed, and every other byte unchanged.
 
     Raises: ParamsError if there is no such key, or a YAML alias of another key refers to it.
     """

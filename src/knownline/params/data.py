@@ -60,7 +60,7 @@ class Columns(Section):
 
     @property
     def short(self) -> tuple[list[str], str]:
-        """The names, cut to the length that a plot has room for."""
+        """The names, cut to fit into a plot."""
         *x, y = (
             name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
             for name in (*self.x, self.y)
@@ -80,14 +80,12 @@ class Spacing(Section):
         if not self.low < self.high:
             raise rule_error("low", f"must be less than generate.x.high, {self.high}", self.low)
         if not math.isfinite(self.high - self.low):
-            raise rule_error(
-                "low", "must lie within the float64 range of generate.x.high", self.low
-            )
+            raise rule_error("low", "must be within the float64 range of generate.x.high", self.low)
         return self
 
 
 def _is_by_input(value: Any) -> str:
-    """Return the tag of what `x` is: one spacing, or a mapping with one for each input."""
+    """Return the tag for the type of `x`: one spacing, or a mapping with one for each input."""
     by_input = False
     if isinstance(value, dict) and value:
         each_has_one = all(isinstance(each, dict | Spacing) for each in value.values())
@@ -151,9 +149,9 @@ class Generate(Section):
 
 
 def fewest_rows(kind: Model) -> int:
-    """Return the fewest rows for a model and its error: one per parameter, and one for noise.
+    """Return the fewest rows that a model needs: one per parameter, and one for the noise.
 
-    Of a network, as many as the linear model of its inputs needs.
+    A network needs as many as the linear model of its inputs.
     """
     return len(kind.names or kind.summarised.names) + 1
 

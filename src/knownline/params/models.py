@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from knownline.core.kinds import Linear, Model, Network, Nonlinear
-from knownline.core.validation import Words
+from knownline.core.validation import Description
 
 RESERVED = ("device", "epoch", "error", "gate", "holdout", "linear", "loss", "ols",
             "optimiser_error", "rows", "se", "step", "train", "truth", "z")  # fmt: skip
-"""Names in history.csv, metrics.json and what is shown live that no parameter may have."""
+"""Names that no parameter may have: history.csv, metrics.json or the live view use them."""
 
 _NAME = re.compile(r"[^\W\d]\w*")
 
@@ -23,25 +23,25 @@ _PROBE = np.array([0.75, 1.5, 2.25, 4.0])
 
 
 class ModelError(ValueError):
-    """A model cannot be used. key, rule, got: of params.yaml, for the message."""
+    """A model cannot be used. key, rule, got: the parts of the message about params.yaml."""
 
     def __init__(self, key: str, rule: str, got: object) -> None:
         super().__init__(f"{key} {rule} (got {got})")
         if isinstance(got, str) and ": " in got:
-            got = Words(got)
+            got = Description(got)
         self.key, self.rule, self.got = key, rule, got
 
 
 def names() -> list[str]:
-    """Return the names of the models, as params.yaml has them."""
+    """Return the names of the models, as they are written in params.yaml."""
     return [name.lower() for name, value in vars(_module()).items() if _is_model(name, value)]
 
 
 def named(name: str, columns: tuple[str, ...]) -> Model:
     """Return the model with a name, for the columns of the table (or of the drawn data).
 
-    Raises: ModelError if there is none, it has another number of inputs, or a term that is not a
-    function of its own row alone. A network is built, and so checked, where it is trained.
+    Raises: ModelError if there is no such model, it has another number of inputs, or a term depends
+    on other rows. A network is checked when it is trained.
     """
     found = vars(_module()).get(name.upper())
     if name != name.lower() or not _is_model(name.upper(), found):
@@ -50,7 +50,7 @@ def named(name: str, columns: tuple[str, ...]) -> Model:
     kind = found if isinstance(found, Model) else _for_columns(name, found, columns)
     _check_fields(name, kind)
     if "y" in kind.inputs:
-        rule = "must not name a column y, as data/ calls the target"
+        rule = "must not name a column y, which is the name of the target in data/"
         raise ModelError("generate.columns.x", rule, "y")
     if len(kind.inputs) != len(columns):
         count = len(kind.inputs)
@@ -71,7 +71,7 @@ def _module() -> ModuleType:
     except (Exception, SystemExit) as error:  # it is the user's file
         line = error.lineno if isinstance(error, SyntaxError) else _last_line(error)
         rule = "must be in a model.py that can be imported"
-        raise ModelError("model", rule, f"{_told(error)}, line {line}") from error
+        raise ModelError("model", rule, f"{_described(error)}, line {line}") from error
 
 
 def _check_fields(name: str, kind: Model) -> None:
@@ -105,7 +105,7 @@ def _for_columns(name: str, make: Any, columns: tuple[str, ...]) -> Model:
         kind = make(columns)
     except (Exception, SystemExit) as error:
         rule = "must be a function of the columns' names that returns a model"
-        raise ModelError("model", rule, f"{name}: {_told(error)}") from error
+        raise ModelError("model", rule, f"{name}: {_described(error)}") from error
     if not isinstance(kind, Model):
         rule = "must be a Linear, a Nonlinear or a Network, or a function that returns one"
         raise ModelError("model", rule, name)
@@ -118,7 +118,7 @@ def _for_columns(name: str, make: Any, columns: tuple[str, ...]) -> Model:
 def _check_names(name: str, kind: Model) -> None:
     for each in kind.names:
         if each in RESERVED:
-            rule = f"must have no parameter named {each}, which is a metric"
+            rule = f"must not have a parameter named {each}, which is the name of a metric"
             raise ModelError("model", rule, name)
         if not _NAME.fullmatch(each):
             rule = "must have parameters named by a letter, then letters, digits and _"
@@ -126,7 +126,7 @@ def _check_names(name: str, kind: Model) -> None:
 
 
 def _check_terms(name: str, kind: Linear) -> None:
-    """Raise ModelError for a term that cannot be used. It is tried on four rows, and on each."""
+    """Raise ModelError for a term that cannot be used. It is tried on four rows, then on each."""
     rows, constants = _probe(kind), []
     for each, term in kind.terms.items():
         where = f"{name}: term {each}"
@@ -140,10 +140,10 @@ def _check_terms(name: str, kind: Linear) -> None:
                     "model", "must have a constant term that is a number, not 0", where
                 )
         elif not _is_by_row(whole, alone):
-            rule = "must have terms that give each row a number by the inputs of that row alone"
+            rule = "must have terms that give each row a number from the inputs of that row alone"
             raise ModelError("model", rule, where)
     if len(constants) > 1:
-        rule = "must have one constant term at the most"
+        rule = "must have at most one constant term"
         raise ModelError("model", rule, f"{name}: {', '.join(constants)}")
     if len(constants) == len(kind.terms):
         raise ModelError("model", "must have a term that varies", name)
@@ -159,7 +159,7 @@ def _check_function(name: str, kind: Nonlinear) -> None:
             values = {each: float(value) for each, value in dict(start).items()}
     except (Exception, SystemExit) as error:
         rule = "must have a start: a number for each parameter, or a function of inputs and y"
-        raise ModelError("model", rule, f"{name}: {_told(error)}") from error
+        raise ModelError("model", rule, f"{name}: {_described(error)}") from error
     if set(values) != set(kind.names):
         rule = f"must have a start for each of {', '.join(kind.names)}, and for nothing else"
         raise ModelError("model", rule, f"{name}: {', '.join(values)}")
@@ -174,12 +174,12 @@ def _check_function(name: str, kind: Nonlinear) -> None:
         for i in range(4)
     ]
     if not _is_by_row(whole, alone):
-        rule = "must have a function that gives each row a number by the inputs of that row alone"
+        rule = "must have a function that gives each row a number from the inputs of that row alone"
         raise ModelError("model", rule, name)
 
 
 def _probe(kind: Model) -> list[Any]:
-    """Return rows that a model is tried on: its inputs, (4,) each, which it cannot change."""
+    """Return the rows that a model is tried on: its inputs, (4,) each, read-only."""
     rows = [_PROBE + 0.125 * index for index in range(len(kind.inputs))]
     for values in rows:
         values.flags.writeable = False
@@ -187,7 +187,7 @@ def _probe(kind: Model) -> list[Any]:
 
 
 def _is_by_row(whole: Any, alone: list[Any]) -> bool:
-    """Return whether values for all rows are (4,), and those for each row alone."""
+    """Return whether values for all rows are (4,), and equal those for each row alone."""
     each = [np.ravel(one)[0] for one in alone]
     return np.shape(whole) == (4,) and np.allclose(whole, each, rtol=1e-9, equal_nan=True)
 
@@ -203,8 +203,8 @@ def _value(where: str, term: Any, rows: list[Any]) -> Any:
         if np.asarray(value).dtype.kind not in "fiub":
             raise TypeError(f"an array of {np.asarray(value).dtype}")
     except (Exception, SystemExit) as error:
-        rule = "must have terms, or a function, of the inputs that numpy can work out"
-        raise ModelError("model", rule, f"{where}: {_told(error)}") from error
+        rule = "must have terms, or a function, that numpy can compute from the inputs"
+        raise ModelError("model", rule, f"{where}: {_described(error)}") from error
     return value
 
 
@@ -218,7 +218,7 @@ def _last_line(error: BaseException) -> int | None:
     return line
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 

@@ -1,1 +1,1 @@
-"""Scheduled retraining: drift, champion and challenger, the branch of the day, the model card."""
+"""Scheduled retraining: drift, champion and challenger, the day's branch, the model card."""

@@ -1,7 +1,7 @@
-"""Moves the aliases when one champion replaces another, in an order that survives a kill anywhere.
+"""Moves the aliases when a champion is replaced, in an order that survives a kill at any point.
 
-Each version has a tag with the number of the version it replaced, which is written before the alias
-`champion` moves; so the champion always names its predecessor. Repeating an interrupted step
+A version has a tag with the number of the version that it replaced. The tag is written before the
+alias `champion` moves, so the champion always names its predecessor. Repeating an interrupted step
 completes it. Knows nothing of why a champion is replaced.
 """
 
@@ -15,16 +15,16 @@ from samerun.core.errors import StoreError
 def promote(registry: Registry, new: Version, old: Version | None, day: str, reason: str) -> None:
     """Make `new` the champion instead of `old`, on a day (YYYY-MM-DD, UTC).
 
-    Raises: StoreError if the champion is no longer `old`, because somebody else replaced it.
+    Raises: StoreError if the champion is no longer `old`.
     """
     current = registry.by_alias(CHAMPION)
-    if current and current.number == new.number:  # an earlier, interrupted try came this far
+    if current and current.number == new.number:  # an interrupted try came this far
         registry.set_alias(PREVIOUS, _replaced_by(registry, current))
         return
     if (current.number if current else None) != (old.number if old else None):
         raise StoreError(
-            f"the champion must be the one that was compared, {old.name if old else 'none'}"
-            f" (got {current.name if current else 'none'}: somebody was quicker; repeat this)"
+            f"the champion changed meanwhile from {old.name if old else 'none'} to"
+            f" {current.name if current else 'none'}: repeat the command"
         )
     registry.tag(
         new,
@@ -35,26 +35,25 @@ def promote(registry: Registry, new: Version, old: Version | None, day: str, rea
 
 
 def roll_back(registry: Registry, reason: str) -> tuple[Version, Version]:
-    """Restore the version that the champion replaced; return the old champion and the new one.
+    """Restore the version that the champion replaced; return the removed champion and that version.
 
-    Raises: StoreError if there is no version to restore, DamagedModelError if it cannot serve.
+    Raises: StoreError if there is no version to restore, DamagedModelError if it cannot be served.
     """
     champion = registry.by_alias(CHAMPION)
     if champion is None:
-        raise StoreError("there must be a champion to roll back (got none)")
+        raise StoreError(f"{registry.name} has no champion yet: run `knownline retrain` first")
     if removed := _interrupted_rollback(registry, champion):
         _finish_rollback(registry, champion)
         return removed, champion
     restored = _replaced_by(registry, champion)
     if restored is None:
         raise StoreError(
-            f"the champion must have replaced another (got {champion.name}: there is none before it"
-            " to go back to)"
+            f"{champion.name} is the first champion of {registry.name}, so there is none to restore"
         )
-    Model(restored)  # raises if it cannot serve
+    Model(restored)  # raises if it cannot be served
     now = datetime.now(UTC).isoformat(timespec="seconds")
     registry.tag(champion, {"rolled_back": reason, "rolled_back_at": now})
-    registry.preface(champion, f"**Rolled back on {now[:10]}, {restored.name} serves: {reason}**")
+    registry.preface(champion, f"**Rolled back to {restored.name} on {now[:10]}: {reason}**")
     registry.tag(
         restored,
         {

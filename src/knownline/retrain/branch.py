@@ -1,6 +1,6 @@
-"""Commits a retraining to a branch of its own, without touching the checkout, the index or HEAD.
+"""Commits a retraining to its own branch, without touching the working tree, the index or HEAD.
 
-A commit depends on its content, its parents and the day alone, so two machines that retrain on the
+A commit depends on its content, its parents and the day alone. So two machines that retrain on the
 same day from the same commit make the same commit. Knows nothing of DVC or MLflow.
 """
 
@@ -36,15 +36,16 @@ class Branch:
             first_line, *attributes = worktree.splitlines()
             if f"branch {self._ref}" in attributes:
                 raise WorkspaceError(
-                    f"{self.name} must not be checked out while its day is retrained (got it in"
-                    f" {first_line.removeprefix('worktree ')}: git switch main)"
+                    f"branch {self.name} is checked out in"
+                    f" {first_line.removeprefix('worktree ')}: switch to another one first, such as"
+                    " git switch main"
                 )
 
     def commit(self, paths: Sequence[str], message: str) -> str:
-        """Return a commit of HEAD's tree with the files `paths` as they are in the folder now.
+        """Return a commit of HEAD's tree, with the files `paths` as they are now.
 
-        That is HEAD if it has them so already, else an earlier commit of the branch with this tree,
-        else a new one, to which the branch is moved.
+        That is HEAD if its tree is the same, else an earlier commit of the branch with that tree,
+        else a new commit, to which the branch moves.
 
         Raises: WorkspaceError if git fails.
         """
@@ -76,7 +77,7 @@ class Branch:
     def catch_up(self) -> None:
         """Fast-forward the branch to what another machine's retraining pushed to it.
 
-        Commits of anyone else on it are not taken over; then the push will be rejected.
+        Nothing is done if it has anyone else's commits; then the push will be rejected.
 
         Raises: WorkspaceError if the git remote does not answer.
         """
@@ -105,8 +106,8 @@ class Branch:
             git.run("push", "--quiet", remote, f"{self._ref}:{self._ref}")
         except WorkspaceError as error:
             raise WorkspaceError(
-                f"{remote} must take {self.name} (somebody else's commits there? fetch it, delete"
-                f" it or rename it, then repeat; {error})"
+                f"cannot push {self.name} to {remote}: {error}; if it has somebody else's commits"
+                " there, delete or rename it, and repeat the command"
             ) from error
         return True
 

@@ -15,7 +15,9 @@ def main() -> int:
     registry = Registry(store, problem)
     version = registry.by_alias(CHAMPION)
     if version is None:
-        raise StoreError(f"{registry.name} must have a champion in {store.shown_uri} (got none)")
+        raise StoreError(
+            f"{registry.name} has no champion in {store.shown_uri}: run `knownline retrain` first"
+        )
     previous = registry.by_alias(PREVIOUS)
     tags = version.tags
     facts = {

@@ -1,7 +1,7 @@
 """`knownline retrain`: one scheduled retraining, from fresh data to the choice of the champion.
 
-Every step keeps its results and can be repeated, so calling the command again completes a
-retraining that was interrupted. Moving the champion is the last step before the report.
+Every step keeps its results and can be repeated. So calling the command again completes an
+interrupted retraining. Moving the champion is the last step before the report.
 """
 
 import json
@@ -30,7 +30,7 @@ from samerun.mlflow.recorded import RecordedRun
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
-SERVED, REFUSED = 0, 3
+SUCCESS, REFUSED = 0, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def main(
 
 
 def _retrain(params: Params, request: Request) -> int:
-    """Run the pipeline on fresh data; compare and report unless the same was retrained before."""
+    """Run the pipeline on fresh data; compare and report, unless the inputs are unchanged."""
     branch = Branch(request.day.isoformat())
     branch.must_be_free()
     _check_table_is_tracked(params, request)
@@ -73,11 +73,11 @@ def _retrain(params: Params, request: Request) -> int:
     if settled and not _was_tried_uncommitted(settled, commit):
         _publish(branch, request, params)
         if request.push:
-            _sync_store(store_sync.push)  # in case an earlier try could not
+            _sync_store(store_sync.push)  # in case an earlier try failed to
         return _nothing_new(settled)
     run = _recorded_run(store, recorded, commit)
     decision = _compare(params, request, branch, store, registry, run)
-    return REFUSED if decision.verdict == Verdict.REFUSED else SERVED
+    return REFUSED if decision.verdict == Verdict.REFUSED else SUCCESS
 
 
 def _compare(
@@ -120,7 +120,7 @@ def _compare(
 def _commit_data(params: Params, request: Request, branch: Branch) -> str:
     """Write the day's seed to params.yaml, unless a table is read; return the commit with it.
 
-    The commit is made without --push too, so that the recorded run can name it.
+    The commit is made even without --push, so that the recorded run can name it.
     """
     if params.generate.table is None:
         seed = request.seed if request.seed is not None else int(f"{request.day:%Y%m%d}")
@@ -132,14 +132,14 @@ def _commit_data(params: Params, request: Request, branch: Branch) -> str:
     commit = branch.commit(_paths_to_commit(params), f"Retraining of {request.day}: fresh data")
     if edits := _uncommitted(commit).paths:
         print(
-            f"retrain: the tree is not clean, so nothing will be promoted: {', '.join(edits[:5])}",
+            f"retrain: uncommitted changes, so nothing will be promoted: {', '.join(edits[:5])}",
             file=sys.stderr,
         )
     return commit
 
 
 def _uncommitted(commit: str) -> Commit:
-    """Return what of the pipeline's inputs is not as `commit` has it; nothing else matters."""
+    """Return the pipeline's inputs that differ from `commit`; other files do not count."""
     return Pipeline.here().commit(commit)
 
 
@@ -149,19 +149,19 @@ def _check_table_is_tracked(params: Params, request: Request) -> None:
     if table is None:
         return
     if request.seed is not None:
-        raise UsageError(f"--seed must be left out where a table is read (got {table} to read)")
+        raise UsageError(f"--seed must not be given if generate.table is set (got {table})")
     ignored = git.call("check-ignore", "--quiet", "--", table).returncode == 0
     if ignored and not Path(f"{table}.dvc").exists():
         raise UsageError(
-            f"generate.table must be kept by git or by DVC (got {table}, which git ignores and DVC"
-            f" does not know: dvc add {table})"
+            f"generate.table must be tracked by git or DVC (got {table}, which is tracked by"
+            f" neither: run `dvc add {table}`)"
         )
 
 
 def _paths_to_commit(params: Params) -> tuple[str, ...]:
     """Return the paths for the day's commit: params.yaml, and the table or its .dvc file.
 
-    params.yaml is left out if more than its seed was edited: the edit is its author's to commit.
+    params.yaml is left out if more than its seed was edited: its author must commit that edit.
     """
     table = params.generate.table
     pointer = f"{table}.dvc"
@@ -181,46 +181,48 @@ def _is_edited() -> bool:
 
 
 def _sync_store(transfer: Callable[[], str]) -> None:
-    """Pull or push the local store by `transfer`; with a tracking server there is none."""
+    """Pull or push the local store by `transfer`; do nothing with a tracking server."""
     if address.local_store() is None:
         return
     if pipeline.has_remote():
         print(f"retrain: {transfer()}", flush=True)
     else:
-        print("retrain: no DVC remote: the store stays on this machine", file=sys.stderr)
+        print("retrain: there is no DVC remote, so the store is not pushed", file=sys.stderr)
 
 
 def _nothing_new(settled: Version) -> int:
     verdict = settled.tags.get("verdict", "")
     print(
         f"retrain: nothing new: the same data, parameters and code were retrained on"
-        f" {settled.tags.get('retrained_on')} as {settled.name} ({verdict}); --force does it again"
+        f" {settled.tags.get('retrained_on')} as {settled.name} ({verdict}); use --force to repeat"
     )
     reporting.set_workflow_outputs(verdict, settled.tags.get("drift", ""))
-    return SERVED
+    return SUCCESS
 
 
 def _was_tried_uncommitted(settled: Version, commit: str) -> bool:
-    """Return whether the earlier retraining had uncommitted changes, and this one has none."""
+    """Return whether the earlier retraining had uncommitted changes and this one has none."""
     return settled.tags.get("git_dirty") == "true" and not _uncommitted(commit).dirty
 
 
 def _recorded_run(store: tracking.Store, recorded: Pipeline, commit: str) -> RecordedRun:
-    """Return the complete run of the pipeline's results; record it if this store lacks it.
+    """Return the complete run of the pipeline's results; record it if it is not in this store.
 
-    A run that was recorded with uncommitted changes has a patch. From a clean tree it is repeated,
+    A run that was recorded with uncommitted changes has a patch. It is repeated from a clean tree,
     so that its commit alone gives its code.
     """
     run = store.find_complete(recorded.fingerprint, recorded.results)
     if run and run.tags.get("git_dirty") == "true" and not _uncommitted(commit).dirty:
-        print("retrain: once more, from a tree that is clean now", flush=True)
+        print("retrain: running again, now without uncommitted changes", flush=True)
         pipeline.repro(commit, force=True)
         run = store.find_complete(recorded.fingerprint, recorded.results)
     if run is None:
         pipeline.repro(commit, force=True, only="record")
         run = store.find_complete(recorded.fingerprint, recorded.results)
     if run is None:
-        raise WorkspaceError(f"the run must be in {store.shown_uri} after `dvc repro` (got none)")
+        raise WorkspaceError(
+            f"`dvc repro` recorded no run in {store.shown_uri}: run `samerun doctor`"
+        )
     return run
 
 
@@ -243,7 +245,7 @@ def _tags(run: RecordedRun, params: Params, request: Request) -> dict[str, str]:
 def _as_challenger(run: RecordedRun, new: Version, metrics: dict[str, Any]) -> Challenger:
     gate = metrics["gate"]
     return Challenger(
-        gate=[] if gate["passed"] is True else gate["reasons"] or ["it gave no reason"],
+        gate=[] if gate["passed"] is True else gate["reasons"] or ["no reason given"],
         clean=run.tags.get("git_dirty") == "false" and run.tags.get("git_commit") != "none",
         complete=run.status == "FINISHED",
         finite=None not in (metrics["train"]["rmse"], *(metrics[n] for n in metrics["se"])),
@@ -254,9 +256,9 @@ def _as_challenger(run: RecordedRun, new: Version, metrics: dict[str, Any]) -> C
 def _of_another_problem(
     registry: Registry, old: Version | None, problem: Problem
 ) -> Champion | None:
-    """Return the champion that must not be compared, since it solves another problem, or None.
+    """Return the champion if it solves another problem, so that it must not be compared; or None.
 
-    It is the champion of another registered model, unless somebody moved an alias by hand.
+    It belongs to another registered model, unless somebody moved an alias by hand.
     """
     if old is None:
         if (elsewhere := registry.champion_elsewhere()) is None:
@@ -289,11 +291,11 @@ def _earlier_decision(registry: Registry, new: Version) -> Decision | None:
 
 
 def _publish(branch: Branch, request: Request, params: Params) -> None:
-    """Commit parameters and dvc.lock to the day's branch; push the data first, then the branch."""
+    """Commit parameters and dvc.lock to the day's branch; push the data, then the branch."""
     branch.commit((*_paths_to_commit(params), "dvc.lock"), f"Retraining of {request.day}: lock")
     if not request.push:
         return
     if pipeline.has_remote():
         pipeline.push()
-    outcome = f"{branch.name} is pushed" if branch.push() else "nothing to push"
+    outcome = f"pushed {branch.name}" if branch.push() else "no commit to push"
     print(f"retrain: {outcome}", flush=True)

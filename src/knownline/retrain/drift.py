@@ -1,6 +1,6 @@
 """Tests whether fresh rows still follow the model that a champion was fitted to.
 
-Both fits are estimates. If the champion's were taken to be exact, the test would find drift in
+Both fits are estimates. If the champion's fit were treated as exact, the test would find drift in
 unchanged data far too often. Under normal noise the two tests, of the parameters and of the noise,
 are independent (the ratio of two residual sums of squares does not depend on their total), so their
 joint level is exact.
@@ -8,7 +8,7 @@ joint level is exact.
 With enough rows any difference is significant. So a difference counts only if it is also larger
 than a minimum, in units of the residuals' standard deviation.
 
-Knows nothing of files, of MLflow or of what is done about a drift.
+Knows nothing of files, of MLflow or of what follows from a drift.
 """
 
 import json
@@ -30,10 +30,10 @@ _EPS = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Statistics of the rows a model was fitted to, as far as the tests need them.
+    """The statistics of the rows a model was fitted to that the tests need.
 
-    model: its name. slopes: the least-squares parameters of the terms that vary, by name, (k,); of
-    a model that is not linear, all of them, and its terms are those of the tangent at the solution.
+    model: its name. slopes: the least-squares parameters of the varying terms, by name, (k,). For a
+    model that is not linear: all parameters; the terms are those of the tangent at the solution.
     constant: whether the model has a constant term too. rows: their number, more than parameters.
     means: of the terms that vary, (k,). mean_y: of y. products: the sums of products of these
     terms, about their means if there is a constant term and about zero if not: the lower triangle
@@ -74,7 +74,7 @@ class Sample:
 
     @property
     def freedom(self) -> int:
-        """The degrees of freedom of the residuals: rows less parameters."""
+        """The degrees of freedom of the residuals: rows minus parameters."""
         return self.rows - len(self.slopes) - self.constant
 
     @property
@@ -97,9 +97,9 @@ class Sample:
             usable = usable and all(row[-1] > 0 for row in sample.products)
             usable = usable and sample.freedom > 0 and sample.residual >= 0
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"no sample is written there ({error})") from error
+            raise ValueError(f"it holds no sample: {error}") from error
         if not usable:
-            raise ValueError("no sample is written there")
+            raise ValueError("it holds no sample")
         return sample
 
 
@@ -109,9 +109,9 @@ class Drift:
 
     model: the model's name. fit_f, fit_p: the statistic and the p-value of the joint test of all
     parameters. distance: the root mean square over the fresh rows of the distance between the two
-    fits, in standard deviations of the residuals. variance_f, variance_p: of the test of the
-    residual variances, fresh over champion's, two-sided. level: a p of both tests together below it
-    is significant. minimum_effect: how large a change must be to count.
+    fits, in standard deviations of the residuals. variance_f, variance_p: of the two-sided test of
+    the residual variances, fresh over champion's. level: of both tests together. minimum_effect:
+    how large a change must be to count.
     """
 
     model: str
@@ -130,13 +130,13 @@ class Drift:
 
     @property
     def noise_change(self) -> float:
-        """How much wider the wider noise is than the other: the ratio of both, less 1."""
+        """The ratio of the larger noise to the smaller, minus 1."""
         ratio = math.sqrt(self.variance_f)
         return (max(ratio, 1 / ratio) if ratio else math.inf) - 1
 
     @property
     def changes(self) -> list[str]:
-        """What drifted: a change that is significant and not smaller than the minimum."""
+        """What drifted: the changes that are significant and larger than the minimum."""
         return [
             name
             for name, p, effect in (
@@ -153,13 +153,13 @@ class Drift:
 
     @property
     def words(self) -> str:
-        """The result in one sentence."""
+        """The result in one line."""
         verdict = f"{' and '.join(self.changes)} drifted" if self.drifted else "no drift"
         if not self.drifted and self.p < self.level:
-            verdict = "no drift that matters"
+            verdict = "no drift larger than the limit"
         return (
             f"{verdict}: p = {significant(self.p, 2)} ({self.model} {significant(self.fit_p, 2)},"
-            f" noise {significant(self.variance_p, 2)}; below {plain(self.level)} is drift);"
+            f" noise {significant(self.variance_p, 2)}; level {plain(self.level)});"
             f" {self.effect_words}"
         )
 
@@ -167,10 +167,10 @@ class Drift:
     def effect_words(self) -> str:
         """The size of both changes, and the smallest that counts."""
         return (
-            f"the fits are {significant(self.distance, 2)} residual standard deviations apart (more"
-            f" than {plain(self.minimum_effect)} matters), and the noise changed by"
-            f" {significant(100 * self.noise_change, 2)}% (more than"
-            f" {significant(100 * self.minimum_effect, 3)}% matters)"
+            f"the fits are {significant(self.distance, 2)} residual standard deviations apart"
+            f" (limit {plain(self.minimum_effect)}), and the noise changed by"
+            f" {significant(100 * self.noise_change, 2)}% (limit"
+            f" {significant(100 * self.minimum_effect, 3)}%)"
         )
 
 
@@ -186,7 +186,7 @@ def compare(champion: Sample, fresh: Sample, *, level: float, minimum_effect: fl
     m + n - 2p degrees of freedom. The noise: the ratio of the residual variances, F with n - p and
     m - p.
 
-    Raises: ValueError if both are not samples of the same terms.
+    Raises: ValueError unless both are samples of the same terms.
 
     Source: Chow, Tests of Equality Between Sets of Coefficients in Two Linear Regressions
     (Econometrica 1960); the joint level is Sidak's (1967).
@@ -202,12 +202,12 @@ def compare(champion: Sample, fresh: Sample, *, level: float, minimum_effect: fl
 def _compare_fits(champion: Sample, fresh: Sample) -> tuple[float, float, float]:
     """Return F and p of the hypothesis that one fit holds for both samples, and their distance.
 
-    The statistic is how much the residual sum of squares grows if one fit replaces both. It is
-    calculated from the difference of the two, in coordinates in which the sums of products of both
-    samples are diagonal (1 for the fresh rows, `shares` for the champion's). So it is a sum of
-    squares, one for each coordinate; and one for the height, at the point where the difference in
-    height is not correlated with that of the slopes. A difference of two sums of squares would lose
-    its digits.
+    The statistic is how much the residual sum of squares grows if one fit replaces both. As a
+    difference of two sums of squares it would lose its digits. So it is calculated from the
+    difference of the fits, in coordinates in which the sums of products of both samples are
+    diagonal (1 for the fresh rows, `shares` for the champion's). Then it is a sum of squares: one
+    for each coordinate, and one for the height, taken where its difference is not correlated with
+    that of the slopes.
     """
     steps, means = (
         np.array([b - a for a, b in zip(old, new, strict=True)])
@@ -240,8 +240,8 @@ def _coordinates(
 ) -> tuple[Array, Array, Array]:
     """Return slopes `steps`, the champion's sums of products and terms `offsets`, (k,) each.
 
-    The coordinates are those in which the sums of products are the unit matrix for the fresh rows,
-    and diagonal for the champion's.
+    They are given in coordinates in which the sums of products are the unit matrix for the fresh
+    rows, and diagonal for the champion's.
     """
     scale = np.sqrt([row[-1] for row in fresh.products])
     old, new = (

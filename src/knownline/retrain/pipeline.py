@@ -1,4 +1,4 @@
-"""Calls DVC for a retraining: brings tables up to date, runs the stages, pushes the results.
+"""Calls DVC for a retraining: updates tables, runs the stages, pushes the results.
 
 Knows nothing of MLflow or of what the results mean.
 """
@@ -19,7 +19,7 @@ def has_remote() -> bool:
 
 
 def pull() -> None:
-    """Bring the files that DVC tracks up to date; the stages recreate those the remote lacks.
+    """Pull the files that DVC tracks; the stages recreate those that the remote lacks.
 
     If somebody replaced a table in data/own/, its .dvc file is updated to the new table.
 
@@ -28,23 +28,21 @@ def pull() -> None:
     pointers = sorted(Path("data/own").rglob("*.dvc"))
     replaced = [str(pointer) for pointer in pointers if _replaced_by_hand(pointer)]
     if replaced:
-        _run_dvc(
-            "the tables in data/own/ must be readable", "commit", "--force", "--quiet", *replaced
-        )
+        _run_dvc("cannot track the tables in data/own/", "commit", "--force", "--quiet", *replaced)
     if has_remote():
-        _run_dvc("DVC must bring its files up to date", "pull", "--quiet", "--allow-missing")
+        _run_dvc("cannot pull from the DVC remote", "pull", "--quiet", "--allow-missing")
     for pointer in pointers:
         if not pointer.with_suffix("").exists():
             raise WorkspaceError(
-                f"{pointer.with_suffix('')} must be in DVC's cache or remote (got it in neither)"
+                f"{pointer.with_suffix('')} is missing: it is in neither DVC's cache nor its remote"
             )
 
 
 def _replaced_by_hand(pointer: Path) -> bool:
     """Return whether the table of a .dvc file is new to DVC.
 
-    A table in the cache is an older version, and a .dvc file with another hash came from git: then
-    the .dvc file counts.
+    If the table is in the cache, it is an older version, and git updated its .dvc file: then the
+    .dvc file counts.
     """
     table = pointer.with_suffix("")
     if not table.is_file():
@@ -58,7 +56,7 @@ def _replaced_by_hand(pointer: Path) -> bool:
 
 
 def repro(commit: str, *, force: bool = False, only: str | None = None) -> None:
-    """Run the changed stages (all with `force`), recording `commit` as theirs; show DVC's output.
+    """Run the changed stages (all with `force`); show DVC's output; record `commit` with the run.
 
     Raises: WorkspaceError with a stage's message if it fails.
     """
@@ -71,14 +69,14 @@ def repro(commit: str, *, force: bool = False, only: str | None = None) -> None:
 
 def push() -> None:
     """Push outputs and tables. Raises: WorkspaceError if the remote does not accept them."""
-    _run_dvc("the DVC remote must take the results", "push", "--quiet")
+    _run_dvc("cannot push the results to the DVC remote", "push", "--quiet")
 
 
-def _run_dvc(rule: str, *arguments: str) -> None:
-    """Run a DVC command. Raises: WorkspaceError with the broken `rule` if it fails."""
+def _run_dvc(failure: str, *arguments: str) -> None:
+    """Run a DVC command. Raises: WorkspaceError with the text `failure` if it fails."""
     process = _dvc(*arguments)
     if process.returncode:
-        raise WorkspaceError(f"{rule} (dvc {arguments[0]} says: {programs.reason(process)})")
+        raise WorkspaceError(f"{failure}: dvc {arguments[0]}: {programs.reason(process)}")
 
 
 def _dvc(*arguments: str, show: bool = False, **env: str) -> subprocess.CompletedProcess[bytes]:

@@ -1,6 +1,6 @@
-"""What a model is fitted for. Models of different problems are never compared.
+"""The problem that a model solves. Models of different problems are never compared.
 
-Why, and what counts as another problem: docs/decisions/0017-one-champion-per-problem.md.
+docs/decisions/0017-one-champion-per-problem.md says why, and what counts as another problem.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from knownline.params import Params
 class Problem:
     """A model, and the columns it is fitted to.
 
-    model: its name in params.yaml. inputs, target: the columns, as the table or the drawn data have
-    them. data: "drawn" or "table"; not which table, since fresh rows may come in another file.
+    model: its name in params.yaml. inputs, target: the columns of the table or of the drawn data.
+    data: "drawn" or "table"; not which table, because fresh rows may come in another file.
     """
 
     model: str
@@ -44,18 +44,18 @@ class Problem:
             fields = json.loads(text)
             return cls(**{**fields, "inputs": tuple(fields["inputs"])})
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no problem is written there ({error})") from error
+            raise ValueError(f"it holds no problem: {error}") from error
 
     @property
     def words(self) -> str:
-        """The problem in a sentence: line, y from x, drawn data."""
+        """The problem in words: line, y from x, drawn data."""
         data = "drawn data" if self.data == "drawn" else "a table"
         return f"{self.model}, {self.target} from {', '.join(self.inputs)}, {data}"
 
     def suffix(self) -> str:
-        """Return what follows the project's name in the name of a registered model.
+        """Return the suffix for the name of a registered model, after the project's name.
 
-        MLflow allows neither / nor : there. Eight digits of a hash tell equal words apart.
+        MLflow allows neither / nor : in names. Eight digits of a hash distinguish equal words.
         """
         words = re.sub(r"[^A-Za-z0-9_]+", "-", f"{self.model}-{self.target}").strip("-")
         return f"{words[:80]}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:8]}"

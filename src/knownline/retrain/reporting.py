@@ -1,4 +1,4 @@
-"""Publishes a retraining: its report, the tags of run and version, the outputs for CI."""
+"""Publishes a retraining: its report, the tags of its run and version, the outputs for CI."""
 
 import json
 import os
@@ -77,12 +77,12 @@ def _changes(registry: Registry, opponent: Version, new: Version) -> list[str]:
     changes = [line for kind in current for line in _differences(kind, old[kind], current[kind])]
     before, after = (version.tags.get("data_sha256", "unknown") for version in (opponent, new))
     if before != after:
-        changes.insert(0, f"data: was {before[:12]}…, is {after[:12]}…")
+        changes.insert(0, f"data changed from {before[:12]}… to {after[:12]}…")
     return changes if len(changes) <= 12 else [*changes[:12], f"and {len(changes) - 12} more"]
 
 
 def _inputs(registry: Registry, run_id: str) -> dict[str, dict[str, Any]]:
-    """Return what went into a run and what it ran on: kind to name to value. Raises: StoreError."""
+    """Return the inputs and packages of a run: kind to name to value. Raises: StoreError."""
     names = ("identity.json", "environment.json")
     with TemporaryDirectory() as scratch:
         registry.download_artifacts(run_id, names, Path(scratch))
@@ -104,15 +104,15 @@ def _inputs(registry: Registry, run_id: str) -> dict[str, dict[str, Any]]:
 
 
 def _differences(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return every difference between two mappings, in words. kind: what their entries are."""
+    """Return every difference between two mappings, in words. kind: of their entries."""
     lines = []
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new:
-            lines.append(f"{kind} {name} is gone")
+            lines.append(f"{kind} {name} was removed")
         elif name not in old:
-            lines.append(f"{kind} {name} is new")
+            lines.append(f"{kind} {name} was added")
         elif old[name] != new[name]:
-            lines.append(f"{kind} {name} was {old[name]}, is {new[name]}")
+            lines.append(f"{kind} {name} changed from {old[name]} to {new[name]}")
     return lines
 
 

@@ -15,7 +15,7 @@ def main(*, reason: str, push: bool = False) -> int:
     """Restore the previous champion of this problem and write the reason to both versions."""
     reason = " ".join(reason.split())
     if not reason:
-        raise UsageError("--reason must say why (got an empty text)")
+        raise UsageError("--reason must not be empty (got an empty text)")
     problem = Problem.of(Params.read())
     with exclusive():
         if push:
@@ -24,8 +24,10 @@ def main(*, reason: str, push: bool = False) -> int:
         try:
             removed, restored = aliases.roll_back(registry, reason)
         except DamagedModelError as error:
-            raise StoreError(f"the previous champion must be whole (got: {error})") from error
-        print(f"rollback: {restored.name} is the champion again, {removed.name} is not: {reason}")
+            raise StoreError(f"the previous champion cannot be restored: {error}") from error
+        print(
+            f"rollback: {restored.name} is the champion again, in place of {removed.name}: {reason}"
+        )
         if push:
             print(f"rollback: {store_sync.push()}")
     return 0

@@ -21,11 +21,11 @@ _PROBE = [-1.0, 0.0, 0.5, 3.0, 1e6]
 
 
 class DamagedModelError(Exception):
-    """A version's model cannot be loaded, or does not predict what it was registered with."""
+    """A version's model cannot be loaded, or does not predict what it did at its registration."""
 
 
 def probe(count: int) -> list[Array]:
-    """Return rows that a model is asked for: `count` inputs of (5,) each, which all differ."""
+    """Return the rows of the probe: `count` inputs of (5,) each, which all differ."""
     return [np.roll(_PROBE, index) + index // len(_PROBE) for index in range(count)]
 
 
@@ -35,7 +35,7 @@ def answers(kind: Kind, fitted: Fitted) -> str:
     The weights of a network are those in models/.
     """
     rows = probe(len(kind.inputs))
-    with np.errstate(all="ignore"):  # a term may not be defined there
+    with np.errstate(all="ignore"):  # a term may be undefined for some of them
         if isinstance(kind, Network):
             y = fits.predictor(kind)(rows)
         else:
@@ -44,10 +44,10 @@ def answers(kind: Kind, fitted: Fitted) -> str:
 
 
 def are_alike(one: str, other: str, *, rounding: float = 1e-12) -> bool:
-    """Return whether two answers are the same but for what processors round differently.
+    """Return whether two answers are the same, up to the rounding of different processors.
 
     The last digit of numpy's powers and logarithms depends on the width of SIMD. rounding: the
-    largest difference, relative to the largest answer.
+    largest difference that is allowed, relative to the largest answer.
     """
     a, b = (np.array([float.fromhex(value) for value in text.split()]) for text in (one, other))
     largest = np.max(np.abs(a[np.isfinite(a)]), initial=0.0) if rounding > 1e-12 else 0.0
@@ -66,7 +66,7 @@ class Model:
     def __init__(self, version: Version, inputs: Sequence[str] = ()) -> None:
         """Load the model and compare its predictions with those at its registration, if known.
 
-        inputs: the names of its inputs; by default those of its registration, or of its signature.
+        inputs: the names of its inputs; by default those at its registration, or in its signature.
 
         Raises: DamagedModelError, or StoreError if its files cannot be reached.
         """
@@ -77,17 +77,17 @@ class Model:
             with np.errstate(all="ignore"):
                 predictions = self.predict(probe(len(self._inputs)))
         except StoreError:
-            raise  # a store out of reach does not mean a damaged model
+            raise  # the store cannot be reached: the model may be fine
         except Exception as error:  # a damaged model can raise anything
             first_line = str(error).strip().splitlines() or [""]
             reason = f"{type(error).__name__}: {first_line[0][:160]}"
-            raise DamagedModelError(f"its model does not answer ({reason})") from error
+            raise DamagedModelError(f"its model cannot predict ({reason})") from error
         registered = version.tags.get("answers")
         rounding = 1e-4 if fitted and fitted.weights else 1e-12  # a network may be float32
         if registered is not None and not are_alike(
             _exact(predictions), registered, rounding=rounding
         ):
-            raise DamagedModelError("its model is not the one it was registered as")
+            raise DamagedModelError("its model does not predict what it did at its registration")
 
     def _signature(self) -> list[str]:
         return list(self._model.metadata.get_input_schema().input_names())

@@ -1,1 +1,1 @@
-"""The stage `train`: the optimizers, checkpoints and the device."""
+"""The stage `train`: optimizers, checkpoints, and the choice of the device."""

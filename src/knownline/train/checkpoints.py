@@ -1,10 +1,10 @@
 """Saves and loads the checkpoint of a training, with a checksum and a digest of its inputs.
 
-Its arrays are safetensors, so nothing that is read can be executed.
+Its arrays are safetensors, so nothing in it can be executed.
 
-It is in the folder that SAMERUN_SCRATCH names: `samerun run` keeps that folder after a kill or a
-failure and empties it after a success. It is in no output of a stage, because DVC deletes a stage's
-outputs before it runs the stage. Knows nothing of torch or of MLflow.
+The checkpoint is in the folder that SAMERUN_SCRATCH names. `samerun run` keeps that folder after a
+kill or a failure and empties it after a success. The checkpoint cannot be an output of the stage,
+because DVC deletes outputs before it runs a stage. Knows nothing of torch or of MLflow.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 VARIABLE = "SAMERUN_SCRATCH"
 
 NAME = "checkpoint"
-"""The file in the folder."""
+"""The name of the file in the folder."""
 
 _HISTORY, _STATE = "history", "state."
 
@@ -37,14 +37,14 @@ SHARE = 0.02
 """The largest share of a training's time that saving checkpoints may take."""
 
 FIRST_AFTER = 1.0
-"""Seconds before the first checkpoint, and the fewest between any two."""
+"""The seconds before the first checkpoint, and the fewest between two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The state of a training that has not ended.
 
-    state: what its loop needs to resume, by name: parameters or weights, and the optimizer's own.
+    state: what the loop needs to resume, by name: parameters or weights, and the optimizer's state.
     history: loss and parameters in the data's units, (1 + parameters, epochs).
     """
 
@@ -60,11 +60,11 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoint of one training, saved no more often than SHARE allows.
 
-    Without SAMERUN_SCRATCH, as when a stage is run by hand, there is none.
+    Without SAMERUN_SCRATCH, for example if a stage is run by hand, nothing is saved.
     """
 
     def __init__(self, digest: str) -> None:
-        """digest: of everything that the training depends on."""
+        """digest: of all inputs of the training."""
         folder = os.environ.get(VARIABLE)
         self._digest = digest
         self._path = Path(folder) / NAME if folder else None
@@ -76,7 +76,7 @@ class Checkpoints:
         return time.monotonic() >= self._next
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint; if the process is killed meanwhile, the old one remains."""
+        """Replace the checkpoint; after a kill meanwhile, the old one is still there."""
         if self._path is None:
             return
         start = time.monotonic()
@@ -85,14 +85,15 @@ class Checkpoints:
         self._next = end + max(FIRST_AFTER, (end - start) / SHARE)
 
     def load(self) -> Checkpoint | None:
-        """Return the checkpoint or None; one that cannot be used is deleted with a warning."""
+        """Return the checkpoint or None; an unusable one is deleted, with a warning."""
         if self._path is None or not self._path.is_file():
             return None
         try:
             return _unpack(self._digest, self._path.read_bytes())
         except (ValueError, TypeError, KeyError, SafetensorError) as error:
             print(
-                f"knownline: warning: {self._path} cannot be used ({error}): training begins anew",
+                f"knownline: warning: {self._path} cannot be used ({error}): the training"
+                " starts from the beginning",
                 file=sys.stderr,
             )
             self.clear()
@@ -115,10 +116,10 @@ def _unpack(digest: str, content: bytes) -> Checkpoint:
     """Read what `_pack` returned. Raises: ValueError with the reason if it does not match."""
     sha, _, body = content.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != sha:
-        raise ValueError("its bytes are not those that were written")
+        raise ValueError("it does not match its checksum")
     size = int.from_bytes(body[:8], "little")
     if json.loads(body[8 : 8 + size])["__metadata__"]["inputs"] != digest:
-        raise ValueError("it is of another training")
+        raise ValueError("it belongs to another training")
     arrays = safetensors.numpy.load(body)
     history = arrays.pop(_HISTORY)
     return Checkpoint({name.removeprefix(_STATE): each for name, each in arrays.items()}, history)

@@ -39,12 +39,12 @@ class Step(NamedTuple):
 
     @property
     def resume_point(self) -> "ResumePoint":
-        """Where a training can resume."""
+        """The point at which a training can resume from here."""
         return ResumePoint(self.state(), self.history[:, : self.epoch + 1].copy())
 
 
 class ResumePoint(NamedTuple):
-    """Where to resume a training: its state, and the filled part of its history."""
+    """A point at which a training resumes: its state, and its history so far."""
 
     state: State
     history: Array
@@ -87,16 +87,18 @@ def stable_learning_rate(columns: Sequence[Array], level: float) -> float:
     return 2 / largest / size / size
 
 
-def left_finite_numbers(epoch: int, rate: float) -> str:
-    """Return what to say of a loss that is not finite, where no stable learning rate is known."""
-    return (
-        f"train.learning_rate must be smaller for this data (got {rate:g}): the loss left the"
-        f" finite numbers at epoch {epoch}"
-    )
+def divergence_reason(epoch: int, rate: float) -> str:
+    """Return the message for a loss that is not finite, if no stable learning rate is known."""
+    return f"train.learning_rate must be smaller for this data (got {rate:g}): {_event(epoch)}"
 
 
-def _divergence_reason(epoch: int, rate: float, stable: float, dtype: str) -> str:
-    event = f"the loss left the finite numbers at epoch {epoch}"
+def _event(epoch: int) -> str:
+    return f"the loss is not finite at epoch {epoch}"
+
+
+def _descent_reason(epoch: int, rate: float, stable: float, dtype: str) -> str:
+    """Return the same for gradient descent on a linear model. stable: a learning rate."""
+    event = _event(epoch)
     if rate < stable:
         return f"train.dtype must hold the squares of this data: rescale it (got {dtype}): {event}"
     return (
@@ -105,7 +107,7 @@ def _divergence_reason(epoch: int, rate: float, stable: float, dtype: str) -> st
 
 
 def row_bytes(count: int, dtype: str, device: torch.device) -> dict[torch.device, int]:
-    """Return the bytes of memory that `fit` needs per row, by device, for so many columns.
+    """Return the bytes of memory that `fit` needs per row, by device. count: of columns.
 
     The columns and y are float64 on the CPU. Autograd's own memory was measured for one column: 15
     to 19 numbers per row on a CPU, 9 to 10.5 on a GPU; each more takes six at the most.
@@ -116,8 +118,8 @@ def row_bytes(count: int, dtype: str, device: torch.device) -> dict[torch.device
     return {cpu: columns + own * size} if device == cpu else {cpu: columns, device: own * size}
 
 
-def epochs_of(
-    take: Callable[[int], tuple[float, list[float]]],
+def run_epochs(
+    run: Callable[[int], tuple[float, list[float]]],
     *,
     names: tuple[str, ...],
     epochs: int,
@@ -128,15 +130,17 @@ def epochs_of(
 ) -> History:
     """Run the epochs of a training, and return its history.
 
-    take: runs one epoch; returns its loss and the parameters after it. start: the history so far.
-    diverged: what to say of a loss that is not finite. Raises: DivergedError at the first one.
+    run: runs one epoch; returns its loss and the parameters after it. start: the history so far.
+    diverged: returns the message for a loss that is not finite.
+
+    Raises: DivergedError at the first such loss.
     """
     history = np.empty((1 + len(names), epochs))
     first = 0 if start is None else start.shape[1]
     if start is not None:
         history[:, :first] = start
     for epoch in range(first, epochs):
-        loss, values = take(epoch)
+        loss, values = run(epoch)
         history[:, epoch] = loss, *values
         if not (math.isfinite(loss) and all(map(math.isfinite, values))):
             raise DivergedError(diverged(epoch))
@@ -160,14 +164,14 @@ def fit(
     start: ResumePoint | None = None,
     watch: Watcher | None = None,
 ) -> History:
-    """Fit a model with named parameters, each epoch a step on all rows.
+    """Fit a model with named parameters; each epoch is a step on all rows.
 
-    columns: of a linear model its terms that vary, already scaled if they are to be scaled; of
-    another its inputs; (rows,) each. y: (rows,) in the data's units.
-    scaling: how the parameters of the loop, which are all 0 at first, become the model's.
+    columns: for a linear model, its varying terms, scaled if `scaling` says so; for another model,
+    its inputs; (rows,) each. y: (rows,), in the data's units.
+    scaling: how the parameters of the loop, which start at 0, become the model's.
     halving: sum over rows by halving, for many rows; torch's own order of summation depends on
     threads and SIMD unless the rows are few.
-    start: where to resume; the result is that of a training without a break.
+    start: where to resume; the result is the same as without a break.
     watch: called after every epoch; it cannot change the fit.
 
     Raises: DivergedError at the first loss that is not finite.
@@ -180,7 +184,7 @@ def fit(
     if isinstance(kind, Linear):
         scaling = scaling if isinstance(scaling, Scaling) else Scaling(kind)
         predict = predictions.linear(kind, scaling.level, inputs, sums[0])
-        # Gradient descent goes the same way in any unit; the others must not depend on it.
+        # Gradient descent takes the same steps in any unit; the others take them in this one.
         unit = 1.0 if optimizer == "gd" else float(np.std(y)) or 1.0
     else:
         assert isinstance(scaling, Start)
@@ -193,7 +197,7 @@ def fit(
         take_step = _captured(take_step, raw)
     fetch = _fetch_each if device.type == "cpu" else _fetch_at_once
 
-    def take(_: int) -> tuple[float, list[float]]:
+    def run(_: int) -> tuple[float, list[float]]:
         *numbers, loss = fetch(*raw, take_step())
         if unit == 1.0:
             return loss, scaling.in_data_units(numbers)
@@ -201,12 +205,12 @@ def fit(
 
     def diverged(epoch: int) -> str:
         if not isinstance(scaling, Scaling) or optimizer != "gd":
-            return left_finite_numbers(epoch, learning_rate)
+            return divergence_reason(epoch, learning_rate)
         stable = stable_learning_rate(columns, scaling.level)
-        return _divergence_reason(epoch, learning_rate, stable, dtype)
+        return _descent_reason(epoch, learning_rate, stable, dtype)
 
-    return epochs_of(
-        take,
+    return run_epochs(
+        run,
         names=kind.names,
         epochs=epochs,
         state=lambda: {"raw": _numbers(raw), **optimizers.state_of(chosen)},
@@ -235,7 +239,7 @@ def _step(
     targets: torch.Tensor,
     mean: summation.Sum,
 ) -> Callable[[], torch.Tensor]:
-    """Return a function that takes a step and returns the loss before that, in units of unit².
+    """Return a function that takes a step and returns the loss before it, in units of unit².
 
     unit: of the parameters of the loop and of y, in the data's units.
     """
@@ -261,7 +265,7 @@ def _captured(
 ) -> Callable[[], torch.Tensor]:
     """Return the step as one CUDA graph: the same kernels in the same order, launched together.
 
-    If the rows are few, launching a kernel takes longer than running it. `raw` does not change.
+    With few rows, launching a kernel takes longer than running it. `raw` does not change.
     Source: https://pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
     """
     initial = [parameter.detach().clone() for parameter in raw]
@@ -269,7 +273,7 @@ def _captured(
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
-        for _ in range(3):  # warm up: the set-up of a first call must not be captured
+        for _ in range(3):  # warm up: the set-up of the first calls must not be captured
             take_step()
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
@@ -291,6 +295,6 @@ def _fetch_each(*numbers: torch.Tensor) -> list[float]:
 
 
 def _fetch_at_once(*numbers: torch.Tensor) -> list[float]:
-    """Return numbers from a device in one copy, since this process waits for every copy."""
+    """Return numbers from a device in one copy, because this process waits for each copy."""
     values: list[float] = torch.stack([number.detach() for number in numbers]).tolist()
     return values

@@ -1,6 +1,6 @@
-"""Runs one training: resumes it from its checkpoint, shows it while it runs, writes its results.
+"""Runs one training: resumes it from its checkpoint, shows its progress, writes its results.
 
-Imports torch, so the stage imports this module once everything else is checked.
+It imports torch, so the stage imports this module only after everything else is checked.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from samerun.core import files, progress
 Array = npt.NDArray[np.float64]
 
 MOST_IN_ORDER = 3
-"""Points that are added one after the other, which torch does on every device alike."""
+"""Up to this many points are added one after the other, which torch does alike on every device."""
 
 
 def fit(params: Params, summary: Summary) -> Fitted:
@@ -55,7 +55,7 @@ def fit(params: Params, summary: Summary) -> Fitted:
 def _fit(params: Params, summary: Summary, device: descent.Device) -> tuple[History, bytes | None]:
     """Fit, from the checkpoint if there is one; save checkpoints, show epochs and progress.
 
-    Return the history and, of a network, the content of the file with its weights.
+    Return the history and, for a network, the content of the file with its weights.
     """
     settings = params.train
     run = _training(params, summary, device)
@@ -85,7 +85,10 @@ def _fit(params: Params, summary: Summary, device: descent.Device) -> tuple[Hist
             try:
                 return run(start, watch)
             except StateError as error:
-                print(f"knownline: warning: {error}: training begins anew", file=sys.stderr)
+                print(
+                    f"knownline: warning: {error}: the training starts from the beginning",
+                    file=sys.stderr,
+                )
                 checkpoints.clear()
                 return run(None, watch)
         except KeyboardInterrupt:
@@ -98,11 +101,11 @@ def _fit(params: Params, summary: Summary, device: descent.Device) -> tuple[Hist
 
 
 Training = Callable[[descent.ResumePoint | None, descent.Watcher], tuple[History, bytes | None]]
-"""Runs a training from a point, or from its beginning."""
+"""Runs a training from a resume point, or from its beginning."""
 
 
 def _training(params: Params, summary: Summary, device: descent.Device) -> Training:
-    """Return the training of a model of any kind, with what it reads read already."""
+    """Return a function that trains a model of any kind; its rows are read already."""
     settings, kind = params.train, params.kind
     if isinstance(kind, Network):
         count = len(kind.inputs)
@@ -151,7 +154,7 @@ def _train_network(
 def inputs_digest(params: Params) -> str:
     """Return the SHA-256 of a training's parameters, of its model's names and of its data.
 
-    Not of the code: `samerun run` gives other code another folder for its checkpoint.
+    The code is not included: `samerun run` uses another folder for other code.
     """
     content = {
         "train": params.train.model_dump(mode="json"),
@@ -164,7 +167,7 @@ def inputs_digest(params: Params) -> str:
 def inputs(
     params: Params, kind: Linear, rows: Compressed, device: descent.Device
 ) -> tuple[list[Array], Array, Scaling]:
-    """Return the columns and y for the fit, (points,) each, and how the columns follow from terms.
+    """Return the columns and y for the fit, (points,) each, and the scaling of the columns.
 
     Raises: ParamsError if the rows do not fit into memory; without train.compress, MissingError or
     DamagedError if a file of data/train does not match its checksum.
@@ -195,7 +198,7 @@ def _rows(summary: Summary, row_bytes: dict[descent.Device, int]) -> list[Array]
     """
     count = summary.train.rows
     for device, per_row in row_bytes.items():
-        _check_memory(count, device, per_row, "generate must give fewer rows")
+        _check_memory(count, device, per_row, "the data must have fewer rows")
     checksums.check(DATA, TRAIN)
     columns, y = parquet.load(TRAIN, summary.inputs, count)
     return [*columns, y]
@@ -210,8 +213,8 @@ def refuse_too_many(rows: int, row_bytes: dict[descent.Device, int]) -> None:
 def _check_memory(rows: int, device: descent.Device, per_row: int, rule: str) -> None:
     needed, free = rows * per_row, memory.free(device)
     if free is not None and needed > free:
-        got = "false, and" if "compress" in rule else "only"
+        got = "false" if "compress" in rule else f"{rows:,}"
         raise ParamsError(
-            f"{rule} for {rows:,} rows: row by row they take {needed:,}"
-            f" bytes on {device} (got {got} {free:,} bytes free)"
+            f"{rule}: {rows:,} rows take {needed:,} bytes on {device}, where {free:,} are free"
+            f" (got {got})"
         )

@@ -1,7 +1,7 @@
 """Shows a training while it runs: appends its epochs to the file that SAMERUN_LIVE names.
 
 `samerun run` sets the variable, reads the file and shows the run. Without the variable nothing is
-written. Nothing here may ever delay or end a training. Knows nothing of MLflow or of torch.
+written. Nothing here may delay a training or make it fail. Knows nothing of MLflow or of torch.
 """
 
 import json
@@ -18,10 +18,10 @@ from samerun.core.errors import UserError
 VARIABLE = "SAMERUN_LIVE"
 
 INTERVAL = 0.5
-"""Fewest seconds between two writes."""
+"""The fewest seconds between two writes."""
 
 MOST_EPOCHS = 300
-"""Most epochs in one write; of more, only every second, fourth, … is written.
+"""The most epochs in one write; if there are more, only every second, fourth, … is written.
 
 The run's complete history comes from reports/history.csv.
 """
@@ -49,7 +49,7 @@ class Live:
         self._next = math.inf
 
     def add(self, epoch: int, loss: float, values: Sequence[float]) -> None:
-        """Queue an epoch; this costs the training a look at the clock and an append to a list."""
+        """Queue an epoch. This costs a call of the clock and an append to a list."""
         if self._path is None:
             return
         self._latest = (epoch, [loss, *values])
@@ -69,7 +69,7 @@ class Live:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write the epochs that are still queued, the last one in any case, and why it failed."""
+        """Write the epochs that are still queued, the last epoch and the error, if any."""
         rows = self._take()
         if self._latest and self._latest not in (self._written, *rows[-1:]):
             rows.append(self._latest)
@@ -79,7 +79,7 @@ class Live:
             self._write([])
 
     def _take(self) -> list[Row]:
-        """Return the queued rows, thinned evenly; later rows are thinned as much."""
+        """Return the queued rows, thinned evenly; later rows are thinned in the same way."""
         rows, self._pending = self._pending, []
         while len(rows) > MOST_EPOCHS:
             self._stride *= 2
@@ -89,8 +89,8 @@ class Live:
     def _write(self, rows: list[Row]) -> None:
         """Append rows to the file with one call.
 
-        If the disk is full, the rows are dropped. A line of which only a part was written is
-        completed by the next call.
+        If the disk is full, the rows are dropped. The next call completes a line that was written
+        only in part.
         """
         if self._path is None:
             return

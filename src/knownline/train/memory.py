@@ -13,10 +13,10 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 @contextmanager
 def limit_of(device: Any) -> Iterator[None]:
-    """Raise a DeviceError of one line if a torch device has no memory left for the block."""
+    """Raise a DeviceError if a torch device runs out of memory in the block."""
     try:
         yield
-    except RuntimeError as error:  # torch has several classes for it, by version
+    except RuntimeError as error:  # the class depends on the version of torch
         if "out of memory" not in str(error):
             raise
         raise DeviceError(
@@ -34,7 +34,7 @@ def free(device: Any) -> int | None:
 
 
 def free_here() -> int | None:
-    """Return the bytes this process can still allocate, within its container's limit."""
+    """Return the bytes that this process can still allocate, within its container's limit."""
     limits = [bytes_ for bytes_ in (_free_on_machine(), _free_in_container()) if bytes_ is not None]
     return min(limits, default=None)
 

@@ -1,7 +1,7 @@
 """Trains a network: epochs of minibatches in a seeded order, on the accelerator if there is one.
 
-Every epoch draws from generators of its own, keyed by the seed and the epoch. So a training that is
-resumed draws what it would have drawn without a break.
+Every epoch has its own random generators, keyed by the seed and the epoch. So a resumed training
+draws the same numbers as one without a break.
 """
 
 import math
@@ -20,16 +20,16 @@ from knownline.core.kinds import Network
 from knownline.core.least_squares import LeastSquares
 from knownline.params import Train
 from knownline.train import optimizers
-from knownline.train.descent import ResumePoint, Watcher, epochs_of, left_finite_numbers
+from knownline.train.descent import ResumePoint, Watcher, divergence_reason, run_epochs
 from knownline.train.optimizers import State
 
 Array = npt.NDArray[np.float64]
 
 _PROBED = 8
-"""Rows that a new module is tried on."""
+"""The number of rows that a new module is tried on."""
 
 _WEIGHTS = "weights."
-"""What the names of a module's weights in the state of a loop begin with."""
+"""The prefix of a module's weights in the state of a loop."""
 
 
 def fit(
@@ -45,8 +45,8 @@ def fit(
 ) -> tuple[History, bytes]:
     """Return the history of a training, and the content of the file of weights.
 
-    data: the linear model of the rows. inputs, y: all rows, (rows,) each, which are standardised by
-    its moments. An epoch's loss is the mean of its minibatches' losses, in squared units of y.
+    data: the linear model of the rows, whose moments standardise them. inputs, y: all rows, (rows,)
+    each. An epoch's loss is the mean of its minibatches' losses, in squared units of y.
 
     Raises: ParamsError if the module cannot be trained, DivergedError if the loss is not finite.
     """
@@ -63,7 +63,7 @@ def fit(
     unit = float(scaling["y.sd"]) ** 2
     batches = _Batches(len(y), settings.batch_size or len(y), settings.seed, device)
 
-    def take(epoch: int) -> tuple[float, list[float]]:
+    def run(epoch: int) -> tuple[float, list[float]]:
         torch.manual_seed((settings.seed * 1_000_003 + epoch + 1) % 2**63)
         total = torch.zeros(
             (), dtype=torch.float64, device="cpu" if device.type == "mps" else device
@@ -73,22 +73,22 @@ def fit(
             total += loss * (len(targets) if batch is None else len(batch))
         return float(total) / len(targets) * unit, []
 
-    history = epochs_of(
-        take,
+    history = run_epochs(
+        run,
         names=(),
         epochs=settings.epochs,
         state=lambda: {**_weights(module), **optimizers.state_of(chosen)},
         start=start.history if start else None,
         watch=watch,
-        diverged=lambda epoch: left_finite_numbers(epoch, settings.learning_rate),
+        diverged=lambda epoch: divergence_reason(epoch, settings.learning_rate),
     )
     return history, network.as_bytes(module, scaling)
 
 
 def row_bytes(count: int, dtype: str, device: torch.device) -> dict[torch.device, int]:
-    """Return the bytes of memory that `fit` needs per row of so many inputs, by device.
+    """Return the bytes of memory that `fit` needs per row, by device. count: of inputs.
 
-    Without the module's own, which depends on the minibatch.
+    The module's own memory, which depends on the minibatch, is not included.
     """
     cpu, size = torch.device("cpu"), {"float64": 8, "float32": 4}[dtype]
     read, own = 3 * 8 * (count + 1), 2 * size * (count + 1)
@@ -96,7 +96,7 @@ def row_bytes(count: int, dtype: str, device: torch.device) -> dict[torch.device
 
 
 def _built(kind: Network) -> Any:
-    """Return a new module. Raises: ParamsError if the model gives none that can be trained."""
+    """Return a new module. Raises: ParamsError if it cannot be built or trained."""
     try:
         module = kind.build()
     except (Exception, SystemExit) as error:  # it is the user's code
@@ -106,15 +106,14 @@ def _built(kind: Network) -> Any:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise _unusable("a module without weights")
     if not all(isinstance(each, torch.Tensor) for each in module.state_dict().values()):
-        raise _unusable("a module with a state that is no tensor")
+        raise _unusable("a module with a state that is not a tensor")
     return module
 
 
 def _check_output(module: Any, rows: torch.Tensor) -> None:
-    """Raise ParamsError if a module does not give each row a number, by that row alone.
+    """Raise ParamsError unless a module gives each row a number that depends on that row alone.
 
-    One that looks at other rows, or draws at random while it predicts, would give others when it is
-    served than when it was judged.
+    A module that uses other rows, or random numbers, would predict differently when it is served.
     """
     module.eval()
     try:
@@ -127,9 +126,9 @@ def _check_output(module: Any, rows: torch.Tensor) -> None:
     except (Exception, SystemExit) as error:  # it is the user's code
         raise _unusable(f"{type(error).__name__}: {error}") from error
     if not torch.equal(together, again):
-        raise _unusable("one that gives other numbers each time it predicts")
+        raise _unusable("one whose predictions change from call to call")
     if not torch.allclose(together, alone, rtol=1e-3, atol=1e-4):
-        raise _unusable("one whose number for a row depends on other rows")
+        raise _unusable("one whose prediction for a row depends on other rows")
     module.train()
 
 
@@ -139,10 +138,10 @@ def _unusable(got: str) -> ParamsError:
 
 
 def _make_deterministic(device: torch.device) -> None:
-    """Make torch add in an order that does not change from run to run on this device.
+    """Make torch add in an order that is the same in every run on this device.
 
-    On a CPU one thread does: its order does not depend on the number of cores, and minibatches of a
-    hundred rows gain nothing from a second one.
+    On a CPU this means one thread, whose order does not depend on the number of cores. Minibatches
+    of a hundred rows gain nothing from a second thread.
     """
     torch.set_num_threads(1)
     if device.type == "cuda":  # https://docs.nvidia.com/cuda/cublas/#results-reproducibility
@@ -196,7 +195,7 @@ class _Batches:
 def _closure(
     module: Any, rows: torch.Tensor, targets: torch.Tensor, batch: torch.Tensor | None
 ) -> Callable[[], torch.Tensor]:
-    # A copy, since a layer may change its input in place.
+    # A copy, because a layer may change its input in place.
     own, wanted = (rows.clone(), targets) if batch is None else (rows[batch], targets[batch])
 
     def closure() -> torch.Tensor:
@@ -227,5 +226,5 @@ def _restore(state: State, module: Any, optimizer: optimizers.Optimizer) -> None
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
-        raise optimizers.StateError("the checkpoint is of another network") from error
+        raise optimizers.StateError("the checkpoint belongs to another network") from error
     optimizers.restore(optimizer, state)

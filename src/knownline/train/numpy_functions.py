@@ -1,6 +1,6 @@
-"""Tensors that numpy's functions take, so that one function of model.py serves both.
+"""Tensors that numpy's functions accept, so that a function of model.py works for both.
 
-`np.exp` of such a tensor is torch.exp of it, with its gradient.
+`np.exp` of such a tensor calls torch.exp, with its gradient.
 """
 
 from collections.abc import Callable
@@ -11,21 +11,21 @@ import torch
 
 
 class NumpyTensor(torch.Tensor):
-    """A tensor for which a function of numpy is the function of torch with the same name.
+    """A tensor for which a function of numpy calls the function of torch with the same name.
 
-    Whatever torch makes of such tensors is one too.
+    The result is such a tensor too.
     """
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        """Call the function of torch that is named like one of numpy or scipy, such as np.exp."""
+        """Call the function of torch with the name of one of numpy or scipy, such as np.exp."""
         if method != "__call__" or options:
-            raise TypeError(f"np.{ufunc.__name__}.{method} has no like in torch")
+            raise TypeError(f"np.{ufunc.__name__}.{method} has no counterpart in torch")
         return _called(ufunc.__name__, inputs)
 
     def __array_function__(
         self, function: Callable[..., Any], types: Any, inputs: Any, options: Any
     ) -> Any:
-        """Call the function of torch that is named like one of numpy, such as np.where."""
+        """Call the function of torch with the name of one of numpy, such as np.where."""
         return _called(function.__name__, inputs, **options)
 
 
@@ -34,7 +34,7 @@ def _called(name: str, inputs: Any, **options: Any) -> Any:
     function = getattr(torch, own, None) or getattr(torch.special, own, None)
     tensors = [each for each in inputs if isinstance(each, torch.Tensor)]
     if function is None or not tensors:
-        raise TypeError(f"np.{name} has no like in torch")
+        raise TypeError(f"np.{name} has no counterpart in torch")
     number = next((each.dtype for each in tensors if each.is_floating_point()), torch.float64)
     device = tensors[0].device
     return function(*(_as_tensor(each, number, device) for each in inputs), **options)

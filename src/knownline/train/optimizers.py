@@ -1,4 +1,4 @@
-"""The optimizers that train.optimizer names, and their state as arrays, which no pickle holds."""
+"""The optimizers that train.optimizer names, and their state as arrays, without pickle."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,15 +14,15 @@ State = dict[str, npt.NDArray[Any]]
 """Arrays by name."""
 
 _STRUCTURE = "structure"
-"""The name of the array of bytes that says, as JSON, where in the state the others belong."""
+"""The name of the array with the structure of the state, as bytes of JSON."""
 
 
 class StateError(ValueError):
-    """A state is not that of this training."""
+    """A state belongs to another training."""
 
 
 class Optimizer(Protocol):
-    """What the loops need of an optimizer of torch.optim."""
+    """The methods of torch.optim's optimizers that the loops use."""
 
     def step(self, closure: Closure) -> Any:
         """Take a step; return the loss before it. closure: sets the gradients, returns the loss."""
@@ -35,9 +35,9 @@ class Optimizer(Protocol):
 
 
 class PlainDescent:
-    """Gradient descent as the article has it: each parameter moves against its gradient.
+    """Gradient descent as in the article: each parameter moves against its gradient.
 
-    torch.optim.SGD rounds once less on a processor that multiplies and adds in one instruction.
+    The bits of torch.optim.SGD depend on the processor: a fused multiply-add rounds once less.
     """
 
     def __init__(self, parameters: Iterable[torch.Tensor], learning_rate: float) -> None:
@@ -63,8 +63,8 @@ class PlainDescent:
 def named(name: str, parameters: Iterable[torch.Tensor], learning_rate: float) -> Optimizer:
     """Return the optimizer that train.optimizer names.
 
-    L-BFGS searches along each direction (strong Wolfe), makes 20 iterations a step at the most, and
-    does not stop because little changes: the loss is flat near its minimum.
+    L-BFGS searches along each direction (strong Wolfe) and makes at most 20 iterations per step. It
+    does not stop at small changes, because the loss is flat near its minimum.
     """
     if name == "adam":
         return torch.optim.Adam(parameters, lr=learning_rate)
@@ -87,7 +87,7 @@ def state_of(optimizer: Optimizer) -> State:
 
 
 def restore(optimizer: Optimizer, state: State) -> None:
-    """Continue from what `state_of` returned. Raises: StateError if it is no such state."""
+    """Continue from what `state_of` returned. Raises: StateError if it cannot."""
     try:
         structure = json.loads(state[_STRUCTURE].tobytes())
         optimizer.load_state_dict(_nested(structure, state))
@@ -96,7 +96,7 @@ def restore(optimizer: Optimizer, state: State) -> None:
 
 
 def _flattened(value: Any, arrays: State) -> Any:
-    """Return a nested state as JSON with the type of each value; its tensors go to `arrays`."""
+    """Return a nested state as JSON, with the type of each value; put its tensors into `arrays`."""
     if isinstance(value, torch.Tensor):
         name = f"tensor.{len(arrays)}"
         arrays[name] = value.detach().cpu().numpy().copy()
@@ -111,7 +111,7 @@ def _flattened(value: Any, arrays: State) -> Any:
 
 
 def _nested(node: dict[str, Any], state: State) -> Any:
-    """Return the value that `_flattened` made JSON of."""
+    """Return the value that `_flattened` got."""
     ((kind, content),) = node.items()
     if kind == "tensor":
         return torch.tensor(state[content])

@@ -1,4 +1,4 @@
-"""What a model with named parameters predicts, as torch's tensors with gradients."""
+"""The predictions of a model with named parameters, as torch's tensors with gradients."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ Prediction = Callable[[Sequence[torch.Tensor]], torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the fit of a model that is not linear starts, and the units of the loop's parameters.
+    """The start of the fit of a model that is not linear, and the units of the loop's parameters.
 
-    values: the parameters at the start, (parameters,). units: what a parameter of the loop is
-    multiplied with, (parameters,). unit: of y.
+    values: the parameters at the start, (parameters,). units: the factors of the loop's parameters,
+    (parameters,). unit: of y.
     """
 
     values: Sequence[float]
@@ -44,8 +44,8 @@ def start_of(
 ) -> Start:
     """Return the start of a fit. inputs, y: the rows, (rows,) each.
 
-    scaled: whether each parameter is measured by its root mean square effect on y at the start, so
-    that a step moves all of them alike.
+    scaled: whether each parameter is scaled by its root mean square effect on y at the start, so
+    that steps are equally large for all of them.
 
     Raises: ParamsError if the model's y at the start is not finite.
     """

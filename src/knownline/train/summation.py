@@ -15,8 +15,8 @@ Sum = Callable[[torch.Tensor], torch.Tensor]
 def sums_for(inputs: torch.Tensor, *, halving: bool) -> tuple[Sum, Sum]:
     """Return two functions: one repeats a number for every row, the other averages over rows.
 
-    inputs: x, (rows,). halving: sum by halving, for many rows; otherwise in order, on a CPU by
-    torch's own sums.
+    inputs: x, (rows,). halving: whether to sum by halving, for many rows; otherwise rows are added
+    in order, on a CPU by torch's own sums.
     """
     if not halving and inputs.device.type == "cpu":
         return lambda number: number, torch.mean
@@ -30,7 +30,7 @@ class Sums:
     def __init__(self, like: torch.Tensor) -> None:
         """like: a tensor with the length, dtype and device of those to be summed, (rows,)."""
         self.rows = len(like)
-        # A tensor, since on a GPU torch replaces division by a number with a reciprocal.
+        # A tensor, because on a GPU torch replaces division by a number with a reciprocal.
         self.count = torch.full((), self.rows, dtype=like.dtype, device=like.device)
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
@@ -49,7 +49,7 @@ class Sums:
 
 
 class Halving(Sums):
-    """Adds the upper half to the lower until one number is left, as chunks are merged."""
+    """Adds the upper half to the lower half until one number is left, like core.moments.merge."""
 
     def __init__(self, like: torch.Tensor) -> None:
         super().__init__(like)
