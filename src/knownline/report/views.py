@@ -1,4 +1,4 @@
-"""What the pictures of a fit show, in numbers: the page and the PNGs draw the same.
+"""What the charts of a fit show, in numbers: the page and the PNGs draw the same.
 
 Knows nothing of how it is drawn, nor of files.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from knownline.core.fits import Fit
 from knownline.core.kinds import Linear, Network, Parameters
 from knownline.core.least_squares import LeastSquares
+from knownline.evaluate import statistics
 from knownline.params import Params
 from knownline.report import equations
 
@@ -59,7 +60,8 @@ class View:
         kind = data.model
         noun = equations.noun(kind)
         lines = {"true": truth, "fitted": fitted} if truth else {"fitted": fitted}
-        labels = {"fitted": f"fitted: {equations.of_fit(data, inputs, y, fitted)}"}
+        errors = statistics.standard_errors(data)
+        labels = {"fitted": f"fitted: {equations.of_fit(kind, fitted, errors)}"}
         if truth:
             labels["true"] = f"true: {equations.of_truth(kind, truth)}"
         if len(kind.names) > LISTED:
@@ -97,11 +99,10 @@ def names(params: Params) -> tuple[str, str]:
 
 
 class Reference(NamedTuple):
-    """What a training's loss is compared with: its name, mean squared error, and article."""
+    """What a training's loss is compared with: its name, and its mean squared error."""
 
     name: str
     loss: float
-    article: str = ""
 
 
 def reference(data: Fit) -> Reference:
@@ -110,7 +111,7 @@ def reference(data: Fit) -> Reference:
         return Reference("least squares", data.mean_squared_error(data.solution))
     linear = LeastSquares(data.model.summarised, data.rows)
     least = linear.mean_squared_error(linear.solution)
-    return Reference("linear model of the inputs", least, article="the ")
+    return Reference("linear model of the inputs", least)
 
 
 def axes_of_path(kind: Linear) -> tuple[str, str] | None:
