@@ -23,7 +23,7 @@ from knownline.report.views import Reference
 Array = npt.NDArray[np.float64]
 
 EPOCHS_SHOWN = 300
-"""The most points on a curve by epoch; they include the first and the last."""
+"""About the most points on a curve by epoch; they include the first and the last."""
 
 DOTTED = 30
 """Up to this many points on a curve are dots as well."""
@@ -48,7 +48,7 @@ class Course:
 
     @classmethod
     def of(cls, results: Results, most: int = EPOCHS_SHOWN) -> "Course":
-        """Return the course of a training, at `most` points or fewer."""
+        """Return the course of a training, at about `most` points or fewer."""
         history, data = results.history, results.data
         losses, values = history.loss, history.values
         if history.names:
@@ -86,12 +86,21 @@ class Course:
 
 
 def thinned(count: int, most: int) -> npt.NDArray[np.int64]:
-    """Return at most `most` of the numbers 0, 1, ..., count - 1; of many, mainly the first."""
+    """Return about `most` of the numbers 0, 1, ..., count - 1; of many, mainly the first.
+
+    They include those in the table.
+    """
     last = count - 1
     numbers = np.linspace(0, last, min(most, count))
     if last > LONG:
         numbers = np.geomspace(1, count, most) - 1
-    return np.unique(np.rint(numbers).astype(np.int64))
+    return np.union1d(np.rint(numbers).astype(np.int64), tabulated(last))
+
+
+def tabulated(last: int) -> list[int]:
+    """Return the numbers of epochs in the table: 0, 1, 2, 5, 10, ... and the last."""
+    series = (n * 10**power for power in range(len(str(last))) for n in (1, 2, 5))
+    return [0, *(n for n in series if n < last), *([last] if last else [])]
 
 
 def scale(*values: Any) -> Scale:

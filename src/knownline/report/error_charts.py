@@ -53,7 +53,7 @@ def from_truth(evaluation: Evaluation, rules: Evaluate) -> Chart | None:
         return None
     by_size = sorted(evaluation.z, key=lambda name: -abs(evaluation.z[name]))  # type: ignore[index]
     names = [name for name in evaluation.names if name in by_size[:ROWS_SHOWN]]
-    x = Scale(-1.5 * limit, 1.5 * limit)
+    x = Scale(-2 * limit, 2 * limit)
     panel = Panel(x, Scale(len(names) - 0.5, -0.5), "standard errors from the truth", "", names)
     panel.upright(0.0, "true")
     for side in (-limit, limit):
@@ -88,14 +88,15 @@ def _near(evaluation: Evaluation, rules: Evaluate) -> str:
     far, limit = beyond(evaluation, rules), f"{plain(rules.z)} standard errors"
     if far:
         return f"More than {limit} from the truth: {listed(far)}."
-    return f"{within(evaluation.names)} within {limit} of the truth."
+    subject = within(evaluation.names)
+    return f"{subject[0].upper()}{subject[1:]} within {limit} of the truth."
 
 
 def within(names: tuple[str, ...]) -> str:
     """Return the parameters as the subject of a sentence, with its verb."""
     if len(names) == 1:
-        return f"{names[0]} is"
-    return "Both parameters are" if len(names) == 2 else f"All {len(names)} parameters are"
+        return f"parameter {names[0]} is"
+    return "both parameters are" if len(names) == 2 else f"all {len(names)} parameters are"
 
 
 def listed(names: list[str]) -> str:

@@ -39,23 +39,24 @@ def headline(params: Params, results: Results, checks: list[Check]) -> str:
         if not converged(found, rules):
             parts.append("the optimiser has not converged")
         if far:
-            more = "is" if len(far) == 1 else "are"
-            parts.append(f"{listed(far)} {more} more than {limit} from the truth")
-        return _sentence(parts or ["the fit does not meet the rules in params.yaml"])
+            subject = "parameter {} is" if len(far) == 1 else "parameters {} are"
+            parts.append(f"{subject.format(listed(far))} more than {limit} from the truth")
+        broken = counted(len(results.gate.reasons), "rule")
+        return _sentence(parts or [f"the fit breaks {broken} of the gate"])
     if not found.is_network:
         parts.append("the optimiser has converged")
     elif rules.beats_linear is not None:
         parts.append("the network is better than the linear model of its inputs")
     if found.truth:
-        subject = within(found.names)
-        parts.append(f"{subject[0].lower() if len(found.names) > 1 else subject[0]}{subject[1:]}"
-                     f" within {limit} of the truth")  # fmt: skip
+        parts.append(f"{within(found.names)} within {limit} of the truth")
     if rules.has_quality:
         parts.append("the rules of quality in params.yaml are met")
     wrong = contradicting(checks, params)
+    if not results.gate.quality_judged and not wrong:
+        parts.append("no rule judges the quality of the fit")
     if wrong:
         parts.append(f"but the residuals show {listed([check.about for check in wrong])}")
-    return _sentence(parts or ["no rule of quality is set"])
+    return _sentence(parts)
 
 
 def _sentence(parts: list[str]) -> str:
@@ -88,14 +89,19 @@ def sources(params: Params, results: Results, course: Course) -> list[tuple[str,
     found, settings = results.evaluation, params.generate
     sampling = "Least squares − truth. More points make it smaller; more epochs do not."
     if settings.table is None and settings.noise.kind == "shared-integer":
-        sampling = "Least squares − truth. All points have the same noise, so more of them do not help."
+        sampling = (
+            "Least squares − truth. All points have the same noise, so more of them do not help."
+        )
     if not found.truth:
-        sampling = "Unknown, since the true values are not known; about one standard error is usual."
+        sampling = (
+            "Unknown, since the true values are not known; about one standard error is usual."
+        )
     optimiser = f"Fit − least squares. {_trend(results)} {_when_small(results, course)}"
     words = [("Sampling error", sampling), ("Optimiser error", optimiser.strip())]
     rules = params.evaluate
     if not results.gate.passed and converged(found, rules) and not beyond(found, rules):
-        words.append(("Gate", "The limits drawn here are met. The gate failed by another rule: see the top."))
+        broken = minus("; ".join(results.gate.reasons))
+        words.append(("Gate", f"The limits drawn here are met. The gate failed by: {broken}."))
     return words
 
 
@@ -133,8 +139,8 @@ def residual_words(checked: Residuals, params: Params) -> list[str]:
     place = f"where {'the network' if isinstance(kind, Network) else 'least squares'} has y"
     place = "at x" if len(kind.inputs) == 1 else place
     points = (
-        f"{counted(checked.rows, 'point')} tested; the farthest lies {checked.farthest:.1f} times"
-        f" their root mean square from the {noun}, {place} ="
+        f"Of {counted(checked.rows, 'point')}, the farthest lies {checked.farthest:.1f} times their"
+        f" root mean square from the {noun}, {place} ="
         f" {minus(to_gap(checked.farthest_x, checked.gap))}."
     )
     if checked.unchecked:
@@ -169,7 +175,7 @@ def _look(checks: list[Check], params: Params) -> str:
         return "The points were drawn with normal noise, so small p-values here are chance."
     if any(check.sign == "clear" for check in signs):
         return f"The residuals show {_abouts(signs)}."
-    return f"The residuals may show {_abouts(signs)}. One fit in seven shows as much by chance."
+    return f"The residuals may show {_abouts(signs)}. Of fits to pure noise, one in seven shows some such sign."
 
 
 def _abouts(checks: list[Check]) -> str:

@@ -6,13 +6,15 @@ Knows nothing of the page that shows them, nor of files.
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from knownline.core.formatting import UNKNOWN, minus, multiple, plain, r_squared, significant
 from knownline.core.kinds import Linear, Parametric
 from knownline.core.yaml_text import in_yaml
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
 from knownline.report import equations
-from knownline.report.epoch_charts import Course
+from knownline.report.epoch_charts import Course, tabulated
 from knownline.report.equations import measured
 from knownline.report.views import Reference
 
@@ -29,8 +31,8 @@ class Table:
 
 def parameters(evaluation: Evaluation, kind: Parametric) -> Table:
     """Return the table of the fitted parameters beside least squares and the truth."""
-    columns = ["parameter", "fitted", "standard error", "least squares"]
-    columns += ["true", "standard errors from the truth"] if evaluation.truth else []
+    columns = ["name", "fitted", "standard error", "least squares"]
+    columns += ["true", "z"] if evaluation.truth else []
     rows = []
     for name in evaluation.names:
         se = evaluation.se[name]
@@ -42,6 +44,8 @@ def parameters(evaluation: Evaluation, kind: Parametric) -> Table:
             row += [minus(plain(evaluation.truth[name])), z if known else UNKNOWN]
         rows.append(row)
     caption = "Values are rounded by their standard error; models/model.json has every digit."
+    if evaluation.truth:
+        caption += " z is the distance from the truth in standard errors."
     if not isinstance(kind, Linear):
         caption += " The standard errors are those of the model linearised at least squares."
     elif equations.is_line(kind):
@@ -72,12 +76,9 @@ def errors(evaluation: Evaluation, target: str, linear: Reference | None) -> Tab
 
 def epochs(course: Course, evaluation: Evaluation) -> Table:
     """Return the table of the loss and the parameters after some numbers of epochs."""
-    series = {1, 2, 5}
-    wanted = {0, course.last} | {n * 10**power for n in series for power in range(9)}
     rows = []
-    for index, epoch in enumerate(course.shown.astype(int).tolist()):
-        if epoch not in wanted:
-            continue
+    for epoch in tabulated(course.last):
+        index = int(np.searchsorted(course.shown, epoch))
         loss = float(course.loss[index])
         row = [f"{epoch:,}", UNKNOWN if math.isnan(loss) else minus(significant(loss, 4))]
         for name, values in course.values.items():
@@ -86,7 +87,7 @@ def epochs(course: Course, evaluation: Evaluation) -> Table:
     caption = "The loss of some epochs, counted from 0."
     if course.values:
         caption = "Loss and parameters after some numbers of epochs; 0 is the start."
-    return Table(caption, ["epoch", "loss", *course.values], rows, "numbers epochs")
+    return Table(caption, ["epoch", "loss", *course.values], rows)
 
 
 def every_parameter(params: Params) -> Table:
