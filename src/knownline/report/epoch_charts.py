@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from knownline.core.fits import Fit
-from knownline.core.formatting import counted, minus, plain, significant
+from knownline.core.formatting import counted, minus, plain
 from knownline.core.kinds import Parameters
 from knownline.core.least_squares import LeastSquares
 from knownline.evaluate.results import Results
 from knownline.evaluate.statistics import Evaluation
 from knownline.report import views
-from knownline.report.equations import measured
 from knownline.report.svg import Chart, Panel, Scale
+from knownline.report.values import measured, number
 from knownline.report.views import Reference
 
 Array = npt.NDArray[np.float64]
@@ -61,6 +61,11 @@ class Course:
         shown = thinned(len(losses), most)
         named = dict(zip(history.names, values[:, shown], strict=True))
         return cls(shown.astype(np.float64), losses[shown], named)
+
+    def parameters(self) -> list[Parameters]:
+        """Return the parameters after each number of epochs."""
+        by_epoch = np.array(list(self.values.values())).T.tolist()
+        return [dict(zip(self.values, each, strict=True)) for each in by_epoch]
 
     @property
     def last(self) -> int:
@@ -114,12 +119,12 @@ def scale(*values: Any) -> Scale:
 def loss(course: Course, squared: bool, reference: Reference) -> Chart:
     """Return the loss by epoch. squared: whether it is the mean squared error."""
     known = course.loss[np.isfinite(course.loss)]
-    ends = [minus(significant(float(each), 4)) for each in (course.loss[0], known[-1])]
+    ends = [number(float(each)) for each in (course.loss[0], known[-1])]
     name = "mean squared error" if squared else "training loss"
     description = f"From {ends[0]} to {ends[1]} in {counted(course.last, 'epoch')}."
     key, levels = [("fitted", f"{name}: {ends[1]} at the end")], [known]
     if squared:
-        best = minus(significant(reference.loss, 4))
+        best = number(reference.loss)
         description += f" The {reference.name} has {best}."
         key.append(("least", f"{reference.name}: {best}"))
         levels.append(np.array([reference.loss]))

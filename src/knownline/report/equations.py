@@ -4,12 +4,11 @@ A line is y = w x + b. Any other model has no text, so its parameters are listed
 where the text is shown.
 """
 
-import math
-
 import numpy as np
 
-from knownline.core.formatting import minus, plain, rounded
+from knownline.core.formatting import minus, plain
 from knownline.core.kinds import Linear, Model, Network, Parameters
+from knownline.report.values import measured
 
 
 def is_line(kind: Model) -> bool:
@@ -27,14 +26,6 @@ def noun(kind: Model) -> str:
     if isinstance(kind, Network):
         return "network"
     return "line" if is_line(kind) else "model"
-
-
-def measured(value: float, error: float) -> str:
-    """Return a measured value, rounded by its standard error, with a minus sign if negative.
-
-    Whatever shows the value of a parameter takes its text from here, so one value has one text.
-    """
-    return minus(rounded(value, error if math.isfinite(error) else 0.0))
 
 
 def of_fit(kind: Model, fitted: Parameters, errors: Parameters) -> str:

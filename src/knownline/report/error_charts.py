@@ -8,7 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.formatting import counted, minus, multiple, plain, significant
+from knownline.core.formatting import counted, minus, multiple, plain
 from knownline.core.least_squares import LeastSquares
 from knownline.evaluate import statistics
 from knownline.evaluate.results import Results
@@ -16,6 +16,7 @@ from knownline.evaluate.statistics import Evaluation, ratio
 from knownline.params import Evaluate
 from knownline.report.epoch_charts import EPOCHS_SHOWN, Course
 from knownline.report.svg import Chart, Panel, Scale
+from knownline.report.values import number
 
 Array = npt.NDArray[np.float64]
 
@@ -113,22 +114,19 @@ def optimiser(results: Results, rules: Evaluate) -> Chart:
     if not isinstance(data, LeastSquares):
         most = max(20, min(most, PREDICTED // found.rows))
     course, allowed = Course.of(results, most), tolerance(found, rules)
-    by_epoch = [dict(zip(course.values, x, strict=True)) for x in zip(*course.values.values())]
     with np.errstate(all="ignore"):
-        errors = np.array([statistics.optimiser_error(each, data) for each in by_epoch])
+        errors = np.array([statistics.optimiser_error(each, data) for each in course.parameters()])
     # An error of 0 has no logarithm: it is drawn at the lower end of the scale.
     floor = min(float(np.min(errors[errors > 0], initial=allowed)), allowed / 10)
     y = Scale.over(np.maximum(errors, floor), allowed, log=True)
     panel = course.panel(y, "relative to the spread of y", {"fitted": np.maximum(errors, y.low)})
     panel.level(allowed, "limit")
-    error = significant(found.optimiser_error, 2)
-    state = "Converged: the" if converged(found, rules) else "Not converged: the"
+    limit = number(allowed, 2)
     caption = (
-        f"{state} optimiser error is {error} after {counted(course.last, 'epoch')}; the tolerance"
-        f" is {significant(allowed, 2)}."
+        f"{'Converged' if converged(found, rules) else 'Not converged'}: the optimiser error is"
+        f" {number(found.optimiser_error, 2)} after {counted(course.last, 'epoch')}; the tolerance"
+        f" is {limit}."
     )
-    key = [("fitted", "optimiser error"), ("limit", f"tolerance: {minus(significant(allowed, 2))}")]
-    caption = minus(caption)
-    start = minus(significant(float(errors[0]), 2))
-    description = f"The optimiser error starts at {start}. {caption}"
+    key = [("fitted", "optimiser error"), ("limit", f"tolerance: {limit}")]
+    description = f"The optimiser error starts at {number(float(errors[0]), 2)}. {caption}"
     return Chart("optimiser", "Optimiser error by epoch", description, panel, key, caption)

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from knownline.core.formatting import counted, minus, plain, significant, to_gap
+from knownline.core.formatting import counted, minus, plain, to_gap
 from knownline.core.kinds import Network
 from knownline.evaluate.gate import as_metrics
 from knownline.evaluate.residuals import FAINT, SAMPLES, Check, Residuals
@@ -19,6 +19,7 @@ from knownline.report import equations
 from knownline.report.epoch_charts import Course
 from knownline.report.error_charts import beyond, converged, listed, within
 from knownline.report.tables import Table
+from knownline.report.values import number
 
 SMALL = 0.1
 """An optimiser error of fewer standard errors than this is small beside the sampling error."""
@@ -89,13 +90,9 @@ def sources(params: Params, results: Results, course: Course) -> list[tuple[str,
     found, settings = results.evaluation, params.generate
     sampling = "Least squares − truth. More points make it smaller; more epochs do not."
     if settings.table is None and settings.noise.kind == "shared-integer":
-        sampling = (
-            "Least squares − truth. All points have the same noise, so more of them do not help."
-        )
+        sampling = "Least squares − truth. All points have the same noise, so more do not help."
     if not found.truth:
-        sampling = (
-            "Unknown, since the true values are not known; about one standard error is usual."
-        )
+        sampling = "Unknown without the true values; about one standard error is usual."
     optimiser = f"Fit − least squares. {_trend(results)} {_when_small(results, course)}"
     words = [("Sampling error", sampling), ("Optimiser error", optimiser.strip())]
     rules = params.evaluate
@@ -175,7 +172,8 @@ def _look(checks: list[Check], params: Params) -> str:
         return "The points were drawn with normal noise, so small p-values here are chance."
     if any(check.sign == "clear" for check in signs):
         return f"The residuals show {_abouts(signs)}."
-    return f"The residuals may show {_abouts(signs)}. Of fits to pure noise, one in seven shows some such sign."
+    chance = "Of fits to pure noise, one in seven shows some such sign."
+    return f"The residuals may show {_abouts(signs)}. {chance}"
 
 
 def _abouts(checks: list[Check]) -> str:
@@ -185,11 +183,7 @@ def _abouts(checks: list[Check]) -> str:
 def residual_tests(checks: list[Check]) -> Table:
     """Return the tests of the residuals, with their p-values."""
     rows = [
-        [
-            check.about,
-            f"{check.name} = {minus(significant(check.value, 3))}",
-            significant(p_value(check), 2),
-        ]
+        [check.about, f"{check.name} = {number(check.value, 3)}", number(p_value(check), 2)]
         for check in checks
     ]
     caption = f"p-values by {SAMPLES:,} simulated samples of normal noise."

@@ -6,9 +6,10 @@ Knows nothing of the page that shows them, nor of files.
 import numpy as np
 import numpy.typing as npt
 
-from knownline.core.formatting import minus, shown_of, significant
+from knownline.core.formatting import shown_of
 from knownline.evaluate.statistics import Evaluation
 from knownline.report.svg import Chart, Panel, Scale
+from knownline.report.values import number
 from knownline.report.views import View
 
 Array = npt.NDArray[np.float64]
@@ -23,7 +24,7 @@ def points(view: View, evaluation: Evaluation) -> list[Chart]:
     key = [("points", shown), *view.labels.items()]
     labels = "; ".join(label for label in view.labels.values() if label != view.noun)
     described = f"{shown}, {view.y_name} against {view.x_name}, with the fitted {view.noun}"
-    rmse = minus(significant(evaluation.train_rmse, 4))
+    rmse = number(evaluation.train_rmse)
     return [
         Chart(
             "fit",

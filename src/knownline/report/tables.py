@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from knownline.core.formatting import UNKNOWN, minus, multiple, plain, r_squared, significant
+from knownline.core.formatting import UNKNOWN, minus, multiple, plain
 from knownline.core.kinds import Linear, Parametric
 from knownline.core.yaml_text import in_yaml
 from knownline.evaluate.statistics import Evaluation
 from knownline.params import Params
 from knownline.report import equations
 from knownline.report.epoch_charts import Course, tabulated
-from knownline.report.equations import measured
+from knownline.report.values import determination, measured, number
 from knownline.report.views import Reference
 
 
@@ -59,19 +59,19 @@ def errors(evaluation: Evaluation, target: str, linear: Reference | None) -> Tab
     target: what y is called. linear: for a network, the linear model on the training rows.
     """
     rows = [["training", f"{evaluation.rows:,}"], ["held out", f"{evaluation.holdout_rows:,}"]]
-    rows[0] += [significant(evaluation.train_rmse, 4), r_squared(evaluation.train_r2)]
-    rows[1] += [significant(evaluation.holdout_rmse, 4), r_squared(evaluation.holdout_r2)]
+    rows[0] += [number(evaluation.train_rmse), determination(evaluation.train_r2)]
+    rows[1] += [number(evaluation.holdout_rmse), determination(evaluation.holdout_r2)]
     columns = ["rows", "count", "RMSE", "R²"]
     if linear:
         columns.append("RMSE of the linear model")
         beside = evaluation.linear.reference_rmse if evaluation.linear else None
-        rows[0].append(significant(math.sqrt(linear.loss), 4))
-        rows[1].append(significant(beside, 4))
+        rows[0].append(number(math.sqrt(linear.loss)))
+        rows[1].append(number(beside))
     caption = f"RMSE: root mean squared error, in the units of {target}."
     if not evaluation.holdout_rows:
         rows.pop()
         caption += " No rows are held out."
-    return Table(caption, columns, [[minus(cell) for cell in row] for row in rows])
+    return Table(caption, columns, rows)
 
 
 def epochs(course: Course, evaluation: Evaluation) -> Table:
@@ -79,8 +79,7 @@ def epochs(course: Course, evaluation: Evaluation) -> Table:
     rows = []
     for epoch in tabulated(course.last):
         index = int(np.searchsorted(course.shown, epoch))
-        loss = float(course.loss[index])
-        row = [f"{epoch:,}", UNKNOWN if math.isnan(loss) else minus(significant(loss, 4))]
+        row = [f"{epoch:,}", number(float(course.loss[index]))]
         for name, values in course.values.items():
             row.append(measured(float(values[index]), evaluation.se[name]))
         rows.append(row)
