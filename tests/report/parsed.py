@@ -94,7 +94,7 @@ class Drawing:
         found = []
         for mark in self.marks:
             if mark.get("class", "").split()[0] == kind:
-                places = mark.get("points") or mark.get("d", "")
+                places = mark.get("points", mark.get("d", ""))
                 pairs = re.findall(r"(-?[\d.]+)[ ,](-?[\d.]+)", places)
                 found.append([(float(x), float(y)) for x, y in pairs])
         return found

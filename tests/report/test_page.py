@@ -84,8 +84,8 @@ def test_the_verdict_is_first_and_its_reasons_follow() -> None:
         (
             results(epochs=3),
             PARAMS,
-            "The optimiser has not converged, and parameter w is more than 4 standard errors from the"
-            " truth.",
+            "The optimiser has not converged, and parameter w is more than 4 standard errors from"
+            " the truth.",
         ),
         (results(judged_by(z=0.5)), judged_by(z=0.5), "Parameter w is more than 0.5 standard"),
         (
@@ -313,7 +313,7 @@ def test_every_chart_and_table_by_epoch_begins_with_the_start(epochs: int) -> No
         chart = found.charts()[name]
         curve = chart.points("fitted")[0]
         assert chart.texts("under")[0] == "0"
-        assert (curve[0][0], curve[-1][0]) == (0, pytest.approx(chart.width, abs=0.2))
+        assert [curve[0][0], curve[-1][0]] == pytest.approx([0, chart.width], abs=0.2)
     ((start,),) = found.charts()["path"].points("start")
     assert start == found.charts()["path"].points("fitted")[0][0]
 

@@ -60,7 +60,7 @@ def _content(params: Params, results: Results) -> dict[str, Any]:
     kind, sample = data.model, (results.inputs, results.y)
     checked = residuals.examine(*sample, found.fitted, data)
     names, reference, course = views.names(params), views.reference(data), Course.of(results)
-    view = View.of(data, *sample, found.fitted, found.truth, names)
+    view = View.of(data, *sample, found.fitted, found.truth, found.se, names)
     is_network = isinstance(kind, Network)
     return {
         "viewbox": f"0 0 {svg.WIDTH:g} {svg.HEIGHT:g}",

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from knownline.core.fits import Fit
 from knownline.core.kinds import Linear, Network, Parameters
 from knownline.core.least_squares import LeastSquares
-from knownline.evaluate import statistics
 from knownline.params import Params
 from knownline.report import equations
 
@@ -54,13 +53,16 @@ class View:
         y: Array,
         fitted: Parameters,
         truth: Parameters | None,
+        errors: Parameters,
         names: tuple[str, str] = ("x", "y"),
     ) -> "View":
-        """Return the view of points, (shown,) each. names: of the one input, and of the target."""
+        """Return the view of points, (shown,) each.
+
+        errors: the standard errors. names: of the one input, and of the target.
+        """
         kind = data.model
         noun = equations.noun(kind)
         lines = {"true": truth, "fitted": fitted} if truth else {"fitted": fitted}
-        errors = statistics.standard_errors(data)
         labels = {"fitted": f"fitted: {equations.of_fit(kind, fitted, errors)}"}
         if truth:
             labels["true"] = f"true: {equations.of_truth(kind, truth)}"
