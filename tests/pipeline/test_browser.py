@@ -261,6 +261,7 @@ def test_the_report_is_read_with_a_keyboard(report: str, visit: Visit) -> None:
 def test_the_report_says_its_pictures_to_a_screen_reader(report: str, visit: Visit) -> None:
     visit.page.goto(report)
     spoken = visit.page.locator("main").aria_snapshot()
-    assert len(re.findall(r"""- ["']?img """, spoken)) == 8
+    charts = visit.page.locator("figure").count()
+    assert len(re.findall(r"""- ["']?img .+""", spoken)) == charts >= 7
     assert "rowheader" in spoken
     assert "columnheader" in spoken

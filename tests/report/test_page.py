@@ -238,7 +238,7 @@ def test_standard_errors_are_qualified_where_the_residuals_say_that_the_model_is
     words = "These standard errors assume that the model is right. The residuals say"
     found = shown(fit, params)
     assert words in found.section("Fitted parameters")
-    assert "but the residuals show a bend that the model does not follow." in found.text
+    assert "; but the residuals show a bend that the model does not follow." in found.text
     assert words not in shown(results(params), params).text
     assert words not in shown(fit).text  # drawn from the model: chance
     assert "The residuals do not look like noise." in found.section("Fit and residuals")

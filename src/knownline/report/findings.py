@@ -52,16 +52,14 @@ def headline(params: Params, results: Results, checks: list[Check]) -> str:
         parts.append(f"{within(found.names)} within {limit} of the truth")
     if rules.has_quality:
         parts.append("the rules of quality in params.yaml are met")
-    wrong = contradicting(checks, params)
-    if not results.gate.quality_judged and not wrong:
+    if not results.gate.quality_judged:
         parts.append("no rule judges the quality of the fit")
-    if wrong:
-        parts.append(f"but the residuals show {listed([check.about for check in wrong])}")
-    return _sentence(parts)
+    wrong = contradicting(checks, params)
+    return _sentence(parts, f"; but the residuals show {_abouts(wrong)}" if wrong else "")
 
 
-def _sentence(parts: list[str]) -> str:
-    text = ", and ".join(parts).replace(", and but ", ", but ")
+def _sentence(parts: list[str], exception: str = "") -> str:
+    text = ", and ".join(parts) + exception
     return f"{text[0].upper()}{text[1:]}."
 
 
@@ -162,9 +160,9 @@ def _look(checks: list[Check], params: Params) -> str:
     wrong = contradicting(checks, params)
     if wrong:
         return f"The residuals do not look like noise. They show {_abouts(wrong)}."
-    trend = [check for check in checks if check.of_the_fit and check.sign == "clear"]
+    trend = [check for check in checks if check.of_the_fit and check.sign != "none"]
     if trend:
-        return "The residuals show a trend, since the optimiser has not converged."
+        return f"The residuals show {_abouts(trend)}."
     signs = [check for check in checks if check.as_much < FAINT * SAMPLES]
     if not signs:
         return "The residuals look like noise."
