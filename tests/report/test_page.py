@@ -148,6 +148,8 @@ def test_the_distance_from_the_truth_is_drawn_beside_the_limit(epochs: int, limi
         assert f"{name} {value} (of which sampling" in chart.description
     arrows = [mark for mark in chart.marks if mark.get("class") == "arrow fit"]
     assert len(arrows) == 2 - len(inside)
+    for arrow, name in zip(arrows, (each for each in z if each not in inside), strict=True):
+        assert ("l-9 " in arrow.get("d", "")) == (z[name] > 0)  # its point is at the right end
     far = [name for name in ("w", "b") if abs(z[name]) > limit]
     assert chart.caption.startswith(
         f"More than {limit:g} standard errors from the truth: {' and '.join(far)}."
@@ -384,7 +386,7 @@ def test_the_table_of_any_model_has_the_numbers_of_numpys_least_squares(params: 
 def test_every_chart_of_any_model_has_words_and_marks(params: Params) -> None:
     found = shown(results(params, epochs=20), params)
     count, charts = len(params.kind.names), found.charts()
-    parameters = [f"parameter-{number}" for number in range(min(count, 6))]
+    parameters = [f"parameter-{number}" for number in range(min(count, 5))]
     expected = ["from-truth", "optimiser", "fit", "residuals", "loss", *parameters]
     assert list(charts) == expected + ["path"] * (params is PARAMS)
     for svg in (figure.find("svg") for figure in found.all("figure")):
@@ -397,8 +399,8 @@ def test_every_chart_of_any_model_has_words_and_marks(params: Params) -> None:
         assert len(chart.description) > 25
         assert len(chart.key) >= 2
         assert [mark for mark in chart.marks if mark.get("points") or mark.get("d")]
-    note = f"{count - 6} more parameters have no chart; the table has them all."
-    assert (note in found.text) == (count > 6)
+    note = f"{count - 5} more parameters have no chart; the table has them all."
+    assert (note in found.text) == (count > 5)
     assert list(found.table("epoch")[0]) == ["epoch", "loss", *params.kind.names]
     if params is not PARAMS:
         assert not re.search(r"\b(a|the|fitted|true) line\b", found.text)
@@ -556,7 +558,7 @@ def test_every_mark_and_every_class_has_a_style() -> None:
     found = shown(results(epochs=3))
     used = {name for each in found.root.iter() for name in each.get("class", "").split()}
     styled = set(re.findall(r"\.([a-z][\w-]*)", re.sub(r"/\*.*?\*/", "", STYLE, flags=re.DOTALL)))
-    assert used - styled <= {"of3-1", "of2-1", "texts"}
+    assert used - styled <= {"of2-1", "texts"}
 
 
 # Extreme numbers

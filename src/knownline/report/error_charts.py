@@ -118,7 +118,7 @@ def optimiser(results: Results, rules: Evaluate) -> Chart:
         errors = np.array([statistics.optimiser_error(each, data) for each in course.parameters()])
     # An error of 0 has no logarithm: it is drawn at the lower end of the scale.
     floor = min(float(np.min(errors[errors > 0], initial=allowed)), allowed / 10)
-    y = Scale.over(np.maximum(errors, floor), allowed, log=True)
+    y = Scale.over(np.maximum(errors, floor), allowed / 3, log=True)
     panel = course.panel(y, "relative to the spread of y", {"fitted": np.maximum(errors, y.low)})
     panel.level(allowed, "limit")
     limit = number(allowed, 2)

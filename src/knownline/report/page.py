@@ -32,8 +32,8 @@ from knownline.report.views import View
 FOLDER = Path(__file__).parent
 """Where page.html and page.css are."""
 
-PARAMETERS_SHOWN = 6
-"""The most parameters with a chart by epoch; the table has all."""
+PARAMETERS_SHOWN = 5
+"""The most parameters with a chart by epoch: with the loss, two full rows. The table has all."""
 
 _LINEAR = "The dashed line is the loss of the linear model of the inputs on the training rows."
 
