@@ -62,9 +62,10 @@ def main() -> None:
                 page.locator(".js-plotly-plot").first.wait_for()
                 _settle(page)
                 page.screenshot(path=PICTURES / "compare.png")
-        report = (runs[0].artifacts / "reports/report.html").as_uri()
-        with opened(browser, width=1080, height=1020) as page:
-            page.goto(report)
+        reports = runs[0].artifacts / "reports"
+        shutil.copyfile(reports / "plots/fit.png", PICTURES / "fit.png")
+        with opened(browser, width=1280, height=960) as page:  # up to the second row of charts
+            page.goto((reports / "report.html").as_uri())
             page.screenshot(path=PICTURES / "report.png")
         verdicts = [
             json.loads((run.artifacts / "reports/metrics.json").read_text())["gate"] for run in runs

@@ -188,14 +188,14 @@ OVERLAPPING = """() => [...document.querySelectorAll('svg[role=img]')].flatMap(s
 })"""
 
 
-ALONE = """() => [...document.querySelectorAll('.figures')].flatMap(all => {
-  const figures = [...all.children].map(one => one.getBoundingClientRect())
-  const last = figures.at(-1), first = figures[0]
-  const columns = figures.filter(one => one.top == first.top).length
-  const right = Math.max(...figures.map(one => one.right))
+ALONE = """() => [...document.querySelectorAll('.columns')].flatMap(all => {
+  const parts = [...all.children].map(one => one.getBoundingClientRect())
+  const last = parts.at(-1), first = parts[0]
+  const columns = parts.filter(one => one.top == first.top).length
+  const right = Math.max(...parts.map(one => one.right))
   return columns > 1 && right - last.right > 1 ? [last.top] : []
 })"""
-"""Pictures that stand alone in half a row."""
+"""Sections whose last row of charts and tables is not full."""
 
 
 def test_the_report_fits_every_width_in_light_and_dark_and_asks_for_nothing(
@@ -248,19 +248,20 @@ def test_the_report_is_read_with_a_keyboard(report: str, visit: Visit) -> None:
         focused = page.evaluate(
             "[document.activeElement.tagName, document.activeElement.innerText]"
         )
-        if focused == ["SUMMARY", "The curves as numbers"]:
+        if focused == ["SUMMARY", "Every parameter"]:
             break
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     else:
-        pytest.fail("the numbers behind the curves cannot be reached with a keyboard")
-    assert not page.get_by_text("The loss an epoch began with").is_visible()
+        pytest.fail("the parameters cannot be reached with a keyboard")
+    assert not page.get_by_text("The values in params.yaml.").is_visible()
     page.keyboard.press("Enter")
-    assert page.get_by_text("The loss an epoch began with").is_visible()
+    assert page.get_by_text("The values in params.yaml.").is_visible()
 
 
 def test_the_report_says_its_pictures_to_a_screen_reader(report: str, visit: Visit) -> None:
     visit.page.goto(report)
     spoken = visit.page.locator("main").aria_snapshot()
-    assert len(re.findall(r"""- ["']?img """, spoken)) == 8
+    charts = visit.page.locator("figure").count()
+    assert len(re.findall(r"""- ["']?img .+""", spoken)) == charts >= 7
     assert "rowheader" in spoken
     assert "columnheader" in spoken

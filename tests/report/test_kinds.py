@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,10 @@ from knownline.core.network import Predictor
 from knownline.evaluate.results import Results
 from knownline.params import Params
 from knownline.report import page, plots, views
-from knownline.report.equations import of_fit
 from knownline.report.views import CURVE, View
 from tests.report.fits import ROWS, Array, curve, drawn, network_results, own_table, results
-from tests.report.test_page import Page, text_of
+from tests.report.parsed import Page, text
+from tests.report.test_page import shown
 from tests.report.test_plots import figures, pixels
 
 __all__ = ["figures"]
@@ -41,11 +40,6 @@ def numbers(text: str) -> list[float]:
     return [float(each) for each in re.findall(r"-?\d[\d.]*(?:e-?\d+)?", text.replace("−", "-"))]
 
 
-def chart(html: str, title: str) -> str:
-    """Return the figure with a title."""
-    return html[html.index(f"<figcaption>{title}</figcaption>") :].partition("</figure>")[0]
-
-
 # A model that is not linear
 
 
@@ -54,34 +48,18 @@ def test_the_table_of_a_curve_has_the_numbers_of_scipys_curve_fit() -> None:
         decay, FIT.inputs[0], FIT.y, p0=[15.0, 0.1, 1.0], xtol=1e-14, ftol=1e-14
     )
     errors = np.sqrt(np.diag(covariance))
-    text = text_of(FIT, DECAY)
-    caption = "Errors are standard errors of the model linearised at least squares. fitted ± error"
-    table = text[text.index(caption) :].replace("−", "-")
-    for (name, true), value, error in zip(TRUE.items(), found, errors, strict=True):
-        row = re.search(rf" {name} (\S+) (\S+) (\S+) (\S+) (\S+) ", table)
-        assert row
-        fitted, shown_error, ols, shown_true, away = map(float, row.groups())
+    rows = shown(FIT, DECAY).table("name")
+    for row, (name, true), value, error in zip(rows, TRUE.items(), found, errors, strict=True):
+        fitted, shown_error, ols, shown_true, z = numbers(" ".join(list(row.values())[1:]))
+        assert (row["name"], shown_true) == (name, true)
         assert shown_error == pytest.approx(error, rel=0.05)
         assert fitted == ols == pytest.approx(value, abs=0.06 * error)
-        assert shown_true == true
-        assert away == pytest.approx((value - true) / error, abs=0.006)
-        assert f" {name}: the sample left " in text
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.01, 1.5])
-def test_the_parameters_of_a_curve_are_as_precise_as_the_noise(noise: float) -> None:
-    fit = results(DECAY, noise=noise)
-    fitted = fit.evaluation.fitted
-    text = of_fit(fit.data, fit.inputs, fit.y, fitted)
-    assert re.fullmatch(r"a = \S+, k = \S+, c = \S+", text)
-    exact = decay(fit.inputs[0], **fitted)
-    difference = np.max(np.abs(decay(fit.inputs[0], *numbers(text)) - exact))
-    assert difference <= max(0.1 * np.std(fit.y - exact), 1e-4 * np.std(fit.y))
+        assert z == pytest.approx((value - true) / error, abs=0.006)
 
 
 def test_a_curve_is_drawn_at_200_points_beside_the_true_one() -> None:
     fitted = FIT.evaluation.fitted
-    view = View.of(FIT.data, FIT.inputs, FIT.y, fitted, TRUE)
+    view = View.of(FIT.data, FIT.inputs, FIT.y, fitted, TRUE, FIT.evaluation.se)
     assert len(view.at) == CURVE == 200
     assert view.curves["fitted"] == pytest.approx(decay(view.at, **fitted), rel=1e-12)
     assert view.curves["true"] == pytest.approx(decay(view.at, **TRUE), rel=1e-12)
@@ -91,22 +69,23 @@ def test_a_curve_is_drawn_at_200_points_beside_the_true_one() -> None:
 
 
 def test_a_curve_has_the_charts_of_a_line_without_the_path() -> None:
-    html = page.render(DECAY, FIT)
-    titles = re.findall("<figcaption>(.*?)</figcaption>", html)
-    assert titles == [
-        "The fit",
-        "What the model leaves",
-        "The loss by epoch",
-        "The optimiser&#x27;s part by epoch",
-        *(f"{name} by epoch" for name in TRUE),
+    found = shown(FIT, DECAY)
+    parameters = [f"{name} by epoch" for name in TRUE]
+    assert [chart.title for chart in found.charts().values()] == [
+        "Distance from the truth",
+        "Optimiser error by epoch",
+        "Fitted model",
+        "Residuals",
+        "Loss by epoch",
+        *parameters,
     ]
-    assert "<h2>Who left the error</h2>" in html
-    assert "The model exponential through 99 points drawn from a known one" in html
-    assert "the model exponential (a = 20, k = 0.05, c = 5) + normal noise" in html
+    assert "The model exponential through 99 points drawn from a known one" in found.text
+    assert "the model exponential (a = 20, k = 0.05, c = 5) + normal noise" in found.text
+    assert "the model linearised at least squares" in found.section("Fitted and true")
     assert plots.path(FIT.history, FIT.data, TRUE) is None
 
 
-def test_the_page_of_a_curve_says_where_its_training_started() -> None:
+def test_the_charts_of_a_curve_begin_where_its_training_started() -> None:
     rates = np.outer([1, -1], np.geomspace(0.1, 100, 61)).ravel() / np.ptp(FIT.inputs[0])
     lines = []
     for rate in rates:  # of each, the line through exp(-k (x - 1)) that numpy fits
@@ -114,17 +93,27 @@ def test_the_page_of_a_curve_says_where_its_training_started() -> None:
         design = np.column_stack([part / np.max(part), np.ones_like(part)])
         (slope, level), left, *_ = np.linalg.lstsq(design, FIT.y, rcond=None)
         lines.append((float(left[0]), slope / np.max(part) * np.exp(rate), rate, level))
-    starts = dict(zip(TRUE, min(lines)[1:], strict=True))
-    text = text_of(FIT, DECAY)
-    found = FIT.evaluation
-    away = []
-    for name, start in starts.items():
-        shown = re.search(rf"The training starts from {name} = (\S+)\. ", text)
-        assert shown
-        assert numbers(shown[1]) == pytest.approx([start], abs=0.06 * found.se[name])
-        away.append(abs(start - found.ols[name]) / found.se[name])
-    words = f"The training starts {max(away):.2f} standard errors away from least squares, in the"
-    assert words in text
+    best = min(lines)
+    found, se = shown(FIT, DECAY), FIT.evaluation.se
+    first = found.table("epoch")[0]
+    assert first["epoch"] == "0"
+    assert numbers(first["loss"]) == pytest.approx([best[0] / ROWS], rel=1e-3)
+    for name, start in zip(TRUE, best[1:], strict=True):
+        assert numbers(first[name]) == pytest.approx([start], abs=0.06 * se[name])
+
+
+def test_a_training_that_converges_in_one_epoch_is_seen_to_do_so() -> None:
+    """As L-BFGS does: every later epoch changes nothing, and the losses differ by little."""
+    fit = results(DECAY, factor=0.0, epochs=20)
+    charts = shown(fit, DECAY).charts()
+    for name in ("loss", "optimiser", "parameter-0"):
+        curve = charts[name].points("fitted")[0]
+        heights = [y for _, y in curve]
+        assert len(curve) == 21
+        assert abs(heights[0] - heights[1]) > 10
+        assert len(set(heights[1:])) == 1
+        dots = charts[name].points("fitted")[1]  # each epoch is seen
+        assert dots == curve
 
 
 @pytest.mark.parametrize(
@@ -133,14 +122,14 @@ def test_the_page_of_a_curve_says_where_its_training_started() -> None:
         (NEWTON, "20 epochs of L-BFGS at learning rate 1, float64, parameters scaled, on all rows"),
         (
             {"optimizer": "adam", "standardize": False, "dtype": "float32", "epochs": 1},
-            "1 epoch of Adam at learning rate 0.25, float32, parameters as they are, on all rows",
+            "1 epoch of Adam at learning rate 0.25, float32, parameters not scaled, on all rows",
         ),
     ],
 )
 def test_the_page_of_a_curve_says_how_it_was_trained(train: dict[str, object], words: str) -> None:
     whole = DECAY.model_dump()
     whole["train"] |= train
-    assert f"Training {words} Data" in text_of(FIT, Params.model_validate(whole))
+    assert f"Training {words} SHA-256" in shown(FIT, Params.model_validate(whole)).text
 
 
 def test_without_standard_errors_nothing_is_measured_by_them() -> None:
@@ -159,12 +148,10 @@ def test_without_standard_errors_nothing_is_measured_by_them() -> None:
         se=data.standard_errors(1.0),
     )
     assert set(found.se.values()) == {np.inf}
-    html = page.render(params, replace(FIT, evaluation=found, data=data, y=y))
-    text = Page(html).text
-    assert "± error least squares a 0 – 0 k " in text
-    assert "Who left the error" not in text
-    assert "optimiser's part by epoch" not in text
-    assert not re.search(r"\b(nan|inf)\b", text)
+    page_of = shown(replace(FIT, evaluation=found, data=data, y=y), params)
+    assert {row["standard error"] for row in page_of.table("name")} == {"–"}
+    assert next(iter(page_of.charts())) == "optimiser"
+    assert not re.search(r"\b(nan|inf)\b", page_of.text)
 
 
 # A network
@@ -172,6 +159,11 @@ def test_without_standard_errors_nothing_is_measured_by_them() -> None:
 
 def waves(inputs: Sequence[Array]) -> Array:
     y: Array = 3 * np.sin(inputs[0]) + sum(inputs[1:], 2.0 * inputs[0])
+    return y
+
+
+def line(inputs: Sequence[Array]) -> Array:
+    y: Array = 2.0 * inputs[0]
     return y
 
 
@@ -193,15 +185,11 @@ def test_the_table_of_a_network_has_its_errors_and_those_of_the_linear_model(cou
     random = np.random.default_rng(1)  # as network_results draws
     inputs = [random.uniform(1.0, 9.0, ROWS + 20) for _ in range(count)]
     y = waves(inputs) + random.standard_normal(ROWS + 20)
-    text = text_of(fit, mlp(count))
-    table = re.search(
-        r"in the units of price\. training rows held-out rows rows (\S+) (\S+) RMSE (\S+) (\S+)"
-        r" R² (\S+) (\S+) RMSE of the linear model of the inputs (\S+) (\S+) ",
-        text,
-    )
-    assert table
-    shown = np.reshape([float(each) for each in table.groups()], (4, 2)).T
-    for rows, column in zip((slice(ROWS), slice(ROWS, None)), shown, strict=True):
+    found = shown(fit, mlp(count))
+    assert "in the units of price." in found.section("Fitted network")
+    table = found.table("rows")
+    assert [row["rows"] for row in table] == ["training", "held out"]
+    for rows, row in zip((slice(ROWS), slice(ROWS, None)), table, strict=True):
         own = [each[rows] for each in inputs]
         squares = np.mean((waves(own) - y[rows]) ** 2)
         expected = [
@@ -210,50 +198,58 @@ def test_the_table_of_a_network_has_its_errors_and_those_of_the_linear_model(cou
             1 - squares / np.var(y[rows]),
             np.sqrt(np.mean(linear_errors(fit, own, y[rows]) ** 2)),
         ]
-        assert column == pytest.approx(expected, rel=1e-3, abs=0.006)
+        assert numbers(" ".join(list(row.values())[1:])) == pytest.approx(
+            expected, rel=1e-3, abs=0.006
+        )
 
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_the_words_about_a_network_fit_a_network(count: int) -> None:
     params = mlp(count)
-    html = page.render(params, network_results(params, waves))
-    text = Page(html).text.partition("Every parameter")[0]
-    for words in ("least squares", "standard error", "optimiser", "parameter", "a line ", "truth"):
-        assert words not in text.lower()
-    assert text.count("The model mlp through data/own/t.csv") == 2
-    headings = re.findall("<h2>(.*?)</h2>", html)
-    assert headings == [
-        "The fitted network",
-        "The fit and what it leaves",
-        "How the training went",
-        "From what",
-        "Do it again",
+    found = shown(network_results(params, waves), params)
+    words = found.text.partition("Every parameter")[0].lower()
+    for word in ("least squares", "standard error", "optimiser", "parameter", "a line ", "truth"):
+        assert word not in words
+    assert words.count("the model mlp through data/own/t.csv") == 1
+    assert found.headings() == [
+        "Fitted network",
+        "Fit and residuals",
+        "Optimisation path",
+        "Inputs",
     ]
-    assert len(re.findall('<svg viewBox[^>]* aria-label="(.{40,})"', html)) == 3
-    assert re.search(r"from the network, (at x|where the network has y) = \d", text)
-    assert "The loss of some epochs. epoch loss 0 " in text
-    levels = [int(tag[1]) for tag in Page(html).tags if re.fullmatch("h[1-6]", tag)]
-    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert list(found.charts()) == ["fit", "residuals", "loss"]
+    assert re.search(r"from the network, (at x|where the network has y) = \d", found.text)
+    assert found.table("epoch")[0].keys() == {"epoch", "loss"}
+    assert found.table("epoch")[0]["epoch"] == found.charts()["loss"].texts("under")[0] == "0"
+
+
+@pytest.mark.parametrize(("noise", "passed"), [(0.1, True), (1.0, False)])
+def test_the_verdict_of_a_network_is_in_one_sentence(noise: float, passed: bool) -> None:
+    """Against a truth that is linear, a network cannot be better."""
+    fit = network_results(mlp(1), waves if passed else line, noise=noise)
+    assert fit.gate.passed == passed
+    words = "Gate passed The network is better than the linear model of its inputs."
+    words = words if passed else "Gate failed The fit breaks 1 rule of the gate."
+    assert text(shown(fit, mlp(1)).all("header")[0]).startswith(words)
 
 
 def test_a_network_of_one_input_is_a_curve_and_of_several_is_seen_against_what_was_observed() -> (
     None
 ):
     fit = network_results(mlp(1), waves)
-    view = View.of(fit.data, fit.inputs, fit.y, {}, None, ("size", "price"))
+    view = View.of(fit.data, fit.inputs, fit.y, {}, None, {}, ("size", "price"))
     assert view.curves["fitted"] == pytest.approx(waves([view.at]))
     assert (len(view.at), view.labels, view.x_name) == (200, {"fitted": "network"}, "size")
     assert len(pixels(plots.fit(view, ROWS)))
-    html = page.render(mlp(1), fit)
-    assert "price against x1, with the fitted network." in html
+    words = shown(fit, mlp(1)).charts()["fit"].description
+    assert words.endswith("price against x1, with the fitted network.")
     fit = network_results(mlp(4), waves)
-    view = View.of(fit.data, fit.inputs, fit.y, {}, None, ("x1", "price"))
+    view = View.of(fit.data, fit.inputs, fit.y, {}, None, {}, ("x1", "price"))
     assert view.x == pytest.approx(waves(fit.inputs))
     assert view.residuals == pytest.approx(fit.y - waves(fit.inputs))
     assert (view.x_name, view.y_name) == ("fitted price", "observed price")
-    html = page.render(mlp(4), fit)
     words = "observed price against fitted price, with the fitted network; observed = fitted."
-    assert words in html
+    assert words in shown(fit, mlp(4)).charts()["fit"].description
 
 
 def test_the_loss_of_a_network_is_beside_that_of_the_linear_model(figures: list[Figure]) -> None:
@@ -262,10 +258,10 @@ def test_the_loss_of_a_network_is_beside_that_of_the_linear_model(figures: list[
     reference = views.reference(fit.data)
     assert reference.loss == pytest.approx(level)
     words = f"linear model of the inputs: {level:.4g}"
-    assert f"</svg>{words}</li>" in chart(page.render(mlp(4), fit), "The loss by epoch")
-    last = np.mean((waves(fit.inputs) - fit.y) ** 2)
-    sentence = f"goes from {fit.history.loss[0]:.4g} to {last:.4g} in 30 epochs; the linear model"
-    assert sentence in page.render(mlp(4), fit)
+    chart = shown(fit, mlp(4)).charts()["loss"]
+    assert words in chart.key
+    ends = f"From {fit.history.loss[0]:.4g} to {fit.history.loss[-1]:.4g} in 29 epochs."
+    assert chart.description == f"{ends} The linear model of the inputs has {level:.4g}."
     assert len(pixels(plots.loss(fit.history.loss, reference)))
     (axes,) = figures[0].axes
     curve, line = axes.lines
@@ -312,17 +308,18 @@ def test_the_page_of_a_network_says_how_it_was_trained(
     train: dict[str, object], words: str
 ) -> None:
     params = mlp(4, **train)
-    text = text_of(network_results(params, waves), params)
-    assert f"Training {words} Data" in text
+    found = shown(network_results(params, waves), params)
+    assert f"Training {words} SHA-256" in found.text
     batches = "The loss of an epoch is the mean over its minibatches, each before its step."
-    assert (batches in text) == ("minibatches of" in words)
+    assert (batches in found.section("Optimisation path")) == ("minibatches of" in words)
 
 
 def test_a_network_without_held_out_rows_has_a_page() -> None:
-    text = text_of(network_results(mlp(4), waves, held_out=0), mlp(4))
-    assert "in the units of price. No row is held out. training rows rows 79 RMSE " in text
-    text = text_of(network_results(mlp(4), waves, held_out=1), mlp(4))
-    assert re.search(r"rows 79 1 RMSE \S+ \S+ R² \S+ – RMSE of the linear \D+ \S+ – ", text)
+    found = shown(network_results(mlp(4), waves, held_out=0), mlp(4))
+    assert "No rows are held out." in found.section("Fitted network")
+    assert len(found.table("rows")) == 1
+    row = shown(network_results(mlp(4), waves, held_out=1), mlp(4)).table("rows")[1]
+    assert (row["count"], row["R²"], row["RMSE of the linear model"]) == ("1", "–", "–")
 
 
 def nothing(inputs: Sequence[Array]) -> Array:

@@ -70,7 +70,8 @@ def fit(
     truth: Parameters | None = TRUTH,
     names: tuple[str, str] = XY,
 ) -> bytes:
-    return plots.fit(View.of(compressed(LINE, [x], y), [x], y, line, truth, names), len(x))
+    errors = {"w": 0.01, "b": 0.1}
+    return plots.fit(View.of(compressed(LINE, [x], y), [x], y, line, truth, errors, names), len(x))
 
 
 def loss(*losses: float, least: float | None) -> bytes:
@@ -166,8 +167,8 @@ def test_another_loss_is_not_called_the_mean_squared_error(figures: list[Figure]
 def test_a_curve_goes_through_its_points(figures: list[Figure]) -> None:
     params = drawn("quadratic", {"c": 0.1, "w": -3.0, "b": 5.0})
     found = results(params)
-    data, fitted = found.data, found.evaluation.fitted
-    pixels(plots.fit(View.of(data, found.inputs, found.y, fitted, params.true_parameters), 79))
+    fitted, truth, se = found.evaluation.fitted, found.evaluation.truth, found.evaluation.se
+    pixels(plots.fit(View.of(found.data, found.inputs, found.y, fitted, truth, se), 79))
     (true, curve), (_, zero) = (axes.lines for axes in figures[0].axes)
     (x,) = found.inputs
     expected = np.polyval([fitted["c"], fitted["w"], fitted["b"]], x)
@@ -181,7 +182,8 @@ def test_several_inputs_are_drawn_as_observed_against_fitted(figures: list[Figur
     params = plane(10)
     found = results(params)
     fitted = found.evaluation.fitted
-    pixels(plots.fit(View.of(found.data, found.inputs, found.y, fitted, None, ("?", "price")), 79))
+    se, names = found.evaluation.se, ("?", "price")
+    pixels(plots.fit(View.of(found.data, found.inputs, found.y, fitted, None, se, names), 79))
     above, below = figures[0].axes
     predicted = np.stack([*found.inputs, np.ones(79)], axis=1) @ list(fitted.values())
     for axes, y in ((above, found.y), (below, found.y - predicted)):

@@ -15,10 +15,11 @@ from knownline.report import page, plots
 from knownline.report.views import Reference, View
 from tests.report.fits import PARAMS, TRUTH, plane, results
 fit = results()
+found = fit.evaluation
 for content in (
     page.render(PARAMS, fit).encode(),
     page.render(plane(3), results(plane(3))).encode(),
-    plots.fit(View.of(fit.data, fit.inputs, fit.y, fit.evaluation.fitted, TRUTH), 79),
+    plots.fit(View.of(fit.data, fit.inputs, fit.y, found.fitted, TRUTH, found.se), 79),
     plots.loss(fit.history.loss, Reference("least squares", 2.25)),
     plots.path(fit.history, fit.data, TRUTH),
 ):

@@ -11,13 +11,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from knownline.report import svg
-from knownline.report.svg import Panel, Scale, bars
+from knownline.report.svg import Panel, Scale
 
 NUMBERS = st.floats(-1e300, 1e300)
 
 
+def parsed(panel: Panel) -> ET.Element:
+    return ET.fromstring(f"<svg>{panel}</svg>")
+
+
 def marks(panel: Panel, tag: str) -> list[ET.Element]:
-    inner = ET.fromstring(str(panel)).find("svg")
+    inner = parsed(panel).find("svg")
     assert inner is not None
     return list(inner.iter(tag))
 
@@ -69,19 +73,18 @@ def test_ticks_of_any_range_lie_in_it_and_differ(one: float, other: float) -> No
 @given(st.lists(NUMBERS, min_size=2, max_size=9), st.lists(NUMBERS, min_size=2, max_size=9))
 def test_a_panel_of_any_numbers_is_xml_without_nan(xs: list[float], ys: list[float]) -> None:
     count = min(len(xs), len(ys))
-    panel = Panel("all", Scale.over(xs), Scale.over(ys), "x", "y")
+    panel = Panel(Scale.over(xs), Scale.over(ys), "x", "y")
     panel.line(xs[:count], ys[:count], "fitted")
     panel.dots(xs[:count], ys[:count], "points")
-    text = str(panel)
-    ET.fromstring(text)
-    assert not re.search(r"nan|inf", text)
+    parsed(panel)
+    assert not re.search(r"nan|inf", str(panel))
 
 
 PLOT = (svg.WIDTH - svg.LEFT - svg.RIGHT, svg.HEIGHT - svg.TOP - svg.BOTTOM)
 
 
 def test_marks_are_drawn_at_their_coordinates() -> None:
-    panel = Panel("two", Scale(0.0, 10.0), Scale(0.0, 1.0))
+    panel = Panel(Scale(0.0, 10.0), Scale(0.0, 1.0))
     panel.line([0.0, 10.0], [0.0, 1.0], "fitted")
     panel.dots([5.0], [0.5], "points")
     width, height = PLOT
@@ -91,7 +94,7 @@ def test_marks_are_drawn_at_their_coordinates() -> None:
 
 
 def test_an_ellipse_is_the_image_of_the_unit_circle() -> None:
-    panel = Panel("one", Scale(-2.0, 2.0), Scale(-3.0, 3.0))
+    panel = Panel(Scale(-2.0, 2.0), Scale(-3.0, 3.0))
     panel.ellipse((1.0, -1.0), (0.5, -0.25, 0.0, 2.0), "contour")
     (circle,) = marks(panel, "circle")
     a, b, c, d, e, f = map(float, re.findall(r"[-\d.e]+", circle.get("transform", "")))
@@ -102,22 +105,25 @@ def test_an_ellipse_is_the_image_of_the_unit_circle() -> None:
 
 
 def test_text_is_escaped() -> None:
-    panel = Panel('"<b>"', Scale(0.0, 1.0), Scale(0.0, 1.0), "a<b", "c&d")
-    found = ET.fromstring(str(panel))
-    assert found.get("aria-label") == '"<b>"'
-    assert {"a<b", "c&d"} <= {text.text for text in found.iter("text")}
+    panel = Panel(Scale(0.0, 1.0), Scale(0.0, 1.0), "a<b", "c&d")
+    assert {"a<b", "c&d"} <= {text.text for text in parsed(panel).iter("text")}
 
 
-def test_bars_are_as_long_as_the_logarithm_says() -> None:
-    drawn = ET.fromstring(
-        bars("all", [("one", 0.1, "sample"), ("two", 10.0, "sample"), ("none", 0.0, "optimiser")],
-             (1000.0, "allowed"))
-    )  # fmt: skip
-    one, two, none = (float(bar.get("width", "")) for bar in drawn.iter("rect"))
-    assert none == 0.0  # from 0.01 to 1,000 are five decades
-    assert one == pytest.approx((svg.WIDTH - 20) / 5, abs=0.1)
-    assert two == pytest.approx((svg.WIDTH - 20) * 3 / 5, abs=0.1)
-    assert {"one", "two", "none", "allowed"} <= {text.text for text in drawn.iter("text")}
+def test_rows_have_their_names_from_the_top_and_arrows_at_the_ends() -> None:
+    rows = ["w", "a_name_of_many_letters", "b<"]
+    panel = Panel(Scale(-1.0, 1.0), Scale(2.5, -0.5), rows=rows)
+    panel.upright(0.0, "limit")
+    panel.arrow(0.0, "arrow", right=False)
+    panel.arrow(2.0, "arrow", right=True)
+    beside = [text for text in parsed(panel).iter("text") if text.get("class") == "beside"]
+    assert [text.text for text in beside] == ["w", "a_name_of_ma…", "b<"]
+    heights = [float(text.get("y", "")) for text in beside]
+    assert heights == sorted(heights)
+    width, height = svg.WIDTH - panel.left - svg.RIGHT, PLOT[1]
+    (line,), (left, right) = marks(panel, "polyline"), marks(panel, "path")
+    assert line.get("points") == f"{width / 2:.1f},{height:g} {width / 2:.1f},0"
+    assert str(left.get("d")).startswith(f"M0 {height / 6:.1f}l9 ")
+    assert str(right.get("d")).startswith(f"M{width:.1f} {height * 5 / 6:.1f}l-9 ")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +139,7 @@ def test_bars_are_as_long_as_the_logarithm_says() -> None:
     ],
 )
 def test_labels_below_neither_touch_nor_leave_the_chart(scale: Scale) -> None:
-    drawn = ET.fromstring(str(Panel("all", scale, Scale(0.0, 1.0), "x", "y")))
+    drawn = parsed(Panel(scale, Scale(0.0, 1.0), "x", "y"))
     under = [text for text in drawn.iter("text") if text.get("class") == "under"]
     assert len(under) >= 2
     sides = []

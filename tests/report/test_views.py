@@ -52,7 +52,7 @@ def test_a_curve_has_a_label_with_up_to_four_parameters() -> None:
         terms = {name: lambda x, power=power: x**power for power, name in enumerate(names, 1)}
         fitted = dict.fromkeys(names, 1.0)
         data = compressed(Linear(("x",), terms), [X], Y)
-        return View.of(data, [X], Y, fitted, fitted).labels
+        return View.of(data, [X], Y, fitted, fitted, dict.fromkeys(names, 0.1)).labels
 
     assert labels(4)["true"] == "true: p0 = 1, p1 = 1, p2 = 1, p3 = 1"
     assert labels(5) == {"fitted": "fitted", "true": "true"}

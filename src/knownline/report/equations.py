@@ -1,20 +1,14 @@
-"""Writes a model and its parameters as text, with the digits that are needed to draw it.
+"""Writes a model and its parameters as text, with the digits that the parameters' tables have.
 
 A line is y = w x + b. Any other model has no text, so its parameters are listed. Knows nothing of
 where the text is shown.
 """
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
-import numpy.typing as npt
 
-from knownline.core.fits import Fit
-from knownline.core.formatting import minus, plain, rounded
+from knownline.core.formatting import minus, plain
 from knownline.core.kinds import Linear, Model, Network, Parameters
-
-Array = npt.NDArray[np.float64]
+from knownline.report.values import measured
 
 
 def is_line(kind: Model) -> bool:
@@ -34,42 +28,18 @@ def noun(kind: Model) -> str:
     return "line" if is_line(kind) else "model"
 
 
-def of_fit(data: Fit, inputs: Sequence[Array], y: Array, fitted: Parameters) -> str:
-    """Return a fit with enough digits to draw it over its points, (shown,) each.
-
-    Rounding the parameters moves the curve by little compared with its residuals. The standard
-    errors would not be the right measure: if x is far from 0, those of w and b are large but cancel
-    each other.
-    """
-    kind = data.model
-    with np.errstate(over="ignore", invalid="ignore"):
-        rms_residual = float(np.sqrt(np.mean((y - data.predict(fitted, inputs)) ** 2)))
-        rounding = max(0.1 * rms_residual, 1e-5 * float(np.std(y)))
-        largest = [float(np.max(np.abs(term))) for term in data.tangent(inputs)]
-    if not math.isfinite(rounding):
-        rounding = 0.0
-    sizes = dict(
-        zip(kind.varying if isinstance(kind, Linear) else kind.names, largest, strict=True)
-    )
-    if isinstance(kind, Linear) and kind.constant:
-        sizes[kind.constant] = abs(kind.level)
-    return _text(
-        kind,
-        {
-            name: rounded(value, rounding / sizes[name] if sizes[name] else 0.0)
-            for name, value in fitted.items()
-        },
-    )
+def of_fit(kind: Model, fitted: Parameters, errors: Parameters) -> str:
+    """Return a fit, each parameter rounded by its standard error."""
+    return _text(kind, {name: measured(value, errors[name]) for name, value in fitted.items()})
 
 
 def of_truth(kind: Model, truth: Parameters) -> str:
     """Return a model that somebody chose, with the digits it was given."""
-    return _text(kind, {name: plain(value) for name, value in truth.items()})
+    return _text(kind, {name: minus(plain(value)) for name, value in truth.items()})
 
 
 def _text(kind: Model, numbers: dict[str, str]) -> str:
     if not isinstance(kind, Linear) or not is_line(kind) or kind.constant is None:
-        return minus(", ".join(f"{name} = {number}" for name, number in numbers.items()))
+        return ", ".join(f"{name} = {number}" for name, number in numbers.items())
     w, b = numbers[kind.varying[0]], numbers[kind.constant]
-    sign = "−" if b.startswith("-") else "+"
-    return minus(f"y = {w} x {sign} {b.removeprefix('-')}")
+    return f"y = {w} x {'−' if b.startswith('−') else '+'} {b.removeprefix('−')}"

@@ -1,51 +1,40 @@
-"""The section of the report that says what the fit was made from: data and parameters.
+"""What the fit was made from, in words: points, rows, training and data.
 
-Knows nothing of the page that shows it, nor of files.
+Knows nothing of the page that shows them, nor of files.
 """
 
 from knownline.core.formatting import counted, plain
 from knownline.core.kinds import Linear, Network, Nonlinear
-from knownline.core.yaml_text import in_yaml
 from knownline.evaluate.results import Results
 from knownline.params import Params
-from knownline.report import equations, html
-from knownline.report.svg import safe
-
-_DATA = "Data, SHA-256"
+from knownline.report import equations
 
 _OPTIMIZERS = {"gd": "gradient descent", "adam": "Adam", "lbfgs": "L-BFGS"}
 
 
-def described(params: Params, results: Results) -> str:
-    """Return the list of what the fit was made from, and the table of every parameter."""
-    train = params.train
-    facts = [
-        ("Points", _points(params)),
-        (
-            "Rows",
-            f"{results.evaluation.rows:,} to fit, {results.evaluation.holdout_rows:,} held out",
-        ),
-        (
-            "Training",
-            f"{counted(train.epochs, 'epoch')} of {_OPTIMIZERS[train.optimizer]} at learning rate"
-            f" {plain(train.learning_rate)}, {train.dtype},"
-            f" {_terms(params)}, on {_fitted_points(params, results.evaluation.rows)}",
-        ),
-        (_DATA, results.data_sha256),
-    ]
-    terms = "\n".join(
-        f"<div><dt>{name}</dt><dd>{html.code(text) if name == _DATA else safe(text)}</dd></div>"
-        for name, text in facts
+def facts(params: Params, results: Results) -> list[tuple[str, str]]:
+    """Return the facts by name."""
+    train, found = params.train, results.evaluation
+    training = (
+        f"{counted(train.epochs, 'epoch')} of {_OPTIMIZERS[train.optimizer]} at learning rate"
+        f" {plain(train.learning_rate)}, {train.dtype}, {_terms(params)}, on"
+        f" {_fitted_points(params, found.rows)}"
     )
-    parameters = params.flat().items()
-    rows = [[key, value if isinstance(value, str) else in_yaml(value)] for key, value in parameters]
-    table = html.table("As params.yaml had them.", ["parameter", "value"], rows, numbers=False)
-    return (
-        f"<dl>\n{terms}\n</dl>\n<p>The SHA-256 is that of data/SHA256SUMS, which lists every data"
-        " file. The same inputs give the same page, so no time, machine or commit is on it: MLflow"
-        " has them with the run.</p>\n"
-        f"<details><summary>Every parameter</summary>\n{table}\n</details>"
-    )
+    rows = f"{found.rows:,} for training, {found.holdout_rows:,} held out"
+    return [("Points", _points(params)), ("Rows", rows), ("Training", training)]
+
+
+def about(params: Params) -> str:
+    """Return what was fitted to what."""
+    subject = "A line" if equations.is_line(params.kind) else f"The model {params.model}"
+    if params.generate.table:
+        return f"{subject} through {params.generate.table}"
+    return f"{subject} through {params.generate.rows:,} points drawn from a known one"
+
+
+def target(params: Params) -> str:
+    """Return what y is called: as in the table, if there is one."""
+    return params.generate.columns.y if params.generate.table else "y"
 
 
 def _terms(params: Params) -> str:
@@ -53,10 +42,9 @@ def _terms(params: Params) -> str:
     if isinstance(params.kind, Network):
         return "inputs and y standardised"
     if isinstance(params.kind, Nonlinear):
-        return "parameters scaled" if standardised else "parameters as they are"
-    if equations.is_line(params.kind):
-        return "x standardised" if standardised else "x as it is"
-    return "terms standardised" if standardised else "terms as they are"
+        return "parameters scaled" if standardised else "parameters not scaled"
+    terms = "x" if equations.is_line(params.kind) else "terms"
+    return f"{terms} standardised" if standardised else f"{terms} not standardised"
 
 
 def batch_size(params: Params, rows: int) -> int | None:
@@ -70,8 +58,7 @@ def _fitted_points(params: Params, rows: int) -> str:
         return f"minibatches of {counted(size, 'row')}"
     if not (params.train.compress and isinstance(params.kind, Linear)):
         return "all rows"
-    count = len(params.kind.names) + 1
-    return f"{'three' if count == 3 else count} points that have the loss of all rows"
+    return f"{len(params.kind.names) + 1} points that have the same loss as all rows"
 
 
 def _points(params: Params) -> str:
@@ -86,7 +73,7 @@ def _points(params: Params) -> str:
     meanings = {
         "normal": "standard deviation",
         "integer": "up to",
-        "shared-integer": "one for all, up to",
+        "shared-integer": "the same for all points, up to",
     }
     return (
         f"{settings.rows:,} drawn from {drawn} + {noise.kind} noise"

@@ -1,205 +1,117 @@
 """Writes the report, a single HTML page: the verdict, then the reasons, then the inputs.
 
-It has no script and loads nothing, so it can be read without a network, in print or by a screen
-reader. The same numbers give the same bytes. Knows nothing of the files' paths.
+page.html says how it looks; here is what it shows. The page has no script and loads nothing, so it
+can be read without a network, in print or by a screen reader. The same numbers give the same bytes.
+Knows nothing of the paths of the files it describes.
 """
 
-import math
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from knownline.core.formatting import (
-    counted,
-    minus,
-    significant,
-    to_gap,
-)
-from knownline.core.kinds import Linear, Network
+from knownline.core.formatting import minus
+from knownline.core.kinds import Network
 from knownline.evaluate import residuals
-from knownline.evaluate.gate import as_metrics
-from knownline.evaluate.residuals import SAMPLES, Residuals
 from knownline.evaluate.results import Results
-from knownline.evaluate.statistics import Evaluation
-from knownline.evaluate.verdict import verdict as describe
 from knownline.params import Params
-from knownline.report import epoch_charts, equations, fit_charts, html, inputs, tables, views
-from knownline.report.epoch_charts import Chart, ShownEpochs
-from knownline.report.svg import safe
-from knownline.report.views import Reference, View
-
-Array = npt.NDArray[np.float64]
-
-_REPRODUCE = (
-    "<p>In the workspace that made this page, <code>make repro</code> runs what changed and nothing"
-    " else. A run that MLflow has is executed again, from its commit, its parameters and its data,"
-    " and compared bit for bit, by:</p>\n"
-    '<pre tabindex="0">samerun reproduce RUN</pre>\n'
-    "<p>RUN is the run's name or id.</p>"
+from knownline.report import (
+    epoch_charts,
+    error_charts,
+    findings,
+    fit_charts,
+    inputs,
+    svg,
+    tables,
+    views,
 )
+from knownline.report.epoch_charts import Course
+from knownline.report.svg import Chart
+from knownline.report.views import View
 
-PARAMETERS_SHOWN = 6
-"""The most parameters with a chart by epoch; the table has all."""
+FOLDER = Path(__file__).parent
+"""Where page.html and page.css are."""
 
-_SIGNS = {"none": "no sign of", "faint": "a faint sign of", "clear": "a clear sign of"}
+PARAMETERS_SHOWN = 5
+"""The most parameters with a chart by epoch: with the loss, two full rows. The table has all."""
+
+_LINEAR = "The dashed line is the loss of the linear model of the inputs on the training rows."
+
+_BATCHES = "The loss of an epoch is the mean over its minibatches, each before its step."
 
 
 def render(params: Params, results: Results) -> str:
     """Return the page as HTML."""
-    verdict = f"Gate {describe(as_metrics(results.evaluation, results.gate))}"
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f"<title>{verdict}: {safe(_about(params))}</title>",
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            # Whoever serves the page, a browser may load nothing but the style sheet below.
-            '<meta http-equiv="Content-Security-Policy"'
-            " content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-            f"<style>\n{html.STYLE.read_text(encoding='utf-8')}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            f'<header class="{"passed" if results.gate.passed else "refused"}">',
-            f"<p>{safe(_about(params))}</p>",
-            f"<h1>{verdict}</h1>",
-            html.bullets([minus(reason) for reason in results.gate.reasons]),
-            "</header>",
-            *_sections(params, results),
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: svg.without_controls(value) if type(value) is str else value,
     )
+    return environment.get_template("page.html").render(_content(params, results))
 
 
-def _sections(params: Params, results: Results) -> list[str]:
-    """Return the sections of the page below its header."""
-    evaluation, data = results.evaluation, results.data
+def _content(params: Params, results: Results) -> dict[str, Any]:
+    """Return what page.html shows, by the names it has there."""
+    found, data = results.evaluation, results.data
     kind, sample = data.model, (results.inputs, results.y)
-    checks = residuals.examine(*sample, evaluation.fitted, data)
-    names = views.names(params)
-    view = View.of(data, *sample, evaluation.fitted, evaluation.truth, names)
-    reference = views.reference(data)
-    if isinstance(kind, Network):
-        fitted = tables.network(evaluation, reference, names[1])
-    else:
-        fitted = tables.coefficients(evaluation, kind) + tables.rows_fitted(evaluation)
-    errors = [_errors(params, results)] if _has_errors(evaluation) else []
+    checked = residuals.examine(*sample, found.fitted, data)
+    names, reference, course = views.names(params), views.reference(data), Course.of(results)
+    view = View.of(data, *sample, found.fitted, found.truth, found.se, names)
+    is_network = isinstance(kind, Network)
+    return {
+        "viewbox": f"0 0 {svg.WIDTH:g} {svg.HEIGHT:g}",
+        "passed": results.gate.passed,
+        "verdict": findings.verdict(results),
+        "headline": findings.headline(params, results, checked.checks),
+        "reasons": [minus(reason) for reason in results.gate.reasons],
+        "about": inputs.about(params),
+        "noun": view.noun,
+        "has_truth": found.truth is not None,
+        "parameters": None if isinstance(kind, Network) else tables.parameters(found, kind),
+        "wrong": findings.contradicting(checked.checks, params),
+        "errors": tables.errors(found, inputs.target(params), reference if is_network else None),
+        "error_charts": _error_charts(params, results),
+        "sources": [] if is_network else findings.sources(params, results, course),
+        "fit_charts": fit_charts.points(view, found),
+        "residual_words": findings.residual_words(checked, params),
+        "residual_tests": findings.residual_tests(checked.checks) if checked.checks else None,
+        "epoch_charts": _epoch_charts(results, course, reference),
+        "left_out": max(len(found.names) - PARAMETERS_SHOWN, 0),
+        "epochs": tables.epochs(course, found),
+        "notes": _notes(params, results),
+        "facts": inputs.facts(params, results),
+        "sha256": results.data_sha256,
+        "every_parameter": tables.every_parameter(params),
+    }
+
+
+def _error_charts(params: Params, results: Results) -> list[Chart]:
+    found, rules = results.evaluation, params.evaluate
+    if found.is_network:
+        return []
+    charts = [error_charts.from_truth(found, rules), error_charts.optimiser(results, rules)]
+    return [chart for chart in charts if chart]
+
+
+def _notes(params: Params, results: Results) -> list[str]:
+    """Return what there is to say of the loss of a network."""
+    if not results.evaluation.is_network:
+        return []
+    batches = inputs.batch_size(params, results.evaluation.rows)
+    return [_LINEAR, _BATCHES] if batches else [_LINEAR]
+
+
+def _epoch_charts(results: Results, course: Course, reference: views.Reference) -> list[Chart]:
+    found = results.evaluation
     return [
-        html.section("Fitted and true" if evaluation.truth else f"The fitted {view.noun}", fitted),
-        *(html.section(chart.title, html.figures([chart], headed=True)) for chart in errors),
-        html.section(
-            "The fit and what it leaves",
-            html.figures([*fit_charts.points(view, evaluation)])
-            + _checks(checks, params, normal=_has_normal_noise(params)),
+        epoch_charts.loss(course, results.convergence.squared, reference),
+        *(
+            epoch_charts.parameter(course, number, found)
+            for number in range(min(len(found.names), PARAMETERS_SHOWN))
         ),
-        html.section("How the training went", _training(params, results, reference)),
-        html.section("From what", inputs.described(params, results)),
-        html.section("Do it again", _REPRODUCE),
+        *epoch_charts.path(course, results.data, found),
     ]
-
-
-def _about(params: Params) -> str:
-    settings, subject = params.generate, "A line"
-    if not equations.is_line(params.kind):
-        subject = f"The model {params.model}"
-    if settings.table:
-        return f"{subject} through {settings.table}"
-    return f"{subject} through {settings.rows:,} points drawn from a known one"
-
-
-def _training(params: Params, results: Results, reference: Reference) -> str:
-    """Return the charts by epoch, and a table of some epochs."""
-    epochs, evaluation = ShownEpochs.of(results.history), results.evaluation
-    names, has_errors = evaluation.names, _has_errors(evaluation)
-    start = None if isinstance(results.data.model, Linear) else results.data.start
-    charts = html.figures(
-        [
-            _loss(epochs, params, results, reference),
-            *([epoch_charts.distance(epochs, evaluation, start)] if has_errors else []),
-            *(
-                epoch_charts.coefficient(epochs, name, evaluation, start)
-                for name in names[:PARAMETERS_SHOWN]
-            ),
-            *epoch_charts.path(epochs, results.data, evaluation),
-        ]
-    )
-    if len(names) > PARAMETERS_SHOWN:
-        charts += f"<p>The charts show the first {PARAMETERS_SHOWN} of {len(names)} parameters;"
-        charts += " the table below has all.</p>\n"
-    return charts + tables.epochs(results)
-
-
-def _has_errors(evaluation: Evaluation) -> bool:
-    """Return whether there are standard errors to measure by: not of a network."""
-    return bool(evaluation.se) and all(map(math.isfinite, evaluation.se.values()))
-
-
-def _errors(params: Params, results: Results) -> Chart:
-    settings = params.generate
-    shared = settings.table is None and settings.noise.kind == "shared-integer"
-    return fit_charts.errors(
-        results.evaluation, params.evaluate.z, results.convergence, shared=shared
-    )
-
-
-def _loss(epochs: ShownEpochs, params: Params, results: Results, reference: Reference) -> Chart:
-    last = results.data.mean_squared_error(results.evaluation.fitted)
-    caption = ""
-    if inputs.batch_size(params, results.evaluation.rows):
-        caption = "The loss of an epoch is the mean over its minibatches, each before its step."
-    return epoch_charts.loss(
-        epochs, last, reference if results.convergence.squared else None, caption
-    )
-
-
-def _has_normal_noise(params: Params) -> bool:
-    """Return whether the points were drawn around the model with independent normal noise."""
-    return params.generate.table is None and params.generate.noise.kind == "normal"
-
-
-def _checks(residuals: Residuals, params: Params, *, normal: bool) -> str:
-    """Return the checks of the residuals in words; normal: the noise is known to be normal."""
-    kind, levels = params.kind, params.evaluate.residual_levels
-    noun = equations.noun(kind)
-    place = f"where {'the network' if isinstance(kind, Network) else 'least squares'} has y"
-    if len(kind.inputs) == 1:
-        place = "at x"
-    parts = [
-        "<h3>Do they look like noise?</h3>",
-        f"<p>{counted(residuals.rows, 'point')} looked at; the farthest lies"
-        f" {residuals.farthest:.1f} times their root mean square from the {noun}, {place} ="
-        f" {minus(to_gap(residuals.farthest_x, residuals.gap))}.",
-    ]
-    if residuals.unchecked:
-        return "\n".join([*parts, f"No more can be said: {residuals.unchecked}.</p>"])
-    if any(check.of_the_fit for check in residuals.checks):
-        parts[-1] += (
-            f" The trend is the fitted {noun}'s own; the rest is asked of what least squares"
-            " leaves, so that the optimiser's part is not taken for the noise's."
-        )
-    deciding = (
-        f"The gate asks for {', '.join(levels)}." if levels else "None of this decides the gate."
-    )
-    parts[-1] += f" {deciding}"
-    if normal and any(check.sign != "none" for check in residuals.checks):
-        parts[-1] += (
-            f" These points were drawn from a {noun} with normal noise, so a sign of anything"
-            " else is chance."
-        )
-    parts[-1] += "</p>"
-    findings = []
-    for check in residuals.checks:
-        count = f"{check.as_much:,}" if check.as_much else "none"
-        findings.append(
-            f"{_SIGNS[check.sign]} {check.about}: {count} of {SAMPLES:,} samples of pure noise show"
-            f" as much ({check.name} = {minus(significant(check.value, 3))})"
-        )
-    return "\n".join(
-        [*parts, html.bullets([finding[0].upper() + finding[1:] for finding in findings])]
-    )

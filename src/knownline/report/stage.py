@@ -26,7 +26,8 @@ def main() -> int:
 def _plots(params: Params, results: Results) -> dict[str, bytes]:
     """Return the files of reports/plots/ by name, as PNG."""
     data, found = results.data, results.evaluation
-    view = View.of(data, results.inputs, results.y, found.fitted, found.truth, views.names(params))
+    sample, names = (results.inputs, results.y), views.names(params)
+    view = View.of(data, *sample, found.fitted, found.truth, found.se, names)
     reference = views.reference(data) if results.convergence.squared else None
     images = {
         "fit.png": plots.fit(view, found.rows),

@@ -1,13 +1,13 @@
 """Small charts as SVG text, to embed in a page: scales, ticks, lines, dots.
 
-Every mark has a class instead of a colour; the page's style sheet sets its look, in light and dark
-mode. Coordinates have one decimal, so the same numbers give the same bytes. Knows nothing of what
-is charted.
+Every mark has a class instead of a colour; the style sheet of the page sets its look, in light and
+dark mode. Coordinates have one decimal, so the same numbers give the same bytes. Knows nothing of
+what is charted.
 """
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -20,12 +20,15 @@ from knownline.core.formatting import minus, to_step
 
 Array = npt.NDArray[np.float64]
 
-WIDTH, HEIGHT = 480.0, 316.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 14.0, 32.0, 50.0
+WIDTH, HEIGHT = 400.0, 260.0
+LEFT, RIGHT, TOP, BOTTOM = 54.0, 12.0, 30.0, 46.0
 """Margins around the plot, wide enough for the larger letters on a narrow screen."""
 
-LETTER = 11.0
+LETTER = 9.6
 """The width of one of those letters."""
+
+ROW_NAME = 13
+"""The most letters of the name of a row."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
 """Control characters, including those of text direction, which would affect the text around."""
@@ -98,19 +101,19 @@ class Scale:
 
 @dataclass(slots=True)
 class Panel:
-    """One chart. description: what it shows, in words, for a screen reader."""
+    """The inside of one chart. rows: the names of y = 0, 1, ..., which replace the numbers."""
 
-    description: str
     x: Scale
     y: Scale
     x_name: str = ""
     y_name: str = ""
+    rows: Sequence[str] = ()
     marks: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> float:
-        """The left margin, wider if the numbers in it are long."""
-        return max(LEFT, 12 + LETTER * max((len(text) for _, text in self.y.ticks()), default=0))
+        """The left margin, wider if the texts in it are long."""
+        return max(LEFT, 10 + LETTER * max((len(text) for _, text in self._y_ticks()), default=0))
 
     def line(self, x: Any, y: Any, kind: str) -> None:
         """Draw a line through points, x and y of (points,) each."""
@@ -126,6 +129,16 @@ class Panel:
         """Draw a horizontal line across the plot."""
         self.line([self.x.low, self.x.high], [y, y], kind)
 
+    def upright(self, x: float, kind: str) -> None:
+        """Draw a vertical line from the bottom of the plot to its top."""
+        self.line([x, x], [self.y.low, self.y.high], kind)
+
+    def arrow(self, y: float, kind: str, *, right: bool) -> None:
+        """Draw an arrowhead at one end of the plot, for a value that lies beyond it."""
+        (x,), (down,) = self._coordinates([self.x.high if right else self.x.low], [y])
+        back = "-9 -6v12" if right else "9 -6v12"
+        self.marks.append(f'<path class="{kind}" d="M{x} {down}l{back}z"/>')
+
     def ellipse(self, centre: tuple[float, float], axes: Iterable[float], kind: str) -> None:
         """Draw the image of the unit circle under centre + [[a, c], [b, d]], axes = a, b, c, d."""
         x, y = self._coordinates([centre[0]], [centre[1]])
@@ -140,28 +153,34 @@ class Panel:
         )
 
     def __str__(self) -> str:
-        """Return the chart as an <svg> element."""
+        """Return what is inside the <svg> element, whose viewBox is 0 0 WIDTH HEIGHT."""
         width, height = WIDTH - self.left - RIGHT, HEIGHT - TOP - BOTTOM
-        label = safe(self.description)
-        parts = [f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="{label}">']
+        parts = []
         for tick_x, text_x, text in self._x_ticks(width):
             parts.append(f'<path class="grid" d="M{_number(tick_x)} {TOP:g}v{height:g}"/>')
             parts.append(
-                f'<text class="under" x="{_number(text_x)}" y="{HEIGHT - 36:g}">{text}</text>'
+                f'<text class="under" x="{_number(text_x)}" y="{HEIGHT - 34:g}">{text}</text>'
             )
-        for value, text in self.y.ticks():
-            tick_y = _number(TOP + height * (1 - float(self.y.at(value))))
-            parts.append(f'<path class="grid" d="M{self.left:g} {tick_y}h{width:g}"/>')
-            parts.append(f'<text class="beside" x="{self.left - 6:g}" y="{tick_y}">{text}</text>')
+        for value, text in self._y_ticks():
+            y = _number(TOP + height * (1 - float(self.y.at(value))))
+            parts.append(f'<path class="grid" d="M{_number(self.left)} {y}h{_number(width)}"/>')
+            parts.append(
+                f'<text class="beside" x="{_number(self.left - 6)}" y="{y}">{safe(text)}</text>'
+            )
         # An inner svg clips the marks to the plot, without an id that could clash with another.
-        parts.append(f'<svg x="{self.left:g}" y="{TOP:g}" width="{width:g}" height="{height:g}">')
-        parts += [*self.marks, "</svg>"]
+        place = f'x="{_number(self.left)}" y="{TOP:g}" width="{_number(width)}" height="{height:g}"'
+        parts += [f"<svg {place}>", *self.marks, "</svg>"]
         for name, place in (
-            (self.x_name, f'class="name" x="{self.left + width / 2:g}" y="{HEIGHT - 12:g}"'),
-            (self.y_name, 'class="name first" x="0" y="14"'),
+            (self.x_name, f'class="name" x="{_number(self.left + width / 2)}" y="{HEIGHT - 10:g}"'),
+            (self.y_name, 'class="name first" x="0" y="12"'),
         ):
             parts.append(f"<text {place}>{safe(shortened(name, int(WIDTH / LETTER)))}</text>")
-        return "\n".join([*parts, "</svg>"])
+        return "\n".join(parts)
+
+    def _y_ticks(self) -> list[tuple[float, str]]:
+        if not self.rows:
+            return self.y.ticks()
+        return [(float(y), shortened(name, ROW_NAME)) for y, name in enumerate(self.rows)]
 
     def _x_ticks(self, width: float) -> list[tuple[float, float, str]]:
         """Return the ticks of x: the position of each, the middle of its text, and the text.
@@ -190,50 +209,29 @@ class Panel:
         return [_number(value) for value in across], [_number(value) for value in down]
 
 
-def bars(description: str, rows: list[tuple[str, float, str]], limit: tuple[float, str]) -> str:
-    """Return bars on one logarithmic scale, each below its label, and a limit across them.
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A panel with its words. name: its id on the page. description: what it shows, in sentences.
 
-    rows: label, size and kind of each bar; a size of 0 gives none. limit: its position and label.
+    key: (kind, words) for each mark. caption: what follows from it.
     """
-    # The scale has a decade on either side of the limit, in case there is no bar, and begins below
-    # the shortest bar, in case its size is a power of ten.
-    sizes = np.array([size for _, size, _ in rows])
-    scale = Scale.over(sizes, sizes / 2, limit[0], limit[0] / 10, log=True)
-    width, each, head, foot = WIDTH - 20, 44.0, 26.0, 34.0
-    height = head + each * len(rows) + foot
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{safe(description)}">'
-    ]
-    for value, text in scale.ticks():
-        x = 10 + width * float(scale.at(value))
-        anchor = ' style="text-anchor:start"' if x < 20 else ""
-        anchor = ' style="text-anchor:end"' if x > WIDTH - 20 else anchor
-        parts.append(
-            f'<path class="grid" d="M{_number(x)} {head:g}v{height - head - foot + 6:g}"/>'
-        )
-        parts.append(
-            f'<text class="under" x="{_number(x)}" y="{height - 14:g}"{anchor}>{text}</text>'
-        )
-    share = float(scale.at(limit[0]))
-    limit_x = 10 + width * share
-    side = "end" if share > 0.6 else "start"
-    foreground = [f'<path class="limit" d="M{_number(limit_x)} 0v{height - foot + 6:g}"/>']
-    for number, (label, size, kind) in enumerate(rows):
-        top = head + each * number
-        length = _number(width * float(np.clip(scale.at(size), 0, 1)))
-        parts.append(f'<rect class="{kind}" x="10" y="{top + 22:g}" width="{length}" height="14"/>')
-        foreground.append(f'<text class="above" x="12" y="{top + 11:g}">{safe(label)}</text>')
-    parts += foreground  # over the bars; the style sheet gives the texts a halo
-    parts.append(
-        f'<text class="above" x="{_number(limit_x + (-8 if side == "end" else 8))}" y="12"'
-        f' style="text-anchor:{side}">{safe(limit[1])}</text>'
-    )
-    return "\n".join([*parts, "</svg>"])
+
+    name: str
+    title: str
+    description: str
+    panel: Panel
+    key: list[tuple[str, str]]
+    caption: str = ""
+
+
+def without_controls(text: str) -> str:
+    """Return text whose control characters are replaced by a visible one."""
+    return _CONTROLS.sub("\ufffd", text)
 
 
 def safe(text: str) -> str:
     """Return text escaped for a page, since the name of a table or column can be anything."""
-    return escape(_CONTROLS.sub("\ufffd", text))
+    return escape(without_controls(text))
 
 
 def shortened(text: str, most: int) -> str:

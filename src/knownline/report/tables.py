@@ -1,126 +1,98 @@
-"""The tables of the report: the fitted parameters, the errors of a network, and some epochs.
+"""The tables of the report: parameters, errors on rows, epochs, and every input.
 
 Knows nothing of the page that shows them, nor of files.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from knownline.core.formatting import (
-    UNKNOWN,
-    counted,
-    minus,
-    multiple,
-    plain,
-    r_squared,
-    rounded,
-    significant,
-)
+from knownline.core.formatting import UNKNOWN, minus, multiple, plain
 from knownline.core.kinds import Linear, Parametric
-from knownline.evaluate.results import Results
+from knownline.core.yaml_text import in_yaml
 from knownline.evaluate.statistics import Evaluation
-from knownline.report import equations, html
+from knownline.params import Params
+from knownline.report import equations
+from knownline.report.epoch_charts import Course, tabulated
+from knownline.report.values import determination, measured, number
 from knownline.report.views import Reference
 
 
-def coefficients(evaluation: Evaluation, kind: Parametric) -> str:
-    """Return the table of fitted ± error, least squares and truth, with a row per parameter.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose first column names its rows. kind: its class in the style sheet."""
 
-    Up to two have a column each instead: so the table fits on a phone, whatever the digits.
-    """
-    head = ["", "fitted", "± error", "least squares"]
-    head += ["true", "errors away"] if evaluation.truth else []
-    table = [head]
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    kind: str = "numbers"
+
+
+def parameters(evaluation: Evaluation, kind: Parametric) -> Table:
+    """Return the table of the fitted parameters beside least squares and the truth."""
+    columns = ["name", "fitted", "standard error", "least squares"]
+    columns += ["true", "z"] if evaluation.truth else []
+    rows = []
     for name in evaluation.names:
         se = evaluation.se[name]
-        error = rounded(se, se) if math.isfinite(se) else UNKNOWN
-        row = [name, rounded(evaluation.fitted[name], se), error]
-        row.append(rounded(evaluation.ols[name], se))
+        known = math.isfinite(se)
+        row = [name, measured(evaluation.fitted[name], se)]
+        row += [measured(se, se) if known else UNKNOWN, measured(evaluation.ols[name], se)]
         if evaluation.truth and evaluation.z:
-            z = multiple(evaluation.z[name], signed=True)
-            row += [plain(evaluation.truth[name]), z if math.isfinite(se) else UNKNOWN]
-        table.append(row)
-    if len(evaluation.names) <= 2:
-        table = [list(row) for row in zip(*table, strict=True)]
-    caption = "Errors are standard errors."
+            z = minus(multiple(evaluation.z[name], signed=True))
+            row += [minus(plain(evaluation.truth[name])), z if known else UNKNOWN]
+        rows.append(row)
+    caption = "Values are rounded by their standard error; models/model.json has every digit."
+    if evaluation.truth:
+        caption += " z is the distance from the truth in standard errors."
     if not isinstance(kind, Linear):
-        caption = "Errors are standard errors of the model linearised at least squares."
+        caption += " The standard errors are those of the model linearised at least squares."
     elif equations.is_line(kind):
-        caption = f"{kind.varying[0]}: slope; {kind.constant}: value at x = 0; e{caption[1:]}"
-    return html.table(caption, table[0], table[1:])
+        caption = f"{kind.varying[0]} is the slope, {kind.constant} the intercept. {caption}"
+    return Table(caption, columns, rows)
 
 
-def rows_fitted(evaluation: Evaluation) -> str:
-    """Return how many rows were fitted and held out, and the error on both, as a sentence."""
-    sentence = f"{counted(evaluation.rows, 'row')} fitted, root mean squared error"
-    sentence += f" {significant(evaluation.train_rmse, 4)}."
-    if evaluation.holdout_rmse is None:
-        sentence += " None held out."
-    else:
-        sentence += f" {evaluation.holdout_rows:,} held out,"
-        sentence += f" error there {significant(evaluation.holdout_rmse, 4)}"
-        if evaluation.holdout_r2 is not None:
-            sentence += f", R²\u00a0=\u00a0{r_squared(evaluation.holdout_r2)}".replace(
-                " − ", "\u00a0−\u00a0"
-            )
-        sentence += "."
-    return f"<p>{minus(sentence)}</p>"
+def errors(evaluation: Evaluation, target: str, linear: Reference | None) -> Table:
+    """Return the table of the errors on the training rows and on the held-out rows.
 
-
-def network(evaluation: Evaluation, linear: Reference, target: str) -> str:
-    """Return the table of a network's errors, and those of the linear model of its inputs.
-
-    linear: on the training rows. target: what y is called.
+    target: what y is called. linear: for a network, the linear model on the training rows.
     """
-    columns = [
-        ["", "rows", "RMSE", "R²", f"RMSE of {linear.article}{linear.name}"],
-        [
-            "training rows",
-            f"{evaluation.rows:,}",
-            significant(evaluation.train_rmse, 4),
-            r_squared(evaluation.train_r2),
-            significant(math.sqrt(linear.loss), 4),
-        ],
-    ]
+    rows = [["training", f"{evaluation.rows:,}"], ["held out", f"{evaluation.holdout_rows:,}"]]
+    rows[0] += [number(evaluation.train_rmse), determination(evaluation.train_r2)]
+    rows[1] += [number(evaluation.holdout_rmse), determination(evaluation.holdout_r2)]
+    columns = ["rows", "count", "RMSE", "R²"]
+    if linear:
+        columns.append("RMSE of the linear model")
+        beside = evaluation.linear.reference_rmse if evaluation.linear else None
+        rows[0].append(number(math.sqrt(linear.loss)))
+        rows[1].append(number(beside))
     caption = f"RMSE: root mean squared error, in the units of {target}."
-    if evaluation.holdout_rows:
-        rmse = evaluation.linear.reference_rmse if evaluation.linear else None
-        columns.append(
-            [
-                "held-out rows",
-                f"{evaluation.holdout_rows:,}",
-                significant(evaluation.holdout_rmse, 4),
-                r_squared(evaluation.holdout_r2),
-                significant(rmse, 4),
-            ]
-        )
-    else:
-        caption += " No row is held out."
-    head, *rows = [list(row) for row in zip(*columns, strict=True)]
-    return html.table(caption, head, rows)
+    if not evaluation.holdout_rows:
+        rows.pop()
+        caption += " No rows are held out."
+    return Table(caption, columns, rows)
 
 
-def epochs(results: Results) -> str:
-    """Return a table of some epochs, few enough to read."""
-    history, last = results.history, results.history.epochs - 1
-    shown = sorted({*range(min(last, 9)), *np.geomspace(1, last + 1, 12).astype(int) - 1, last})
+def epochs(course: Course, evaluation: Evaluation) -> Table:
+    """Return the table of the loss and the parameters after some numbers of epochs."""
+    rows = []
+    for epoch in tabulated(course.last):
+        index = int(np.searchsorted(course.shown, epoch))
+        row = [f"{epoch:,}", number(float(course.loss[index]))]
+        for name, values in course.values.items():
+            row.append(measured(float(values[index]), evaluation.se[name]))
+        rows.append(row)
+    caption = "The loss of some epochs, counted from 0."
+    if course.values:
+        caption = "Loss and parameters after some numbers of epochs; 0 is the start."
+    return Table(caption, ["epoch", "loss", *course.values], rows)
+
+
+def every_parameter(params: Params) -> Table:
+    """Return the table of params.yaml."""
     rows = [
-        [
-            f"{epoch:,}",
-            *(
-                minus(significant(float(values[epoch]), 6))
-                for values in (history.loss, *history.values)
-            ),
-        ]
-        for epoch in shown
+        [key, value if isinstance(value, str) else in_yaml(value)]
+        for key, value in params.flat().items()
     ]
-    left = "line" if equations.is_line(results.data.model) else "parameters"
-    caption = f"The loss an epoch began with, and the {left} it left."
-    table = html.table(
-        caption if history.names else "The loss of some epochs.",
-        ["epoch", "loss", *history.names],
-        rows,
-        numbers=bool(history.names),  # a column beside its epochs is nearer to them on the left
-    )
-    return f"<details><summary>The curves as numbers</summary>\n{table}\n</details>"
+    return Table("The values in params.yaml.", ["key", "value"], rows, "texts")

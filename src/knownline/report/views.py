@@ -1,4 +1,4 @@
-"""What the pictures of a fit show, in numbers: the page and the PNGs draw the same.
+"""What the charts of a fit show, in numbers: the page and the PNGs draw the same.
 
 Knows nothing of how it is drawn, nor of files.
 """
@@ -53,13 +53,17 @@ class View:
         y: Array,
         fitted: Parameters,
         truth: Parameters | None,
+        errors: Parameters,
         names: tuple[str, str] = ("x", "y"),
     ) -> "View":
-        """Return the view of points, (shown,) each. names: of the one input, and of the target."""
+        """Return the view of points, (shown,) each.
+
+        errors: the standard errors. names: of the one input, and of the target.
+        """
         kind = data.model
         noun = equations.noun(kind)
         lines = {"true": truth, "fitted": fitted} if truth else {"fitted": fitted}
-        labels = {"fitted": f"fitted: {equations.of_fit(data, inputs, y, fitted)}"}
+        labels = {"fitted": f"fitted: {equations.of_fit(kind, fitted, errors)}"}
         if truth:
             labels["true"] = f"true: {equations.of_truth(kind, truth)}"
         if len(kind.names) > LISTED:
@@ -97,11 +101,10 @@ def names(params: Params) -> tuple[str, str]:
 
 
 class Reference(NamedTuple):
-    """What a training's loss is compared with: its name, mean squared error, and article."""
+    """What a training's loss is compared with: its name, and its mean squared error."""
 
     name: str
     loss: float
-    article: str = ""
 
 
 def reference(data: Fit) -> Reference:
@@ -110,7 +113,7 @@ def reference(data: Fit) -> Reference:
         return Reference("least squares", data.mean_squared_error(data.solution))
     linear = LeastSquares(data.model.summarised, data.rows)
     least = linear.mean_squared_error(linear.solution)
-    return Reference("linear model of the inputs", least, article="the ")
+    return Reference("linear model of the inputs", least)
 
 
 def axes_of_path(kind: Linear) -> tuple[str, str] | None:
