@@ -12,12 +12,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from samerun.config import TagRule
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_key, mlflow_keys
 from samerun.dvc import metrics as metric_files
-from samerun.dvc.stage import equal, lookup
+from samerun.dvc.stage import equal
 from samerun.execution.reported import number
 from samerun.mlflow import steps as tables
 from samerun.pipeline import Pipeline
@@ -82,18 +81,6 @@ def description(pipeline: Pipeline, commit: Commit) -> str:
 def tags_of(commit: Commit) -> dict[str, str]:
     """Return the tags that describe the state of a run's code in git."""
     return {"git_commit": commit.sha or "none", "git_dirty": str(commit.dirty).lower()}
-
-
-def own_tags(pipeline: Pipeline) -> dict[str, str]:
-    """Return the tags that the project defines. Raises: WorkspaceError if a file cannot be read."""
-    return {name: _tag(pipeline, rule) for name, rule in pipeline.config.tags.items()}
-
-
-def _tag(pipeline: Pipeline, rule: TagRule) -> str:
-    value = lookup(pipeline.project.load(rule.file), rule.key.split("."))
-    if rule.yes is not None and isinstance(value, bool):
-        return str(rule.yes if value else rule.no)
-    return text_of(value, whole=rule.file)
 
 
 def params(pipeline: Pipeline) -> dict[str, str]:
