@@ -159,10 +159,10 @@ def _indexed(value: Any) -> Any:
 def only_in_files(
     pipeline: Pipeline, tables: Mapping[str, Sequence[str]], *, texts_too: bool = True
 ) -> str:
-    """Return what a run's files have and its page cannot show as it is; "" if there is nothing.
+    """Return, in words, what a run's files contain that its page cannot show; "" if nothing.
 
     MLflow's metrics are numbers of 64 bits, and its databases hold no infinity. What a tag shows is
-    left out. tables: the same of the tables by step, by file. texts_too: whether texts, dates,
+    left out. tables: file to what in it is not a metric by step. texts_too: whether texts, dates,
     true, false and null count, which nobody expects among metrics.
     """
     found = {path: list(texts) for path, texts in tables.items()}

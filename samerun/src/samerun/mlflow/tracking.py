@@ -91,7 +91,7 @@ class Store:
     def find(self, reference: str) -> RecordedRun:
         """Return the run that an id, the start of one, a name, an experiment's, or champion names.
 
-        `champion` is the one of the model registered as the experiment, else `NAME@champion`.
+        `champion` is that of the model named like the experiment, `NAME@champion` of another one.
 
         Raises: StoreError if it names no run, or more than one.
         """
