@@ -296,6 +296,12 @@ def test_a_text_that_mlflow_would_cut_silently_says_where_all_of_it_is() -> None
         ({"rate": 0.5}, {"rate": 0.5}, None, "inputs ffffff"),
         ({"rate": 0.5}, {"rate": 0.25}, None, "rate 0.5"),
         ({"a.rate": 2, "b.rate": 1}, {"a.rate": 1, "b.rate": 1}, None, "a.rate 2"),
+        (
+            {"generate.seed": 20261102, "train.seed": 0},
+            {"generate.seed": 20261101, "train.seed": 0},
+            None,
+            "seed 20261102",
+        ),
         ({"a.rate": 2, "b.c": 1}, {"a.rate": 1, "b.c": 1}, None, "rate 2"),
         ({"gradient_accumulation_steps": 2}, {}, None, "gradie…_steps 2"),
         (

@@ -77,7 +77,16 @@ def _parts(
     others = changed.difference(*(part.keys for part in phrases))
     told = [part for part in phrases if part.text and part.keys & changed]
     ordered = sorted(others, key=lambda key: (values[key] == "null", key))
-    return [*told, *(_Part(named(key, values), frozenset([key])) for key in ordered)]
+    return [*told, *(_Part(_fitting(key, values, changed), frozenset([key])) for key in ordered)]
+
+
+def _fitting(key: str, values: Mapping[str, str], changed: Iterable[str]) -> str:
+    """Return a changed parameter by name; by a shorter one if its value would not be shown.
+
+    The shorter name is one that no other changed parameter has.
+    """
+    text = named(key, values)
+    return text if len(text) <= SHOWN else named(key, {name: values[name] for name in changed})
 
 
 def _inputs(pipeline: Pipeline) -> str:
