@@ -14,10 +14,12 @@ _RUN_NAME = "attributes.`Run Name`"
 
 _NAME_WIDTH = 250
 
-_LONGEST_NUMBER = len("-1.2345678901234567e+123")
-
-_LONGEST_TEXT = 25
-"""Characters of a tag whose text is not known, such as "w -1.23e+45, b -6.79e+45"."""
+_LONGEST = {
+    "metrics": len("-1.2345678901234567e+123"),
+    "tags": len("w -1.23e+45, b -6.79e+45"),
+    "params": len("0.000123"),
+}
+"""How many characters a value may have, by the kind of its column."""
 
 
 def experiment_tags(config: Config) -> dict[str, str]:
@@ -67,7 +69,7 @@ def _width(name: str, config: Config) -> int:
     if rest == "Dataset":
         return 300
     rule = config.tags.get(rest) if kind == "tags" else None
-    longest = _LONGEST_TEXT if kind == "tags" else _LONGEST_NUMBER
+    longest = _LONGEST.get(kind, 0)
     if rule and rule.yes is not None:
         longest = max(len(rule.yes), len(rule.no or ""))
     return 28 + 7 * max(longest, len(rest))
