@@ -161,7 +161,7 @@ class Rehearsal:
         tried = self._versions(today)
         if len(tried) != 1:
             self._complain(number, f"{len(tried)} versions for one day")
-        version, tags = int(tried[-1].version), tried[-1].tags
+        version, tags = int(tried[-1].version), self.client.get_run(tried[-1].run_id).data.tags
         verdict, p = self.expected.day(
             number, version, self.scratch.points("train"), self.scratch.points("holdout"),
             good=event != "bad data",
@@ -185,7 +185,8 @@ class Rehearsal:
         return list(self.client.search_model_versions(query))
 
     def _model(self, champion: int) -> str:
-        return str(self.client.get_model_version("knownline", str(champion)).tags["model"])
+        tags = self.client.get_model_version("knownline", str(champion)).tags
+        return str(json.loads(tags["registration"])["model"])
 
     def _complain(self, number: int, words: str) -> None:
         self.wrong.append(f"day {number}: {words}")

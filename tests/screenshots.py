@@ -17,7 +17,7 @@ from knownline.report import plots
 from knownline.train import descent
 from support.workspace import commit
 from tests.conftest import ROOT, Workspace, checkout
-from tests.pipeline.browser import TEN, chromium, opened, serving_ui, sweep
+from tests.pipeline.browser import RATES, TEN, chromium, opened, serving_ui, sweep
 
 PICTURES = ROOT / "docs/pictures"
 
@@ -57,7 +57,8 @@ def main() -> None:
                 _settle(page)
                 page.screenshot(path=PICTURES / "runs.png")
             with opened(browser, width=1440, height=720) as page:
-                ids = "%5B" + ",".join(f"%22{run.run_id}%22" for run in runs[1:5]) + "%5D"
+                rates = runs[1 : 1 + len(RATES)]
+                ids = "%5B" + ",".join(f"%22{run.run_id}%22" for run in rates) + "%5D"
                 page.goto(f"{base}/#/compare-runs?runs={ids}&experiments=%5B%221%22%5D")
                 page.locator(".js-plotly-plot").first.wait_for()
                 _settle(page)

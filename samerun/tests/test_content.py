@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,9 +12,11 @@ from typing import Any, cast
 import pytest
 
 from projects.toy import Toy, project
-from samerun.config import Config
+from samerun.config import Config, TagRule
 from samerun.mlflow import content, experiment_page, phrases, steps
 from samerun.mlflow.content import Dataset
+from samerun.mlflow.recorded import RecordedRun
+from samerun.mlflow.tags import own_tags
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
 
@@ -41,6 +44,7 @@ stages:
         tags:
           verdict: "one.json:passed ? good : bad"
           count: "one.json:deep.count"
+          deep: "one.json:deep"
         description: about.md
         columns: [tags.verdict, metrics.deep.count]
 plots:
@@ -150,7 +154,7 @@ def test_datasets_are_those_that_are_named_and_those_of_dvc_files_with_the_hashe
 
 
 def test_the_projects_own_tags_and_description(pipeline: Pipeline) -> None:
-    assert content.own_tags(pipeline) == {"verdict": "bad", "count": "2"}
+    assert own_tags(pipeline) == {"verdict": "bad", "count": "2", "deep": "count 2"}
     clean, dirty = Commit("c0ffee", b""), Commit("c0ffee", b"diff")
     assert content.description(pipeline, clean) == "What it *is*.\n\nCommit `c0ffee`.\n"
     assert "uncommitted changes (`changes.patch`)" in content.description(pipeline, dirty)
@@ -158,37 +162,108 @@ def test_the_projects_own_tags_and_description(pipeline: Pipeline) -> None:
     assert content.tags_of(Commit(None, b"")) == {"git_commit": "none", "git_dirty": "false"}
 
 
+@pytest.mark.parametrize(
+    ("mapping", "text"),
+    [
+        ({"w": 0.34593, "b": -0.5502}, "w 0.346, b -0.55"),
+        ({"w": -4.00544e33, "b": 0}, "w -4.01e+33, b 0"),
+        ({"w": 4.04, "b": 1234.5, "c": 2.6e-16}, "w 4.04, b 1230, c 2.6e-16"),
+        ({"a": 1, "b": -3, "c": None, "d": 2, "e": 0.5}, "b -3, d 2, a 1, 1 smaller"),
+        ({"w": None, "b": None}, None),
+    ],
+)
+def test_a_mapping_becomes_a_tag_that_fits_into_a_column(
+    mapping: dict[str, Any], text: str | None
+) -> None:
+    rule = TagRule("m.json", "z", None, None)
+    fake = SimpleNamespace(
+        config=Config("x", tags={"z": rule}),
+        project=SimpleNamespace(load=lambda _: {"z": mapping}),
+    )
+    assert own_tags(cast("Pipeline", fake)).get("z") == text
+    assert len(text or "") <= 30
+
+
 ALONE: dict[str, Any] = {
     "project": SimpleNamespace(stages=()),
     "stage": SimpleNamespace(name="dvc.yaml:record", file="dvc.yaml"),
 }
-PHRASES = ("{table} | {rows} rows", "lr {rate}", "{epochs} epochs")
+PHRASES = ("{table} | {rows} rows", "y~{x}", "lr {rate}", "{epochs} epochs")
+
+
+def first_run(values: dict[str, Any], fingerprint: str = "0" * 64) -> RecordedRun:
+    """Return the first run of a store, as `record` finds it later."""
+    params = {key: content.text_of(value) for key, value in values.items()}
+    return RecordedRun("1d", "the first", "FINISHED", {"fingerprint": fingerprint}, params)
+
+
+def named(
+    values: dict[str, Any],
+    first: RecordedRun | None,
+    experiment: str | None = None,
+    *,
+    phrases_of: tuple[str, ...] = (),
+    others: tuple[RecordedRun, ...] = (),
+) -> str:
+    """Return the name of a run with these parameters. others: the other runs of the store."""
+    fake = SimpleNamespace(
+        params=lambda: values,
+        config=Config("price", name=phrases_of),
+        fingerprint="f" * 64,
+        **ALONE,
+    )
+
+    def similar(name: str) -> RecordedRun | None:
+        return next((run for run in others if run.name[:20] == name[:20]), None)
+
+    return phrases.run_name(cast("Pipeline", fake), first, experiment, similar)
+
+
+BASELINE = {"rows": 99, "table": None, "x": "x", "rate": 0.25, "epochs": 100, "deep.z": 4}
 
 
 @pytest.mark.parametrize(
     ("params", "experiment", "name"),
     [
-        ({}, None, "99 rows, lr 0.25, 100 epochs"),
-        ({"rate": 0.5}, None, "lr 0.5, 99 rows, 100 epochs"),
-        ({"rate": 0.5, "deep.z": 5}, None, "lr 0.5, z 5, 99 rows, 100 epochs"),
-        ({"table": "data/own/mine.csv"}, None, "mine.csv, lr 0.25, 100 epochs"),
-        ({"table": "mine.csv", "deep.z": None}, None, "mine.csv, no z, lr 0.25, 100 epochs"),
-        ({"epochs": 5}, "tidal-orb", "5 epochs, 99 rows, lr 0.25, tidal-orb"),
-        ({"deep.z": "x" * 200}, None, f"z {'x' * 40}, 99 rows, lr 0.25, 100 epochs"),
+        ({"rate": 0.5}, None, "lr 0.5"),
+        ({"rate": 0.5, "deep.z": 5}, None, "lr 0.5, z 5"),
+        ({"table": "data/own/mine.csv"}, None, "mine.csv"),
+        ({"table": "mine.csv", "a": None, "deep.z": 5}, None, "mine.csv, z 5, no a"),
+        ({"x": ["area", "age"]}, None, "y~area+age"),
+        ({"epochs": 5}, "tidal-orbs", "5 epochs, tidal-orbs"),
+        ({"epochs": 5}, "my idea", "my idea, 5 epochs"),
+        ({"epochs": 5}, "the-second-idea-of-monday", "5 epochs, the-second-idea-of-monday"),
+        ({"deep.z": "x" * 200}, None, f"z {'x' * 40}"),
+        ({}, None, "inputs ffffff"),
     ],
 )
-def test_what_differs_from_the_first_run_comes_first_in_a_runs_name(
+def test_a_run_is_named_by_what_differs_from_the_first(
     params: dict[str, Any], experiment: str | None, name: str
 ) -> None:
-    baseline = {"rows": 99, "table": None, "rate": 0.25, "epochs": 100, "deep.z": 4}
+    first = first_run(BASELINE)
+    assert named(BASELINE | params, first, experiment, phrases_of=PHRASES) == name
 
-    def named(values: dict[str, Any], first: dict[str, str] | None) -> str:
-        fake = SimpleNamespace(params=lambda: values, config=Config("x", name=PHRASES), **ALONE)
-        return phrases.run_name(cast("Pipeline", fake), first, experiment)
 
-    first = {key: content.text_of(value) for key, value in baseline.items()}
-    assert named(baseline | params, first) == name
-    assert named(baseline, None).startswith("99 rows, lr 0.25, 100 epochs")
+def test_the_first_run_and_one_with_the_same_inputs_have_every_phrase() -> None:
+    for first in (None, first_run(BASELINE, "f" * 64)):
+        name = named(BASELINE, first, phrases_of=PHRASES)
+        assert name == "99 rows, y~x, lr 0.25, 100 epochs"
+
+
+def test_runs_with_other_inputs_have_other_names_within_what_mlflow_shows() -> None:
+    first = first_run(BASELINE)
+    runs: list[RecordedRun] = []
+    for columns in ("area", ["area", "age"], ["area", "age", "rooms"], "area"):
+        values = BASELINE | {"table": "data/own/houses.csv", "x": columns}
+        name = named(values, first, phrases_of=PHRASES, others=tuple(runs))
+        runs.append(replace(first_run(values), name=name))
+    assert [run.name for run in runs] == [
+        "houses.csv, y~area",
+        "houses.csv, y~area+age",
+        "y~area+age+rooms, houses.csv",  # its first 20 characters were taken
+        "inputs ffffff, houses.csv, y~area",  # the same parameters, other code or data
+    ]
+    assert len({run.name[:20] for run in runs}) == len(runs)
 
 
 def test_the_view_of_the_experiment_has_the_form_that_mlflows_page_reads() -> None:
@@ -216,11 +291,17 @@ def test_a_text_that_mlflow_would_cut_silently_says_where_all_of_it_is() -> None
         ({"rate": 0.5, "rows": 9}, None, None, "rate 0.5, rows 9"),
         ({"a": 1, "b": 2, "c": 3, "d": 4}, None, None, "price"),
         ({}, None, None, "price"),
-        ({}, {}, None, "price, ffffff"),
-        ({}, {}, "tidal-orb", "tidal-orb"),
-        ({"rate": 0.5}, {"rate": 0.5}, None, "rate 0.5, ffffff"),
+        ({}, {}, None, "inputs ffffff"),
+        ({}, {}, "tidal-orbs", "inputs ffffff, tidal-orbs"),
+        ({"rate": 0.5}, {"rate": 0.5}, None, "inputs ffffff"),
         ({"rate": 0.5}, {"rate": 0.25}, None, "rate 0.5"),
         ({"a.rate": 2, "b.rate": 1}, {"a.rate": 1, "b.rate": 1}, None, "a.rate 2"),
+        (
+            {"generate.seed": 20261102, "train.seed": 0},
+            {"generate.seed": 20261101, "train.seed": 0},
+            None,
+            "seed 20261102",
+        ),
         ({"a.rate": 2, "b.c": 1}, {"a.rate": 1, "b.c": 1}, None, "rate 2"),
         ({"gradient_accumulation_steps": 2}, {}, None, "gradie…_steps 2"),
         (
@@ -240,11 +321,8 @@ def test_a_text_that_mlflow_would_cut_silently_says_where_all_of_it_is() -> None
 def test_a_run_of_a_project_without_phrases_has_a_name_that_a_person_would_choose(
     values: dict[str, Any], first: dict[str, Any] | None, experiment: str | None, name: str
 ) -> None:
-    fake = SimpleNamespace(
-        params=lambda: values, config=Config("price"), fingerprint="f" * 64, **ALONE
-    )
-    baseline = None if first is None else {key: content.text_of(x) for key, x in first.items()}
-    assert phrases.run_name(cast("Pipeline", fake), baseline, experiment) == name
+    baseline = None if first is None else first_run(first)
+    assert named(values, baseline, experiment) == name
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,9 @@ def test_the_first_run_of_each_record_stage_is_the_one_that_others_are_named_aft
         tags = CONTENT.tags | {"record": name}
         each = replace(CONTENT, execution=str(number), tags=tags, params={"p": str(number)})
         store.record(replace(each, start_ms=number), model=None, artifacts=artifacts)
-    assert store.baseline("b/dvc.yaml:record") == {"p": "1"}
+    baseline = store.baseline("b/dvc.yaml:record")
+    assert baseline is not None
+    assert baseline.params == {"p": "1"}
     assert store.baseline("c/dvc.yaml:record") is None
 
 

@@ -1,4 +1,4 @@
-"""Runs to look at, and the system's Chromium to look with, driven by Playwright."""
+"""A sweep of runs to show, and the system's Chromium to show them, driven by Playwright."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ TEN: list[Changes] = [
 
 
 def sweep(workspace: Workspace, changes: list[Changes]) -> None:
-    """Run the pipeline once for each set of changes to params.yaml, which is then as before."""
+    """Run the pipeline once for each set of changes to params.yaml, which is then restored."""
     params = workspace.path / "params.yaml"
     before = params.read_bytes()
     for one in changes:
@@ -44,13 +44,13 @@ def sweep(workspace: Workspace, changes: list[Changes]) -> None:
 
 @contextmanager
 def chromium() -> Iterator[Any]:
-    """Yield a browser; the test is skipped where there is none."""
+    """Yield a browser; the test is skipped if there is none."""
     program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
     needs(program is not None and Path(program).exists(), CHROMIUM)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # --no-sandbox: as root, as CI runs it, Chromium wants it; what is opened is ours.
+        # As root, which CI is, Chromium needs --no-sandbox. It opens only our own pages.
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         try:
             yield browser
@@ -60,7 +60,7 @@ def chromium() -> Iterator[Any]:
 
 @contextmanager
 def opened(browser: Any, *, width: int = 1500, height: int = 950) -> Iterator[Any]:
-    """Yield a page with a memory of its own; the assistant that MLflow opens at first is shut."""
+    """Yield a page with a local storage of its own; MLflow's assistant stays closed there."""
     context = browser.new_context(viewport={"width": width, "height": height})
     context.add_init_script(
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');"

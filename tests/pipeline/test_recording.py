@@ -49,7 +49,8 @@ def test_a_run_has_its_tags_files_and_data(built: Workspace) -> None:
     assert run.tags["git_commit"] == run.tags["mlflow.source.git.commit"] == first
     assert (run.tags["gate"], run.tags["device"]) == ("passed", "cpu")
     assert "| w | 20.0" in run.tags["mlflow.note.content"]
-    assert run.name == "99 rows, lr 0.25, 100 epochs"
+    assert run.name == "99 rows, y~x, line, lr 0.25, 100 epochs"
+    assert run.tags["z"] == "w 0.346, b -0.55"
     assert json.loads((kept / "environment.json").read_text())["torch"].startswith("2.13.0")
     for name in ("fit", "loss", "path"):
         assert (kept / f"reports/plots/{name}.png").exists()

@@ -1,5 +1,6 @@
 """A scheduled retraining from end to end: what it promotes, keeps, refuses and puts back."""
 
+import json
 import re
 import sqlite3
 import subprocess
@@ -83,9 +84,10 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(promoted: Workspace) 
     expect(retrain(promoted, day), 0, "promoted: version 2", "the line drifted")
     assert aliases(promoted) == {"champion": 2, "challenger": 2, "previous": 1}
     second = versions(promoted)[2]
-    assert float(second["drift_p"]) < 1e-20
+    assert float(promoted.runs()[-1].tags["drift_p"]) < 1e-20
+    data = json.loads(second["registration"])["data_sha256"]
     shown = promoted.knownline("champion").stdout
-    for word in ("version 2", day, "drifted", second["git_commit"], second["data_sha256"]):
+    for word in ("version 2", day, "drifted", second["git_commit"], data):
         assert word in shown
     assert promoted.samerun("reproduce", "champion").returncode == 0
 
@@ -413,7 +415,7 @@ def test_interrupted_between_any_two_steps_it_ends_right_when_repeated(promoted:
     found = versions(promoted)
     assert list(found) == [1, 2]
     assert (found[2]["verdict"], found[2]["replaces"]) == ("promoted", "1")
-    assert "drifted" in found[2]["reason"]
+    assert "drifted" in found[2]["champion_why"]
     assert len(promoted.runs()) == 3
     assert repeated_until_done(promoted, "rollback", "--reason", "no") >= 2
     assert aliases(promoted) == {"champion": 1, "challenger": 2}

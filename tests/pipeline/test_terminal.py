@@ -161,4 +161,4 @@ def test_the_summary_names_no_other_run(workspace: Workspace) -> None:
     assert "w = 20.002" in shown
     assert "not recorded: run `dvc repro`" in shown
     workspace.dvc("repro")
-    assert ": 99 rows, lr 0.25" in workspace.knownline("summary").stdout
+    assert ": 99 rows, y~x, line, lr 0.25" in workspace.knownline("summary").stdout

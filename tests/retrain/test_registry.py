@@ -104,11 +104,25 @@ def test_the_sample_of_a_wide_model_is_read_back_from_several_tags(store: Store)
     version = registered(store, POINTS, LINE_FIT, LINE)
     registry = Registry(store, POINTS)
     registry.register(version.run_id, {"sample": sample.to_json(), "empty": ""})
+    registry.tag(version, {"settled": "true"})
     found = registry.by_number(version.number)
     assert found is not None
-    assert max(map(len, found.tags.values())) <= 5_000 < len(sample.to_json())
+    stored = store.client.get_model_version(registry.name, version.number).tags
+    assert {key.partition(".")[0] for key in stored} == {"registration", "settled"}
+    assert max(map(len, stored.values())) <= 5_000 < len(sample.to_json())
     assert Sample.from_json(found.text("sample")) == sample
     assert (found.text("empty"), found.text("absent")) == ("", "")
+
+
+def test_a_version_that_an_older_knownline_registered_is_read(store: Store) -> None:
+    version, registry = registered(store, POINTS, LINE_FIT, LINE), Registry(store, POINTS)
+    old = {"model": LINE_FIT.to_json(), "answers": answers(LINE, LINE_FIT), "data_sha256": "5a"}
+    store.client.delete_model_version_tag(registry.name, version.number, "registration")
+    registry.tag(version, old)
+    found = registry.by_number(version.number)
+    assert found is not None
+    assert (found.fitted, found.tags) == (LINE_FIT, old)
+    assert Model(found).predict([np.array([1.0])]).tolist() == [1.0 * 20.1 + 5.2]
 
 
 def test_every_input_of_the_probe_has_other_values() -> None:

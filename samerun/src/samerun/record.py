@@ -21,6 +21,7 @@ from samerun.execution.receipts import Receipt
 from samerun.mlflow import content, model_files, phrases, steps
 from samerun.mlflow.content import RunContent
 from samerun.mlflow.recorded import RESTORED_FOR, RecordedRun
+from samerun.mlflow.tags import own_tags
 from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.working_tree import Commit
@@ -199,7 +200,12 @@ def _content(
         print(f"record: MLflow cannot show these as they are: {one_line(lost)}")
     return RunContent(
         execution=execution,
-        name=phrases.run_name(pipeline, store.baseline(pipeline.stage.name), experiment),
+        name=phrases.run_name(
+            pipeline,
+            store.baseline(pipeline.stage.name),
+            experiment,
+            lambda name: store.similar(name, phrases.SHOWN, pipeline.fingerprint),
+        ),
         description=content.description(pipeline, commit),
         tags=tags,
         params=content.params(pipeline),
@@ -233,7 +239,7 @@ def _tags(
     tags = {"device": "unknown", **facts}
     for receipt in made_by:
         tags |= receipt.tags
-    tags |= content.own_tags(pipeline)
+    tags |= own_tags(pipeline)
     tags |= {
         "fingerprint": pipeline.fingerprint,
         "results": pipeline.results,

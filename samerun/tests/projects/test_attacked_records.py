@@ -14,6 +14,7 @@ from samerun.execution import reported
 from samerun.health import inputs
 from samerun.live import _first, _follow_table
 from samerun.mlflow import content, model_files, models, steps
+from samerun.mlflow.tags import own_tags
 from samerun.pipeline import Pipeline
 
 HUGE = "9" * 401
@@ -107,7 +108,7 @@ def test_a_configuration_of_other_types_is_refused(here: Toy, meta: Any, says: s
 def test_a_tag_has_a_name_that_mlflow_takes(here: Toy) -> None:
     rules = {"a@b": "m.json:acc_5", "a#b": "m.json:acc_5", 5: "m.json:acc_5"}
     with_meta(here, {"samerun": {"tags": rules}})
-    first, second, third = content.own_tags(Pipeline.here())
+    first, second, third = own_tags(Pipeline.here())
     assert (first, third) == ("a_b", "5")
     assert second.startswith("a_b_")
 

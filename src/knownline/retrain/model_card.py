@@ -1,6 +1,6 @@
 """Writes the report of a retraining in Markdown, which is also the version's model card.
 
-The verdict comes first, then everything it rests on. Knows nothing of files or of MLflow.
+The verdict comes first, then the evidence for it. Knows nothing of files or of MLflow.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ LONGEST = 5_000
 class ModelCard:
     """The content of a report on a retraining.
 
-    day: of the retraining, UTC. data: a name of the fresh data. problem: what is fitted to what.
-    model_name: of the registered model. version, run_id, commit: of the challenger. metrics: the
-    content of metrics.json. champion: its name, or None; champion_parameters: None if unknown.
-    changed: the differences between the champion's run and the challenger's, in words. links:
-    addresses by name.
+    day: of the retraining, in UTC. data: a name of the fresh data. problem: what is fitted to what.
+    model_name: the name of the registered model. version, run_id, commit: the challenger's.
+    metrics: the content of metrics.json. champion: the champion's name, or None.
+    champion_parameters: None if unknown. changed: the differences between the champion's run and
+    the challenger's, in words. links: name to address.
     """
 
     day: str
@@ -53,15 +53,15 @@ class ModelCard:
         return {
             "promoted": f"{challenger} is the champion",
             "kept": f"{champion} stays, {challenger} was tried",
-            "refused": f"{challenger} is refused, {champion} stays"
+            "refused": f"{challenger} was refused, {champion} stays"
             if self.champion
-            else f"{challenger} is refused, there is no champion",
+            else f"{challenger} was refused, there is no champion",
         }[self.decision.verdict]
 
     def markdown(self, *, pictures: bool = True) -> str:
-        """Return the report, cut to MLflow's limit, so that it can be the model card too.
+        """Return the report, cut to MLflow's limit, so that it can also be the model card.
 
-        pictures: whether the files in plots/ are visible where the report is read.
+        pictures: whether the files in plots/ can be seen where the report is read.
         """
         parts = [
             f"# Retraining of {self.day}: {self.title}",
@@ -78,17 +78,20 @@ class ModelCard:
     def _fit(self) -> str:
         metrics = self.metrics
         rows = ["## The fit", ""]
+        known = any(value is not None for value in metrics["truth"].values())
         if metrics["se"]:
-            rows += ["| | fitted | ± | true |", "|---|---:|---:|---:|"]
+            rows += [
+                f"| | fitted | ± standard error |{' true |' if known else ''}",
+                f"|---|---:|---:|{'---:|' if known else ''}",
+            ]
         for name in metrics["se"]:
             value, error, true = metrics[name], metrics["se"][name], metrics["truth"][name]
             fitted = UNKNOWN if value is None else rounded(value, error or 0.0)
-            rows.append(
-                f"| {name} | {fitted} | {significant(error, 2)} | {significant(true, 15)} |"
-            )
+            truth = f" {significant(true, 15)} |" if known else ""
+            rows.append(f"| {name} | {fitted} | {significant(error, 2)} |{truth}")
         gate = metrics["gate"]
         rows += [""] if metrics["se"] else []
-        rows += [f"Gate {'passed' if gate['passed'] else '**refused**'}:", ""]
+        rows += [f"The gate {'passed' if gate['passed'] else '**failed**'}:", ""]
         return "\n".join([*rows, _list(gate["reasons"])])
 
     def _comparison(self) -> str:
@@ -105,24 +108,25 @@ class ModelCard:
                 f"| champion | {significant(self.scores.reference_rmse, 5)} |",
                 f"| challenger | {significant(self.scores.candidate_rmse, 5)} |",
                 "",
-                f"Chance alone makes the challenger look this much better with p ="
-                f" {significant(self.scores.p_better, 2)}, worse with p ="
-                f" {significant(self.scores.p_worse, 2)} (paired t-test on the squared errors).",
+                f"Paired t-test on the squared errors: p = {significant(self.scores.p_better, 2)}"
+                f" for a better challenger, p = {significant(self.scores.p_worse, 2)} for a worse"
+                " one.",
                 "",
             ]
         if self.drift:
             drift = self.drift
             lines += [
-                "| drift of the fresh data from the champion's | F | p |",
+                "| drift from the champion's data to the fresh data | F | p |",
                 "|---|---:|---:|",
-                f"| the {drift.model}, {', '.join(self.metrics['se']) or 'all parameters'} at once"
+                f"| parameters of the {drift.model}, tested jointly"
+                f"{': ' if self.metrics['se'] else ''}{', '.join(self.metrics['se'])}"
                 f" | {significant(drift.fit_f, 3)} | {significant(drift.fit_p, 2)} |",
-                f"| the noise, ratio of variances | {significant(drift.variance_f, 3)}"
+                f"| noise, ratio of variances | {significant(drift.variance_f, 3)}"
                 f" | {significant(drift.variance_p, 2)} |",
                 f"| both | | {significant(drift.p, 2)} |",
                 "",
-                f"Drift is p below {plain(drift.level)}, of a change that matters:"
-                f" **{'drifted' if drift.drifted else 'no drift'}**."
+                f"**{'The data has drifted' if drift.drifted else 'No drift'}**: drift is a change"
+                f" with p below {plain(drift.level)} that is large enough to matter."
                 f" {drift.effect_words[0].upper()}{drift.effect_words[1:]}.",
             ]
         return "\n".join(lines).rstrip()
@@ -144,12 +148,11 @@ class ModelCard:
                 f"{f' (parameters {names})' if names else ', a network'}.",
                 f"- Data: {self.data}; {self.metrics['rows']:,} rows fitted,"
                 f" {holdout['rows']:,} held out.",
-                f"- Metrics: holdout RMSE {significant(holdout['rmse'], 5)},"
-                f" R² = {r_squared(holdout['r2'])}; training RMSE"
+                f"- Metrics: {self._held_out()}training RMSE"
                 f" {significant(self.metrics['train']['rmse'], 5)}.",
-                "- Limits: one model for all rows. Errors and tests take the noise to be"
-                " independent, normal and equally wide everywhere; outside the range of the data"
-                " nothing is known.",
+                "- Limits: one model for all rows. Standard errors and tests assume noise that is"
+                " independent, normal and of equal variance everywhere. Nothing is known outside"
+                " the range of the data.",
                 f"- Reproduce: `samerun reproduce {self.run_id}`.",
                 f"- Serve: `mlflow models serve -m models:/{self.model_name}/{self.version}"
                 " --env-manager local`, with MLFLOW_TRACKING_URI set to this store:"
@@ -158,11 +161,19 @@ class ModelCard:
                 *(
                     []
                     if pictures
-                    else ["- Pictures: `reports/plots/` among the artifacts of the run."]
+                    else ["- Plots: `reports/plots/` among the artifacts of the run."]
                 ),
                 *(f"- {link}" for link in links),
             ]
         )
+
+    def _held_out(self) -> str:
+        """Return the error on held-out rows, in words; "" if no rows were held out."""
+        holdout = self.metrics["holdout"]
+        if not holdout["rows"]:
+            return ""
+        rmse, r2 = significant(holdout["rmse"], 5), r_squared(holdout["r2"])
+        return f"held-out RMSE {rmse}, R² = {r2}; "
 
 
 def _list(items: Sequence[str]) -> str:

@@ -1,14 +1,19 @@
 """The registered models in MLflow, one for each problem: their versions, tags and aliases.
 
-The first problem of a store has the project's name, `knownline`; the name of any other continues
-with the model, the target and a hash (docs/decisions/0017-one-champion-per-problem.md).
+The model of the first problem in a store has the project's name, `knownline`. The names of the
+others continue with the model, the target and a hash (docs/decisions/0017-one-champion-per-problem.md).
 
-MLflow cannot move two aliases at once. So the version that another one replaced is written to a tag
-before the alias moves; the alias `previous` only shows it and decides nothing.
+MLflow cannot move two aliases at once. So before the alias `champion` moves, a tag of the new
+champion gets the number of the version that it replaces. The alias `previous` only shows that
+number; no decision depends on it.
+
+A version has a tag for each fact that people or MLflow's search need. Everything else that was
+known at its registration is JSON in one tag, `registration`.
 """
 
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -27,18 +32,30 @@ from samerun.mlflow import tracking
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 PROBLEM = "problem"
-"""The tag, of a registered model and of its versions, that says what they are fitted for."""
+"""The tag of a registered model that says what its versions are fitted for, as JSON."""
 
 DESCRIPTION = (
-    "The alias `champion` is in production, `challenger` is the latest that was tried, `previous`"
-    " is what `knownline rollback` puts back."
+    "Aliases: `champion` is the version in production, `challenger` the latest one that was tried,"
+    " `previous` the one that `knownline rollback` would restore. Each version's description is the"
+    " report of its retraining."
 )
-_LONGEST = 5_000  # the most characters that MLflow stores of a version's tag or description
+
+_REGISTRATION = "registration"
+"""The tag of a version with what only code reads, as JSON."""
+
+_SHOWN = ("fingerprint", "gate", "git_commit", "retrained_on")
+"""What is known of a version at its registration and has a tag of its own."""
+
+_LONGEST = 5_000
+"""The most characters that MLflow stores of a version's tag or description."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of the registered model."""
+    """One version of the registered model.
+
+    tags: its tags in MLflow, and what was known at its registration.
+    """
 
     number: str
     run_id: str
@@ -59,9 +76,8 @@ class Version:
             return None
 
     def text(self, key: str) -> str:
-        """Return the text that `Registry.tag` wrote as one tag, or more if it is long; else ""."""
-        parts = takewhile(lambda part: part in self.tags, _parts(key))
-        return "".join(self.tags[part] for part in parts)
+        """Return a tag, also one that was divided because it is long; "" if there is none."""
+        return _whole(self.tags, key)
 
 
 def _parts(key: str) -> Iterator[str]:
@@ -69,6 +85,11 @@ def _parts(key: str) -> Iterator[str]:
     yield key
     for number in count(2):
         yield f"{key}.{number}"
+
+
+def _whole(tags: Mapping[str, str], key: str) -> str:
+    """Return the text that `_divided` divided; "" if there is none."""
+    return "".join(tags[part] for part in takewhile(lambda part: part in tags, _parts(key)))
 
 
 class Registry:
@@ -141,8 +162,13 @@ class Registry:
         )
 
     def register(self, run_id: str, tags: dict[str, str]) -> Version:
-        """Return the version of a run; register it first if it has none."""
-        tags = _divided({**tags, PROBLEM: self._problem.to_json()})
+        """Return the version of a run; register it first if it has none.
+
+        tags: what is known of it; what only code reads shares one tag.
+        """
+        facts = {**tags, PROBLEM: self._problem.to_json()}
+        tags = {key: facts.pop(key) for key in _SHOWN if key in facts}
+        tags |= _divided({_REGISTRATION: json.dumps(facts, ensure_ascii=False)})
         version = self.by_run(run_id)
         with self._store_errors():
             if version is None:
@@ -169,7 +195,7 @@ class Registry:
                 )
 
     def describe(self, version: Version, text: str) -> None:
-        """Set a version's description, in Markdown."""
+        """Set a version's description, which is Markdown."""
         with self._store_errors():
             self._client.update_model_version(self._name, version.number, text[:_LONGEST])
 
@@ -204,19 +230,20 @@ class Registry:
                 self._client.download_artifacts(run_id, name, str(folder))
 
     def _create_model(self) -> None:
-        text, tags = f"{self._problem.words}. {DESCRIPTION}", {PROBLEM: self._problem.to_json()}
+        text = f"Fitted for: {self._problem.words}. {DESCRIPTION}"
+        tags = {PROBLEM: self._problem.to_json()}
         try:
             self._client.create_registered_model(self._name, tags=tags, description=text)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             solved = self._solved(self._name)
-            if solved is None:  # somebody created it by hand, or an older version did
+            if solved is None:  # a person created it, or an older knownline did
                 self._client.set_registered_model_tag(self._name, PROBLEM, tags[PROBLEM])
             elif solved != tags[PROBLEM]:
                 raise StoreError(
                     f"{self._name} must be free for the problem {self._problem.words} (got another"
-                    " problem's: somebody was quicker; repeat this)"
+                    " problem's, which another process created meanwhile: repeat this)"
                 ) from None
 
     def _latest(self, query: str) -> Version | None:
@@ -240,4 +267,10 @@ def _divided(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _version(entity: Any) -> Version:
-    return Version(str(entity.version), str(entity.run_id), dict(entity.tags), str(entity.name))
+    """Return a version of MLflow's client; an older knownline gave each fact a tag of its own."""
+    tags: dict[str, str] = dict(entity.tags)
+    with suppress(ValueError):
+        # Not loads: after a shorter text, a part of a longer one may be left.
+        facts, _ = json.JSONDecoder().raw_decode(_whole(tags, _REGISTRATION))
+        tags = {**facts, **tags}
+    return Version(str(entity.version), str(entity.run_id), tags, str(entity.name))

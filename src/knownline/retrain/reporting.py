@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -117,7 +117,10 @@ def _differences(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> l
 
 
 def publish(registry: Registry, comparison: Comparison, card: ModelCard) -> None:
-    """Write the report and the tags of run and version; the tag `settled` comes last."""
+    """Write the report, and the tags of run and version; the tag `settled` comes last.
+
+    A version's description has the reasons and the numbers of the drift, which are tags of its run.
+    """
     description = card.markdown(pictures=False)
     files.write_text(RETRAINED, card.markdown())
     registry.attach(card.run_id, RETRAINED)
@@ -138,8 +141,8 @@ def publish(registry: Registry, comparison: Comparison, card: ModelCard) -> None
     registry.tag_run(card.run_id, tags)
     _append("GITHUB_STEP_SUMMARY", description)
     set_workflow_outputs(tags["verdict"], tags["drift"])
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    registry.tag(comparison.version, {**tags, "settled_at": now, "settled": "true"})
+    shown = {key: tags[key] for key in ("verdict", "drift")}
+    registry.tag(comparison.version, {**shown, "settled": "true"})
 
 
 def set_workflow_outputs(verdict: str, drift: str) -> None:

@@ -12,12 +12,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from samerun.config import TagRule
 from samerun.core.errors import WorkspaceError
 from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_key, mlflow_keys
 from samerun.dvc import metrics as metric_files
-from samerun.dvc.stage import equal, lookup
+from samerun.dvc.stage import equal
 from samerun.execution.reported import number
 from samerun.mlflow import steps as tables
 from samerun.pipeline import Pipeline
@@ -82,18 +81,6 @@ def description(pipeline: Pipeline, commit: Commit) -> str:
 def tags_of(commit: Commit) -> dict[str, str]:
     """Return the tags that describe the state of a run's code in git."""
     return {"git_commit": commit.sha or "none", "git_dirty": str(commit.dirty).lower()}
-
-
-def own_tags(pipeline: Pipeline) -> dict[str, str]:
-    """Return the tags that the project defines. Raises: WorkspaceError if a file cannot be read."""
-    return {name: _tag(pipeline, rule) for name, rule in pipeline.config.tags.items()}
-
-
-def _tag(pipeline: Pipeline, rule: TagRule) -> str:
-    value = lookup(pipeline.project.load(rule.file), rule.key.split("."))
-    if rule.yes is not None and isinstance(value, bool):
-        return str(rule.yes if value else rule.no)
-    return text_of(value, whole=rule.file)
 
 
 def params(pipeline: Pipeline) -> dict[str, str]:
@@ -172,10 +159,10 @@ def _indexed(value: Any) -> Any:
 def only_in_files(
     pipeline: Pipeline, tables: Mapping[str, Sequence[str]], *, texts_too: bool = True
 ) -> str:
-    """Return what a run's files have and its page cannot show as it is; "" if there is nothing.
+    """Return, in words, what a run's files contain that its page cannot show; "" if nothing.
 
     MLflow's metrics are numbers of 64 bits, and its databases hold no infinity. What a tag shows is
-    left out. tables: the same of the tables by step, by file. texts_too: whether texts, dates,
+    left out. tables: file to what in it is not a metric by step. texts_too: whether texts, dates,
     true, false and null count, which nobody expects among metrics.
     """
     found = {path: list(texts) for path, texts in tables.items()}

@@ -12,7 +12,7 @@ from pathlib import Path
 from samerun.core import address, variables
 from samerun.core.errors import StoreError
 
-# A variable of the user's may make writes fail silently, or name another run or experiment.
+# One of the user's variables may make writes fail silently, or name another run or experiment.
 for _name in variables.unheeded_by_mlflow(list(os.environ)):
     del os.environ[_name]
 
@@ -35,7 +35,7 @@ from mlflow.protos import databricks_pb2 as codes
 from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
-# It prints the traceback of every database error (a full disk, a locked file) that it also raises.
+# This logger prints a traceback of database errors that are raised too: a full disk, a locked file.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 _STORE_CODES = {  # errors of the store or of the connection to it; any other is a bug of ours

@@ -9,6 +9,18 @@ from samerun.config import Config
 VIEW = "samerun"
 """The name of the saved view of the runs table that `experiment_tags` defines."""
 
+_RUN_NAME = "attributes.`Run Name`"
+"""The column of names; MLflow shows it always, and first."""
+
+_NAME_WIDTH = 250
+
+_LONGEST = {
+    "metrics": len("-1.2345678901234567e+123"),
+    "tags": len("w -1.23e+45, b -6.79e+45"),
+    "params": len("0.000123"),
+}
+"""How many characters a value may have, by the kind of its column."""
+
 
 def experiment_tags(config: Config) -> dict[str, str]:
     """Return the tags that make MLflow's page of the experiment one of trainings, with a view.
@@ -22,6 +34,7 @@ def experiment_tags(config: Config) -> dict[str, str]:
         tags["mlflow.note.content"] = config.about
     if config.columns:
         columns = [_column(name) for name in config.columns]
+        widths = {_column(name): _width(name, config) for name in config.columns}
         state = {
             "searchFilter": "",
             "orderByKey": "attributes.start_time",
@@ -31,8 +44,8 @@ def experiment_tags(config: Config) -> dict[str, str]:
             "datasetsFilter": [],
             "modelVersionFilter": "All Runs",
             "selectedColumns": columns,
-            "columnOrder": columns,
-            "columnWidths": {_column(name): _width(name) for name in config.columns},
+            "columnOrder": [_RUN_NAME, *columns],
+            "columnWidths": {_RUN_NAME: _NAME_WIDTH, **widths},
             "runsHiddenMode": "FIRST_10_RUNS",
         }
         packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
@@ -47,9 +60,16 @@ def _column(name: str) -> str:
     return f"{kind}.`{rest}`"
 
 
-def _width(name: str) -> int:
-    """Return the width of a column in pixels: its heading and a number must fit."""
+def _width(name: str, config: Config) -> int:
+    """Return the width of a column in pixels: its heading and its longest value must fit.
+
+    MLflow shows all digits of a number, and cuts one that is too long: its exponent would be lost.
+    """
     kind, _, rest = name.partition(".")
     if rest == "Dataset":
         return 300
-    return max(75 if kind == "tags" else 100, 40 + 6 * len(rest))
+    rule = config.tags.get(rest) if kind == "tags" else None
+    longest = _LONGEST.get(kind, 0)
+    if rule and rule.yes is not None:
+        longest = max(len(rule.yes), len(rule.no or ""))
+    return 28 + 7 * max(longest, len(rest))

@@ -59,7 +59,7 @@ def files_of(pipeline: Pipeline) -> ModelFiles | None:
 
 
 def _check_code(name: str, path: Path) -> None:
-    """Raise WorkspaceError if a file is no Python: it would end the recording half way."""
+    """Raise WorkspaceError if a file is not Python, which would end the recording half way."""
     try:
         ast.parse(path.read_bytes())
     except OSError as error:
@@ -69,7 +69,7 @@ def _check_code(name: str, path: Path) -> None:
 
 
 def copied(files: ModelFiles, scratch: Path) -> ModelFiles:
-    """Return copies of a model's files: MLflow takes no links, as DVC may make into its cache."""
+    """Return copies of a model's files: MLflow takes no links, and DVC may link to its cache."""
     top = files.code.parent
     copies = ModelFiles(
         scratch / "of" / files.model.name,
@@ -89,7 +89,7 @@ def copied(files: ModelFiles, scratch: Path) -> ModelFiles:
 def entries_beside(files: ModelFiles) -> dict[str, str]:
     """Return what the code needs beside it, as artifacts of MLflow: files, and whole folders.
 
-    MLflow puts each of them beside the code; so `files` must be `copied`, and have nothing else.
+    MLflow puts each of them beside the code, so `files` must be `copied`, in folders of their own.
     """
     top = files.code.parent
     names = sorted({path.relative_to(top).parts[0] for path in files.beside})

@@ -1,47 +1,111 @@
 """The name of a run, and the phrases that it is made of."""
 
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
 from samerun.config import DEFAULT_EXPERIMENT, experiment_of
 from samerun.mlflow import content
+from samerun.mlflow.recorded import RecordedRun
 from samerun.pipeline import Pipeline
+
+SHOWN = 20
+"""How many characters of a name MLflow's tables and legends show."""
 
 _LONGEST_NAME = 120
 
 _LONGEST_KEY = 13
-"""The most characters of a parameter's name: MLflow's tables and legends show about twenty."""
+"""The most characters of a parameter's name, so that its value is shown too."""
 
 _FEW = 3
-"""How many parameters, if there are no more, name a run of a project without phrases."""
+"""How many parameters, if there are no more, name the first run of a project without phrases."""
+
+_GENERATED = re.compile("[a-z]{5}-[a-z]{4}")
+"""The names that DVC makes up for experiments, such as tidal-orbs; they say nothing of a run."""
 
 
-def run_name(pipeline: Pipeline, baseline: Mapping[str, str] | None, experiment: str | None) -> str:
-    """Return the name of a run: what differs from the first run comes first.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a name, and the parameters that it shows."""
 
-    MLflow's tables and legends show about twenty characters. baseline: the parameters of the first
-    run; None if this is the first. experiment: the name of the DVC experiment, which comes last.
-    Before it comes what tells pipelines in one experiment apart.
+    text: str
+    keys: frozenset[str] = frozenset()
+
+
+def run_name(
+    pipeline: Pipeline,
+    baseline: RecordedRun | None,
+    experiment: str | None,
+    similar: Callable[[str], RecordedRun | None],
+) -> str:
+    """Return the name of a run: what differs from the first run, and nothing else.
+
+    The first run has every phrase. MLflow's tables and legends show `SHOWN` characters, so the
+    names of runs that differ in their inputs differ in these.
+
+    baseline: the first run; None if this is the first. experiment: the name of the DVC experiment.
+    similar: returns a run with other inputs whose name begins with the same `SHOWN` characters as
+    a given name, or None.
     """
     values = content.params(pipeline)
-    changed = {
-        key for key, text in values.items() if baseline is not None and baseline.get(key) != text
-    }
-    wanted = [
-        (phrase, {key for key in values if f"{{{key}}}" in phrase})
+    parts = _parts(pipeline, values, baseline)
+    name = _joined(pipeline, parts, experiment)
+    if other := similar(name):
+        parts.sort(key=lambda part: all(other.params.get(k) == values.get(k) for k in part.keys))
+        name = _joined(pipeline, parts, experiment)
+        if similar(name):
+            name = _joined(pipeline, [_Part(_inputs(pipeline)), *parts], experiment)
+    return name[:_LONGEST_NAME]
+
+
+def _parts(
+    pipeline: Pipeline, values: Mapping[str, str], baseline: RecordedRun | None
+) -> list[_Part]:
+    """Return the parts of a name, those of the project's phrases first; nulls come last."""
+    changed = {k for k, text in values.items() if baseline and baseline.params.get(k) != text}
+    phrases = [
+        _Part(filled(phrase, values), frozenset(key for key in values if f"{{{key}}}" in phrase))
         for phrase in pipeline.config.name
     ]
-    told = {key for _, keys in wanted for key in keys}
-    first = [filled(phrase, values) for phrase, keys in wanted if keys & changed]
-    others = [named(key, values) for key in sorted(changed - told)]
-    last = [filled(phrase, values) for phrase, keys in wanted if not keys & changed]
-    parts = [part for part in (*first, *others, *last) if part]
-    label = _label(pipeline)
-    if not parts and not experiment:
-        parts = [named(key, values) for key in values if len(values) <= _FEW]
-        parts = parts or ([] if label else [_place(pipeline)])
-        parts += [] if baseline is None else [pipeline.fingerprint[:6]]  # other code or data
-    name = ", ".join(part for part in (*parts, label, experiment) if part)
-    return name[:_LONGEST_NAME]
+    if not changed:
+        if baseline and baseline.tags.get("fingerprint") != pipeline.fingerprint:
+            return [_Part(_inputs(pipeline))]
+        few = [_Part(named(key, values)) for key in values if len(values) <= _FEW]
+        return [part for part in phrases if part.text] or few
+    others = changed.difference(*(part.keys for part in phrases))
+    told = [part for part in phrases if part.text and part.keys & changed]
+    ordered = sorted(others, key=lambda key: (values[key] == "null", key))
+    return [*told, *(_Part(_fitting(key, values, changed), frozenset([key])) for key in ordered)]
+
+
+def _fitting(key: str, values: Mapping[str, str], changed: Iterable[str]) -> str:
+    """Return a changed parameter by name; by a shorter one if its value would not be shown.
+
+    The shorter name is one that no other changed parameter has.
+    """
+    text = named(key, values)
+    return text if len(text) <= SHOWN else named(key, {name: values[name] for name in changed})
+
+
+def _inputs(pipeline: Pipeline) -> str:
+    """Return what names a run whose code or data alone tell it from another."""
+    return f"inputs {pipeline.fingerprint[:6]}"
+
+
+def _joined(pipeline: Pipeline, parts: Iterable[_Part], experiment: str | None) -> str:
+    """Return a name.
+
+    An experiment's name comes first if a person gave it and all of it is shown there. After the
+    parts comes what tells pipelines in one experiment of MLflow apart.
+    """
+    texts = [*(part.text for part in parts), _label(pipeline)]
+    if experiment and len(experiment) <= SHOWN and not _GENERATED.fullmatch(experiment):
+        texts.insert(0, experiment)
+    elif experiment:
+        texts.append(experiment)
+    return ", ".join(filter(None, texts)) or _place(pipeline)
 
 
 def _place(pipeline: Pipeline) -> str:
@@ -107,5 +171,8 @@ def _one_filled(phrase: str, values: Mapping[str, str]) -> str:
 
 
 def _short(text: str) -> str:
-    """Return a value as it fits into a name: of a path its last part."""
+    """Return a value as it fits into a name: of a path its last part, a list as a+b+c."""
+    with suppress(ValueError):
+        if isinstance(values := json.loads(text), list):
+            text = "+".join(map(str, values))
     return text.rpartition("/")[2][:40]

@@ -20,6 +20,7 @@ class RecordedRun:
     name: str
     status: str
     tags: dict[str, str]
+    params: dict[str, str]
 
     @property
     def experiments(self) -> list[str]:
@@ -30,4 +31,5 @@ class RecordedRun:
 
 def recorded(run: Run) -> RecordedRun:
     """Return a run of MLflow's client."""
-    return RecordedRun(run.info.run_id, run.info.run_name, run.info.status, run.data.tags)
+    info, data = run.info, run.data
+    return RecordedRun(info.run_id, info.run_name, info.status, data.tags, data.params)

@@ -21,7 +21,7 @@ _AXES = ("step", "epoch")
 """Columns that count steps in a table whose plot names none."""
 
 _OTHER_TEMPLATES = ("bar_", "confusion", "scatter")
-"""How the names of DVC's templates begin whose x counts no steps: classes, say."""
+"""How the names of those of DVC's templates begin whose x is not a step, but a class, say."""
 
 _SUFFIXES = {".csv", ".tsv", ".json"}
 
@@ -30,8 +30,9 @@ _SUFFIXES = {".csv", ".tsv", ".json"}
 class Table:
     """How plots show a table.
 
-    axis: the column that they name as x. columns: as y; empty: all. own: the column that has the
-    table's own name, and its whole name, by the folders that it lies in below the plots' folder.
+    axis: the column that they name as x. columns: those that they name as y; empty for all.
+    own: the column that has the table's own name, and its full name, which begins with the folders
+    between the plots' folder and the table.
     """
 
     axis: str | None
@@ -39,7 +40,7 @@ class Table:
     own: tuple[str, str] = ("", "")
 
     def counts_steps(self, header: Sequence[str]) -> str | None:
-        """Return the column that counts the steps, None if none does."""
+        """Return the column that counts the steps, or None."""
         axis = self.axis or next((name for name in _AXES if name in header), None)
         return axis if axis in header else None
 
@@ -58,7 +59,7 @@ def history(pipeline: Pipeline) -> dict[str, dict[int, float]]:
 
 
 def read(pipeline: Pipeline) -> tuple[dict[str, dict[int, float]], dict[str, list[str]]]:
-    """Return the same, and by file what of the tables are no metrics by step, in words."""
+    """Return `history`, and for each file, in words, what in it is not a metric by step."""
     found: dict[str, dict[str, dict[int, float]]] = {}
     others: dict[str, list[str]] = {}
     plots = list(_plots(pipeline))
@@ -86,9 +87,9 @@ def _label(file: str, files: Iterable[str]) -> str:
 
 
 def reported(made_by: Iterable[Receipt]) -> dict[str, dict[int, float]]:
-    """Return the metrics by step that programs have reported while they ran.
+    """Return the metrics by step that programs reported while they ran.
 
-    Of a step that is reported again, the first value counts, as in the run that is shown meanwhile.
+    If a step is reported twice, the first value counts, as in the run that was shown meanwhile.
     """
     found: dict[str, dict[int, float]] = {}
     for receipt in made_by:
@@ -99,10 +100,10 @@ def reported(made_by: Iterable[Receipt]) -> dict[str, dict[int, float]]:
 
 
 def growing(pipeline: Pipeline, stage: Stage) -> dict[Path, Table]:
-    """Return the CSV and TSV files of a stage that plots show, and how.
+    """Return the CSV and TSV files of a stage that plots show, and how they show them.
 
-    Of a folder they are those that are there by now, each with the column of its own name alone,
-    as DVCLive writes them: two files may have others in common.
+    In a folder, these are the files that exist by now. Each has only the column of its own name, as
+    DVCLive writes them, since two files may have other columns in common.
     """
     plots, found = list(_plots(pipeline)), dict[Path, Table]()
     outs = [pipeline.relative(out.path) for out in stage.outs]
@@ -124,7 +125,7 @@ def shown(pipeline: Pipeline, item: Item) -> list[str]:
     """Return the files of an output that plots show, as the project names them."""
     path, plots = pipeline.relative(item.path), list(_plots(pipeline))
     if not any(overlap(name, path) for name, _ in plots):
-        return []  # a look at a folder's files takes long
+        return []  # listing a folder's files takes long
     return [file for file in pipeline.project.files(item) if _table(plots, pipeline.relative(file))]
 
 
@@ -142,7 +143,7 @@ def _table(plots: Iterable[tuple[str, Table]], path: str) -> Table | None:
 
 
 def _plots(pipeline: Pipeline) -> Iterator[tuple[str, Table]]:
-    """Yield the path that each plot shows, relative to the folder of dvc.yaml, and how."""
+    """Yield the path that each plot shows, relative to the folder of dvc.yaml, and its table."""
     for name, axis, columns in _definitions(pipeline):
         yield posixpath.normpath(name), Table(axis, frozenset(columns))
     for item in pipeline.outputs():
@@ -177,9 +178,9 @@ def _axis(props: Mapping[str, Any]) -> str | None:
 
 
 def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[str]]:
-    """Return the numbers of a table's columns by step, and what it has besides, in words.
+    """Return the numbers of a table's columns by step, and in words what else it contains.
 
-    Both are empty if nothing in it counts steps. If a step comes again, the first one counts.
+    Both are empty if no column counts steps. If a step occurs twice, the first one counts.
     """
     rows = _rows(path)
     header = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name is not None]
@@ -192,7 +193,7 @@ def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[
     for row in rows:
         step = _number(row.get(axis))
         if step is None or not step.is_integer():
-            # Such an x counts nothing: the table is kept as a file alone.
+            # Such an x is not a step: the table is kept only as a file.
             return {}, [f"all, since {axis} is {row.get(axis)}"] if axis in _AXES else []
         if not reports.is_step(step):
             beyond += 1

@@ -22,7 +22,7 @@ from samerun.config import Config
 from samerun.core import address
 from samerun.core.errors import StoreError
 from samerun.execution.processes import is_abandoned, this_process
-from samerun.mlflow import connection, models, run_writer
+from samerun.mlflow import connection, models, queries, run_writer
 from samerun.mlflow.content import RunContent
 from samerun.mlflow.experiment_page import experiment_tags
 from samerun.mlflow.model_files import ModelFiles
@@ -61,13 +61,24 @@ class Store:
                 if existing.get(key) != value:
                     self.client.set_experiment_tag(self.experiment, key, value)
 
-    def baseline(self, record: str) -> dict[str, str] | None:
-        """Return the parameters of a record stage's first complete run; None if there is none."""
-        query = f"attributes.status = 'FINISHED' and tags.record = {_quoted(record)}"
+    def baseline(self, record: str) -> RecordedRun | None:
+        """Return the first complete run of a record stage; None if there is none."""
+        query = f"attributes.status = 'FINISHED' and tags.record = {queries.quoted(record)}"
         order = ["attributes.start_time ASC"]
         with store_errors(self.uri):
             runs = self.client.search_runs([self.experiment], query, order_by=order, max_results=1)
-        return dict(runs[0].data.params) if runs else None
+        return recorded(runs[0]) if runs else None
+
+    def similar(self, name: str, length: int, fingerprint: str) -> RecordedRun | None:
+        """Return a complete run with another fingerprint and a name of the same beginning, or None.
+
+        length: how many characters are compared.
+        """
+        query = f"attributes.status = 'FINISHED' and {queries.name_begins(name, length)}"
+        with store_errors(self.uri):
+            runs = self.client.search_runs([self.experiment], query)
+        alike = (recorded(run) for run in runs if run.info.run_name[:length] == name[:length])
+        return next((run for run in alike if run.tags.get("fingerprint") != fingerprint), None)
 
     def find_complete(self, fingerprint: str, results: str) -> RecordedRun | None:
         """Return the latest complete run with this fingerprint and these results, or None."""
@@ -80,7 +91,7 @@ class Store:
     def find(self, reference: str) -> RecordedRun:
         """Return the run that an id, the start of one, a name, an experiment's, or champion names.
 
-        `champion` is the one of the model registered as the experiment, else `NAME@champion`.
+        `champion` is that of the model named like the experiment, `NAME@champion` of another one.
 
         Raises: StoreError if it names no run, or more than one.
         """
@@ -161,7 +172,7 @@ class Store:
 
     def running_execution(self, dvc: str, record: str) -> str | None:
         """Return the execution of the open run of a dvc and a record stage, by names; or None."""
-        query = f"tags.pipeline = '{dvc}' and tags.record = {_quoted(record)}"
+        query = f"tags.pipeline = '{dvc}' and tags.record = {queries.quoted(record)}"
         with store_errors(self.uri):
             run = self._first(f"{query} and attributes.status = 'RUNNING'")
         return run.data.tags.get("execution") if run else None
@@ -282,13 +293,6 @@ class Store:
             [self.experiment], query, order_by=["attributes.start_time DESC"], max_results=1
         )
         return runs[0] if runs else None
-
-
-def _quoted(text: str) -> str:
-    """Return a text as MLflow's queries take it, which know no escapes. Raises: StoreError."""
-    if "'" in text and '"' in text:
-        raise StoreError(f"the path of dvc.yaml must not have both kinds of quotes (got {text})")
-    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def _date(run: Run) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from samerun.core.errors import one_line
 from samerun.mlflow import content, model_files, models, steps
 from samerun.mlflow.model_files import ModelFiles
+from samerun.mlflow.tags import own_tags
 from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from samerun.proof import comparison
@@ -35,7 +36,7 @@ class Page:
             content.params(pipeline),
             content.metrics(pipeline, history),
             history,
-            content.own_tags(pipeline),
+            own_tags(pipeline),
         )
 
 
