@@ -65,13 +65,13 @@ class Scratch:
         self.shown = bool(self._state.get("shown", False))
         self.started = float(self._state.get("started", now))
         self._spent = float(self._state.get("spent", 0.0)) + self._last_attempt()
-        self._attempt = now
+        self._attempt, self._begun = now, time.monotonic()
         self._child: dict[str, Any] = {}
 
     @property
     def seconds(self) -> float:
-        """How long the execution took, over all the attempts that it needed."""
-        return self._spent + time.time() - self._attempt
+        """How long the execution took, over all the attempts, whoever sets the clock meanwhile."""
+        return self._spent + time.monotonic() - self._begun
 
     def begin(self, child: int) -> None:
         """Note which process executes the stage."""
