@@ -139,6 +139,20 @@ def test_a_final_metric_that_was_shown_with_another_value_comes_last(
     assert store.client.get_run(run_id).data.metrics["rmse"] == 0.5
 
 
+@pytest.mark.parametrize(("step", "value"), [(1, 9.0), (7, 0.5)])
+def test_a_run_that_showed_other_values_by_step_makes_room_for_one_with_those_of_the_files(
+    store: Store, artifacts: Path, step: int, value: float
+) -> None:
+    """As a program leaves them that rewrites its table: MLflow can correct no value."""
+    run_id = store.begin(replace(CONTENT, metrics={}, history={}))
+    for each in ((0, 1.0), (step, value)):
+        store.client.log_metric(run_id, "loss", each[1], step=each[0])
+    run = store.record(CONTENT, model=None, artifacts=artifacts)
+    assert store.metric_history(run.run_id, ("loss", "w")) == CONTENT.history
+    assert [each.run_id for each in store.runs()] == [run.run_id]
+    assert store.record(CONTENT, model=None, artifacts=artifacts).run_id == run.run_id
+
+
 WORDS = st.text(max_size=12) | st.text("a./@#", max_size=4)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.just("x" * 7000),

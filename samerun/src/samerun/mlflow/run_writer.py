@@ -78,6 +78,20 @@ def _user() -> str:
         return str(os.getuid())
 
 
+def contradicts(client: MlflowClient, run: Run, content: RunContent) -> bool:
+    """Return whether a run shows other values by step: its program has rewritten its table since.
+
+    Such a program has corrected values, or the lines had other lengths, so that half a line was
+    read.
+    """
+    return any(
+        metric.step not in column or not _is_equal(column[metric.step], metric.value)
+        for name, column in content.history.items()
+        if name in run.data.metrics
+        for metric in client.get_metric_history(run.info.run_id, name)
+    )
+
+
 def describe(client: MlflowClient, run: Run, content: RunContent) -> None:
     """Set tags, description and parameters, and log the final metrics that are missing.
 
