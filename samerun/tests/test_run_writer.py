@@ -23,6 +23,7 @@ from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_keys
 from samerun.mlflow import content, run_writer
 from samerun.mlflow.content import Dataset, RunContent
+from samerun.mlflow.model_files import ModelFiles
 from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from support.workspace import ROOT
@@ -250,6 +251,29 @@ def test_an_artifact_that_is_lost_or_truncated_is_named(
     file.unlink() if what == "lost" else file.write_text("")
     with pytest.raises(StoreError, match=rf"\(missing: artifact {name}\)"):
         run_writer.check_complete(store.client, run_id, CONTENT, artifacts)
+
+
+@pytest.mark.parametrize("what", ["lost", "truncated"])
+def test_a_file_of_a_model_that_is_lost_or_truncated_is_named(
+    what: str, store: Store, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelFiles(tmp_path / "slope.txt", tmp_path / "serve.py")
+    model.model.write_text("2.5\n")
+    model.code.write_text("def load(path):\n    return lambda frame: frame\n")
+    log = store.client.log_model_artifacts
+
+    def log_but_one(model_id: str, folder: str) -> None:
+        log(model_id, folder)
+        (file,) = Path("mlruns/artifacts/models").glob("*/artifacts/artifacts/slope.txt")
+        file.unlink() if what == "lost" else file.write_text("")
+
+    monkeypatch.setattr(store.client, "log_model_artifacts", log_but_one)
+    with pytest.raises(StoreError, match=r"\(missing: artifact artifacts/slope.txt\)"):
+        store.record(CONTENT, model=model, artifacts=artifacts)
+    assert [run.status for run in store.runs()] == ["RUNNING"]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert store.record(CONTENT, model=model, artifacts=artifacts).run_id == store.runs()[0].run_id
 
 
 @pytest.mark.parametrize("name", ["a%20b.json", "a#b.json", "a\nb.json", "my%2Ffiles/a.json"])
