@@ -23,6 +23,7 @@ from samerun.core.flatten import flatten
 from samerun.core.keys import mlflow_keys
 from samerun.mlflow import content, run_writer
 from samerun.mlflow.content import Dataset, RunContent
+from samerun.mlflow.model_files import ModelFiles
 from samerun.mlflow.tracking import Store
 from samerun.pipeline import Pipeline
 from support.workspace import ROOT
@@ -139,6 +140,20 @@ def test_a_final_metric_that_was_shown_with_another_value_comes_last(
     assert store.client.get_run(run_id).data.metrics["rmse"] == 0.5
 
 
+@pytest.mark.parametrize(("step", "value"), [(1, 9.0), (7, 0.5)])
+def test_a_run_that_showed_other_values_by_step_makes_room_for_one_with_those_of_the_files(
+    store: Store, artifacts: Path, step: int, value: float
+) -> None:
+    """As a program leaves them that rewrites its table: MLflow can correct no value."""
+    run_id = store.begin(replace(CONTENT, metrics={}, history={}))
+    for each in ((0, 1.0), (step, value)):
+        store.client.log_metric(run_id, "loss", each[1], step=each[0])
+    run = store.record(CONTENT, model=None, artifacts=artifacts)
+    assert store.metric_history(run.run_id, ("loss", "w")) == CONTENT.history
+    assert [each.run_id for each in store.runs()] == [run.run_id]
+    assert store.record(CONTENT, model=None, artifacts=artifacts).run_id == run.run_id
+
+
 WORDS = st.text(max_size=12) | st.text("a./@#", max_size=4)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.just("x" * 7000),
@@ -238,6 +253,29 @@ def test_an_artifact_that_is_lost_or_truncated_is_named(
     file.unlink() if what == "lost" else file.write_text("")
     with pytest.raises(StoreError, match=rf"\(missing: artifact {name}\)"):
         run_writer.check_complete(store.client, run_id, CONTENT, artifacts)
+
+
+@pytest.mark.parametrize("what", ["lost", "truncated"])
+def test_a_file_of_a_model_that_is_lost_or_truncated_is_named(
+    what: str, store: Store, artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ModelFiles(tmp_path / "slope.txt", tmp_path / "serve.py")
+    model.model.write_text("2.5\n")
+    model.code.write_text("def load(path):\n    return lambda frame: frame\n")
+    log = store.client.log_model_artifacts
+
+    def log_but_one(model_id: str, folder: str) -> None:
+        log(model_id, folder)
+        (file,) = Path("mlruns/artifacts/models").glob("*/artifacts/artifacts/slope.txt")
+        file.unlink() if what == "lost" else file.write_text("")
+
+    monkeypatch.setattr(store.client, "log_model_artifacts", log_but_one)
+    with pytest.raises(StoreError, match=r"\(missing: artifact artifacts/slope.txt\)"):
+        store.record(CONTENT, model=model, artifacts=artifacts)
+    assert [run.status for run in store.runs()] == ["RUNNING"]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert store.record(CONTENT, model=model, artifacts=artifacts).run_id == store.runs()[0].run_id
 
 
 @pytest.mark.parametrize("name", ["a%20b.json", "a#b.json", "a\nb.json", "my%2Ffiles/a.json"])

@@ -130,6 +130,28 @@ def test_a_store_that_is_being_written_to_is_pushed_as_it_last_was(
     assert [run.name for run in other.runs()] == [run.name for run in pushing.runs()]
 
 
+def test_a_store_that_is_empty_or_damaged_replaces_no_other(
+    pushing: Workspace, runner: Runner
+) -> None:
+    store(pushing, "push")
+    known, database = ids(pushing), pushing.path / "mlruns/mlflow.db"
+    database.write_bytes(b"")
+    store(pushing, "push", 0, "there is no store yet")
+    store(pushing, "pull", 0, "is here")
+    assert ids(pushing) == known
+    whole = database.read_bytes()
+    database.write_bytes(whole[:20_000])
+    store(pushing, "push", 2, "samerun: error: the MLflow store", "must be readable")
+    database.write_bytes(whole)
+    objects = (pushing.path.parent / "remote/files/md5").glob("??/*")
+    (kept,) = (each for each in objects if each.read_bytes().startswith(b"SQLite"))
+    kept.chmod(0o644)
+    kept.write_bytes(kept.read_bytes()[:20_000])
+    bare = runner()
+    store(bare, "pull", 2, "the DVC remote must have the store of", "as it was pushed")
+    assert not (bare.path / "mlruns/mlflow.db").exists()
+
+
 @pytest.mark.slow
 def test_runners_that_keep_nothing_retrain_day_after_day_on_one_store(runner: Runner) -> None:
     first = runner()

@@ -138,7 +138,7 @@ class Execution:
         # A handler, unlike SIG_IGN, is not inherited: the command gets Ctrl-C as it would alone.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, lambda signum, frame: None)
-        signal.signal(signal.SIGTERM, lambda signum, frame: self._signal(signum))
+        processes.handle_ends(lambda signum, frame: self._signal(signum))
         processes.wake_on_signals()
         try:
             self._child = os.posix_spawnp(command[0], command, env, setsigdef=_IGNORED_BY_PYTHON)

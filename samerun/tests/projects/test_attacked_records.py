@@ -1,6 +1,9 @@
 """Mistakes in dvc.yaml and odd values in files: one line of error, or a complete run."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +232,13 @@ def test_files_that_may_not_grow_are_one_line(toy: Toy) -> None:
     assert limited.returncode == 2
     assert limited.stderr.startswith("samerun: error: ")
     assert limited.stderr.count("\n") == 1
+
+
+def test_a_pipe_in_the_place_of_what_a_program_reports_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "live.jsonl")
+    script = "import sys; from samerun.execution import reported; print(reported.read(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "live.jsonl")],
+        capture_output=True, text=True, timeout=10, check=True,
+    )  # fmt: skip
+    assert done.stdout == "b''\n"

@@ -163,6 +163,12 @@ def lock_becomes(text: str) -> Callable[[Toy, Run], object]:
     return lambda _, run: (run.artifacts / "dvc.lock").write_text(text)
 
 
+def cut_lock(_: Toy, run: Run) -> None:
+    """As a store leaves it that loses the end of a file: what remains can be read."""
+    whole = (run.artifacts / "dvc.lock").read_text()
+    (run.artifacts / "dvc.lock").write_text(whole[: whole.index("  judge:")])
+
+
 def remove(name: str) -> Callable[[Toy, Run], object]:
     return lambda _, run: (run.artifacts / name).unlink()
 
@@ -200,6 +206,10 @@ def delete_run(toy: Toy, _: Run) -> None:
         (lock_becomes("stages: [1, 2]\n"), "its dvc.lock is missing or damaged"),
         (lock_becomes("stages: {fit: {outs: [7]}}\n"), "its dvc.lock is missing or damaged"),
         (remove("dvc.lock"), "its dvc.lock is missing or damaged"),
+        (lock_becomes("stages: {}\n"), "its dvc.lock lacks the outputs of the stage fit"),
+        (cut_lock, "its dvc.lock lacks the outputs of the stage judge"),
+        (remove("dvc.yaml"), "dvc.yaml is missing or damaged"),
+        (remove("environment.json"), "environment.json is missing or damaged"),
         (change_model, "model/fit.json differs from models/fit.json, from which it was made"),
         (change_code_of_model, "model/serve.py differs from code/serve.py, from which it was made"),
         (remove_artifacts, ""),

@@ -27,6 +27,7 @@ NO_DVC = "the dvc that ran it is gone"
 WAYS = [
     ("group", signal.SIGINT, "SIGINT", False),
     ("group", signal.SIGKILL, GONE, False),
+    ("group", signal.SIGHUP, "SIGHUP", False),  # a terminal that is closed
     ("wrapper", signal.SIGKILL, GONE, True),
     ("dvc", signal.SIGKILL, NO_DVC, True),
     pytest.param("child", signal.SIGKILL, "SIGKILL", False, marks=pytest.mark.slow),

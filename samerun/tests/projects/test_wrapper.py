@@ -182,6 +182,15 @@ def test_an_execution_lasts_as_long_as_its_attempts(tmp_path: Path) -> None:
     assert 39 < again.seconds < 45
 
 
+def test_an_execution_lasts_no_less_than_nothing_if_the_clock_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its receipt would not count, and with it all that the program reported."""
+    running, now = Scratch(str(tmp_path), "fit", [1]), time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 3600)
+    assert 0 <= running.seconds < 60
+
+
 @pytest.mark.parametrize("what", ["command", "environment"])
 def test_checkpoints_belong_to_a_command_and_its_environment(counting: Counting, what: str) -> None:
     counting.replace(

@@ -158,6 +158,11 @@ def local_store() -> Path | None:
     return embedded if file is not None and file.resolve() == embedded.resolve() else None
 
 
+def is_store(database: Path) -> bool:
+    """Return whether a store is there; an empty file, as `sqlite3 FILE` leaves one, is none."""
+    return database.exists() and database.stat().st_size > 0
+
+
 def artifacts() -> str:
     """Return the URI of a SQLite store's artifacts, as MLflow writes it.
 

@@ -7,7 +7,8 @@ unique among all processes that ever ran on any machine.
 import os
 import select
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import FrameType
 
 _INITIAL = "pid:[4026531836]"
 """The PID namespace of processes outside any container, a constant of Linux
@@ -137,6 +138,13 @@ def started(pid: int) -> str | None:
     except PermissionError:
         pass
     return "-"
+
+
+def handle_ends(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Call a handler when this process is to end: by SIGTERM, or by its terminal, unless nohup."""
+    signal.signal(signal.SIGTERM, handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handler)
 
 
 _wakeup: list[int] = []

@@ -13,7 +13,12 @@ Row = tuple[int, dict[str, float]]
 
 
 def read(path: str | Path, position: int = 0) -> bytes:
-    """Return the bytes of a file from a position on; empty if it cannot be read."""
+    """Return the bytes of a file from a position on; empty if it cannot be read.
+
+    Nor is anything but a file read: a pipe that a program put there would never end.
+    """
+    if not Path(path).is_file():
+        return b""
     try:
         with Path(path).open("rb") as stream:
             stream.seek(position)

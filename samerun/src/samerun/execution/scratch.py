@@ -65,13 +65,13 @@ class Scratch:
         self.shown = bool(self._state.get("shown", False))
         self.started = float(self._state.get("started", now))
         self._seconds_before = float(self._state.get("spent", 0.0)) + self._last_attempt()
-        self._attempt = now
+        self._attempt, self._begun = now, time.monotonic()
         self._child: dict[str, Any] = {}
 
     @property
     def seconds(self) -> float:
-        """How long the execution took, over all its attempts."""
-        return self._seconds_before + time.time() - self._attempt
+        """How long the execution took, over all its attempts, even if the clock was set meanwhile."""
+        return self._seconds_before + time.monotonic() - self._begun
 
     def begin(self, child: int) -> None:
         """Store which process executes the stage."""

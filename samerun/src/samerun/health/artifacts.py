@@ -28,6 +28,13 @@ def problems(folder: Path, tags: Mapping[str, str]) -> Iterator[str]:
         return
     identity = _load(folder / "identity.json")
     stages = identity.get("stages") if isinstance(identity, dict) else None
+    file = tags.get("record", "").rpartition(":")[0]  # as the names of stages begin with it
+    for short in (name.removeprefix(f"{file}:") for name in stages or ()):
+        if ":" not in short and not lock["stages"].get(short, {}).get("outs"):
+            yield f"its dvc.lock lacks the outputs of the stage {short}"
+    for name in ("dvc.yaml", "environment.json"):
+        if not isinstance(_load(folder / name), dict):
+            yield f"{name} is missing or damaged"
     names = {str(name).rpartition(":")[2].partition("@")[0] for name in stages or ()}
     stored = _stored(declared, names)
     for path, md5 in locked.items():

@@ -23,7 +23,7 @@ from samerun.pipeline import Pipeline
 def location() -> Iterator[Finding]:
     """Check that the artifact paths in the local store are right: a move makes them wrong."""
     store = address.local_store()
-    if store is None or not store.exists() or not store.stat().st_size:
+    if store is None or not address.is_store(store):
         return  # no store: `presence` reports that
     old = address.moved_from(store)
     if old:
@@ -41,7 +41,7 @@ def presence(branch: str) -> Iterator[Finding]:
     branch: a pattern of git references; one matches if the store is synced between machines.
     """
     store = address.sqlite_file()
-    if store is None or (store.exists() and store.stat().st_size):
+    if store is None or address.is_store(store):
         return
     synced = (
         address.local_store() and git.is_installed() and git.call("for-each-ref", branch).stdout

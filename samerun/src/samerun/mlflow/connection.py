@@ -38,7 +38,7 @@ def connect(
     _check_temporary_folder()
     database, shown_uri = address.sqlite_file(), address.redacted(uri)
     with store_errors(uri, every=True):
-        if database and not create and not _is_store(database):
+        if database and not create and not address.is_store(database):
             raise StoreError(
                 f"the MLflow store {shown_uri} must be there: run `dvc repro` (one that is"
                 " synced comes by `samerun store pull`)"
@@ -97,7 +97,7 @@ def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str
     MLflow creates its tables one by one: three processes at once corrupt the file, and a kill
     leaves half of it. So one process builds the store under another name and then renames it.
     """
-    if _is_store(database):
+    if address.is_store(database):
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     if address.local_store():
@@ -108,7 +108,7 @@ def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str
             if not gitignore.exists():
                 files.write_text(gitignore, text)
     with FileLock(database.parent / ".mlflow.db.lock"):
-        if _is_store(database):
+        if address.is_store(database):
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -121,11 +121,6 @@ def _create_once(database: Path, artifacts: str, experiment: str, tags: dict[str
             with new.open("rb") as stream:
                 os.fsync(stream.fileno())
             new.rename(database)
-
-
-def _is_store(database: Path) -> bool:
-    """Return whether a store is there; an empty file, as `sqlite3 FILE` leaves one, is none."""
-    return database.exists() and database.stat().st_size > 0
 
 
 def _create_experiment(

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from samerun.core.errors import StoreError, WorkspaceError
 from samerun.mlflow import model_files
 from samerun.mlflow.content import RunContent
 from samerun.mlflow.model_files import ModelFiles
+from samerun.mlflow.run_writer import missing_files
 
 MODEL = "model"
 """The model's name on its run: runs:/RUN_ID/model."""
@@ -55,6 +57,8 @@ def log(
     Inferring them would take 8 s. Each step can be repeated; mlflow's log_model would create a
     second model at the second attempt, and after a failure it would call a server that hangs twice
     more to note the failure: 26 s.
+
+    Raises: StoreError if the store lacks a file of it afterwards.
     """
     model = _find_or_create(client, experiment, run_id, content)
     outputs = client.get_run(run_id).outputs
@@ -79,6 +83,12 @@ def log(
         )
         _save(Path(scratch) / MODEL, files, mlmodel)
         client.log_model_artifacts(model.model_id, f"{scratch}/{MODEL}")
+        stored = partial(client.list_logged_model_artifacts, model.model_id)
+        if missing := list(missing_files(stored, Path(scratch) / MODEL)):
+            raise StoreError(
+                f"the model of run {run_id} must have all that was written to it (missing:"
+                f" {', '.join(missing)})"
+            )
     client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 

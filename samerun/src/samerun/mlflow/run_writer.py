@@ -10,7 +10,8 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,7 @@ from samerun.mlflow.errors import BAD_REQUEST, without_retries
 
 # isort: split
 from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, FileInfo, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.uri import validate_path_is_safe
@@ -76,6 +77,20 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def contradicts(client: MlflowClient, run: Run, content: RunContent) -> bool:
+    """Return whether a run shows other values by step: its program has rewritten its table since.
+
+    Such a program has corrected values, or the lines had other lengths, so that half a line was
+    read.
+    """
+    return any(
+        metric.step not in column or not _is_equal(column[metric.step], metric.value)
+        for name, column in content.history.items()
+        if name in run.data.metrics
+        for metric in client.get_metric_history(run.info.run_id, name)
+    )
 
 
 def describe(client: MlflowClient, run: Run, content: RunContent) -> None:
@@ -182,7 +197,7 @@ def check_complete(client: MlflowClient, run_id: str, content: RunContent, artif
     missing = [
         *_missing_data(client.get_run(run_id), content),
         *_missing_steps(client, run_id, content),
-        *_missing_artifacts(client, run_id, artifacts),
+        *missing_files(partial(client.list_artifacts, run_id), artifacts),
     ]
     if missing:
         names = ", ".join(missing[:_NAMED])
@@ -216,14 +231,19 @@ def _missing_steps(client: MlflowClient, run_id: str, content: RunContent) -> It
             yield f"{len(lost)} of {len(column)} steps of metric {name}"
 
 
-def _missing_artifacts(client: MlflowClient, run_id: str, folder: Path) -> Iterator[str]:
-    """Yield the files of a folder that a run lacks, or has with another size."""
+def missing_files(
+    list_folder: Callable[[str | None], list[FileInfo]], folder: Path
+) -> Iterator[str]:
+    """Yield the files of a folder that the store lacks, or has with another size.
+
+    list_folder: returns what the store has in a folder of that name; None for the top.
+    """
     for parent in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
         local = {path.relative_to(folder).as_posix(): path for path in parent.iterdir()}
         sizes = {name: path.stat().st_size for name, path in local.items() if path.is_file()}
         if sizes:
             place = parent.relative_to(folder).as_posix() if parent != folder else None
-            stored = {file.path: file.file_size for file in client.list_artifacts(run_id, place)}
+            stored = {file.path: file.file_size for file in list_folder(place)}
             for name, size in sorted(sizes.items()):
                 if name not in stored or stored[name] not in (size, None):
                     yield f"artifact {name}"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from samerun import git, programs
 from samerun.core import address, files
-from samerun.core.errors import WorkspaceError
+from samerun.core.errors import StoreError, WorkspaceError
 from samerun.execution import receipts
 from samerun.programs import dvc, output
 
@@ -47,9 +47,10 @@ def pull() -> str:
     latest, last = git.fetch_branch(BRANCH), _read_state()
     if latest is None:
         return "no store was pushed yet"
-    if last and last.commit == latest and store.exists():
+    present = address.is_store(store)
+    if last and last.commit == latest and present:
         return "the store is the latest"
-    if store.exists():
+    if present:
         digest = _store_digest(store)
         if digest != _branch_digest(latest) and (last is None or last.digest != digest):
             raise WorkspaceError(
@@ -61,6 +62,11 @@ def pull() -> str:
         process = programs.call(*dvc("pull", "--quiet"), at=scratch)
         if process.returncode:
             raise WorkspaceError(f"the DVC remote must have the store ({programs.reason(process)})")
+        if _folder_digest(scratch / _STORE) != _branch_digest(latest):
+            raise WorkspaceError(
+                f"the DVC remote must have the store of {latest[:12]} as it was pushed (got other"
+                " bytes): delete what is damaged, there and in DVC's cache"
+            )
         _install(scratch / _STORE, store)
     address.follow_move(store)
     _write_state(SyncState(latest, _store_digest(store)))
@@ -75,7 +81,7 @@ def push() -> str:
     """
     if (store := address.local_store()) is None:
         return "a tracking server keeps the runs: nothing to sync"
-    if not store.exists():
+    if not address.is_store(store):
         return "there is no store yet"
     if not output(*dvc("remote", "list")).strip():
         raise WorkspaceError(
@@ -142,13 +148,18 @@ def _snapshot(store: Path, folder: Path) -> None:
     """Copy a consistent state of the store, even while another process writes to it.
 
     The database is copied first: artifacts that appear later belong to runs that it lacks.
+
+    Raises: StoreError if it is damaged.
     """
     folder.mkdir()
-    with (
-        closing(sqlite3.connect(store, timeout=30)) as source,
-        closing(sqlite3.connect(folder / _DATABASE)) as copy,
-    ):
-        source.backup(copy)
+    try:
+        with (
+            closing(sqlite3.connect(store, timeout=30)) as source,
+            closing(sqlite3.connect(folder / _DATABASE)) as copy,
+        ):
+            source.backup(copy)
+    except sqlite3.Error as error:
+        raise StoreError(f"the MLflow store {store} must be readable (got {error})") from error
     artifacts = store.parent / "artifacts"
     if artifacts.exists():
         shutil.copytree(artifacts, folder / "artifacts")

@@ -246,6 +246,9 @@ class Store:
                 if all(run.data.tags.get(key) == content.tags.get(key) for key in _IDENTITY):
                     return recorded(run)
                 run = run_writer.create_run(self.client, self.experiment, content)
+            elif run_writer.contradicts(self.client, run, content):
+                self.client.delete_run(run.info.run_id)  # no value in MLflow can be changed
+                run = run_writer.create_run(self.client, self.experiment, content)
             run_id = run.info.run_id
             # Claim the run, so that a sweep for abandoned runs skips it.
             self.client.set_tag(run_id, "process", this_process())
