@@ -343,4 +343,4 @@ def test_what_would_steer_a_terminal_is_shown_as_text(
 
 def test_summary_names_the_run_that_was_recorded(built: Workspace) -> None:
     (run,) = built.runs()
-    assert f"Run {run.run_id}: {run.name} (" in built.knownline("summary").stdout
+    assert f"run recorded: {run.name} ({run.run_id})" in built.knownline("summary").stdout

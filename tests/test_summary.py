@@ -56,9 +56,10 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 def test_the_summary_is_what_the_files_say(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys)
     assert text == (
-        "\n  The gate passed:\n    - one\n    - another\n\n"
-        "  Fitted on 79 rows; RMSE 1.414, R² 0.9999943 on 20 held-out rows.\n"
-        "  Run 0a1b: 99 rows (`make ui` shows it).\n\n"
+        "\n  w = 20.0022 ± 0.0063 (true 20)\n  b = 4.80 ± 0.36 (true 5)\n"
+        "  Fitted on 79 rows; RMSE 1.414, R² 0.9999943 on 20 held-out rows.\n\n"
+        "  gate passed\n    - one\n    - another\n\n"
+        "  run recorded: 99 rows (0a1b); `make ui` shows it\n\n"
     )
 
 
@@ -66,7 +67,7 @@ def test_the_summary_is_what_the_files_say(capsys: pytest.CaptureFixture[str]) -
     "change",
     [{"gate": {"passed": False, "reasons": ["w is far"]}}, {"truth": {"w": None, "b": None}}],
 )
-def test_parameters_are_shown_unless_the_reasons_state_them(
+def test_parameters_are_shown_whether_it_passed_and_whether_the_truth_is_known(
     change: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = FOUND | change
@@ -74,7 +75,7 @@ def test_parameters_are_shown_unless_the_reasons_state_them(
     true = [f" (true {each:g})" if each else "" for each in found["truth"].values()]
     text = shown(capsys)
     assert f"\n  w = 20.0022 ± 0.0063{true[0]}\n  b = 4.80 ± 0.36{true[1]}\n" in text
-    assert ("The gate passed:" in text) == found["gate"]["passed"]
+    assert ("\n  gate passed\n" in text) == found["gate"]["passed"]
 
 
 CHANGES: dict[str, Callable[[], Any]] = {
@@ -94,7 +95,7 @@ def test_a_run_that_the_files_are_not_of_is_not_claimed(
     change: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     CHANGES[change]()
-    assert "The run is not recorded: run `dvc repro`." in shown(capsys)
+    assert "run not recorded: run `dvc repro`" in shown(capsys)
 
 
 def test_missing_or_damaged_metrics_are_named() -> None:

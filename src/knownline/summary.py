@@ -26,23 +26,19 @@ def main() -> int:
     except (IsADirectoryError, ValueError) as error:
         raise damaged(METRICS, str(error)) from error
     try:
-        lines = [*_verdict(metrics), f"  {rows(metrics)}", _run(), ""]
+        reasons = [f"    - {reason}" for reason in metrics["gate"]["reasons"]]
+        lines = ["", *_parameters(metrics), f"  {rows(metrics)}", ""]
+        lines += [f"  gate {verdict(metrics)}", *reasons, "", _run(), ""]
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(METRICS, str(error)) from error
     print("\n".join(lines))
     return 0
 
 
-def _verdict(metrics: dict[str, Any]) -> list[str]:
-    """Return the verdict with its reasons, then the parameters that no reason states."""
-    gate, truth = metrics["gate"], metrics["truth"]
-    lines = ["", f"  The gate {verdict(metrics)}:"]
-    lines += [f"    - {reason}" for reason in gate["reasons"]]
-    lines.append("")
-    if gate["passed"] and None not in truth.values():
-        return lines  # the reasons state every parameter
-    return lines + [
-        f"  {name} = {_with_error(metrics[name], error)}{_truth_clause(truth[name])}"
+def _parameters(metrics: dict[str, Any]) -> list[str]:
+    """Return a line for each parameter: fitted, standard error, and true if that is known."""
+    return [
+        f"  {name} = {_with_error(metrics[name], error)}{_truth_clause(metrics['truth'][name])}"
         for name, error in metrics["se"].items()
     ]
 
@@ -54,8 +50,8 @@ def _run() -> str:
     except (OSError, ValueError):
         last, marker = None, None
     if not _is_recorded(last, marker):
-        return "  The run is not recorded: run `dvc repro`."
-    return f"  Run {last['run_id']}: {last['name']} (`make ui` shows it)."
+        return "  run not recorded: run `dvc repro`"
+    return f"  run recorded: {last['name']} ({last['run_id']}); `make ui` shows it"
 
 
 def _is_recorded(last: Any, marker: Any) -> bool:

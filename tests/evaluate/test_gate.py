@@ -69,9 +69,9 @@ def test_a_good_fit_passes_with_its_distances() -> None:
     assert judge(GOOD, RULES) == Gate(
         passed=True,
         reasons=[
-            "the fit lies 1e-15 (relative) from least squares; 1e-9 is allowed",
-            "w = 20.000 lies 0 standard errors (0.062 each) from the true 20; 4 are allowed",
-            "b = 5.50 lies 2.00 standard errors (0.25 each) from the true 5; 4 are allowed",
+            "the optimiser converged: the fit is 1e-15 (relative) from least squares (tolerance 1e-9)",
+            "w = 20.000 ± 0.062 is 0 standard errors from the true value 20 (limit 4)",
+            "b = 5.50 ± 0.25 is 2.00 standard errors from the true value 5 (limit 4)",
         ],
     )
 

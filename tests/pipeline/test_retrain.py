@@ -106,7 +106,7 @@ def test_days_pass_champions_follow_and_one_is_rolled_back(promoted: Workspace) 
     expect(retrain(promoted, day), 0, "nothing new")
     with sqlite3.connect(promoted.path / "mlruns/mlflow.db") as store:  # as a kill leaves it
         store.execute("delete from model_version_tags where key = 'settled' and version = 2")
-    expect(retrain(promoted, day), 3, "it served and was rolled back: too steep for Bob")
+    expect(retrain(promoted, day), 3, "it was the champion and was rolled back: too steep for Bob")
     assert aliases(promoted)["champion"] == 1
 
 
@@ -114,7 +114,7 @@ def test_a_champion_that_must_be_beaten_outlasts_its_days(promoted: Workspace) -
     change_params(promoted, "beats_champion: false", "beats_champion: true")
     why = (
         "the champion is stale: 8 days",
-        "but evaluate.beats_champion asks for a better challenger",
+        "but evaluate.beats_champion requires a better challenger",
     )
     expect(retrain(promoted, "2026-11-09"), 0, "kept: version 1 stays", *why)
     assert aliases(promoted) == {"champion": 1, "challenger": 2}
@@ -130,7 +130,7 @@ def test_how_a_retraining_decides_runs_nothing_again(workspace: Workspace) -> No
 
 def test_a_refused_challenger_leaves_the_champion(promoted: Workspace) -> None:
     change_params(promoted, *BAD_SENSOR)
-    expect(retrain(promoted, "2026-11-02"), 3, "refused: ", "the gate refused it: b = ")
+    expect(retrain(promoted, "2026-11-02"), 3, "refused: ", "the gate failed: b = ")
     assert aliases(promoted)["champion"] == 1
     expect(retrain(promoted, "2026-11-02"), 0, "nothing new", "(refused)")
     first, second = versions(promoted).values()
@@ -163,7 +163,7 @@ def test_a_tree_that_is_not_clean_is_refused(
     workspace: Workspace, file: str, change: Callable[[Workspace], None]
 ) -> None:
     change(workspace)
-    expect(retrain(workspace), 3, f"nothing will be promoted: {file}", "the tree was not clean")
+    expect(retrain(workspace), 3, f"nothing will be promoted: {file}", "the uncommitted changes")
     assert "champion" not in aliases(workspace)
     committed = workspace.git("diff", "--name-only", "HEAD", f"retrain/{DAY}").split()
     assert file not in committed
@@ -176,7 +176,7 @@ def test_what_was_run_before_it_was_committed_is_run_again_from_a_clean_tree(
 ) -> None:
     use(workspace, "data/own/forbes.csv", "boiling_point_f", "pressure_inhg")
     if refused_before:
-        expect(retrain(workspace), 3, "tree was not clean")
+        expect(retrain(workspace), 3, "uncommitted changes")
     else:
         workspace.dvc("repro")
     assert workspace.runs()[-1].tags["git_dirty"] == "true"

@@ -25,8 +25,8 @@ CURRENT = Champion("version 3", days=2, drift=STEADY, scores=TIE)
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (replace(GOOD, gate=["w lies 9 standard errors away"]), "the gate refused it: w lies 9"),
-        (replace(GOOD, clean=False), "tree was not clean"),
+        (replace(GOOD, gate=["w lies 9 standard errors away"]), "the gate failed: w lies 9"),
+        (replace(GOOD, clean=False), "uncommitted changes"),
         (replace(GOOD, complete=False), "run is not complete"),
         (replace(GOOD, finite=False), "numbers are not finite"),
         (replace(GOOD, rolled_back="too steep"), "rolled back: too steep"),
@@ -97,8 +97,8 @@ def test_a_champion_that_may_know_the_rows_is_said_to_whatever_the_verdict() -> 
         assert unsure.reasons[:-1] == sure.reasons
 
 
-STALE = "the champion is stale: 7 days, 7 make it so"
-ASKED = "evaluate.beats_champion asks for a better challenger"
+STALE = "the champion is stale: 7 days old (limit 7)"
+ASKED = "evaluate.beats_champion requires a better challenger"
 WOULD = f"that would have promoted this one, but {ASKED}"
 
 

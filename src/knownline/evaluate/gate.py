@@ -123,16 +123,14 @@ def _convergence_reason(
     error = evaluation.optimiser_error
     assert error is not None
     tolerance = max(rules.optimiser_tolerance, evaluation.optimiser_rounding)
-    reason = (
-        f"the fit lies {significant(error, 2)} (relative) from least squares;"
-        f" {significant(tolerance, 6)} is allowed"
-    )
+    fit = f"the fit is {significant(error, 2)} (relative) from least squares"
+    limit = f"tolerance {significant(tolerance, 6)}"
     if tolerance > rules.optimiser_tolerance:
-        reason += " (the rounding of float64)"
+        limit += ", the rounding of float64"
     if 0 <= error <= tolerance < math.inf:
-        return True, reason
+        return True, f"the optimiser converged: {fit} ({limit})"
     advice = _advice(error, train, convergence or Convergence())
-    return False, f"{reason}: the optimiser has not converged ({advice})"
+    return False, f"{fit} ({limit}): the optimiser has not converged ({advice})"
 
 
 def _advice(error: float, train: Train | None, convergence: Convergence) -> str:
@@ -187,9 +185,8 @@ def _truth_reason(
     true, z = evaluation.truth[name], (evaluation.z or {}).get(name, math.nan)
     near = abs(z) <= limit
     reason = (
-        f"{name} = {rounded(fitted, se)} lies {multiple(abs(z))} standard errors"
-        f" ({significant(se, 2)} each)"
-        f" from the true {plain(true)}; {plain(limit)} are allowed"
+        f"{name} = {rounded(fitted, se)} ± {significant(se, 2)} is {multiple(abs(z))} standard"
+        f" errors from the true value {plain(true)} (limit {plain(limit)})"
     )
     if not near and not converged:
         reason += f" (of these, {multiple(abs(ratio(ols - true, se)))} are sampling error)"

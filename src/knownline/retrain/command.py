@@ -97,7 +97,7 @@ def _compare(
     challenger = _as_challenger(run, new, metrics)
     champion = _of_another_problem(registry, old, Problem.of(params))
     if old and champion is None:
-        champion = scoring.champion_standing(old, new, request.day, params)
+        champion = scoring.champion_performance(old, new, request.day, params)
     decision = _earlier_decision(registry, new)
     decision = decision or policy.decide(
         challenger, champion, params.retrain, must_beat_champion=params.evaluate.beats_champion

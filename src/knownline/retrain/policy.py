@@ -12,7 +12,7 @@ from knownline.core.paired import PairedErrors
 from knownline.params import Retrain
 from knownline.retrain.drift import Drift
 
-BETTER_IS_ASKED_FOR = "evaluate.beats_champion asks for a better challenger"
+BETTER_IS_ASKED_FOR = "evaluate.beats_champion requires a better challenger"
 
 
 class Verdict(StrEnum):
@@ -112,18 +112,18 @@ def decide(
 
 def _objections(challenger: Challenger) -> list[str]:
     """Return why a challenger is not eligible; empty if it is."""
-    objections = [f"the gate refused it: {reason}" for reason in challenger.gate]
+    objections = [f"the gate failed: {reason}" for reason in challenger.gate]
     if not challenger.clean:
         objections.append(
-            "the tree was not clean: its commit alone does not give the code that ran; commit or"
-            " undo the edits"
+            "there were uncommitted changes: its commit alone does not give the code that ran;"
+            " commit or undo them"
         )
     if not challenger.complete:
         objections.append("its run is not complete")
     if not challenger.finite:
         objections.append("its numbers are not finite")
     if challenger.rolled_back is not None:
-        objections.append(f"it served and was rolled back: {challenger.rolled_back}")
+        objections.append(f"it was the champion and was rolled back: {challenger.rolled_back}")
     return objections
 
 
@@ -154,11 +154,11 @@ def _compare(champion: Champion, scores: PairedErrors, rules: Retrain, must_beat
         tie = (
             f"the difference is beyond noise, but too small to matter: {scored}"
             f" {_p_clause(p, level)}; the worse one misses y by {significant(scores.effect, 2)}"
-            f" RMSEs more (more than {plain(rules.minimum_effect)} matters)"
+            f" RMSEs more (limit {plain(rules.minimum_effect)})"
         )
     stale = champion.days >= rules.stale_after_days
     reasons = drift_reasons + (
-        [f"the champion is stale: {champion.days} days, {rules.stale_after_days} make it so"]
+        [f"the champion is stale: {champion.days} days old (limit {rules.stale_after_days})"]
         if stale
         else []
     )
@@ -172,4 +172,4 @@ def _compare(champion: Champion, scores: PairedErrors, rules: Retrain, must_beat
 
 
 def _p_clause(p: float, level: float) -> str:
-    return f"(p = {significant(p, 3)}, {plain(level)} decides)"
+    return f"(p = {significant(p, 3)}, level {plain(level)})"

@@ -1,7 +1,8 @@
 """The registered models in MLflow, one for each problem: their versions, tags and aliases.
 
 The model of the first problem in a store has the project's name, `knownline`. The names of the
-others continue with the model, the target and a hash (docs/decisions/0017-one-champion-per-problem.md).
+others continue with the model, the target and a hash
+(docs/decisions/0017-one-champion-per-problem.md).
 
 MLflow cannot move two aliases at once. So before the alias `champion` moves, a tag of the new
 champion gets the number of the version that it replaces. The alias `previous` only shows that

@@ -54,10 +54,10 @@ def challenger_model(challenger: Version, kind: Kind) -> Model:
     try:
         return Model(challenger, kind.inputs)
     except DamagedModelError as error:
-        raise StoreError(f"{challenger.name} must be what was recorded (got: {error})") from error
+        raise StoreError(f"the model of {challenger.name} is damaged: {error}") from error
 
 
-def champion_standing(
+def champion_performance(
     champion: Version, challenger: Version, today: date, params: Params
 ) -> Champion:
     """Return the champion's performance on the data that the challenger was trained with.
@@ -107,8 +107,8 @@ def _may_be_trained_on_holdout(champion: Version, params: Params) -> bool:
 def _drift(champion: Version, params: Params) -> Drift | None:
     """Return the drift tests.
 
-    None for a champion that knownline did not register, or whose terms model.py has no more: the
-    parameters of other terms cannot be compared.
+    None for a champion that knownline did not register, or whose terms are no longer in
+    model.py: the parameters of other terms cannot be compared.
     """
     kind, rules, fitted = params.kind, params.retrain, champion.fitted
     if fitted is None or set(fitted.parameters) != set(kind.names):

@@ -70,7 +70,7 @@ class Scratch:
 
     @property
     def seconds(self) -> float:
-        """How long the execution took, over all its attempts, even if the clock was set meanwhile."""
+        """How long the execution took, over all its attempts, whatever is done to the clock."""
         return self._seconds_before + time.monotonic() - self._begun
 
     def begin(self, child: int) -> None:
