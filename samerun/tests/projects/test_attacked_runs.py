@@ -15,6 +15,7 @@ from samerun.dvc.identity import StageInputs, identity
 from samerun.dvc.stage import Params
 from samerun.execution import receipts
 from samerun.execution.scratch import Scratch
+from samerun.health import artifacts
 from samerun.inputs import Before
 from samerun.run import Execution
 
@@ -128,6 +129,23 @@ def write(folder: Path, stages: dict[str, Any], **record: Any) -> None:
     recorder = {"cmd": "samerun record", "outs": ["marker"], **record}
     content = {"stages": {**stages, "record": recorder}}
     (folder / "dvc.yaml").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["no", "on", "1:30", "=", "1_0"])
+def test_a_name_that_yaml_1_1_takes_for_a_value_is_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As DVC reads and writes it: data/no.dvc names the file `no`, and not false."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"a": {"cmd": "samerun run -- x", "deps": [name, f"data/{name}"]}})
+    (tmp_path / "data").mkdir()
+    (tmp_path / f"data/{name}.dvc").write_text(f"outs:\n- md5: b\n  path: {name}\n")
+    locked = f"{{cmd: x, outs: [{{path: {name}, md5: c}}]}}"
+    (tmp_path / "dvc.lock").write_text(f"stages: {{b: {locked}}}")
+    found = quick.read("a")
+    assert found
+    assert found.kept == {name: "c", f"data/{name}": "b"}
+    assert artifacts._outputs(artifacts._load(tmp_path / "dvc.lock"), {}) == {name: "c"}
 
 
 @pytest.mark.parametrize("meta", ["text", {"samerun": "x"}, {"samerun": {"env": 5}}, ["x"]])
