@@ -264,3 +264,25 @@ def test_a_temporary_folder_that_mlflow_cannot_read_is_refused(
     with pytest.raises(StoreError, match=r"TMPDIR must be .* \(got .*my%20files\)"):
         Store(CONFIG)
     assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "abc"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", ""),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "yes"),
+        ("MLFLOW_TRACKING_TOKEN", "secret\n"),
+        ("MLFLOW_TRACKING_TOKEN", "sécret"),
+    ],
+)
+def test_a_variable_that_mlflow_cannot_read_is_refused(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow raises a ValueError amid a call; of a token, an error that shows it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match=f"^{name} must be") as refused:
+        Store(CONFIG)
+    assert "cret" not in str(refused.value)
