@@ -251,7 +251,14 @@ def test_the_workspace_is_the_nearest_parent_with_dvc(
     assert address.workspace() == tmp_path / "repository"
     (tmp_path / "repository/sub/.dvc").write_text("a file is no repository of DVC's")
     assert address.workspace() == tmp_path / "repository"
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # of another project, whose stage calls DVC
+    assert address.workspace() == tmp_path / "repository"
+    disk = tmp_path / "disk"
+    experiment = disk / "exps/tmp1"
+    (experiment / ".dvc").mkdir(parents=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/tmp").symlink_to(disk)
+    monkeypatch.chdir(experiment)
     assert address.workspace() == tmp_path
 
 

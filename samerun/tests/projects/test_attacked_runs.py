@@ -224,7 +224,7 @@ def test_two_wrapped_lines_of_a_stage_are_one_execution(tmp_path: Path) -> None:
 def test_receipts_of_one_dvc_are_merged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     first = receipts.Receipt("k", "a", "e1", 10.0, 2.0, {}, {"x": "1"}, pipeline="p", live=live)
     second = receipts.Receipt("k", "a", "e2", 20.0, 3.0, {"o": "1"}, {"y": "2"}, pipeline="p")
     receipts.write(first)
@@ -255,7 +255,7 @@ def test_receipts_of_one_dvc_are_merged(
 def test_a_receipt_of_another_form_counts_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
 ) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     receipt = receipts.Receipt("k", "a", "e", 1.0, 2.0, {})
     receipts.write(receipt)
     assert receipts.unrecorded() == [receipt]
