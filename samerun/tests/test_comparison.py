@@ -68,6 +68,18 @@ def test_keys_of_json_and_yaml(
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "distance"),
+    [("1e-06", "3e-06", 2e-06), ("010", "011", 1.0), ("1:30", "1:31", None), ("on", "true", None)],
+)
+def test_a_number_in_yaml_is_one_where_dvc_reads_one(
+    tmp_path: Path, old: str, new: str, distance: float | None
+) -> None:
+    """DVC reads YAML 1.2, and writes 1e-06 for a number of `--set-param`."""
+    (found,) = changes(tmp_path, "a.yaml", f"loss: {old}\n", f"loss: {new}\n")
+    assert found.distance == (distance and pytest.approx(distance))
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         ("x,y\n1,2\n3,4\n", "x,y\n1,2\n3,5\n", "row 2, column y was 4, is 5 (1 away, "),

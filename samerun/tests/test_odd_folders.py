@@ -251,7 +251,14 @@ def test_the_workspace_is_the_nearest_parent_with_dvc(
     assert address.workspace() == tmp_path / "repository"
     (tmp_path / "repository/sub/.dvc").write_text("a file is no repository of DVC's")
     assert address.workspace() == tmp_path / "repository"
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))  # of another project, whose stage calls DVC
+    assert address.workspace() == tmp_path / "repository"
+    disk = tmp_path / "disk"
+    experiment = disk / "exps/tmp1"
+    (experiment / ".dvc").mkdir(parents=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/tmp").symlink_to(disk)
+    monkeypatch.chdir(experiment)
     assert address.workspace() == tmp_path
 
 
@@ -264,3 +271,25 @@ def test_a_temporary_folder_that_mlflow_cannot_read_is_refused(
     with pytest.raises(StoreError, match=r"TMPDIR must be .* \(got .*my%20files\)"):
         Store(CONFIG)
     assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "abc"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", ""),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "yes"),
+        ("MLFLOW_TRACKING_TOKEN", "secret\n"),
+        ("MLFLOW_TRACKING_TOKEN", "sécret"),
+    ],
+)
+def test_a_variable_that_mlflow_cannot_read_is_refused(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow raises a ValueError amid a call; of a token, an error that shows it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match=f"^{name} must be") as refused:
+        Store(CONFIG)
+    assert "cret" not in str(refused.value)

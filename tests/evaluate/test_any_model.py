@@ -181,7 +181,7 @@ def test_the_shipped_line_keeps_every_bit(tmp_path: Path, monkeypatch: pytest.Mo
     found = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (HISTORY, METRICS)]
     assert found == [
         "1e9f38feba64513a6d607ffd036b8402db6ccb7d1ac1d1a4fc74963b0deb95c7",
-        "c67ffbf4418260c6687302d8f53e67c17172587b1afc1e9976678ba59638eb1f",
+        "98e322100723e2f91fb6e3e4ac28a2236af5347b52ccb26d6eb023114a1ae88b",
     ]
 
 

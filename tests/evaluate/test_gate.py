@@ -123,7 +123,7 @@ def test_a_fit_that_has_not_converged_separates_the_samples_part_of_the_distance
 
 def test_the_truth_has_the_digits_it_was_given() -> None:
     found = replace(GOOD, truth=line(20.1234567, 5.0), z=line(0.0, 0.0))
-    assert "from the true 20.1234567;" in judge(found, RULES).reasons[1]
+    assert "from the true value 20.1234567 (" in judge(found, RULES).reasons[1]
 
 
 # Limits

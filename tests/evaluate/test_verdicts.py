@@ -49,7 +49,7 @@ def test_one_draw_shared_by_all_points_is_refused(
     train = data_of(X, at(TRUTH, X) + shared)
     gate = judge(assessed(fit(train), train), RULES)
     assert not gate.passed
-    assert any(r.startswith("b = ") and "from the true 5" in r for r in gate.reasons)
+    assert any(r.startswith("b = ") and "from the true value 5" in r for r in gate.reasons)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -48,6 +48,6 @@ def test_the_surroundings_change_no_byte_of_the_report(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text(
         "lines.linewidth: 5\nfigure.facecolor: black\nsavefig.dpi: 50\nlegend.fontsize: 20\n"
     )
-    env = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C", "MPLBACKEND": "svg"}
+    env = {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C", "MPLBACKEND": "Qt4Agg"}
     simd = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     assert hashes(tmp_path, **env, NPY_DISABLE_CPU_FEATURES=" ".join(simd)) == first

@@ -293,7 +293,7 @@ def _open_closed_streams() -> None:
 
 def _own_folder() -> str:
     """Return samerun's own folder, as `receipts.folder` does, without its imports."""
-    if root := os.environ.get("DVC_ROOT"):
+    if (root := os.getcwd()) == os.environ.get("DVC_ROOT"):
         return os.path.join(root, ".dvc", "tmp", "samerun")
     from samerun.execution import receipts
 

@@ -15,6 +15,7 @@ from samerun.dvc.identity import StageInputs, identity
 from samerun.dvc.stage import Params
 from samerun.execution import receipts
 from samerun.execution.scratch import Scratch
+from samerun.health import artifacts
 from samerun.inputs import InputSnapshot
 from samerun.run import Execution
 
@@ -130,6 +131,23 @@ def write(folder: Path, stages: dict[str, Any], **record: Any) -> None:
     (folder / "dvc.yaml").write_text(json.dumps(content))
 
 
+@pytest.mark.parametrize("name", ["no", "on", "1:30", "=", "1_0"])
+def test_a_name_that_yaml_1_1_takes_for_a_value_is_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """As DVC reads and writes it: data/no.dvc names the file `no`, and not false."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"a": {"cmd": "samerun run -- x", "deps": [name, f"data/{name}"]}})
+    (tmp_path / "data").mkdir()
+    (tmp_path / f"data/{name}.dvc").write_text(f"outs:\n- md5: b\n  path: {name}\n")
+    locked = f"{{cmd: x, outs: [{{path: {name}, md5: c}}]}}"
+    (tmp_path / "dvc.lock").write_text(f"stages: {{b: {locked}}}")
+    found = quick.read("a")
+    assert found
+    assert found.kept == {name: "c", f"data/{name}": "b"}
+    assert artifacts._outputs(artifacts._load(tmp_path / "dvc.lock"), {}) == {name: "c"}
+
+
 @pytest.mark.parametrize("meta", ["text", {"samerun": "x"}, {"samerun": {"env": 5}}, ["x"]])
 def test_odd_metadata_is_left_to_dvc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meta: Any
@@ -206,7 +224,7 @@ def test_two_wrapped_lines_of_a_stage_are_one_execution(tmp_path: Path) -> None:
 def test_receipts_of_one_dvc_are_merged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     first = receipts.Receipt("k", "a", "e1", 10.0, 2.0, {}, {"x": "1"}, pipeline="p", live=live)
     second = receipts.Receipt("k", "a", "e2", 20.0, 3.0, {"o": "1"}, {"y": "2"}, pipeline="p")
     receipts.write(first)
@@ -237,7 +255,7 @@ def test_receipts_of_one_dvc_are_merged(
 def test_a_receipt_of_another_form_counts_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
 ) -> None:
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     receipt = receipts.Receipt("k", "a", "e", 1.0, 2.0, {})
     receipts.write(receipt)
     assert receipts.unrecorded() == [receipt]

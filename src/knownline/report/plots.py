@@ -5,11 +5,14 @@ Figures are drawn without pyplot, so that they share no state. Knows nothing of 
 
 import io
 import logging
+import os
 import warnings
 from typing import Any
 
 # On import it warns twice about a home folder without write access, which does no harm.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
+# No figure needs it, and an old one, as in a .bashrc, ends the import.
+os.environ.pop("MPLBACKEND", None)
 
 import matplotlib as mpl
 import numpy as np

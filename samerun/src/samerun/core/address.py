@@ -35,11 +35,12 @@ _PATH_COLUMNS = (
 def workspace() -> Path:
     """Return the folder whose mlruns/ holds the store: the original root in every experiment.
 
-    That is DVC_ROOT if DVC set it, else the nearest folder with a .dvc, else the current folder.
+    That is DVC_ROOT in a temporary experiment, else the nearest folder with a .dvc, else the
+    current folder. DVC keeps a DVC_ROOT that it inherits, which may be of another project.
     """
-    if root := os.environ.get("DVC_ROOT"):
+    here, root = Path.cwd().resolve(), os.environ.get("DVC_ROOT")
+    if root and here.is_relative_to((Path(root) / ".dvc" / "tmp").resolve()):
         return Path(root).resolve()
-    here = Path.cwd().resolve()
     return next((each for each in (here, *here.parents) if (each / ".dvc").is_dir()), here)
 
 

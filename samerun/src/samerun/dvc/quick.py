@@ -14,6 +14,20 @@ from samerun.dvc.paths import overlap
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_KEPT_TAGS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+
+
+class _Texts(_LOADER):  # type: ignore[misc]
+    """Reads `no`, `on`, `1:30` and every other plain scalar but null as the text that it is.
+
+    PyYAML reads YAML 1.1, in which these are false, true and 90. DVC reads and writes YAML 1.2.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 — as PyYAML's own classes have it
+        first: [pair for pair in pairs if pair[0] in _KEPT_TAGS]
+        for first, pairs in _LOADER.yaml_implicit_resolvers.items()
+    }
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -38,7 +52,7 @@ class Declared:
 
 def read(name: str) -> Declared | None:
     """Return the stage `name` of the current folder's dvc.yaml; None if DVC must read it."""
-    stages = _load("dvc.yaml").get("stages")
+    stages = load("dvc.yaml").get("stages")
     stages = stages if isinstance(stages, dict) else {}
     stage = stages.get(name)
     if not isinstance(stage, dict) or "${" in str(stage) or "wdir" in stage or "@" in name:
@@ -102,7 +116,7 @@ def _tracked(name: str, deps: list[str]) -> dict[str, str] | None:
     """
     made = {
         os.path.normpath(out["path"]): out.get("md5", "")
-        for other, stage in _load("dvc.lock").get("stages", {}).items()
+        for other, stage in load("dvc.lock").get("stages", {}).items()
         for out in stage.get("outs", [])
         if other != name
     }
@@ -114,7 +128,7 @@ def _tracked(name: str, deps: list[str]) -> dict[str, str] | None:
     for dep in deps:
         inside = [file for file in hashing.files_below(dep) if file.endswith(".dvc")]
         for pointer in [*inside, *([f"{dep}.dvc"] if os.path.exists(f"{dep}.dvc") else [])]:
-            for out in _load(pointer).get("outs", []):
+            for out in load(pointer).get("outs", []):
                 path = os.path.join(os.path.dirname(pointer), str(out.get("path", "")))
                 tracked[os.path.normpath(path)] = out.get("md5", "")
     return tracked
@@ -170,9 +184,10 @@ def _at(value: Any, parts: list[str]) -> Any:
     return value
 
 
-def _load(file: str) -> dict[str, Any]:
+def load(file: str) -> dict[str, Any]:
+    """Return the content of a dvc.yaml, dvc.lock or .dvc file, its scalars as texts; {} if none."""
     try:
         with open(file, "rb") as stream:
-            return yaml.load(stream, Loader=_LOADER) or {}
+            return yaml.load(stream, Loader=_Texts) or {}
     except (OSError, yaml.YAMLError):
         return {}

@@ -9,10 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from samerun.core import files
-from samerun.dvc import hashing
+from samerun.dvc import hashing, quick
 from samerun.mlflow.models import MODEL
 
 
@@ -115,9 +113,10 @@ def _model(folder: Path, locked: Mapping[str, str], declared: Any) -> Iterator[s
 
 
 def _load(path: Path) -> Any:
-    """Return the content of a YAML or JSON file; None if it cannot be read."""
+    """Return the content of a JSON file or one of DVC's; None or {} if it cannot be read."""
+    if path.suffix != ".json":
+        return quick.load(str(path))
     try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None

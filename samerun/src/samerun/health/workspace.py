@@ -15,11 +15,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from samerun import git, programs
 from samerun.core import address, files, progress
 from samerun.core.errors import MissingError
+from samerun.dvc import quick
 from samerun.dvc.commands import RECORD
 from samerun.dvc.project import NO_PROJECT, Project
 from samerun.dvc.stage import Stage, changed_keys
@@ -167,7 +166,7 @@ def _lock_files() -> Iterator[Path]:
 def _is_complete(lock: Path) -> bool:
     """Return whether a dvc.lock can be read and each of its entries is complete."""
     try:
-        stages: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
+        stages: dict[str, Any] = quick.load(str(lock))["stages"]
         entries = [
             entry
             for stage in stages.values()
@@ -180,7 +179,7 @@ def _is_complete(lock: Path) -> bool:
             and _MD5.fullmatch(entry.get("md5", "0" * 32))
             for entry in entries
         )
-    except (AttributeError, KeyError, TypeError, ValueError, yaml.YAMLError):
+    except (AttributeError, KeyError, TypeError):
         return False
 
 

@@ -4,6 +4,7 @@ Knows nothing of runs: `tracking` reads and writes them.
 """
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from samerun.mlflow.errors import ALREADY_THERE, check_reachable, store_errors
 # isort: split
 import mlflow
 from filelock import FileLock
+from mlflow import environment_variables
 from mlflow.entities import ExperimentTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -36,6 +38,7 @@ def connect(
     `create` is false.
     """
     _check_temporary_folder()
+    _check_variables()
     database, shown_uri = address.sqlite_file(), address.redacted(uri)
     with store_errors(uri, every=True):
         if database and not create and not address.is_store(database):
@@ -75,6 +78,20 @@ def _check_temporary_folder() -> None:
     folder = tempfile.gettempdir()
     if unquote(folder) != folder:
         raise StoreError(f"TMPDIR must be a folder whose path has no %, for MLflow (got {folder})")
+
+
+def _check_variables() -> None:
+    """Refuse a value that MLflow cannot read of one of its variables. Raises: StoreError."""
+    for variable in vars(environment_variables).values():
+        if isinstance(variable, environment_variables._EnvironmentVariable):
+            try:
+                variable.get()  # type: ignore[no-untyped-call]
+            except ValueError:
+                rule = f"{variable.name} must be a value that MLflow takes, or unset"
+                raise StoreError(f"{rule} (got {os.environ[variable.name]!r})") from None
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    if not re.fullmatch("[!-~]*", token):  # in a request's error, it would be printed
+        raise StoreError("MLFLOW_TRACKING_TOKEN must be ASCII without spaces and line ends")
 
 
 def _set_tracking_uri(uri: str) -> None:

@@ -14,7 +14,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from samerun.proof.comparison import Change, change, shortened, values
 
@@ -29,7 +30,8 @@ _BLOCK = 2**20
 _TABLES = {".csv": ",;\t|", ".tsv": "\t"}
 """The delimiters that a table may have, by suffix; the most likely one comes first."""
 
-_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_YAML = YAML(typ="safe")
+"""As DVC reads YAML: 1.2, in which 1e-06, as DVC itself writes it, is a number."""
 
 _NUMBER = re.compile(
     rb"[-+]?(?:0x[0-9a-f.]+p[-+]?\d+|(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|\.?(?:nan|inf(?:inity)?))",
@@ -50,7 +52,7 @@ def between(old: Path, new: Path) -> Iterator[Change]:
             for one in read(old, new):
                 count += 1
                 yield one
-        except (OSError, ValueError, RecursionError, csv.Error, yaml.YAMLError):
+        except (OSError, ValueError, RecursionError, csv.Error, YAMLError):
             count = 0  # its content is not what its suffix says
         if count:
             return
@@ -85,7 +87,7 @@ def keys(path: Path) -> set[str] | None:
         lines = text.splitlines() if suffix in (".jsonl", ".ndjson") else [text]
         for line in lines:  # YAML has all of JSON
             names |= set(_leaves(yaml.load(line, Loader=_YAML)))
-    except (OSError, ValueError, RecursionError, StopIteration, csv.Error, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, StopIteration, csv.Error, YAMLError):
         pass
     return names
 
@@ -115,7 +117,7 @@ def _structured(old: Path, new: Path) -> Iterator[Change]:
         if suffix == ".json":
             yield from values(json.loads(old.read_bytes()), json.loads(new.read_bytes()))
         elif suffix in (".yaml", ".yml"):
-            yield from values(*(yaml.load(each.read_bytes(), Loader=_YAML) for each in (old, new)))
+            yield from values(*(_YAML.load(each.read_bytes()) for each in (old, new)))
 
 
 def _is_small(old: Path, new: Path) -> bool:
