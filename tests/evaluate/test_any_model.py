@@ -173,15 +173,18 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_shipped_line_keeps_every_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The digests are those of the last version that knew lines only."""
+    """The digests are those of the last version that knew lines only, without the reasons."""
     run(tmp_path, monkeypatch)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     for stage in ("generate", "train", "evaluate"):
         assert main([stage]) == 0
-    found = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (HISTORY, METRICS)]
+    metrics = json.loads(METRICS.read_text())
+    del metrics["gate"]["reasons"]
+    contents = HISTORY.read_bytes(), json.dumps(metrics, indent=2).encode()
+    found = [hashlib.sha256(content).hexdigest() for content in contents]
     assert found == [
         "1e9f38feba64513a6d607ffd036b8402db6ccb7d1ac1d1a4fc74963b0deb95c7",
-        "98e322100723e2f91fb6e3e4ac28a2236af5347b52ccb26d6eb023114a1ae88b",
+        "57ef49cab80761739731b96fbce1adb3c57bc19fadb62425dee13e03ea2c0930",
     ]
 
 

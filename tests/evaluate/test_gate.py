@@ -69,7 +69,8 @@ def test_a_good_fit_passes_with_its_distances() -> None:
     assert judge(GOOD, RULES) == Gate(
         passed=True,
         reasons=[
-            "the optimiser converged: the fit is 1e-15 (relative) from least squares (tolerance 1e-9)",
+            "the optimiser converged: the fit is 1e-15 (relative) from least squares"
+            " (tolerance 1e-9)",
             "w = 20.000 ± 0.062 is 0 standard errors from the true value 20 (limit 4)",
             "b = 5.50 ± 0.25 is 2.00 standard errors from the true value 5 (limit 4)",
         ],

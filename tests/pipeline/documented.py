@@ -30,11 +30,7 @@ PAGES = [
 ]
 
 NOT_TYPED = {
-    "make test ": "runs all tests, this one too",
-    "make test-all ": "runs all tests, this one too",
-    "make rehearse ": "takes minutes; the nightly workflow runs it",
-    "make drill ": "takes hours",
-    "make bench ": "takes an hour on an idle machine",
+    "pytest tests/evaluate ": "runs tests; CI runs all of them",
     "mlflow server --backend-store-uri postgresql:": "needs a database:"
     " test_the_server_over_postgresql_works_as_shown types it",
     "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000 ": "the line after that one, same test",

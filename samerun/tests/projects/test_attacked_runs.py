@@ -144,7 +144,7 @@ def test_a_name_that_yaml_1_1_takes_for_a_value_is_a_name(
     (tmp_path / "dvc.lock").write_text(f"stages: {{b: {locked}}}")
     found = quick.read("a")
     assert found
-    assert found.kept == {name: "c", f"data/{name}": "b"}
+    assert found.tracked == {name: "c", f"data/{name}": "b"}
     assert artifacts._outputs(artifacts._load(tmp_path / "dvc.lock"), {}) == {name: "c"}
 
 

@@ -2,9 +2,7 @@
 
 By default the gate does not test this, since no threshold is right for every table. The p-values
 come from simulation, a thousand samples of pure noise at the same x, because the asymptotic
-distributions of the statistics are off by a factor of four where it matters
-(docs/decisions/0008).
-Knows nothing of files or of pictures.
+distributions of the statistics are off by a factor of four where it matters (decision 0008).
 """
 
 import math
@@ -31,8 +29,7 @@ ROUNDING = 1e-6
 """A trend statistic below this is nothing but rounding."""
 
 _ONLY_ROUNDING = "there is nothing but rounding in them"
-_BATCH = 100  # samples simulated at a time
-_KEY = 20200910  # of the generator of the samples
+_BATCH, _KEY = 100, 20200910  # samples simulated at a time; the key of their generator
 
 FAINT = 0.05
 """A sign is faint if less than this share of the samples is as extreme, and clear if none is."""
@@ -209,8 +206,8 @@ def _checks(
     ]
     if not trend >= ROUNDING:  # the fit has converged: its residuals have no trend
         return checks
-    inputs = "x" if axis == "x" else "the inputs"
-    about = f"a trend along {inputs}, which least squares would not have"
+    where = "x" if axis == "x" else "the inputs"
+    about = f"a trend along {where}, which least squares would not have"
     return [Check("trend", about, "n·r²", trend, trend_count, of_the_fit=True), *checks]
 
 
@@ -283,8 +280,8 @@ def _unit(values: Array) -> Array:
     largest = np.abs(values).max(axis=-1, keepdims=True)
     centred = values - _mean(values)[..., None]
     rms = _rms(centred)[..., None]
-    constant = rms <= 1e-12 * largest
-    return np.where(constant, 0.0, centred / np.where(constant, 1.0, rms))
+    small = rms <= 1e-12 * largest
+    return np.where(small, 0.0, centred / np.where(small, 1.0, rms))
 
 
 def _mean(values: Array) -> Array:

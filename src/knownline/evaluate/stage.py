@@ -15,5 +15,6 @@ def main() -> int:
     metrics = gate.as_metrics(results.evaluation, results.gate)
     files.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     files.write_text(VERDICT, verdict.description(metrics))
-    print(f"evaluate: {METRICS} and {VERDICT}")
+    failed = "" if results.gate.passed else f"; the gate failed: {'; '.join(results.gate.reasons)}"
+    print(f"evaluate: {METRICS} and {VERDICT}{failed}")
     return 0

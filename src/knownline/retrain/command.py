@@ -68,8 +68,7 @@ def _retrain(params: Params, request: Request) -> int:
     pipeline.repro(commit, force=request.force)
     params = Params.read()
     recorded = Pipeline.here()
-    fingerprint = recorded.fingerprint
-    settled = None if request.force else registry.latest_settled(fingerprint)
+    settled = None if request.force else registry.latest_settled(recorded.fingerprint)
     if settled and not _was_tried_uncommitted(settled, commit):
         _publish(branch, request, params)
         if request.push:

@@ -1,8 +1,4 @@
-"""The runs in the MLflow store: found, read, written, completed and closed.
-
-Knows nothing of how a run came about (`content` holds what it shows), of where the store is
-(`core.address`), nor of how it is opened (`connection`).
-"""
+"""The runs in the MLflow store: found, read, written, completed and closed."""
 
 from collections.abc import Collection
 from dataclasses import replace

@@ -86,7 +86,7 @@ def keys(path: Path) -> set[str] | None:
         text = path.read_bytes()
         lines = text.splitlines() if suffix in (".jsonl", ".ndjson") else [text]
         for line in lines:  # YAML has all of JSON
-            names |= set(_leaves(yaml.load(line, Loader=_YAML)))
+            names |= set(_leaves(_YAML.load(line)))
     except (OSError, ValueError, RecursionError, StopIteration, csv.Error, YAMLError):
         pass
     return names
