@@ -35,7 +35,7 @@ def test_forbes_table_gives_the_published_line(workspace: Workspace) -> None:
     assert metrics["rows"] == 17
     assert metrics["holdout"]["rmse"] is None
     assert metrics["gate"]["passed"] is True
-    assert "no truth" in " ".join(metrics["gate"]["reasons"])
+    assert "truth is null" in " ".join(metrics["gate"]["reasons"])
     run = workspace.runs()[-1]
     assert run.status == "FINISHED"
     assert run.name.startswith("forbes.csv")

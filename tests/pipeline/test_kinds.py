@@ -180,5 +180,5 @@ def test_days_of_retraining(workspace: Workspace, name: str) -> None:
     newest = found[max(found)]
     assert newest["verdict"] == "kept"
     assert newest["drift"] == "none"
-    assert ("weights" in json.loads(newest["model"])) == (name == "mlp")
+    assert ("weights" in json.loads(json.loads(newest["registration"])["model"])) == (name == "mlp")
     assert "drift" in newest["description"]

@@ -138,7 +138,7 @@ def test_the_next_retraining_serves_changed_code_of_the_served_model(promoted: W
     expect(retrain(promoted, DAY), 0, "kept: version 1 stays, version 2 was tried")
     assert answer() == "ndarray"
     report = (promoted.path / "reports/retrain.md").read_text()
-    assert re.search(r"file or folder src/knownline/serve.py was \w{8}…, is \w{8}…", report)
+    assert re.search(r"file or folder src/knownline/serve.py changed from \w{8}… to \w{8}…", report)
     expect(retrain(promoted, NEXT_DAY), 0, "promoted: version 3 is the champion", "stale")
     assert answer() == "Series"
     assert aliases(promoted)["champion"] == 3

@@ -235,7 +235,7 @@ def test_a_server_that_fails_at_any_request_of_a_recording_loses_and_doubles_not
 
 
 @pytest.mark.parametrize("server", [over_sqlite], indirect=True)
-@pytest.mark.parametrize("after", range(5, 30, STRIDE))
+@pytest.mark.parametrize("after", range(8, 30, STRIDE))
 def test_a_recording_killed_at_a_request_is_completed_in_its_run(
     trained: Workspace, server: Server, after: int
 ) -> None:

@@ -31,7 +31,8 @@ def problems(folder: Path, tags: Mapping[str, str]) -> Iterator[str]:
         if ":" not in short and not lock["stages"].get(short, {}).get("outs"):
             yield f"its dvc.lock lacks the outputs of the stage {short}"
     for name in ("dvc.yaml", "environment.json"):
-        if not isinstance(_load(folder / name), dict):
+        content = _load(folder / name)
+        if not (isinstance(content, dict) and content):
             yield f"{name} is missing or damaged"
     names = {str(name).rpartition(":")[2].partition("@")[0] for name in stages or ()}
     stored = _stored(declared, names)
@@ -63,10 +64,10 @@ def _outputs(lock: Any, declared: Any) -> dict[str, str] | None:
         for name, stage in lock["stages"].items():
             wdir = str(_stages(declared).get(name, {}).get("wdir", "."))
             for out in stage.get("outs", []):
-                if "md5" in out:
+                if "md5" in dict(out):
                     hashes[os.path.normpath(Path(wdir, out["path"]))] = str(out["md5"])
         return hashes
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
