@@ -336,6 +336,7 @@ def test_a_run_of_a_project_without_phrases_has_a_name_that_a_person_would_choos
         ("epoch,a\n0,1\n0.5,2", {}, ["all, since epoch is 0.5"]),
         ("epoch,a\nnan,1", {}, ["all, since epoch is nan"]),
         ("epoch,a\n1e30,1", {}, ["1 whose epoch is beyond 64 bits"]),
+        ("step,a\n0,1_0\n1,2", {"a": {1: 2.0}}, ["a (1 times no number)"]),
         ("fpr,a\n0.5,1", {}, []),  # counts nothing, and does not look as if
         ("", {}, []),
     ],
@@ -352,6 +353,18 @@ def test_a_table_is_shown_by_step_and_what_it_has_besides_is_named(
         for name, column in found.items()
     }
     assert (shown, said) == (columns, others)
+
+
+def test_a_table_with_a_byte_order_mark_is_shown_and_one_that_is_not_utf_8_is_named(
+    tmp_path: Path,
+) -> None:
+    path, shape = tmp_path / "table.csv", steps.Table("step", frozenset())
+    path.write_text("step,a\n0,1\n", encoding="utf-8-sig")
+    assert steps._steps(path, shape) == ({"a": {0: 1.0}}, [])
+    path.write_text("step,lösung\n0,1\n", encoding="latin-1")
+    columns, (others,) = steps._steps(path, shape)
+    assert columns == {}
+    assert others.startswith("all, since it cannot be read ('utf-8' codec can't decode byte 0xf6")
 
 
 @pytest.mark.parametrize("phrase", ["{table} | {rows} rows", "{table}|{rows} rows"])

@@ -161,6 +161,7 @@ def _follow_table(path: Path, shape: "Table") -> Iterator[list[Row]]:
     header: list[str] = []
     for lines in _follow(str(path)):
         text = lines.decode(errors="replace")
+        text = text if header else text.removeprefix("\ufeff")
         table = list(
             csv.reader(io.StringIO(text), delimiter="\t" if path.suffix == ".tsv" else ",")
         )
@@ -190,6 +191,6 @@ def _follow(path: str) -> Iterator[bytes]:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
         return None

@@ -182,7 +182,12 @@ def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[
 
     Both are empty if no column counts steps. If a step occurs twice, the first one counts.
     """
-    rows = _rows(path)
+    try:
+        rows = _rows(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        return {}, [f"all, since it cannot be read ({error})"]
+    except OSError:
+        return {}, []
     header = [name for name in dict.fromkeys(chain.from_iterable(rows)) if name is not None]
     axis = shape.counts_steps(header)
     if axis is None:
@@ -213,13 +218,17 @@ def _steps(path: Path, shape: Table) -> tuple[dict[str, dict[int, float]], list[
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        if path.suffix == ".json":
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return content if _is_table(content) else []
-        with path.open(encoding="utf-8", newline="") as stream:
+    """Return the rows of a table; none if a JSON file is no table, as other plots are.
+
+    Raises: UnicodeDecodeError, csv.Error for a CSV or TSV file that cannot be read.
+    """
+    if path.suffix in (".csv", ".tsv"):
+        with path.open(encoding="utf-8-sig", newline="") as stream:
             return list(csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ","))
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, RecursionError):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        return content if _is_table(content) else []
+    except (OSError, ValueError, RecursionError):
         return []
 
 
@@ -228,7 +237,9 @@ def _is_table(content: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return None  # Python alone takes 1_0 for 10
     try:
-        return None if value is None or isinstance(value, bool) else float(value)
+        return None if value is None else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
