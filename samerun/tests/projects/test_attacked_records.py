@@ -195,6 +195,9 @@ def test_a_table_is_followed_by_the_columns_that_its_plot_names(here: Toy) -> No
     (shape,) = (found[path] for found in shapes for path in found if path.name == "curve.csv")
     shown = _first(next(_follow_table(here.path / "curve.csv", shape)), {})
     assert shown == [(0, {"loss": 1.0}), (1, {"loss": 2.0})]
+    curve = here.path / "curve.csv"
+    curve.write_bytes(b"\xef\xbb\xbf" + curve.read_bytes())
+    assert _first(next(_follow_table(curve, shape)), {}) == shown
 
 
 def test_what_a_program_reports_cannot_break_the_run_nor_take_its_tags() -> None:
