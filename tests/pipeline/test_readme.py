@@ -111,7 +111,7 @@ def undone(newcomer: Workspace) -> None:
 
 def two_experiments_failed_the_gate(newcomer: Workspace, _: str, __: int) -> None:
     runs = {run.tags.get("dvc_exp_name"): run.tags["gate"] for run in newcomer.runs()}
-    assert runs == {None: "passed", "slow": "failed", "plain": "failed"}
+    assert runs == {None: "passed", "cautious": "failed", "plain": "failed"}
     undone(newcomer)
 
 

@@ -79,7 +79,7 @@ def test_a_curve_has_the_charts_of_a_line_without_the_path() -> None:
         "Loss by epoch",
         *parameters,
     ]
-    assert "The model exponential through 99 points drawn from a known one" in found.text
+    assert "The model exponential fitted to 99 points drawn around a known one" in found.text
     assert "the model exponential (a = 20, k = 0.05, c = 5) + normal noise" in found.text
     assert "the model linearised at least squares" in found.section("Fitted and true")
     assert plots.path(FIT.history, FIT.data, TRUE) is None
@@ -210,7 +210,7 @@ def test_the_words_about_a_network_fit_a_network(count: int) -> None:
     words = found.text.partition("Every parameter")[0].lower()
     for word in ("least squares", "standard error", "optimiser", "parameter", "a line ", "truth"):
         assert word not in words
-    assert words.count("the model mlp through data/own/t.csv") == 1
+    assert words.count("the model mlp fitted to data/own/t.csv") == 1
     assert found.headings() == [
         "Fitted network",
         "Fit and residuals",

@@ -170,7 +170,7 @@ def test_a_failure_that_no_chart_shows_is_given_in_words_beside_them() -> None:
 def test_without_a_truth_nothing_claims_one() -> None:
     params = own_table()
     found = shown(results(params), params)
-    assert "A line through data/own/t.csv" in found.text
+    assert "A line fitted to data/own/t.csv" in found.text
     assert "Unknown without the true values" in found.section("Sources of error")
     assert "from-truth" not in found.charts()
     assert found.headings()[0] == "Fitted parameters"
@@ -194,9 +194,9 @@ def test_the_page_names_the_epoch_from_which_only_sampling_matters() -> None:
     away = [max(abs(each[name] - ols[name]) / se[name] for name in each) for each in states]
     first = next(epoch for epoch in range(100) if max(away[epoch:]) <= 0.1)
     section = PAGE.section("Sources of error")
-    assert f"From epoch {first} on it is smaller than 0.1 standard errors." in section
+    assert f"From epoch {first} on, every parameter is within 0.1 standard errors of" in section
     still = shown(results(epochs=3)).section("Sources of error")
-    assert "It is still larger than 0.1 standard errors." in still
+    assert "A parameter is still more than 0.1 standard errors from" in still
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_a_model_without_a_constant_has_a_page(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(model, "RAY", ray, raising=False)
     params = drawn("ray", {"w": 20.0})
     found = shown(results(params), params)
-    assert "The model ray through 99 points drawn from a known one" in found.text
+    assert "The model ray fitted to 99 points drawn around a known one" in found.text
     assert "Parameter w is within 4 standard errors of the truth." in found.text
     assert "path" not in found.charts()
 

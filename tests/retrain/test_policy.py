@@ -51,7 +51,7 @@ def test_every_reason_of_a_refusal_is_given() -> None:
 @pytest.mark.parametrize(
     ("champion", "verdict", "why"),
     [
-        (None, Verdict.PROMOTED, "there is no champion yet"),
+        (None, Verdict.PROMOTED, "there was no champion before"),
         (replace(CURRENT, damaged="line.json is gone"), Verdict.PROMOTED, "line.json is gone"),
         (replace(CURRENT, scores=None), Verdict.KEPT, "generate.holdout"),
         (replace(CURRENT, scores=None, drift=DRIFTED), Verdict.KEPT, "generate.holdout"),
@@ -63,7 +63,7 @@ def test_every_reason_of_a_refusal_is_given() -> None:
         (replace(CURRENT, drift=DRIFTED), Verdict.PROMOTED, "the line drifted"),
         (replace(CURRENT, scores=BETTER), Verdict.PROMOTED, "better beyond noise"),
         (replace(CURRENT, scores=BETTER, drift=DRIFTED), Verdict.PROMOTED, "better beyond noise"),
-        (replace(CURRENT, other_problem="plane"), Verdict.PROMOTED, "no champion yet"),
+        (replace(CURRENT, other_problem="plane"), Verdict.PROMOTED, "no champion before"),
         (replace(CURRENT, other_problem="plane"), Verdict.PROMOTED, "version 3 solves another"),
         (replace(CURRENT, other_problem="plane", scores=WORSE), Verdict.PROMOTED, "not compared"),
         (replace(CURRENT, scores=NEAR), Verdict.KEPT, "too small to matter"),

@@ -185,7 +185,7 @@ def _truth_reason(
     true, z = evaluation.truth[name], (evaluation.z or {}).get(name, math.nan)
     near = abs(z) <= limit
     reason = (
-        f"{name} = {rounded(fitted, se)} ± {significant(se, 2)} is {multiple(abs(z))} standard"
+        f"{name} = {rounded(fitted, se)} ± {rounded(se, se)} is {multiple(abs(z))} standard"
         f" errors from the true value {plain(true)} (limit {plain(limit)})"
     )
     if not near and not converged:

@@ -122,10 +122,13 @@ def _when_small(results: Results, course: Course) -> str:
         away = [np.abs(values - ols[name]) / se[name] for name, values in course.values.items()]
     above = np.flatnonzero(~(np.max(away, axis=0) <= SMALL))
     if len(above) and above[-1] == len(course.shown) - 1:
-        return f"It is still larger than {SMALL} standard errors."
+        return f"A parameter is still more than {SMALL} standard errors from least squares."
     first = int(course.shown[above[-1] + 1]) if len(above) else 0
     about = "about epoch" if len(course.shown) <= course.last else "epoch"
-    return f"From {about} {first:,} on it is smaller than {SMALL} standard errors."
+    return (
+        f"From {about} {first:,} on, every parameter is within {SMALL} standard errors of least"
+        " squares."
+    )
 
 
 def residual_words(checked: Residuals, params: Params) -> list[str]:

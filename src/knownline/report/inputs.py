@@ -28,8 +28,8 @@ def about(params: Params) -> str:
     """Return what was fitted to what."""
     subject = "A line" if equations.is_line(params.kind) else f"The model {params.model}"
     if params.generate.table:
-        return f"{subject} through {params.generate.table}"
-    return f"{subject} through {params.generate.rows:,} points drawn from a known one"
+        return f"{subject} fitted to {params.generate.table}"
+    return f"{subject} fitted to {params.generate.rows:,} points drawn around a known one"
 
 
 def target(params: Params) -> str:

@@ -125,8 +125,8 @@ class ModelCard:
                 f" | {significant(drift.variance_p, 2)} |",
                 f"| both | | {significant(drift.p, 2)} |",
                 "",
-                f"**{'The data has drifted' if drift.drifted else 'No drift'}**: drift is a change"
-                f" with p below {plain(drift.level)} that is large enough to matter."
+                f"**{'The data has drifted' if drift.drifted else 'No drift'}**:"
+                f" {_drift_reason(drift)}"
                 f" {drift.effect_words[0].upper()}{drift.effect_words[1:]}.",
             ]
         return "\n".join(lines).rstrip()
@@ -178,3 +178,10 @@ class ModelCard:
 
 def _list(items: Sequence[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
+
+
+def _drift_reason(drift: Drift) -> str:
+    if not drift.p < drift.level:
+        return f"p is not below {plain(drift.level)}."
+    enough = "and it is large enough" if drift.drifted else "but it is too small"
+    return f"the change is beyond noise (p is below {plain(drift.level)}), {enough} to matter."

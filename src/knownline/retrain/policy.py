@@ -82,12 +82,12 @@ def decide(
     if objections:
         return Decision(Verdict.REFUSED, objections)
     if champion is None:
-        return Decision(Verdict.PROMOTED, ["the gate passed and there is no champion yet"])
+        return Decision(Verdict.PROMOTED, ["the gate passed, and there was no champion before"])
     if champion.other_problem:
         return Decision(
             Verdict.PROMOTED,
             [
-                "the gate passed and there is no champion yet of this problem",
+                "the gate passed, and this problem had no champion before",
                 f"{champion.name} solves another problem ({champion.other_problem}): not compared",
             ],
         )

@@ -271,8 +271,10 @@ class Store:
         except MlflowException as error:
             if error.error_code not in ABSENT_CODES:
                 raise
-            rule = f"{model} must have a champion in {self.shown_uri}"
-            raise StoreError(f"{rule} (got none)") from None
+            raise StoreError(
+                f"the registered model {model} has no champion in {self.shown_uri}; of another"
+                " model, give MODEL@champion"
+            ) from None
         return recorded(self.client.get_run(str(version.run_id)))
 
     def _all(self) -> list[Run]:
