@@ -19,7 +19,7 @@ def _promoted(
         if _warm:
             patch.setenv("TESTS_WARM", str(_warm.bin / "python"))
         first = retrain(workspace)
-    expect(first, 0, "promoted: version 1 is the champion", "no champion yet")
+    expect(first, 0, "promoted: version 1 is the champion", "no champion before")
     return workspace
 
 

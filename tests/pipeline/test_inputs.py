@@ -42,7 +42,7 @@ def test_forbes_table_gives_the_published_line(workspace: Workspace) -> None:
     assert "truth.w" not in run.last
     assert "gate passed" in workspace.knownline("summary").stdout
     report = (workspace.path / "reports/report.html").read_text()
-    assert "A line through data/own/forbes.csv" in report
+    assert "A line fitted to data/own/forbes.csv" in report
     assert "the farthest lies 3.0 times their root mean square" in report  # his case 12
 
 
