@@ -409,7 +409,7 @@ def test_data_come_from_the_cache_else_from_a_remote(data: Toy, tmp_path: Path) 
     exact(data, run.run_id)
     assert everything(data.path) == before
     shutil.rmtree(tmp_path / "remote")
-    refused(data, "not in DVC's cache or remote: data/raw.csv (", run.run_id)
+    refused(data, "not in DVC's cache or remote: data/raw.csv", run.run_id)
 
 
 @pytest.mark.parametrize("mode", [0o444, 0o644])
