@@ -149,7 +149,7 @@ def test_a_runs_page_shows_the_result_table(ui: str, swept: Workspace, visit: Vi
     run = swept.runs()[0]
     visit.page.goto(f"{base(ui)}/#/experiments/1/runs/{run.run_id}")
     visit.page.get_by_text("Gate passed").first.wait_for()
-    table = visit.page.locator("table").filter(has_text="standard errors away")
+    table = visit.page.locator("table").filter(has_text="distance in standard errors")
     table.wait_for(state="attached")
     assert f"{run.last['w']:.6g}" in table.inner_text()
 

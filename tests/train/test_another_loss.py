@@ -35,6 +35,11 @@ FAILING = {
     "test_below_the_bound_the_loss_shrinks_and_above_it_the_error_names_the_bound",
     "test_the_epoch_of_divergence_is_the_first_without_a_finite_loss",
     "test_a_training_that_diverges_leaves_no_checkpoint",
+    "test_a_training_that_diverges_says_what_to_change",
+    # other steps lead to another end, and the unit of y decides which points are far off;
+    "test_every_step_is_that_of_numpy",
+    "test_lbfgs_reaches_the_closed_form_in_a_few_epochs",
+    "test_the_unit_of_y_does_not_matter",
     # and the shipped parameters no longer converge to least squares, as the gate demands.
     "test_a_finished_training_has_no_optimiser_error_but_rounding",
     "test_a_float32_training_passes_with_the_tolerance_it_is_advised",
@@ -56,7 +61,7 @@ def test_another_loss_fails_the_tests_of_what_it_decides_and_no_other(tmp_path: 
     guide = (ROOT / "docs/make-it-yours.md").read_text()
     diff = re.search(r"^```diff\n-(.*)\n\+(.*)\n```$", guide, flags=re.MULTILINE)
     assert diff
-    for name in ("src", "tests"):
+    for name in ("src", "tests", "samerun/tests"):
         shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("pyproject.toml", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
