@@ -271,10 +271,8 @@ class Store:
         except MlflowException as error:
             if error.error_code not in ABSENT_CODES:
                 raise
-            raise StoreError(
-                f"the registered model {model} has no champion in {self.shown_uri}; of another"
-                " model, give MODEL@champion"
-            ) from None
+            rule = f"the registered model {model} has no champion in {self.shown_uri}"
+            raise StoreError(f"{rule}; of another model, give MODEL@champion") from None
         return recorded(self.client.get_run(str(version.run_id)))
 
     def _all(self) -> list[Run]:
